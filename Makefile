@@ -1,0 +1,30 @@
+PYTHON ?= python3
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: demo test lint
+
+demo: $(BIN)/.demo  ## run the default study and tell where its page is
+	snakemake --cores all
+	@echo "The study is done. Open results/report/index.html in a browser; its tables are in results/tables/."
+
+test: $(BIN)/.test lint  ## linters, then all tests
+	pytest
+
+lint: $(BIN)/.test
+	ruff check .
+	ruff format --check .
+	snakefmt --check Snakefile workflow
+	snakemake --lint
+	mypy
+
+# an environment is made anew when pyproject.toml asks for other packages
+$(BIN)/.demo: pyproject.toml
+	$(PYTHON) -m venv .venv
+	pip install --quiet --editable '.[demo]'
+	touch $@
+
+$(BIN)/.test: pyproject.toml
+	$(PYTHON) -m venv .venv
+	pip install --quiet --editable '.[demo,test]'
+	touch $@

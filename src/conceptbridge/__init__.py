@@ -1,0 +1,1 @@
+"""Carry clinical prediction models between hospitals through the meaning of their concepts."""

@@ -1,0 +1,114 @@
+"""The catalogue of embeddings, and what makes two of them the same."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import date
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from conceptbridge.errors import StudyError
+
+#: what changes a vector, backend by backend; all else in a catalogue entry (licence, package) does not
+IDENTITY = {
+    "onehot": (),
+    "random": ("width",),
+    "shuffled": (),
+    "sentence-transformers": (
+        "model",
+        "revision",
+        "weights_sha256",
+        "pooling",
+        "max_length",
+        "normalize",
+        "prompt",
+        "dtype",
+    ),
+}
+CONTROLS = ("onehot", "random", "shuffled")
+
+
+@dataclass(frozen=True)
+class Embedding:
+    """A named way of turning text into vectors."""
+
+    name: str
+    spec: dict[str, Any]
+    #: SHA-256 over exactly the fields that change a vector
+    fingerprint: str
+    parent: "Embedding | None" = None
+
+    @property
+    def id(self) -> str:
+        """Folder of the embedding and of what was trained on it."""
+        return f"{self.name}-{self.fingerprint[:12]}"
+
+    @property
+    def control(self) -> bool:
+        """Whether it carries no meaning: one-hot, random or shuffled vectors."""
+        return self.spec["backend"] in CONTROLS
+
+    @property
+    def tables(self) -> "Embedding | None":
+        """The embedding whose tables hold the vectors: a shuffled one permutes its parent's, one-hot needs none."""
+        if self.spec["backend"] == "onehot":
+            return None
+        return self.parent if self.spec["backend"] == "shuffled" else self
+
+
+def find_embedding(name: str, catalogue: Mapping[str, Any], where: str) -> Embedding:
+    """The embedding of that name; ``where`` is the config key that asks for it.
+
+    Raises StudyError when the catalogue does not have it, with the nearest name, or its parent is a control itself.
+    """
+    if name not in catalogue:
+        raise StudyError(
+            f"config: {where}: {name!r} is not in the catalogue of embeddings{nearest(name, catalogue)}; "
+            f"it has {', '.join(catalogue)}"
+        )
+    spec = dict(catalogue[name])
+    parent = None
+    if "parent" in spec:
+        parent = find_embedding(spec["parent"], catalogue, f"the parent of {name}")
+        if "parent" in parent.spec or "width" not in parent.spec:
+            raise StudyError(f"catalogue of embeddings: {name}: its parent {parent.name} has to be a real embedding")
+        spec["width"] = parent.spec["width"]
+    backend = spec["backend"]
+    identity = {"backend": backend, **{key: spec[key] for key in IDENTITY[backend] if key in spec}}
+    if backend == "shuffled" and parent is not None:
+        identity["parent"] = parent.fingerprint
+    return Embedding(name, spec, hashlib.sha256(canonical(identity).encode()).hexdigest(), parent)
+
+
+def embedding_of_folder(folder: str, catalogue: Mapping[str, Any]) -> Embedding:
+    """The embedding whose id is ``folder``.
+
+    Raises StudyError when the catalogue's entry is by now another embedding than the one planned.
+    """
+    found = find_embedding(folder.rsplit("-", 1)[0], catalogue, "embeddings")
+    if found.id != folder:
+        raise StudyError(f"catalogue of embeddings: {found.name} has changed since the run was planned; start it again")
+    return found
+
+
+def canonical(value: Any) -> str:
+    """``value`` as JSON with sorted keys and whole floats written as integers, so that equal specs are equal text."""
+    return json.dumps(_normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def nearest(word: str, valid: Iterable[Any]) -> str:
+    """A hint at the valid word most like ``word``; empty when none is like it."""
+    close = get_close_matches(word, [str(v) for v in valid], n=1, cutoff=0.5)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _normal(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _normal(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_normal(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return str(value) if isinstance(value, Path | date) else value

@@ -1,0 +1,27 @@
+"""Tables of text and vector."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+
+def vector_table(texts: Sequence[str], vectors: NDArray[np.float32]) -> pa.Table:
+    """Table of text and vector (a fixed-size list of float32) from a matrix of shape (texts, width)."""
+    flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1), pa.float32())
+    return pa.table(
+        {
+            "text": pa.array(texts, pa.string()),
+            "vector": pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1]),
+        }
+    )
+
+
+def read_vectors(path: Path) -> tuple[list[str], NDArray[np.float32]]:
+    """Texts of an embedding table and their vectors, shape (texts, width)."""
+    table = pq.read_table(path)
+    column = table["vector"].combine_chunks()
+    return table["text"].to_pylist(), np.asarray(column.flatten()).reshape(len(table), column.type.list_size)

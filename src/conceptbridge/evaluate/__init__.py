@@ -1,0 +1,1 @@
+"""From predictions to metrics with limits: the only room that sees labels and predictions together."""

@@ -1,0 +1,1 @@
+"""Learners, and the strategies by which a model reaches its target."""

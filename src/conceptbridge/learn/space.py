@@ -1,0 +1,144 @@
+"""The space in which a model sees tokens: fitted at its source, kept with it, applied unchanged at every target."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+
+from conceptbridge.errors import StudyError
+from conceptbridge.learn.examples import SiteRows
+
+#: root mean square norm of the standardised vectors, about that of the paper's BERT vectors
+NORM = 14.0
+
+Matrix = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Space:
+    """Token -> vector: ``(raw - center) * scale``, raw from the embedding's table, one-hot, or shuffled.
+
+    ``names`` are the keys of the one-hot columns, or the source's texts in the order of ``shuffled``.
+    """
+
+    embedding: str
+    fingerprint: str
+    backend: str
+    names: list[str]
+    shuffled: Matrix | None
+    center: Matrix
+    scale: float
+
+    def vectors(self, rows: SiteRows, table: tuple[Sequence[str], Matrix] | None) -> tuple[Matrix, NDArray[np.bool_]]:
+        """Vectors of a site's tokens, shape (tokens, width), and which tokens have one.
+
+        ``table``: texts and raw vectors of the site (None for one-hot). Positions in another site's table play no part.
+        """
+        if self.backend == "onehot":
+            raw, known = _one_hot(rows.keys, self.names)
+        else:
+            if table is None:
+                raise StudyError(f"{self.embedding}: no table of vectors was given")
+            raw, known = _look_up(rows.texts, *table)
+            if self.shuffled is not None:
+                raw = self._shuffle(rows.texts, known)
+        made = np.where(known[:, None], (raw - self.center) * np.float32(self.scale), np.float32(0))
+        return made.astype(np.float32), known
+
+    def _shuffle(self, texts: Sequence[str | None], known: NDArray[np.bool_]) -> Matrix:
+        assert self.shuffled is not None
+        place = {text: i for i, text in enumerate(self.names)}
+        raw = np.zeros((len(texts), self.shuffled.shape[1]), np.float32)
+        for i, text in enumerate(texts):
+            if known[i] and text is not None:
+                raw[i] = self.shuffled[place.get(text, _hash(text, "unseen") % len(self.names))]
+        return raw
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write ``space.safetensors`` to ``folder`` and return what model.json has to hold."""
+        arrays = {"center": self.center} | ({} if self.shuffled is None else {"shuffled": self.shuffled})
+        save_file(arrays, folder / "space.safetensors")
+        return {
+            "embedding": self.embedding,
+            "fingerprint": self.fingerprint,
+            "backend": self.backend,
+            "names": self.names,
+            "scale": self.scale,
+        }
+
+
+def load_space(folder: Path, spec: dict[str, Any]) -> Space:
+    """The space of a saved model, from its folder and the ``space`` of its model.json."""
+    arrays = load_file(folder / "space.safetensors")
+    return Space(**spec, center=arrays["center"], shuffled=arrays.get("shuffled"))
+
+
+def fit_space(
+    embedding: str,
+    fingerprint: str,
+    backend: str,
+    rows: SiteRows,
+    table: tuple[Sequence[str], Matrix] | None,
+    min_rows: int,
+    standardise: bool,
+) -> Space:
+    """Fit the space of a model to the tokens of its source's training rows.
+
+    Standardised vectors have their mean at zero and a root mean square norm of ``NORM`` over those tokens, each counted
+    once: embeddings differ in norm by 15 times, and with one learning rate the scale would decide. One number scales
+    all dimensions, so the angles that the embedding means are kept. Otherwise vectors stay raw. One-hot columns are the
+    tokens of at least ``min_rows`` training rows.
+
+    Raises StudyError when no token of the training rows has a vector.
+    """
+    names: list[str] = []
+    shuffled: Matrix | None = None
+    if backend == "onehot":
+        names = [key for key, n in zip(rows.keys, rows.training_rows, strict=True) if n >= min_rows]
+    elif backend == "shuffled" and table is not None:
+        raw, known = _look_up(rows.texts, *table)
+        vector_of = {text: raw[i] for i, text in enumerate(rows.texts) if known[i] and text is not None}
+        names = sorted(vector_of)
+        to = sorted(names, key=lambda text: _hash(text, "shuffle"))
+        shuffled = np.stack([vector_of[text] for text in to]) if names else None
+    width = len(names) if backend == "onehot" else (table[1].shape[1] if table is not None else 0)
+    space = Space(embedding, fingerprint, backend, names, shuffled, np.zeros(width, np.float32), 1.0)
+    raw, known = space.vectors(rows, table)
+    seen = known & (rows.training_rows > 0)
+    if not seen.any():
+        raise StudyError(f"{embedding}: no token of the training rows has a vector")
+    if not standardise:
+        return space
+    center = raw[seen].mean(axis=0, dtype=np.float64)
+    spread = float(np.sqrt(((raw[seen] - center) ** 2).sum(axis=1).mean()))
+    scale = NORM / spread if spread > 0 else 1.0
+    return Space(embedding, fingerprint, backend, names, shuffled, center.astype(np.float32), scale)
+
+
+def _one_hot(keys: Sequence[str], columns: Sequence[str]) -> tuple[Matrix, NDArray[np.bool_]]:
+    column_of = {key: i for i, key in enumerate(columns)}
+    at = np.array([column_of.get(key, -1) for key in keys], dtype=np.int64)
+    made = np.zeros((len(keys), len(columns)), np.float32)
+    known = at >= 0
+    made[np.flatnonzero(known), at[known]] = 1
+    return made, known
+
+
+def _look_up(
+    texts: Sequence[str | None], table_texts: Sequence[str], vectors: Matrix
+) -> tuple[Matrix, NDArray[np.bool_]]:
+    place = {text: i for i, text in enumerate(table_texts)}
+    at = np.array([place.get(text, -1) if text is not None else -1 for text in texts], dtype=np.int64)
+    known = at >= 0
+    made = np.zeros((len(texts), vectors.shape[1]), np.float32)
+    made[known] = vectors[at[known]]
+    return made, known
+
+
+def _hash(text: str, purpose: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{purpose}:{text}".encode()).digest()[:8], "big")

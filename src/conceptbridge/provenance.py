@@ -1,0 +1,51 @@
+"""What a run was made of: packages, embeddings, config and, where there is one, the commit of the working tree."""
+
+import platform
+import subprocess
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+#: the packages that numbers depend on
+PACKAGES = (
+    "conceptbridge",
+    "snakemake",
+    "duckdb",
+    "pyarrow",
+    "numpy",
+    "torch",
+    "transformers",
+    "sentence-transformers",
+    "lightgbm",
+    "scikit-learn",
+)
+
+
+def provenance(
+    config: Mapping[str, Any], fingerprints: Mapping[str, str], simulated: bool, tree: Path
+) -> dict[str, Any]:
+    """Versions, embeddings' fingerprints and the config of a run; ``tree`` is the folder whose commit is told.
+
+    Paths on this machine are left out of the config.
+    """
+    shown = {key: value for key, value in config.items() if key not in ("data", "embedding_cache", "results")}
+    sites = {name: {"extract": Path(site["extract"]).name} for name, site in config["sites"].items()}
+    return {
+        "simulated": simulated,
+        "commit": _commit(tree),
+        "python": platform.python_version(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "embeddings": dict(fingerprints),
+        "config": shown | {"sites": sites},
+    }
+
+
+def _commit(tree: Path) -> str | None:
+    try:
+        asked = subprocess.run(
+            ["git", "-C", str(tree), "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return asked.stdout.strip() or None

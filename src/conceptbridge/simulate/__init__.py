@@ -1,0 +1,1 @@
+"""The built-in network: a simulator of three hospitals' OMOP CDM extracts (docs/network.md)."""

@@ -1,0 +1,1 @@
+"""Sites: any OMOP CDM extract becomes typed Parquet tables."""

@@ -1,0 +1,1 @@
+"""Tasks: who is predicted, what is known of them, and what came of it."""

@@ -1,0 +1,272 @@
+"""One task at one target: every arm has its estimate or its reason, and differences are paired."""
+
+import json
+from itertools import product
+from pathlib import Path
+
+import made_study as made
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from conceptbridge.errors import StudyError
+from conceptbridge.evaluate.arms import Evaluation, evaluate
+
+TARGET = "lakeside"
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    made.write_study(folder)
+    return folder
+
+
+def evaluate_made(results: Path, target: str = TARGET, **changed) -> Evaluation:
+    arguments = {
+        "arms": results / "arms" / made.TASK,
+        "task": made.TASK,
+        "target": target,
+        "embeddings": made.EMBEDDINGS,
+        "learners": made.LEARNERS,
+        "strategies": made.STRATEGIES,
+        "cohort": results / "tasks" / made.TASK / target / "cohort.parquet",
+        "controls": made.CONTROLS,
+        "replicates": 200,
+        "seed": 7,
+        "min_cell_count": 10,
+    }
+    return evaluate(**{**arguments, **changed})
+
+
+@pytest.fixture(scope="module")
+def evaluation(results) -> Evaluation:
+    return evaluate_made(results)
+
+
+def rows(table: pa.Table, **where) -> list[dict]:
+    for name, value in where.items():
+        table = table.filter(pc.equal(table[name], value))
+    return table.to_pylist()
+
+
+def one_arm(tmp_path: Path, label, probability, person=None, split=None, **changed) -> Evaluation:
+    """Evaluate a single local arm with these rows; ``probability`` is (seeds, rows)."""
+    count = len(label)
+    cohort = pa.table(
+        {
+            "row_id": pa.array(range(count), pa.int64()),
+            "person_id": pa.array(range(count) if person is None else person, pa.int64()),
+            "label": pa.array(label, pa.int8()),
+            "split": pa.array(["test"] * count if split is None else split, pa.string()),
+        }
+    )
+    path = tmp_path / "tasks" / made.TASK / TARGET / "cohort.parquet"
+    path.parent.mkdir(parents=True)
+    pq.write_table(cohort, path)
+    probability = np.atleast_2d(probability)
+    folder = tmp_path / "arms" / made.TASK / "minilm-1" / "cnn" / "local" / TARGET
+    made.write_arm(folder, cohort, {TARGET: probability}, seeds=range(len(probability)))
+    one = {"embeddings": {"minilm": "minilm-1"}, "learners": ["cnn"], "strategies": ["local"], "controls": []}
+    return evaluate_made(tmp_path, **{**one, **changed})
+
+
+def test_every_arm_of_the_product_has_an_estimate_or_a_reason(evaluation):
+    keys = ["embedding", "learner", "strategy", "source", "split", "metric"]
+    found = [tuple(row[key] for key in keys) for row in evaluation.metrics.to_pylist()]
+    arms = [
+        (embedding, learner, strategy, source)
+        for embedding, learner, strategy in product(made.EMBEDDINGS, made.LEARNERS, made.STRATEGIES)
+        for source in ([TARGET] if strategy == "local" else ["prairie", "riverside"])
+    ]
+    assert found == [
+        (*arm, split, metric)
+        for arm in arms
+        for split in ("validation", "test")
+        for metric in ("auroc", "auprc", "brier")
+    ]
+    for row in evaluation.metrics.to_pylist():
+        assert (row["estimate"] is None) == (row["reason"] is not None)
+        assert (row["reason"] == made.WHY_SCARCE) == (row["source"] == made.SCARCE)
+        assert (row["lower"] is None) == (row["split"] == "validation" or row["reason"] is not None)
+
+
+def test_the_estimate_is_the_mean_of_all_seeds(results, evaluation):
+    arm = {"embedding": "minilm", "learner": "cnn", "strategy": "local"}
+    folder = results / "arms" / made.TASK / made.EMBEDDINGS["minilm"] / "cnn" / "local" / TARGET
+    table = pq.read_table(folder / "predictions.parquet").to_pandas()
+    table = table[table["split"] == "test"]
+    expected = [roc_auc_score(part["label"], part["probability"]) for _, part in table.groupby("seed")]
+    [row] = rows(evaluation.metrics, **arm, split="test", metric="auroc")
+    assert row["estimate"] == pytest.approx(np.mean(expected), abs=1e-12)
+    assert row["seed_sd"] == pytest.approx(np.std(expected, ddof=1), abs=1e-12)
+    assert row["seeds"] == len(made.SEEDS)
+    assert row["rows"] == len(table) / len(made.SEEDS)
+    assert row["lower"] < row["estimate"] < row["upper"]
+    of_seeds = rows(evaluation.seeds, **arm, split="test", metric="auroc")
+    assert [each["estimate"] for each in of_seeds] == pytest.approx(expected, abs=1e-12)
+    assert [each["seed"] for each in of_seeds] == list(made.SEEDS)
+
+
+def test_comparisons_answer_the_three_questions(evaluation):
+    comparisons = evaluation.comparisons
+    [meaning] = rows(
+        comparisons,
+        question="meaning",
+        metric="auroc",
+        learner="cnn",
+        strategy="direct",
+        source="riverside",
+        ref_embedding="onehot",
+    )
+    assert (meaning["embedding"], meaning["ref_strategy"], meaning["ref_source"]) == (
+        "minilm",
+        "direct",
+        "riverside",
+    )
+    assert meaning["lower"] > 0.1  # names carry this made-up model across, codes do not
+    borrowing = rows(comparisons, question="borrowing", metric="auroc", source="riverside")
+    assert len(borrowing) == len(made.EMBEDDINGS) * len(made.LEARNERS) * 2
+    assert all(row["ref_strategy"] == "local" and row["ref_source"] == TARGET for row in borrowing)
+    assert all((row["difference"] > 0) == (row["embedding"] == "minilm") for row in borrowing)
+    brier = rows(comparisons, question="borrowing", metric="brier", source="riverside", embedding="minilm")
+    assert all(row["difference"] < 0 for row in brier)  # a smaller Brier score is better
+    scarce = rows(comparisons, source=made.SCARCE)
+    assert {row["reason"] for row in scarce} == {made.WHY_SCARCE}
+    assert {row["difference"] for row in scarce} == {None}
+
+
+def test_the_recommendation_is_chosen_on_validation_rows(evaluation):
+    [row] = rows(evaluation.comparisons, question="recommendation", metric="auroc")
+    validation = rows(evaluation.metrics, split="validation", metric="auroc")
+    estimable = [each for each in validation if each["estimate"] is not None]
+    best = max((each for each in estimable if each["embedding"] == "minilm"), key=lambda each: each["estimate"])
+    local = max((each for each in estimable if each["strategy"] == "local"), key=lambda each: each["estimate"])
+    for name in ("embedding", "learner", "strategy", "source"):
+        assert row[name] == best[name]
+        assert row[f"ref_{name}"] == local[name]
+    assert row["lower"] < row["difference"] < row["upper"]
+
+
+def test_differences_are_paired(tmp_path):
+    """The same predictions differ by nothing in every resample, however wide their own limits are."""
+    made.write_study(tmp_path, persons=120)
+    arms = tmp_path / "arms" / made.TASK
+    (arms / made.EMBEDDINGS["random"]).rename(arms / "other")
+    twin = {**made.EMBEDDINGS, "random": made.EMBEDDINGS["minilm"]}
+    table = evaluate_made(tmp_path, embeddings=twin).comparisons
+    for row in rows(table, question="meaning", ref_embedding="random", source="riverside"):
+        assert (row["difference"], row["lower"], row["upper"]) == (0, 0, 0)
+
+
+def test_an_arm_does_not_depend_on_the_other_arms(results, evaluation):
+    alone = evaluate_made(results, embeddings={"minilm": made.EMBEDDINGS["minilm"]}, controls=[])
+    assert alone.metrics.equals(evaluation.metrics.filter(pc.equal(evaluation.metrics["embedding"], "minilm")))
+
+
+def test_says_the_same_again(results, evaluation):
+    for first, second in zip(evaluation, evaluate_made(results), strict=True):
+        assert first.equals(second)
+
+
+def test_one_seed_has_no_spread(tmp_path):
+    random = np.random.default_rng(0)
+    label = random.integers(0, 2, 60)
+    [row, *_] = rows(one_arm(tmp_path, label, random.random(60)).metrics, split="test")
+    assert row["seed_sd"] is None
+    assert row["seeds"] == 1
+
+
+@pytest.mark.parametrize(
+    ("label", "reason"), [(0, "no events among the test rows"), (1, "only events among the test rows")]
+)
+def test_one_class_is_not_estimable(tmp_path, label, reason):
+    evaluation = one_arm(tmp_path, [label] * 30, [0.5] * 30)
+    for row in rows(evaluation.metrics, split="test"):
+        assert (row["estimate"], row["lower"], row["reason"]) == (None, None, reason)
+        assert row["events"] is None
+    assert {row["reason"] for row in rows(evaluation.metrics, split="validation")} == {"no validation rows"}
+    assert rows(evaluation.comparisons) == []
+
+
+def test_a_cohort_without_rows_to_predict_is_not_estimable(tmp_path):
+    evaluation = one_arm(tmp_path, [0, 1] * 20, [0.5] * 40, split=["train"] * 40)
+    assert {row["reason"] for row in rows(evaluation.metrics, split="test")} == {"no test rows"}
+
+
+def test_few_events_are_estimated_without_their_count(tmp_path):
+    random = np.random.default_rng(0)
+    label = np.r_[np.ones(8, int), np.zeros(92, int)]
+    evaluation = one_arm(tmp_path, label, random.random((2, 100)))
+    [row] = rows(evaluation.metrics, split="test", metric="auroc")
+    assert row["estimate"] is not None
+    assert (row["rows"], row["events"]) == (100, None)
+    assert row["reason"] is None
+    [site] = rows(evaluation.site, split="test")
+    assert (site["persons"], site["rows"], site["events"]) == (100, 100, None)
+    [site] = rows(evaluation.site, split="validation")
+    assert (site["persons"], site["rows"], site["events"]) == (None, None, None)
+
+
+def test_few_rows_without_the_event_hide_the_events_too(tmp_path):
+    label = np.r_[np.ones(92, int), np.zeros(8, int)]
+    evaluation = one_arm(tmp_path, label, np.linspace(0, 1, 100))
+    assert {row["events"] for row in rows(evaluation.metrics, split="test")} == {None}
+
+
+def test_limits_are_missing_where_resamples_lose_a_class(tmp_path):
+    """All events belong to one person, who is absent from a third of the resamples."""
+    random = np.random.default_rng(0)
+    label = np.r_[np.ones(12, int), np.zeros(40, int)]
+    person = np.r_[np.zeros(12, int), np.arange(1, 41)]
+    evaluation = one_arm(tmp_path, label, random.random(52), person=person)
+    found = {row["metric"]: row for row in rows(evaluation.metrics, split="test")}
+    assert found["auroc"]["estimate"] is not None
+    assert found["auroc"]["lower"] is None
+    assert "resamples" in found["auroc"]["reason"]
+    assert found["brier"]["lower"] is not None
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda table: table.slice(1),
+        lambda table: table.take([1, 0, *range(2, len(table))]),
+        lambda table: pa.concat_tables([table, table.slice(len(table) - 1)]),
+        lambda table: table.set_column(
+            table.column_names.index("label"), "label", pc.subtract(pa.scalar(1, pa.int8()), table["label"])
+        ),
+        lambda table: table.set_column(
+            table.column_names.index("probability"), "probability", pc.multiply(table["probability"], np.nan)
+        ),
+    ],
+    ids=["a row is missing", "two rows swapped", "a row twice", "labels of others", "no number"],
+)
+def test_refuses_predictions_that_are_not_the_cohort_s_rows(tmp_path, damage):
+    made.write_study(tmp_path, persons=60)
+    folder = tmp_path / "arms" / made.TASK / made.EMBEDDINGS["onehot"] / "cnn" / "direct" / TARGET
+    path = folder / "predictions.parquet"
+    pq.write_table(damage(pq.read_table(path)), path)
+    with pytest.raises(StudyError, match=r"onehot-bbbbbbbbbbbb/cnn/direct/lakeside, source riverside"):
+        evaluate_made(tmp_path)
+
+
+def test_refuses_an_arm_that_is_missing_or_of_other_sites(tmp_path):
+    made.write_study(tmp_path, persons=60)
+    folder = tmp_path / "arms" / made.TASK / made.EMBEDDINGS["onehot"] / "cnn" / "direct" / TARGET
+    about = json.loads((folder / "arm.json").read_text())
+    about["sources"]["hilltop"] = {"reason": "a site of last year's study"}
+    (folder / "arm.json").write_text(json.dumps(about))
+    with pytest.raises(StudyError, match="hilltop"):
+        evaluate_made(tmp_path)
+    (folder / "arm.json").unlink()
+    with pytest.raises(StudyError, match=r"arm\.json"):
+        evaluate_made(tmp_path)
+
+
+def test_refuses_a_control_that_is_no_embedding_of_the_study(results):
+    with pytest.raises(StudyError, match="shuffled"):
+        evaluate_made(results, controls=["shuffled"])

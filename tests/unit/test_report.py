@@ -1,0 +1,309 @@
+"""The joint tables, the figures and the page say what the metrics say, every arm of them."""
+
+import json
+import re
+import xml.etree.ElementTree as ET
+from html.parser import HTMLParser
+from itertools import product
+from pathlib import Path
+
+import made_study as made
+import pyarrow as pa
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+import pytest
+
+from conceptbridge.errors import StudyError
+from conceptbridge.evaluate.arms import evaluate
+from conceptbridge.files import write_json, write_parquet
+from conceptbridge.report.figures import write_figures
+from conceptbridge.report.page import Interval, answers, write_page
+from conceptbridge.report.tables import markdown, tables, write_tables
+
+TITLE = "Influenza <at> three hospitals"
+
+
+def make_report(results: Path, noise: bool = False) -> Path:
+    """Run everything after training on the made-up study, as the workflow's rules do."""
+    made.write_study(results, noise=noise)
+    for target in made.SITES:
+        evaluation = evaluate(
+            arms=results / "arms" / made.TASK,
+            task=made.TASK,
+            target=target,
+            embeddings=made.EMBEDDINGS,
+            learners=made.LEARNERS,
+            strategies=made.STRATEGIES,
+            cohort=results / "tasks" / made.TASK / target / "cohort.parquet",
+            controls=made.CONTROLS,
+            replicates=200,
+            seed=7,
+            min_cell_count=10,
+        )
+        for name, table in evaluation._asdict().items():
+            write_parquet(table, results / "metrics" / made.TASK / target / f"{name}.parquet")
+    write_tables(tables(results / "metrics", results / "tasks", [made.TASK], made.SITES), results / "tables")
+    write_figures(pq.read_table(results / "tables" / "arms.parquet"), results / "figures")
+    write_json({"simulated": True, "versions": {"torch": "2.13"}}, results / "provenance.json")
+    write_page(
+        results / "tables",
+        results / "figures",
+        results / "sites",
+        results / "provenance.json",
+        TITLE,
+        results / "report" / "index.html",
+    )
+    return results
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory) -> Path:
+    return make_report(tmp_path_factory.mktemp("report"))
+
+
+def read(results: Path, name: str) -> list[dict]:
+    return pq.read_table(results / "tables" / f"{name}.parquet").to_pylist()
+
+
+def answers_of(results: Path) -> dict:
+    comparisons = [row for row in read(results, "comparisons") if row["metric"] == "auroc"]
+    found = answers(read(results, "arms"), comparisons, read(results, "sites"))
+    return {answer.target: answer for answer in found}
+
+
+def test_one_row_for_every_arm_with_an_estimate_or_why_not(results):
+    arms = read(results, "arms")
+    keys = [tuple(row[name] for name in ("embedding", "learner", "strategy", "source", "target")) for row in arms]
+    expected = [
+        (embedding, learner, strategy, source, target)
+        for target in made.SITES
+        for embedding, learner, strategy in product(made.EMBEDDINGS, made.LEARNERS, made.STRATEGIES)
+        for source in ([target] if strategy == "local" else sorted(set(made.SITES) - {target}))
+    ]
+    assert keys == expected
+    for row in arms:
+        if row["source"] == made.SCARCE:
+            assert (row["status"], row["reason"], row["auroc"]) == ("not estimable", made.WHY_SCARCE, None)
+        else:
+            assert (row["status"], row["reason"], row["seeds"]) == ("estimated", None, len(made.SEEDS))
+            assert row["auroc_lower"] <= row["auroc"] <= row["auroc_upper"]
+
+
+def test_wide_rows_hold_the_numbers_of_the_long_ones(results):
+    long = pq.read_table(results / "metrics" / made.TASK / "prairie" / "metrics.parquet").to_pylist()
+    arms = [row for row in read(results, "arms") if row["target"] == "prairie"]
+    for row in arms:
+        same = [
+            each
+            for each in long
+            if all(each[name] == row[name] for name in ("embedding", "learner", "strategy", "source"))
+        ]
+        test = {each["metric"]: each for each in same if each["split"] == "test"}
+        for metric in ("auroc", "auprc", "brier"):
+            assert row[metric] == test[metric]["estimate"]
+            for part in ("lower", "upper", "seed_sd"):
+                assert row[f"{metric}_{part}"] == test[metric][part]
+        [validation] = [each for each in same if (each["split"], each["metric"]) == ("validation", "auroc")]
+        assert row["validation_auroc"] == validation["estimate"]
+
+
+def test_csv_and_parquet_are_the_same_table(results):
+    for name in ("arms", "seeds", "comparisons", "sites", "overlap", "attrition"):
+        table = pq.read_table(results / "tables" / f"{name}.parquet")
+        options = pacsv.ConvertOptions(
+            column_types=table.schema, strings_can_be_null=True, quoted_strings_can_be_null=False
+        )
+        assert pacsv.read_csv(results / "tables" / f"{name}.csv", convert_options=options).equals(table)
+
+
+def test_markdown_is_rounded_and_keeps_its_columns():
+    table = pa.table({"step": ["a | b", None], "share": [0.12345, None], "rows": [7, None]})
+    assert markdown(table) == ("| step | share | rows |\n| --- | ---: | ---: |\n| a \\| b | 0.123 | 7 |\n|  |  |  |\n")
+
+
+def test_overlap_counts_keys_and_texts(results):
+    [row] = [row for row in read(results, "overlap") if (row["source"], row["target"]) == ("lakeside", "prairie")]
+    # five of ten keys are shared, and one more text but for its case; the shared keys hold 250 of 300 rows
+    assert (row["tokens"], row["shared_keys"], row["shared_texts"]) == (10, 0.5, 0.6)
+    assert row["shared_keys_by_rows"] == pytest.approx(250 / 300)
+    assert row["shared_texts_by_rows"] == pytest.approx(260 / 300)
+
+
+def test_attrition_keeps_blanks(results):
+    first, second, *_ = read(results, "attrition")
+    assert (first["site"], first["step"], first["persons"]) == ("lakeside", "an emergency visit", 400)
+    assert (second["persons"], second["events"]) == (None, None)
+
+
+def test_the_same_numbers_make_the_same_bytes(results, tmp_path):
+    make_report(tmp_path)
+    for folder in ("tables", "figures", "report"):
+        for path in sorted((results / folder).iterdir()):
+            assert path.read_bytes() == (tmp_path / folder / path.name).read_bytes(), path.name
+
+
+def test_a_figure_has_a_number_or_n_e_for_every_arm(results):
+    for learner in made.LEARNERS:
+        assert (results / "figures" / f"transfer-{made.TASK}-{learner}.png").stat().st_size > 0
+        root = ET.parse(results / "figures" / f"transfer-{made.TASK}-{learner}.svg").getroot()
+        texts = [text.text for text in root.iter("{http://www.w3.org/2000/svg}text")]
+        arms = [row for row in read(results, "arms") if row["learner"] == learner]
+        expected = ["n.e." if row["auroc"] is None else f"{row['auroc']:.2f}" for row in arms]
+        cells = [text for text in texts if text and re.fullmatch(r"n\.e\.|\d\.\d\d", text)]
+        assert sorted(cells) == sorted(expected)
+
+
+def test_the_answer_is_to_borrow_where_names_carry_the_model(results):
+    found = answers_of(results)
+    here = found["lakeside"]
+    assert here.verdict == "Borrow"
+    assert re.match(
+        r"riverside's \w+ on minilm, [\w-]+: AUROC 0\.\d\d \[0\.\d\d, 0\.\d\d\]; local alone", here.sentence
+    )
+    assert here.sentence.endswith("better than each of them.")
+    assert [line.role for line in here.evidence] == ["recommended", "local alone, best", "control", "control"]
+    scarce = found[made.SCARCE]
+    assert scarce.verdict.startswith("Borrow: there is no local model")
+    assert made.WHY_SCARCE in scarce.sentence
+
+
+def test_noise_is_called_noise(tmp_path):
+    found = answers_of(make_report(tmp_path, noise=True))
+    assert {answer.verdict for answer in found.values()} == {"Nothing better than chance that this study can see"}
+    assert "that this study can see" in found["lakeside"].sentence
+
+
+ARM = {"task": "t", "learner": "cnn", "target": "here", "reason": None}
+RECOMMENDED = {**ARM, "embedding": "minilm", "strategy": "direct", "source": "there"}
+LOCAL = {**ARM, "embedding": "onehot", "strategy": "local", "source": "here"}
+
+
+def answer_to(difference: Interval, recommended: dict = RECOMMENDED, reference: dict = LOCAL):
+    names = ("embedding", "learner", "strategy", "source")
+    comparison = {
+        "task": "t",
+        "target": "here",
+        "question": "recommendation",
+        **{name: recommended[name] for name in names},
+        **{f"ref_{name}": reference[name] for name in names},
+        **difference._asdict(),
+        "difference": difference.estimate,
+    }
+    numbers = {"auroc": 0.8, "auroc_lower": 0.7, "auroc_upper": 0.9}
+    [answer] = answers([{**arm, **numbers} for arm in (RECOMMENDED, LOCAL)], [comparison], [])
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict"),
+    [
+        (Interval(0.05, 0.01, 0.09), "Borrow"),
+        (Interval(0.05, -0.01, 0.09), "No difference that this study can see between borrowed and local"),
+        (Interval(-0.05, -0.09, -0.01), "Stay local: the borrowed model that validation rows chose is worse"),
+    ],
+)
+def test_the_verdict_follows_the_paired_interval(difference, verdict):
+    assert answer_to(difference).verdict.startswith(verdict)
+    assert str(difference) in answer_to(difference).sentence
+
+
+def test_the_best_local_arm_is_compared_with_nothing():
+    answer = answer_to(Interval(None, None, None), LOCAL, LOCAL)
+    assert answer.verdict == "Stay local"
+    assert "it is the best local model" in answer.sentence
+    assert len(answer.evidence) == 1
+
+
+def test_a_target_without_any_estimate_says_why():
+    arms = [{**arm, "auroc": None, "reason": "no events among the test rows"} for arm in (RECOMMENDED, LOCAL)]
+    [answer] = answers(arms, [], [])
+    assert (answer.verdict, answer.evidence) == ("Not estimable", [])
+    assert "no events among the test rows" in answer.sentence
+
+
+class Reader(HTMLParser):
+    """Collects what a test asks of the page: elements with attributes, and whether every tag is closed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict]] = []
+        self.open: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+        if tag not in ("meta", "link", "img", "input", "br"):
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_asks_nothing_of_the_network(results):
+    path = results / "report" / "index.html"
+    text = path.read_text(encoding="utf-8")
+    assert path.stat().st_size < 5_000_000
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+    for tag, attributes in reader.elements:
+        for name in ("src", "href", "action", "srcset"):
+            assert attributes.get(name, "#").startswith(("#", "data:")), (tag, attributes)
+    assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest", text)
+    ids = [attributes["id"] for _, attributes in reader.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+
+
+def test_the_page_can_be_used_without_seeing_it(results):
+    reader = Reader()
+    reader.feed((results / "report" / "index.html").read_text(encoding="utf-8"))
+    tags = [tag for tag, _ in reader.elements]
+    assert tags.count("h1") == 1
+    assert all(attributes.get("alt") for tag, attributes in reader.elements if tag == "img")
+    assert all(attributes.get("scope") for tag, attributes in reader.elements if tag == "th")
+    ids = {attributes.get("id") for _, attributes in reader.elements}
+    for tag, attributes in reader.elements:
+        for name in ("for", "aria-labelledby"):
+            assert attributes.get(name) is None or attributes[name] in ids, (tag, attributes)
+        if attributes.get("role") == "region":
+            assert attributes.get("aria-label") or attributes.get("aria-labelledby")
+
+
+def test_the_page_shows_the_study(results):
+    text = (results / "report" / "index.html").read_text(encoding="utf-8")
+    assert "<h1>Influenza &lt;at&gt; three hospitals</h1>" in text
+    assert "Simulated data." in text
+    assert text.count("<article") == len(made.SITES)
+    arms = text[text.index('id="arms-table"') : text.index('id="comparisons"')]
+    assert arms.count("<tr>") == len(read(results, "arms")) + 1
+    assert arms.count(f"not estimable: {made.WHY_SCARCE}") == sum(
+        row["status"] == "not estimable" for row in read(results, "arms")
+    )
+    assert "birth date: 15" in text  # data quality
+    assert "torch" in text  # provenance
+
+
+def test_real_data_are_not_called_simulated(results, tmp_path):
+    write_json({"versions": {}}, tmp_path / "provenance.json")
+    out = tmp_path / "index.html"
+    write_page(results / "tables", results / "figures", results / "sites", tmp_path / "provenance.json", TITLE, out)
+    assert "Simulated data." not in out.read_text(encoding="utf-8")
+
+
+def test_the_page_shows_what_it_does_not_know_of_data_quality(results, tmp_path):
+    for site in made.SITES:
+        about = {"tables": {"death": {"read": 9, "refused": "no such column"}}, "cdm": {"version": "5.4"}}
+        (tmp_path / site).mkdir()
+        (tmp_path / site / "quality.json").write_text(json.dumps(about))
+    out = tmp_path / "index.html"
+    write_page(results / "tables", results / "figures", tmp_path, results / "provenance.json", TITLE, out)
+    text = out.read_text(encoding="utf-8")
+    assert "no such column" in text
+    assert "5.4" in text
+
+
+def test_a_missing_table_is_a_message(tmp_path):
+    with pytest.raises(StudyError, match=r"metrics\.parquet is missing"):
+        tables(tmp_path, tmp_path, ["t"], ["a"])

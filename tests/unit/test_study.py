@@ -1,0 +1,165 @@
+"""A study's config is checked before anything runs, and every embedding has its identity."""
+
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conceptbridge.catalogue import canonical, embedding_of_folder, find_embedding
+from conceptbridge.errors import StudyError
+from conceptbridge.study import Study, read_study
+
+ROOT = Path(__file__).parents[2]
+
+
+def read_yaml(path: str) -> Any:
+    return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
+
+
+CATALOGUE = read_yaml("config/embeddings.yaml")
+SCHEMA = read_yaml("workflow/schemas/config.schema.yaml")
+CATALOGUE_SCHEMA = read_yaml("workflow/schemas/embeddings.schema.yaml")
+
+
+def study(config: Any, catalogue: Any = CATALOGUE) -> Study:
+    return read_study(config, catalogue, SCHEMA, CATALOGUE_SCHEMA)
+
+
+@pytest.fixture
+def demo() -> Any:
+    return read_yaml("config/config.yaml")
+
+
+@pytest.mark.parametrize("path", ["config/config.yaml", *sorted(str(p) for p in ROOT.glob("config/studies/*.yaml"))])
+def test_the_studies_of_the_project_are_valid(path: str) -> None:
+    assert study(read_yaml(path)).sites
+
+
+def test_defaults_are_filled_in_at_every_depth(demo: Any) -> None:
+    full = study(demo).config
+    assert full["min_cell_count"] == 10
+    assert full["tasks"]["influenza"]["outcome"]["descendants"] is True
+    assert full["learners"]["cnn"]["filters"] == 100
+    assert full["texts"]["absent"] == "Not {name}"
+
+
+def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
+    demo["learners"] = {"lightgbm": None}
+    assert study(demo).config["learners"]["lightgbm"]["leaves"] == 15
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(seedz=3), r"unknown key 'seedz' \(did you mean 'seeds'\?\)"),
+        (lambda c: c["embeddings"].append("minillm"), r"'minillm' is not in the catalogue.*did you mean 'minilm'"),
+        (lambda c: c["sites"]["prairie"].clear(), r"sites\.prairie: the key 'extract' is missing"),
+        (lambda c: c["sites"].update(hilltop={"extract": "simulated"}), r"sites\.hilltop: only the hospitals"),
+        (lambda c: c["sites"].update({"St Mary": {"extract": "x"}}), r"sites: 'St Mary' does not match"),
+        (lambda c: c.pop("tasks"), r"the key 'tasks' is missing"),
+        (lambda c: c["strategies"].append("tune-heads"), r"'tune-heads' is not one of .*did you mean 'tune-head'"),
+        (lambda c: c["strategies"].remove("local"), r"strategies: .*does not contain"),
+        (lambda c: c["learners"].update(cmn={}), r"learners: unknown key 'cmn' \(did you mean 'cnn'\?\)"),
+        (
+            lambda c: c["learners"]["cnn"].update(step=3),
+            r"learners\.cnn: unknown key 'step' \(did you mean 'steps'\?\)",
+        ),
+        (lambda c: c.update(seeds=0), r"seeds: 0 is less than the minimum of 1"),
+        (lambda c: c["simulate"].update(persons="many"), r"simulate\.persons: 'many' is not of type 'integer'"),
+        (
+            lambda c: c["tasks"]["influenza"]["outcome"].update(days=[0, 7]),
+            r"tasks\.influenza\.outcome\.days: the outcome window begins on day 0.*begin it on day 1",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["outcome"].update(days=[7, 1]),
+            r"tasks\.influenza\.outcome\.days: the window \[7, 1\] ends before it begins",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["predictors"].update(days=[-30, 2]),
+            r"predictors\.days: the window ends 2 days after the index",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["predictors"].update(domains=["drugs"]),
+            r"domains\.0: 'drugs' is not one of .*did you mean 'drug'",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["split"].update(test="2021-09-01"),
+            r"influenza\.split: the test period has to begin after the validation period",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["split"].update(test="2023-02-30"),
+            r"split\.test: '2023-02-30' is no date",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"].update(split={"by": "hash", "shares": [0.6, 0.3, 0.3]}),
+            r"split\.shares: .* add up to 1\.2",
+        ),
+    ],
+)
+def test_a_mistake_is_named_with_its_key(demo: Any, change: Any, message: str) -> None:
+    change(demo)
+    with pytest.raises(StudyError, match=message):
+        study(demo)
+
+
+def test_identity_changes_with_what_changes_a_vector_and_with_nothing_else() -> None:
+    was = find_embedding("minilm", CATALOGUE, "test")
+    for key, value, same in [("pooling", "cls", False), ("max_length", 128, False), ("licence", "MIT", True)]:
+        catalogue = deepcopy(CATALOGUE)
+        catalogue["minilm"][key] = value
+        assert (find_embedding("minilm", catalogue, "test").id == was.id) is same
+
+
+def test_a_control_follows_its_parent() -> None:
+    catalogue = deepcopy(CATALOGUE)
+    catalogue["minilm"]["pooling"] = "cls"
+    for control, same in [("shuffled", False), ("random", True), ("onehot", True)]:
+        was, now = (find_embedding(control, c, "test").id for c in (CATALOGUE, catalogue))
+        assert (was == now) is same
+    shuffled = find_embedding("shuffled", CATALOGUE, "test")
+    assert shuffled.tables == shuffled.parent
+    assert find_embedding("onehot", CATALOGUE, "test").tables is None
+
+
+def test_a_folder_names_its_embedding_until_the_catalogue_changes() -> None:
+    minilm = find_embedding("minilm", CATALOGUE, "test")
+    assert embedding_of_folder(minilm.id, CATALOGUE) == minilm
+    with pytest.raises(StudyError, match="minilm has changed since the run was planned"):
+        embedding_of_folder("minilm-000000000000", CATALOGUE)
+
+
+def test_equal_specs_are_equal_text() -> None:
+    assert canonical({"b": 1.0, "a": [2]}) == canonical({"a": [2], "b": 1})
+
+
+def test_a_budget_holds_only_what_its_strategy_uses(demo: Any) -> None:
+    s = study(demo)
+    assert "tune_steps" not in s.budget("influenza", "cnn", "local")
+    assert "tune_steps" in s.budget("influenza", "cnn", "tune-all")
+    assert "steps" not in s.budget("influenza", "cnn", "direct")
+
+
+def keys_of(schema: Any, root: Any) -> set[str]:
+    """Every key that a schema knows, at any depth."""
+    if "$ref" in schema:
+        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
+    found = set()
+    for key, sub in schema.get("properties", {}).items():
+        found |= {key} | keys_of(sub, root)
+    if isinstance(schema.get("additionalProperties"), dict):
+        found |= keys_of(schema["additionalProperties"], root)
+    for branch in schema.get("oneOf", []):
+        found |= keys_of(branch, root)
+    return found
+
+
+def test_every_key_of_the_schema_is_explained_and_nothing_else() -> None:
+    text = (ROOT / "config/README.md").read_text(encoding="utf-8")
+    explained = {word for line in text.splitlines() if line.startswith("| `") for word in line.split("`")[1].split(".")}
+    for schema, root in ((SCHEMA, SCHEMA), (CATALOGUE_SCHEMA, CATALOGUE_SCHEMA)):
+        assert keys_of(schema, root) <= explained, "a key is missing in config/README.md"
+    known = keys_of(SCHEMA, SCHEMA) | keys_of(CATALOGUE_SCHEMA, CATALOGUE_SCHEMA) | {"SITE", "TASK"}
+    strategies = set(SCHEMA["properties"]["strategies"]["items"]["enum"])
+    assert explained <= known | strategies, "config/README.md explains a key that the schemas do not know"

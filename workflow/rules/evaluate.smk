@@ -1,0 +1,42 @@
+"""Evaluation: all arms at one target, on the same rows and the same resamples.
+
+in:  <results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/, <results>/tasks/{task}/{target}/cohort.parquet
+out: <results>/metrics/{task}/{target}/metrics.parquet, seeds.parquet, comparisons.parquet, site.parquet
+"""
+
+STRATEGIES = [s for s in study.config["strategies"] if s == "local" or len(study.sites) > 1]
+
+
+rule evaluate:
+    input:
+        cohort="<results>/tasks/{task}/{target}/cohort.parquet",
+        arms=expand(
+            "<results>/arms/{{task}}/{embedding}/{learner}/{strategy}/{{target}}/predictions.parquet",
+            embedding=[e.id for e in study.embeddings.values()],
+            learner=study.config["learners"],
+            strategy=STRATEGIES,
+        ),
+        code=code("evaluate"),
+    output:
+        [
+            f"<results>/metrics/{{task}}/{{target}}/{table}.parquet"
+            for table in ("metrics", "seeds", "comparisons", "site")
+        ],
+    params:
+        arms=lambda w: f"{study.config['results']}/arms/{w.task}",
+        out=subpath(output[0], parent=True),
+        embeddings=[f"{e.name}={e.id}" for e in study.embeddings.values()],
+        controls=[e.name for e in study.embeddings.values() if e.control],
+        learners=list(study.config["learners"]),
+        strategies=STRATEGIES,
+        settings=study.config["evaluation"] | {"min_cell_count": study.config["min_cell_count"]},
+    log:
+        "<logs>/evaluate/{task}/{target}.log",
+    benchmark:
+        "<benchmarks>/evaluate/{task}/{target}.tsv"
+    shell:
+        "python {HOME}/workflow/scripts/evaluate.py --arms {params.arms:q} --task {wildcards.task}"
+        " --target {wildcards.target} --embeddings {params.embeddings:q} --controls {params.controls:q}"
+        " --learners {params.learners:q} --strategies {params.strategies:q} --cohort {input.cohort:q}"
+        " --replicates {params.settings[replicates]} --seed {params.settings[seed]}"
+        " --min-cell-count {params.settings[min_cell_count]} --out {params.out:q} > {log} 2>&1"

@@ -1,0 +1,25 @@
+"""Vocabulary: a site's concepts in every state that they could take, with the text of each.
+
+in:  <results>/sites/{site}/cdm/{table}.parquet
+out: <results>/sites/{site}/vocabulary.parquet
+"""
+
+
+rule vocabulary:
+    input:
+        cdm=rules.ingest.output.tables,
+        code=code("vocabulary"),
+    output:
+        "<results>/sites/{site}/vocabulary.parquet",
+    params:
+        cdm=lambda w: f"{study.config['results']}/sites/{w.site}/cdm",
+        texts=lambda w: canonical(study.config["texts"]),
+        min_cell_count=study.config["min_cell_count"],
+    log:
+        "<logs>/vocabulary/{site}.log",
+    benchmark:
+        "<benchmarks>/vocabulary/{site}.tsv"
+    shell:
+        "python {HOME}/workflow/scripts/vocabulary.py --cdm {params.cdm:q} --site {wildcards.site}"
+        " --texts {params.texts:q} --min-cell-count {params.min_cell_count} --out {output:q}"
+        " --threads {threads} > {log} 2>&1"

@@ -1,0 +1,25 @@
+"""Make the cohort of a task at a site, with its attrition."""
+
+import argparse
+import json
+from pathlib import Path
+
+from command import run
+
+from conceptbridge.tasks.cohort import make_cohort
+
+
+def main(a: argparse.Namespace) -> None:
+    make_cohort(a.cdm, a.site, a.task, a.min_cell_count, a.cohort, a.attrition, a.threads)
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--cdm", type=Path, required=True, help="folder of typed tables")
+    p.add_argument("--site", required=True)
+    p.add_argument("--task", type=json.loads, required=True, help="index, outcome, censoring and split, as JSON")
+    p.add_argument("--min-cell-count", type=int, required=True)
+    p.add_argument("--cohort", type=Path, required=True, help="cohort.parquet to write")
+    p.add_argument("--attrition", type=Path, required=True, help="attrition.csv to write")
+    p.add_argument("--threads", type=int, default=1)
+    run(p, main)

@@ -1,0 +1,30 @@
+"""Write the study's page from its tables, figures, data quality and provenance."""
+
+import argparse
+from pathlib import Path
+
+from command import run
+
+from conceptbridge.report.page import write_page
+
+
+def main(arguments: argparse.Namespace) -> None:
+    write_page(
+        tables=arguments.tables,
+        figures=arguments.figures,
+        sites=arguments.sites_folder,
+        provenance=arguments.provenance,
+        title=arguments.title,
+        out=arguments.out,
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tables", type=Path, required=True, help="results/tables")
+    parser.add_argument("--figures", type=Path, required=True, help="results/figures")
+    parser.add_argument("--sites-folder", type=Path, required=True, help="results/sites, for quality.json")
+    parser.add_argument("--provenance", type=Path, required=True, help="a JSON object, shown as it is")
+    parser.add_argument("--title", required=True, help="the study's name")
+    parser.add_argument("--out", type=Path, required=True, help="the HTML file")
+    run(parser, main)

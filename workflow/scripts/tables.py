@@ -1,0 +1,23 @@
+"""Join the metrics, cohorts and vocabularies of every task and site into the study's tables."""
+
+import argparse
+from pathlib import Path
+
+from command import run
+
+from conceptbridge.report.tables import tables, write_tables
+
+
+def main(arguments: argparse.Namespace) -> None:
+    joint = tables(arguments.metrics, arguments.tasks, arguments.task, arguments.site)
+    write_tables(joint, arguments.out)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--metrics", type=Path, required=True, help="results/metrics")
+    parser.add_argument("--tasks", type=Path, required=True, help="results/tasks")
+    parser.add_argument("--task", nargs="+", required=True, help="in the order of the tables")
+    parser.add_argument("--site", nargs="+", required=True, help="in the order of the tables")
+    parser.add_argument("--out", type=Path, required=True, help="folder for {name}.{parquet,csv,md}")
+    run(parser, main)
