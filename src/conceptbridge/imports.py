@@ -9,7 +9,7 @@ PACKAGE = "conceptbridge"
 
 
 def code_files(script: Path) -> list[Path]:
-    """The script, the modules of this package that it imports directly or not, and the data files that they name.
+    """The script first, then the modules of this package that it imports directly or not, and the data files that they name.
 
     A module counts as imported, too, where a string is its full name, and a data file counts as named where a string is
     the name of a file beside the module.
@@ -22,7 +22,7 @@ def code_files(script: Path) -> list[Path]:
             found[file] = None
             if file.suffix == ".py":
                 waiting.extend(_needed(file))
-    return sorted(found)
+    return [script, *sorted(path for path in found if path != script)]
 
 
 @cache

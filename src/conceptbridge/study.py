@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from jsonschema import Draft202012Validator
@@ -30,6 +31,16 @@ class Study:
     def sites(self) -> list[str]:
         """Names of the sites, in the config's order."""
         return list(self.config["sites"])
+
+    def simulated(self, site: str) -> bool:
+        """Whether the site is a hospital of the built-in network."""
+        return bool(self.config["sites"][site]["extract"] == SIMULATED)
+
+    def extract(self, site: str) -> str:
+        """Folder of a site's extract: below ``data`` unless it is an absolute path or a simulated one."""
+        if self.simulated(site):
+            return f"{self.config['results']}/simulated/{site}"
+        return str(Path(self.config["data"]).expanduser() / Path(self.config["sites"][site]["extract"]).expanduser())
 
     @property
     def by_id(self) -> dict[str, Embedding]:

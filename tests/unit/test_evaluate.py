@@ -4,7 +4,6 @@ import json
 from itertools import product
 from pathlib import Path
 
-import made_study as made
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.metrics import roc_auc_score
 
+import made_study as made
 from conceptbridge.errors import StudyError
 from conceptbridge.evaluate.arms import Evaluation, evaluate
 

@@ -7,12 +7,12 @@ from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
 
-import made_study as made
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
+import made_study as made
 from conceptbridge.errors import StudyError
 from conceptbridge.evaluate.arms import evaluate
 from conceptbridge.files import write_json, write_parquet

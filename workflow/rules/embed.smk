@@ -4,22 +4,24 @@ in:  <results>/sites/{site}/vocabulary.parquet
 out: <results>/embeddings/{embedding}/{site}.parquet
 """
 
-# what changes a vector is in the folder's name, so no param is needed; the cache's place runs nothing
-CACHE = Path(study.config["embedding_cache"]).expanduser()
-
 
 rule embed:
     input:
         vocabulary=rules.vocabulary.output,
-        code=code("embed"),
+        code=code("embed.py"),
     output:
         "<results>/embeddings/{embedding}/{site}.parquet",
-    threads: 8
     log:
         "<logs>/embed/{embedding}/{site}.log",
     benchmark:
         "<benchmarks>/embed/{embedding}/{site}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    threads: 8
+    params:
+        # all that changes a vector is in the folder's name, so the catalogue itself is no input
+        catalogue=str(HOME / "config/embeddings.yaml"),
     shell:
-        "python {HOME}/workflow/scripts/embed.py --vocabulary {input.vocabulary:q}"
-        " --catalogue {HOME}/config/embeddings.yaml --embedding {wildcards.embedding}"
-        " --cache {CACHE:q} --out {output:q} --threads {threads} > {log} 2>&1"
+        "python {input.code[0]:q} --vocabulary {input.vocabulary:q}"
+        " --catalogue {params.catalogue:q} --embedding {wildcards.embedding}"
+        ' --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} --threads {threads} > {log} 2>&1'

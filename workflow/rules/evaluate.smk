@@ -4,38 +4,39 @@ in:  <results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/, <results>
 out: <results>/metrics/{task}/{target}/metrics.parquet, seeds.parquet, comparisons.parquet, site.parquet
 """
 
-STRATEGIES = [s for s in study.config["strategies"] if s == "local" or len(study.sites) > 1]
-
 
 rule evaluate:
     input:
         cohort="<results>/tasks/{task}/{target}/cohort.parquet",
         arms=expand(
             "<results>/arms/{{task}}/{embedding}/{learner}/{strategy}/{{target}}/predictions.parquet",
-            embedding=[e.id for e in study.embeddings.values()],
-            learner=study.config["learners"],
+            embedding=[e.id for e in EMBEDDINGS],
+            learner=LEARNERS,
             strategy=STRATEGIES,
         ),
-        code=code("evaluate"),
+        code=code("evaluate.py"),
     output:
         [
             f"<results>/metrics/{{task}}/{{target}}/{table}.parquet"
             for table in ("metrics", "seeds", "comparisons", "site")
         ],
-    params:
-        arms=lambda w: f"{study.config['results']}/arms/{w.task}",
-        out=subpath(output[0], parent=True),
-        embeddings=[f"{e.name}={e.id}" for e in study.embeddings.values()],
-        controls=[e.name for e in study.embeddings.values() if e.control],
-        learners=list(study.config["learners"]),
-        strategies=STRATEGIES,
-        settings=study.config["evaluation"] | {"min_cell_count": study.config["min_cell_count"]},
     log:
         "<logs>/evaluate/{task}/{target}.log",
     benchmark:
         "<benchmarks>/evaluate/{task}/{target}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    params:
+        arms=folder("arms/{task}"),
+        out=subpath(output[0], parent=True),
+        embeddings=[f"{e.name}={e.id}" for e in EMBEDDINGS],
+        controls=[e.name for e in EMBEDDINGS if e.control],
+        learners=LEARNERS,
+        strategies=STRATEGIES,
+        settings=study.config["evaluation"]
+        | {"min_cell_count": study.config["min_cell_count"]},
     shell:
-        "python {HOME}/workflow/scripts/evaluate.py --arms {params.arms:q} --task {wildcards.task}"
+        "python {input.code[0]:q} --arms {params.arms:q} --task {wildcards.task}"
         " --target {wildcards.target} --embeddings {params.embeddings:q} --controls {params.controls:q}"
         " --learners {params.learners:q} --strategies {params.strategies:q} --cohort {input.cohort:q}"
         " --replicates {params.settings[replicates]} --seed {params.settings[seed]}"

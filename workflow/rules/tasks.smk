@@ -8,20 +8,22 @@ out: <results>/tasks/{task}/{site}/cohort.parquet, attrition.csv, tokens.parquet
 rule cohort:
     input:
         cdm=rules.ingest.output.tables,
-        code=code("cohort"),
+        code=code("cohort.py"),
     output:
         cohort="<results>/tasks/{task}/{site}/cohort.parquet",
         attrition="<results>/tasks/{task}/{site}/attrition.csv",
-    params:
-        cdm=lambda w: f"{study.config['results']}/sites/{w.site}/cdm",
-        task=lambda w: study.task(w.task, "index", "outcome", "censoring", "split"),
-        min_cell_count=study.config["min_cell_count"],
     log:
         "<logs>/cohort/{task}/{site}.log",
     benchmark:
         "<benchmarks>/cohort/{task}/{site}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    params:
+        cdm=folder("sites/{site}/cdm"),
+        task=lambda w: study.task(w.task, "index", "outcome", "censoring", "split"),
+        min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {HOME}/workflow/scripts/cohort.py --cdm {params.cdm:q} --site {wildcards.site} --task {params.task:q}"
+        "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site} --task {params.task:q}"
         " --min-cell-count {params.min_cell_count} --cohort {output.cohort:q} --attrition {output.attrition:q}"
         " --threads {threads} > {log} 2>&1"
 
@@ -31,18 +33,20 @@ rule sequences:
         cdm=rules.ingest.output.tables,
         vocabulary=rules.vocabulary.output,
         cohort=rules.cohort.output.cohort,
-        code=code("sequences"),
+        code=code("sequences.py"),
     output:
         tokens="<results>/tasks/{task}/{site}/tokens.parquet",
         sequences="<results>/tasks/{task}/{site}/sequences.parquet",
-    params:
-        cdm=lambda w: f"{study.config['results']}/sites/{w.site}/cdm",
-        task=lambda w: study.task(w.task, "outcome", "predictors", "min_rows"),
     log:
         "<logs>/sequences/{task}/{site}.log",
     benchmark:
         "<benchmarks>/sequences/{task}/{site}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    params:
+        cdm=folder("sites/{site}/cdm"),
+        task=lambda w: study.task(w.task, "outcome", "predictors", "min_rows"),
     shell:
-        "python {HOME}/workflow/scripts/sequences.py --cdm {params.cdm:q} --site {wildcards.site}"
+        "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site}"
         " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.task:q}"
         " --tokens {output.tokens:q} --sequences {output.sequences:q} --threads {threads} > {log} 2>&1"

@@ -8,18 +8,20 @@ out: <results>/sites/{site}/vocabulary.parquet
 rule vocabulary:
     input:
         cdm=rules.ingest.output.tables,
-        code=code("vocabulary"),
+        code=code("vocabulary.py"),
     output:
         "<results>/sites/{site}/vocabulary.parquet",
-    params:
-        cdm=lambda w: f"{study.config['results']}/sites/{w.site}/cdm",
-        texts=lambda w: canonical(study.config["texts"]),
-        min_cell_count=study.config["min_cell_count"],
     log:
         "<logs>/vocabulary/{site}.log",
     benchmark:
         "<benchmarks>/vocabulary/{site}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    params:
+        cdm=folder("sites/{site}/cdm"),
+        texts=lambda w: canonical(study.config["texts"]),
+        min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {HOME}/workflow/scripts/vocabulary.py --cdm {params.cdm:q} --site {wildcards.site}"
+        "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site}"
         " --texts {params.texts:q} --min-cell-count {params.min_cell_count} --out {output:q}"
         " --threads {threads} > {log} 2>&1"

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 import yaml
-from command import run
 
+from command import run
 from conceptbridge.catalogue import embedding_of_folder
 from conceptbridge.embed.tables import embed_site
 

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 import pyarrow.parquet as pq
-from command import run
 
+from command import run
 from conceptbridge.report.figures import write_figures
 
 

@@ -4,7 +4,6 @@ import argparse
 from pathlib import Path
 
 from command import run
-
 from conceptbridge.sites.ingest import ingest
 
 

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 from command import run
-
 from conceptbridge.files import write_json
 from conceptbridge.provenance import provenance
 

@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 from command import run
-
 from conceptbridge.tasks.sequences import make_sequences
 
 

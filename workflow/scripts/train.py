@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 
 from command import run
-
 from conceptbridge.learn.arms import Budget, read_target, train_local
 
 

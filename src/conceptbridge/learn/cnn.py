@@ -33,8 +33,8 @@ class Network:
 
 
 class Records:
-    """Examples as tensors; the distinct tokens of record i are ``lengths[i]`` of ``tokens`` from ``offsets[i]`` on. There
-    is no padding that could be taken for a token."""
+    """Examples as tensors; the distinct tokens of record i are ``lengths[i]`` of ``tokens`` from ``offsets[i]`` on.
+    There is no padding that could be taken for a token."""
 
     def __init__(self, examples: Examples) -> None:
         self.vectors = torch.from_numpy(examples.vectors)

@@ -1,0 +1,327 @@
+"""Who is predicted, what came of it, and what was known: cohort, splits, attrition, sequences."""
+
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from conceptbridge.tasks.cohort import make_cohort
+from conceptbridge.tasks.sequences import make_sequences
+from conceptbridge.vocabulary import make_vocabulary
+from tiny_site import concept, condition, measurement, observation, person, read, visit, write_cdm
+
+DAY = date(2022, 1, 10)
+FLU, COUGH, FEVER = 4266367, 254761, 437663
+NAMES = [concept(FLU, "Influenza"), concept(COUGH, "Cough"), concept(FEVER, "Fever"), concept(1, "Temperature")]
+
+
+def after(days: int) -> date:
+    return DAY + timedelta(days=days)
+
+
+def task(**change: Any) -> dict[str, Any]:
+    return {
+        "index": {"domain": "visit", "concepts": [9203], "descendants": True, "occurrence": "all"},
+        "outcome": {"domain": "condition", "concepts": [FLU], "descendants": True, "days": [1, 7]},
+        "censoring": "keep",
+        "predictors": {
+            "days": [-365, 0],
+            "domains": ["condition", "drug", "procedure", "measurement", "observation", "demographic"],
+            "max_tokens": 512,
+        },
+        "split": {"by": "time", "validation": "2023-01-01", "test": "2024-01-01"},
+        "min_rows": 1,
+    } | change
+
+
+class Site:
+    """A site made of a few rows, with the task's files."""
+
+    def __init__(self, folder: Path, spec: dict[str, Any], min_cell_count: int = 1, **tables: Any) -> None:
+        tables.setdefault("concept", NAMES)
+        cdm = write_cdm(folder / "cdm", **tables)
+        texts = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
+        make_vocabulary(cdm, "here", texts, min_cell_count, folder / "vocabulary.parquet")
+        make_cohort(cdm, "here", spec, min_cell_count, folder / "cohort.parquet", folder / "attrition.csv")
+        make_sequences(
+            cdm,
+            "here",
+            folder / "vocabulary.parquet",
+            folder / "cohort.parquet",
+            spec,
+            folder / "tokens.parquet",
+            folder / "sequences.parquet",
+        )
+        self.cohort = read(folder / "cohort.parquet")
+        self.tokens = read(folder / "tokens.parquet")
+        self.attrition = (folder / "attrition.csv").read_text()
+        keys = [token["key"] for token in self.tokens]
+        self.sequences = [
+            [(day, keys[token]) for day, token in zip(row["days"], row["tokens"], strict=True)]
+            for row in read(folder / "sequences.parquet")
+        ]
+
+
+def clinical(sequence: list[tuple[int, str]]) -> list[tuple[int, str]]:
+    return [(day, key) for day, key in sequence if not key.startswith(("age|", "sex|"))]
+
+
+def test_the_label_is_the_outcome_within_its_window(tmp_path: Path) -> None:
+    days = {1: 0, 2: 1, 3: 7, 4: 8}
+    site = Site(
+        tmp_path,
+        task(),
+        person=[person(i) for i in days],
+        visit_occurrence=[visit(i, DAY) for i in days],
+        condition_occurrence=[condition(i, after(n), FLU) for i, n in days.items()],
+    )
+    assert {row["person_id"]: row["label"] for row in site.cohort} == {1: 0, 2: 1, 3: 1, 4: 0}
+
+
+def test_descendants_of_the_outcome_count_and_are_no_predictors(tmp_path: Path) -> None:
+    kind_of_flu = 763011
+    site = Site(
+        tmp_path,
+        task(),
+        person=[person(1)],
+        visit_occurrence=[visit(1, DAY)],
+        condition_occurrence=[
+            condition(1, after(2), kind_of_flu),
+            condition(1, after(-100), kind_of_flu),
+            condition(1, after(0), FLU),
+            condition(1, after(0), COUGH),
+        ],
+        concept_ancestor=[{"ancestor_concept_id": FLU, "descendant_concept_id": kind_of_flu}],
+    )
+    assert site.cohort[0]["label"] == 1
+    assert clinical(site.sequences[0]) == [(0, f"{COUGH}|present")]
+
+
+def test_predictors_end_at_the_index_and_keep_time_order(tmp_path: Path) -> None:
+    site = Site(
+        tmp_path,
+        task(),
+        person=[person(1)],
+        visit_occurrence=[visit(1, DAY)],
+        condition_occurrence=[
+            condition(1, after(n), c) for n, c in [(0, FEVER), (-3, COUGH), (1, COUGH), (-366, FEVER), (-365, FEVER)]
+        ],
+    )
+    assert clinical(site.sequences[0]) == [
+        (-365, f"{FEVER}|present"),
+        (-3, f"{COUGH}|present"),
+        (0, f"{FEVER}|present"),
+    ]
+
+
+def test_a_discharge_diagnosis_of_the_index_day_is_no_predictor(tmp_path: Path) -> None:
+    site = Site(
+        tmp_path,
+        task(),
+        person=[person(1)],
+        visit_occurrence=[visit(1, DAY)],
+        condition_occurrence=[
+            condition(1, DAY, COUGH, condition_status_concept_id=32903),
+            condition(1, after(-9), FEVER, condition_status_concept_id=32903),
+        ],
+    )
+    assert clinical(site.sequences[0]) == [(-9, f"{FEVER}|present")]
+
+
+def test_recorded_absence_is_a_token_and_the_lack_of_a_record_is_none(tmp_path: Path) -> None:
+    site = Site(
+        tmp_path,
+        task(),
+        person=[person(1), person(2)],
+        visit_occurrence=[visit(1, DAY), visit(2, DAY)],
+        observation=[observation(1, DAY, COUGH, value_as_concept_id=4132135)],
+    )
+    assert clinical(site.sequences[0]) == [(0, f"{COUGH}|absent")]
+    assert clinical(site.sequences[1]) == []
+    assert [token["text"] for token in site.tokens if token["key"] == f"{COUGH}|absent"] == ["Not Cough"]
+
+
+def test_bins_are_cut_where_training_rows_say_and_apply_to_all_rows(tmp_path: Path) -> None:
+    people = range(1, 102)
+    test_day = date(2024, 6, 1)
+    site = Site(
+        tmp_path,
+        task(min_rows=10),
+        person=[person(i) for i in [*people, 200]],
+        visit_occurrence=[*(visit(i, DAY) for i in people), visit(200, test_day)],
+        measurement=[
+            *(measurement(i, DAY, 1, value_as_number=float(i - 1)) for i in people),
+            measurement(200, test_day, 1, value_as_number=1e9),
+        ],
+    )
+    assert clinical(site.sequences[-1]) == [(0, "1|very high")]
+    bins = {t["state"]: (t["bins"][0]["lower"], t["bins"][0]["upper"]) for t in site.tokens if t["concept_id"] == 1}
+    # the value of a billion is a test row's: it moves no cut
+    assert bins == {
+        "very low": (None, 10),
+        "low": (10, 30),
+        "middle": (30, 70),
+        "high": (70, 90),
+        "very high": (90, None),
+    }
+
+
+def test_a_person_of_several_periods_belongs_to_the_last_and_windows_keep_apart(tmp_path: Path) -> None:
+    site = Site(
+        tmp_path,
+        task(),
+        person=[person(1), person(2), person(3)],
+        visit_occurrence=[
+            visit(1, date(2022, 5, 1)),
+            visit(1, date(2024, 5, 1)),
+            visit(2, date(2022, 12, 28)),  # its window reaches into 2023
+            visit(3, date(2022, 12, 20)),
+        ],
+    )
+    assert [(row["person_id"], row["split"]) for row in site.cohort] == [(1, "test"), (3, "train")]
+    assert site.attrition.splitlines()[-1].endswith(",2,2,0")
+
+
+def test_a_split_by_hash_stays_when_persons_are_added(tmp_path: Path) -> None:
+    by_hash = task(split={"by": "hash", "shares": [0.6, 0.2, 0.2], "seed": 0})
+    few, many = range(1, 100), range(1, 1000)
+    splits = []
+    for name, people in (("few", few), ("many", many)):
+        site = Site(
+            tmp_path / name,
+            by_hash,
+            person=[person(i) for i in people],
+            visit_occurrence=[visit(i, after(n)) for i in people for n in (0, 30)],
+        )
+        splits.append({row["person_id"]: row["split"] for row in site.cohort})
+        assert len({(row["person_id"], row["split"]) for row in site.cohort}) == len(people)
+    assert splits[0].items() <= splits[1].items()
+    shares = [list(splits[1].values()).count(split) / 999 for split in ("train", "validation", "test")]
+    assert shares == pytest.approx([0.6, 0.2, 0.2], abs=0.05)
+
+
+@pytest.mark.parametrize(("censoring", "kept"), [("keep", [1, 2, 3]), ("drop", [1, 2])])
+def test_who_leaves_early_is_kept_or_dropped_as_the_task_says(tmp_path: Path, censoring: str, kept: list[int]) -> None:
+    observed = {1: 30, 2: 3, 3: 3}
+    site = Site(
+        tmp_path,
+        task(censoring=censoring),
+        person=[person(i) for i in observed],
+        visit_occurrence=[visit(i, DAY) for i in observed],
+        condition_occurrence=[condition(2, after(2), FLU)],
+        observation_period=[
+            {
+                "person_id": i,
+                "observation_period_start_date": after(-400),
+                "observation_period_end_date": after(n),
+            }
+            for i, n in observed.items()
+        ],
+    )
+    assert [row["person_id"] for row in site.cohort] == kept
+
+
+def test_age_sex_and_race_are_those_of_the_index_date(tmp_path: Path) -> None:
+    site = Site(
+        tmp_path,
+        task(),
+        person=[person(1, 2000, month_of_birth=1, day_of_birth=11, gender_concept_id=8507, race_source_value="other")],
+        visit_occurrence=[visit(1, DAY), visit(1, after(1))],
+    )
+    assert [(row["age"], row["sex"], row["race"]) for row in site.cohort] == [
+        (21, "male", "other"),
+        (22, "male", "other"),
+    ]
+    assert site.sequences[0] == [(0, "age|18 to 44 years"), (0, "sex|male")]
+
+
+def test_small_counts_are_left_blank_in_the_attrition_table(tmp_path: Path) -> None:
+    people = range(1, 31)
+    site = Site(
+        tmp_path,
+        task(),
+        min_cell_count=10,
+        person=[person(i) for i in people],
+        visit_occurrence=[visit(i, DAY) for i in people],
+        condition_occurrence=[condition(1, after(2), FLU)],
+    )
+    assert site.attrition.splitlines()[1] == "index event,30,30,"
+
+
+def test_a_site_without_index_events_has_an_empty_cohort(tmp_path: Path) -> None:
+    site = Site(tmp_path, task(), person=[person(1)], condition_occurrence=[condition(1, DAY, COUGH)])
+    assert site.cohort == site.tokens == site.sequences == []
+
+
+def test_the_most_recent_tokens_stay(tmp_path: Path) -> None:
+    spec = task()
+    spec["predictors"] |= {"max_tokens": 2, "domains": ["condition"]}
+    site = Site(
+        tmp_path,
+        spec,
+        person=[person(1)],
+        visit_occurrence=[visit(1, DAY)],
+        condition_occurrence=[condition(1, after(-n), COUGH) for n in range(5)],
+    )
+    assert [day for day, _ in site.sequences[0]] == [-1, 0]
+
+
+events = st.lists(st.tuples(st.integers(1, 4), st.integers(-40, 40), st.sampled_from([FLU, COUGH, FEVER])), max_size=30)
+visits = st.lists(st.tuples(st.integers(1, 4), st.integers(-30, 30)), min_size=1, max_size=12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(events=events, visits=visits, begin=st.integers(-30, -1), last=st.integers(-5, 0), window=st.integers(1, 20))
+def test_a_plain_reading_of_the_task_gives_the_same_rows(
+    tmp_path_factory: pytest.TempPathFactory,
+    events: list[tuple[int, int, int]],
+    visits: list[tuple[int, int]],
+    begin: int,
+    last: int,
+    window: int,
+) -> None:
+    begin = min(begin, last)
+    spec = task(split={"by": "hash", "shares": [0.6, 0.2, 0.2], "seed": 0})
+    spec["outcome"] |= {"days": [last + 1, last + window]}
+    spec["predictors"] |= {"days": [begin, last], "domains": ["condition"]}
+    site = Site(
+        tmp_path_factory.mktemp("site"),
+        spec,
+        person=[person(i) for i in range(1, 5)],
+        visit_occurrence=[visit(i, after(n)) for i, n in visits],
+        condition_occurrence=[condition(i, after(n), c) for i, n, c in events],
+    )
+    expected = []
+    for i, n in sorted(set(visits)):
+        label = any(p == i and c == FLU and last + 1 <= day - n <= last + window for p, day, c in events)
+        known = {(day - n, f"{c}|present") for p, day, c in events if p == i and c != FLU and begin <= day - n <= last}
+        expected.append((i, after(n), int(label), sorted(known)))
+    found = [
+        (row["person_id"], row["index_date"], row["label"], sorted(sequence))
+        for row, sequence in zip(site.cohort, site.sequences, strict=True)
+    ]
+    assert found == expected
+
+
+def test_the_same_rows_give_the_same_bytes_on_one_thread_or_two(tmp_path: Path) -> None:
+    cdm = write_cdm(
+        tmp_path / "cdm",
+        person=[person(i) for i in range(200)],
+        visit_occurrence=[visit(i, after(i % 7)) for i in range(200)],
+        condition_occurrence=[condition(i, after(-(i * j) % 50), COUGH + j) for i in range(200) for j in range(5)],
+    )
+    made = []
+    for threads in (1, 2):
+        folder = tmp_path / str(threads)
+        texts = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
+        make_vocabulary(cdm, "here", texts, 1, folder / "vocabulary.parquet", threads)
+        make_cohort(cdm, "here", task(), 1, folder / "cohort.parquet", folder / "attrition.csv", threads)
+        files = [folder / f"{name}.parquet" for name in ("vocabulary", "cohort", "tokens", "sequences")]
+        make_sequences(cdm, "here", files[0], files[1], task(), files[2], files[3], threads)
+        made.append([file.read_bytes() for file in files])
+    assert made[0] == made[1]
+    assert duckdb.read_parquet(str(tmp_path / "1" / "sequences.parquet")).count("*").fetchall()[0][0] == 200

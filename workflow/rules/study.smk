@@ -1,0 +1,99 @@
+"""The study, read once, and what the rules ask of it: paths, inputs and params as functions of wildcards alone."""
+
+import os
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+from conceptbridge.catalogue import canonical
+from conceptbridge.errors import StudyError
+from conceptbridge.imports import code_files
+from conceptbridge.sites.cdm import TABLES
+from conceptbridge.sites.extract import table_files
+from conceptbridge.study import SIMULATED, read_study
+
+HOME = Path(workflow.basedir)
+
+
+def read_yaml(path):
+    return yaml.safe_load((HOME / path).read_text(encoding="utf-8"))
+
+
+try:
+    study = read_study(
+        config,
+        read_yaml("config/embeddings.yaml"),
+        read_yaml("workflow/schemas/config.schema.yaml"),
+        read_yaml("workflow/schemas/embeddings.schema.yaml"),
+    )
+    # the files of an extract are listed now, so that a change inside its folder is noticed
+    EXTRACTS = {
+        site: [str(file) for file in table_files(Path(study.extract(site))).values()]
+        for site in study.sites
+        if not study.simulated(site)
+    }
+except StudyError as error:
+    raise WorkflowError(str(error)) from None
+
+RESULTS = study.config["results"]
+TASKS = list(study.config["tasks"])
+EMBEDDINGS = list(study.embeddings.values())
+LEARNERS = list(study.config["learners"])
+# one site alone has nowhere to borrow from
+STRATEGIES = [
+    s for s in study.config["strategies"] if s == "local" or len(study.sites) > 1
+]
+# the place of the cache is no param: moving it runs nothing
+os.environ["CONCEPTBRIDGE_CACHE"] = os.path.expanduser(study.config["embedding_cache"])
+
+
+envvars:
+    "CONCEPTBRIDGE_CACHE",
+
+
+def code(script):
+    """A rule's code inputs: its script first, then all of the library that the script imports."""
+    files = code_files(HOME / "workflow/scripts" / script)
+    return [
+        os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
+        for file in files
+    ]
+
+
+def folder(path):
+    """A param that is a folder of outputs; a function, so that only its path counts."""
+    return lambda wildcards: f"{RESULTS}/{path}".format(**wildcards)
+
+
+def extract_files(wildcards):
+    """The files of a site's extract."""
+    if study.simulated(wildcards.site):
+        return [
+            f"<results>/simulated/{wildcards.site}/{table}.parquet" for table in TABLES
+        ]
+    return EXTRACTS[wildcards.site]
+
+
+def table_of(wildcards):
+    """The table that holds an embedding's vectors of the target: none for one-hot, the parent's for shuffled."""
+    tables = study.by_id[wildcards.embedding].tables
+    return (
+        []
+        if tables is None
+        else f"<results>/embeddings/{tables.id}/{wildcards.target}.parquet"
+    )
+
+
+def sources_of(wildcards):
+    """The local arms of all other sites."""
+    arm = f"<results>/arms/{wildcards.task}/{wildcards.embedding}/{wildcards.learner}/local"
+    return [f"{arm}/{source}/arm.json" for source in study.others(wildcards.target)]
+
+
+def embedding_of(wildcards):
+    """What a model has to know of its embedding, as JSON."""
+    e = study.by_id[wildcards.embedding]
+    return canonical(
+        {"name": e.name, "fingerprint": e.fingerprint, "backend": e.spec["backend"]}
+    )
