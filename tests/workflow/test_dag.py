@@ -1,0 +1,190 @@
+"""The DAG on a tiny network: whole, the same on one core and two, and run again only where something changed."""
+
+import os
+import re
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.workflow
+
+SITES = ["riverside", "lakeshore"]
+LEARNERS = ["cnn", "lightgbm"]
+STRATEGIES = ["local", "direct", "tune-head", "tune-all"]
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "simulate": {"persons": 600, "seed": 1},
+    "sites": {site: {"extract": "simulated"} for site in SITES},
+    "tasks": {
+        "influenza": {
+            "index": {"domain": "visit", "concepts": [9203], "occurrence": "all"},
+            "outcome": {"domain": "condition", "concepts": [4266367], "days": [1, 7]},
+            "split": {"by": "time", "validation": "2022-09-01", "test": "2023-09-01"},
+            "min_events": 3,
+            "min_rows": 3,
+        }
+    },
+    "embeddings": ["onehot", "random"],
+    "learners": {
+        "cnn": {"filters": 8, "steps": 20, "tune_steps": 10, "check_every": 10},
+        "lightgbm": {"trees": 10, "tune_trees": 5},
+    },
+    "strategies": STRATEGIES,
+    "seeds": 2,
+    "evaluation": {"replicates": 100},
+}
+
+
+def snakemake(folder: Path, study: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the workflow in ``folder`` on ``study``, its cache of vectors beside it."""
+    config = folder / "study.yaml"
+    config.write_text(yaml.safe_dump({"embedding_cache": str(folder.parent / "cache")} | study))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    # the interpreter of the tests is the one that the rules call
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run(
+        [*command, "--configfile", str(config), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        timeout=900,
+    )
+
+
+def planned(folder: Path, study: dict[str, Any]) -> dict[str, int]:
+    """Rule -> jobs that a dry run lists."""
+    run = snakemake(folder, study, "--dry-run", "--quiet", "host")
+    assert run.returncode == 0, run.stdout + run.stderr
+    found = re.search(r"^job +count\n-+ +-+\n(.*?)^total", run.stdout + run.stderr, re.MULTILINE | re.DOTALL)
+    return {} if found is None else {rule: int(n) for rule, n in (line.split() for line in found[1].splitlines())}
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("network") / "two"
+    folder.mkdir()
+    run = snakemake(folder, TINY, "--cores", "2")
+    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+    return folder
+
+
+def test_every_cell_of_the_study_has_an_estimate_or_a_reason(done: Path) -> None:
+    arms = duckdb.read_parquet(str(done / "results/tables/arms.parquet")).to_arrow_table().to_pylist()
+    cells = {(a["embedding"], a["learner"], a["strategy"], a["source"], a["target"]) for a in arms}
+    pairs = {
+        strategy: [(s, t) for s, t in product(SITES, SITES) if (s == t) == (strategy == "local")]
+        for strategy in STRATEGIES
+    }
+    assert cells == {
+        (e, learner, strategy, s, t)
+        for e, learner, strategy in product(TINY["embeddings"], LEARNERS, STRATEGIES)
+        for s, t in pairs[strategy]
+    }
+    assert len(arms) == len(cells)
+    assert all((a["auroc"] is None) == (a["status"] == "not estimable") for a in arms)
+    assert all(a["reason"] for a in arms if a["status"] == "not estimable")
+    assert any(a["status"] == "estimated" for a in arms)
+
+
+def test_every_test_row_is_predicted_by_every_arm_and_seed(done: Path) -> None:
+    for site in SITES:
+        cohort = f"{done}/results/tasks/influenza/{site}/cohort.parquet"
+        tested = duckdb.sql(f"SELECT count(*) FROM '{cohort}' WHERE split <> 'train'").fetchall()[0][0]
+        for path in done.glob(f"results/arms/influenza/*/*/*/{site}/predictions.parquet"):
+            counts = duckdb.sql(f"SELECT count(*) FROM '{path}' GROUP BY source, seed").fetchall()
+            assert {n for (n,) in counts} <= {tested}
+
+
+def test_every_job_has_a_log_and_a_benchmark(done: Path) -> None:
+    results = done / "results"
+    logs = {p.relative_to(results / "logs").with_suffix("") for p in results.glob("logs/**/*.log")}
+    measured = {p.relative_to(results / "benchmarks").with_suffix("") for p in results.glob("benchmarks/**/*.tsv")}
+    assert logs == measured
+    assert len(logs) > 40
+
+
+def test_the_page_is_written(done: Path) -> None:
+    page = (done / "results/report/index.html").read_text(encoding="utf-8")
+    assert "riverside" in page
+    assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_a_second_run_does_nothing(done: Path) -> None:
+    assert planned(done, TINY) == {}
+
+
+def test_one_core_gives_the_same_bytes_as_two(done: Path) -> None:
+    alone = done.parent / "one"
+    alone.mkdir(exist_ok=True)
+    run = snakemake(alone, TINY, "--cores", "1")
+    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+    compared = 0
+    for pattern in ("arms/**/predictions.parquet", "tables/*", "metrics/**/*.parquet"):
+        for path in sorted((done / "results").glob(pattern)):
+            assert path.read_bytes() == (alone / path.relative_to(done)).read_bytes(), path
+            compared += 1
+    assert compared > 40
+
+
+JOINT = {"evaluate": len(SITES), "tables": 1, "figures": 1, "report": 1, "provenance": 1, "all": 1}
+
+
+@pytest.mark.parametrize(
+    ("change", "jobs"),
+    [
+        pytest.param(
+            {"embeddings": ["onehot", "random", "minilm"]},
+            {"embed": 2, "train": 2 * 2, "transfer": 2 * 2 * 3} | JOINT,
+            id="an embedding more: its own jobs and the joint tables",
+        ),
+        pytest.param({"embeddings": ["onehot"]}, JOINT, id="an embedding less: the joint tables"),
+        pytest.param(
+            {"learners": {"lightgbm": TINY["learners"]["lightgbm"]}}, JOINT, id="a learner less: the joint tables"
+        ),
+        pytest.param(
+            {"learners": TINY["learners"] | {"lightgbm": {"trees": 10, "tune_trees": 6}}},
+            {"transfer": 2 * 2 * 2} | JOINT,
+            id="another tuning budget: that learner's tuned arms",
+        ),
+        pytest.param(
+            {"evaluation": {"replicates": 200}}, JOINT, id="more replicates: evaluation and what comes after it"
+        ),
+        pytest.param(
+            {"texts": {"absent": "No {name}"}},
+            {"vocabulary": 2, "sequences": 2, "embed": 2, "train": 8, "transfer": 24} | JOINT,
+            id="another template: the vocabulary and all after it, but no cohort",
+        ),
+        pytest.param({"name": "renamed"}, {"provenance": 1, "report": 1, "all": 1}, id="another title: the page"),
+    ],
+)
+def test_what_changed_runs_again_and_nothing_else(done: Path, change: dict[str, Any], jobs: dict[str, int]) -> None:
+    assert planned(done, TINY | change) == jobs
+
+
+def test_reordered_keys_change_nothing(done: Path) -> None:
+    task = TINY["tasks"]["influenza"]
+    assert planned(done, TINY | {"tasks": {"influenza": dict(reversed(task.items()))}}) == {}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"embedding": ["onehot"]}, "unknown key 'embedding' (did you mean 'embeddings'?)"),
+        ({"embeddings": ["onehott"]}, "'onehott' is not in the catalogue of embeddings (did you mean 'onehot'?)"),
+        ({"sites": {"riverside": {}}}, "sites.riverside: the key 'extract' is missing"),
+        ({"sites": {"mine": {"extract": "/no/such/folder"}}}, "/no/such/folder: there is no such folder"),
+    ],
+)
+def test_a_mistake_ends_with_one_message(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+    run = snakemake(tmp_path, TINY | change, "--dry-run")
+    assert run.returncode != 0
+    assert message in run.stdout + run.stderr
+    assert "Traceback" not in run.stdout + run.stderr
