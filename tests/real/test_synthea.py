@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -19,13 +20,21 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("synthea")
+    study = yaml.safe_load((ROOT / "config/studies/synthea.yaml").read_text(encoding="utf-8"))
     # one seed and a small budget: this is a test of the way, not of the numbers
-    changed = ["seeds=1", "evaluation={replicates: 100}", f"data={DATA}"]
-    changed.append(
-        "learners={cnn: {steps: 50, tune_steps: 20, check_every: 10}, lightgbm: {trees: 20, tune_trees: 10}}"
-    )
+    study |= {
+        "data": str(DATA),
+        "seeds": 1,
+        "evaluation": {"replicates": 100},
+        "learners": {
+            "cnn": {"steps": 50, "tune_steps": 20, "check_every": 10},
+            "lightgbm": {"trees": 20, "tune_trees": 10},
+        },
+    }
+    config = folder / "study.yaml"
+    config.write_text(yaml.safe_dump(study))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    command += ["--configfile", str(ROOT / "config/studies/synthea.yaml"), "--cores", "2", "--config", *changed]
+    command += ["--configfile", str(config), "--cores", "2"]
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     run = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=900)
     assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
