@@ -1,6 +1,5 @@
 """The DAG on a tiny network: whole, the same on one core and two, and run again only where something changed."""
 
-import os
 import re
 import subprocess
 import sys
@@ -47,14 +46,11 @@ def snakemake(folder: Path, study: dict[str, Any], *arguments: str) -> subproces
     config = folder / "study.yaml"
     config.write_text(yaml.safe_dump({"embedding_cache": str(folder.parent / "cache")} | study))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
-    # the interpreter of the tests is the one that the rules call
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     return subprocess.run(
         [*command, "--configfile", str(config), *arguments],
         capture_output=True,
         text=True,
         check=False,
-        env=environment,
         timeout=900,
     )
 

@@ -24,4 +24,4 @@ rule embed:
     shell:
         "python {input.code[0]:q} --vocabulary {input.vocabulary:q}"
         " --catalogue {params.catalogue:q} --embedding {wildcards.embedding}"
-        ' --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} --threads {threads} > {log} 2>&1'
+        ' --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} --threads {threads} > {log:q} 2>&1'

@@ -40,4 +40,4 @@ rule evaluate:
         " --target {wildcards.target} --embeddings {params.embeddings:q} --controls {params.controls:q}"
         " --learners {params.learners:q} --strategies {params.strategies:q} --cohort {input.cohort:q}"
         " --replicates {params.settings[replicates]} --seed {params.settings[seed]}"
-        " --min-cell-count {params.settings[min_cell_count]} --out {params.out:q} > {log} 2>&1"
+        " --min-cell-count {params.settings[min_cell_count]} --out {params.out:q} > {log:q} 2>&1"

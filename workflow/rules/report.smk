@@ -31,7 +31,7 @@ rule tables:
         site=study.sites,
     shell:
         "python {input.code[0]:q} --metrics {params.metrics:q} --tasks {params.tasks:q}"
-        " --task {params.task:q} --site {params.site:q} --out {params.out:q} > {log} 2>&1"
+        " --task {params.task:q} --site {params.site:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule figures:
@@ -55,7 +55,7 @@ rule figures:
         tables=subpath(input.arms, parent=True),
         out=subpath(output[0], parent=True),
     shell:
-        "python {input.code[0]:q} --tables {params.tables:q} --out {params.out:q} > {log} 2>&1"
+        "python {input.code[0]:q} --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule provenance:
@@ -75,7 +75,7 @@ rule provenance:
         simulated="--simulated" if any(map(study.simulated, study.sites)) else "",
     shell:
         "python {input.code[0]:q} --config {params.config:q}"
-        " --fingerprints {params.fingerprints:q} {params.simulated} --out {output:q} > {log} 2>&1"
+        " --fingerprints {params.fingerprints:q} {params.simulated} --out {output:q} > {log:q} 2>&1"
 
 
 rule report:
@@ -101,4 +101,4 @@ rule report:
     shell:
         "python {input.code[0]:q} --tables {params.tables:q} --figures {params.figures:q}"
         " --sites-folder {params.sites:q} --provenance {input.provenance:q} --title {params.title:q}"
-        " --out {output:q} > {log} 2>&1"
+        " --out {output:q} > {log:q} 2>&1"

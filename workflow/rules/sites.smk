@@ -21,7 +21,7 @@ rule simulate:
         out=folder("simulated/{site}"),
     shell:
         "python {input.code[0]:q} --hospital {wildcards.site} --persons {params.network[persons]}"
-        " --seed {params.network[seed]} --out {params.out:q} > {log} 2>&1"
+        " --seed {params.network[seed]} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule ingest:
@@ -42,4 +42,4 @@ rule ingest:
         cdm=folder("sites/{site}/cdm"),
     shell:
         "python {input.code[0]:q} --extract {params.extract:q} --cdm {params.cdm:q}"
-        " --quality {output.quality:q} --threads {threads} > {log} 2>&1"
+        " --quality {output.quality:q} --threads {threads} > {log:q} 2>&1"

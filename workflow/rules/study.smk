@@ -1,6 +1,7 @@
 """The study, read once, and what the rules ask of it: paths, inputs and params as functions of wildcards alone."""
 
 import os
+import sys
 from pathlib import Path
 
 import yaml
@@ -44,9 +45,11 @@ LEARNERS = list(study.config["learners"])
 STRATEGIES = [
     s for s in study.config["strategies"] if s == "local" or len(study.sites) > 1
 ]
-# the place of the cache is no param: moving it runs nothing
 os.environ.update(
-    CONCEPTBRIDGE_CACHE=os.path.expanduser(study.config["embedding_cache"])
+    # the place of the cache is no param: moving it runs nothing
+    CONCEPTBRIDGE_CACHE=os.path.expanduser(study.config["embedding_cache"]),
+    # `python` in a rule is the one that runs Snakemake, whether its environment is activated or not
+    PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]),
 )
 
 

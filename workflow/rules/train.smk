@@ -30,4 +30,4 @@ rule train:
         "python {input.code[0]:q} --target {wildcards.target} --cohort {input.cohort:q}"
         " --tokens {input.tokens:q} --sequences {input.sequences:q} --table {input.table:q}"
         " --learner {wildcards.learner} --embedding {params.embedding:q} --budget {params.budget:q}"
-        " --out {params.out:q} > {log} 2>&1"
+        " --out {params.out:q} > {log:q} 2>&1"

@@ -33,4 +33,4 @@ rule transfer:
         "python {input.code[0]:q} --target {wildcards.target} --cohort {input.cohort:q}"
         " --tokens {input.tokens:q} --sequences {input.sequences:q} --table {input.table:q}"
         " --learner {wildcards.learner} --strategy {wildcards.strategy} --source {input.sources:q}"
-        " --fingerprint {params.fingerprint} --budget {params.budget:q} --out {params.out:q} > {log} 2>&1"
+        " --fingerprint {params.fingerprint} --budget {params.budget:q} --out {params.out:q} > {log:q} 2>&1"

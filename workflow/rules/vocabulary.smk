@@ -24,4 +24,4 @@ rule vocabulary:
     shell:
         "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site}"
         " --texts {params.texts:q} --min-cell-count {params.min_cell_count} --out {output:q}"
-        " --threads {threads} > {log} 2>&1"
+        " --threads {threads} > {log:q} 2>&1"
