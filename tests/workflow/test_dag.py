@@ -158,6 +158,14 @@ JOINT = {"evaluate": len(SITES), "tables": 1, "figures": 1, "report": 1, "proven
             {"vocabulary": 2, "sequences": 2, "embed": 2, "train": 8, "transfer": 24} | JOINT,
             id="another template: the vocabulary and all after it, but no cohort",
         ),
+        pytest.param(
+            {"sites": TINY["sites"] | {"prairie": {"extract": "simulated"}}},
+            dict.fromkeys(("simulate", "ingest", "vocabulary", "cohort", "sequences", "embed"), 1)
+            | {"train": 2 * 2, "transfer": 3 * 2 * 2 * 3}
+            | JOINT
+            | {"evaluate": 3},
+            id="a site more: its own jobs, the arms into every target, and no old local model",
+        ),
         pytest.param({"name": "renamed"}, {"provenance": 1, "report": 1, "all": 1}, id="another title: the page"),
     ],
 )
