@@ -6,14 +6,18 @@ from typing import Any
 
 import duckdb
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conceptbridge.records import AS_RECORDED
+from conceptbridge.study import fill_defaults
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
 from conceptbridge.vocabulary import make_vocabulary
 from tiny_site import concept, condition, measurement, observation, person, read, visit, write_cdm
 
+ROOT = Path(__file__).parents[2]
 DAY = date(2022, 1, 10)
 FLU, COUGH, FEVER = 4266367, 254761, 437663
 NAMES = [concept(FLU, "Influenza"), concept(COUGH, "Cough"), concept(FEVER, "Fever"), concept(1, "Temperature")]
@@ -24,28 +28,32 @@ def after(days: int) -> date:
 
 
 def task(**change: Any) -> dict[str, Any]:
-    return {
-        "index": {"domain": "visit", "concepts": [9203], "descendants": True, "occurrence": "all"},
-        "outcome": {"domain": "condition", "concepts": [FLU], "descendants": True, "days": [1, 7]},
-        "censoring": "keep",
-        "predictors": {
-            "days": [-365, 0],
-            "domains": ["condition", "drug", "procedure", "measurement", "observation", "demographic"],
-            "max_tokens": 512,
-        },
+    """An influenza task with the schema's defaults; ``index={...}`` and the like change single keys of it."""
+    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    spec: dict[str, Any] = {
+        "index": {"domain": "visit", "concepts": [9203], "occurrence": "all"},
+        "outcome": {"domain": "condition", "concepts": [FLU], "days": [1, 7]},
+        "predictors": {},
+        "guards": {},
         "split": {"by": "time", "validation": "2023-01-01", "test": "2024-01-01"},
         "min_rows": 1,
-    } | change
+    }
+    for key, value in change.items():
+        merge = isinstance(value, dict) and key != "split"
+        spec[key] = spec[key] | value if merge else value
+    fill_defaults(spec, schema["properties"]["tasks"]["additionalProperties"], schema)
+    return spec
 
 
 class Site:
     """A site made of a few rows, with the task's files."""
 
     def __init__(self, folder: Path, spec: dict[str, Any], min_cell_count: int = 1, **tables: Any) -> None:
+        roll_up = tables.pop("roll_up", AS_RECORDED)
         tables.setdefault("concept", NAMES)
         cdm = write_cdm(folder / "cdm", **tables)
         texts = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
-        make_vocabulary(cdm, "here", texts, min_cell_count, folder / "vocabulary.parquet")
+        make_vocabulary(cdm, "here", texts, roll_up, min_cell_count, folder / "vocabulary.parquet")
         make_cohort(cdm, "here", spec, min_cell_count, folder / "cohort.parquet", folder / "attrition.csv")
         make_sequences(
             cdm,
@@ -53,6 +61,7 @@ class Site:
             folder / "vocabulary.parquet",
             folder / "cohort.parquet",
             spec,
+            roll_up,
             folder / "tokens.parquet",
             folder / "sequences.parquet",
         )
@@ -318,10 +327,10 @@ def test_the_same_rows_give_the_same_bytes_on_one_thread_or_two(tmp_path: Path) 
     for threads in (1, 2):
         folder = tmp_path / str(threads)
         texts = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
-        make_vocabulary(cdm, "here", texts, 1, folder / "vocabulary.parquet", threads)
+        make_vocabulary(cdm, "here", texts, AS_RECORDED, 1, folder / "vocabulary.parquet", threads)
         make_cohort(cdm, "here", task(), 1, folder / "cohort.parquet", folder / "attrition.csv", threads)
         files = [folder / f"{name}.parquet" for name in ("vocabulary", "cohort", "tokens", "sequences")]
-        make_sequences(cdm, "here", files[0], files[1], task(), files[2], files[3], threads)
+        make_sequences(cdm, "here", files[0], files[1], task(), AS_RECORDED, files[2], files[3], threads)
         made.append([file.read_bytes() for file in files])
     assert made[0] == made[1]
     assert duckdb.read_parquet(str(tmp_path / "1" / "sequences.parquet")).count("*").fetchall()[0][0] == 200

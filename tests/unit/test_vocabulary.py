@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from conceptbridge.records import AS_RECORDED
 from conceptbridge.vocabulary import make_vocabulary
 from tiny_site import concept, condition, measurement, observation, person, read, write_cdm
 
@@ -14,9 +15,10 @@ DAY = date(2022, 1, 1)
 
 
 def vocabulary(tmp_path: Path, site: str = "here", min_cell_count: int = 1, **tables: Any) -> dict[str, dict[str, Any]]:
+    roll_up = tables.pop("roll_up", AS_RECORDED)
     tables.setdefault("person", [person(1), person(2)])
     cdm = write_cdm(tmp_path / site, **tables)
-    make_vocabulary(cdm, site, TEXTS, min_cell_count, tmp_path / f"{site}.parquet")
+    make_vocabulary(cdm, site, TEXTS, roll_up, min_cell_count, tmp_path / f"{site}.parquet")
     return {row["key"]: row for row in read(tmp_path / f"{site}.parquet")}
 
 

@@ -8,6 +8,7 @@ out: <results>/tasks/{task}/{site}/cohort.parquet, attrition.csv, tokens.parquet
 rule cohort:
     input:
         cdm=rules.ingest.output.tables,
+        files=lambda w: study.task_files(w.task, w.site),
         code=code("cohort.py"),
     output:
         cohort="<results>/tasks/{task}/{site}/cohort.parquet",
@@ -20,7 +21,7 @@ rule cohort:
         "../../envs/conceptbridge.yaml"
     params:
         cdm=folder("sites/{site}/cdm"),
-        task=lambda w: study.task(w.task, "index", "outcome", "censoring", "split"),
+        task=lambda w: study.cohort_settings(w.task),
         min_cell_count=study.config["min_cell_count"],
     shell:
         "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site} --task {params.task:q}"
@@ -33,6 +34,7 @@ rule sequences:
         cdm=rules.ingest.output.tables,
         vocabulary=rules.vocabulary.output,
         cohort=rules.cohort.output.cohort,
+        files=lambda w: study.concept_files(w.task),
         code=code("sequences.py"),
     output:
         tokens="<results>/tasks/{task}/{site}/tokens.parquet",
@@ -45,8 +47,9 @@ rule sequences:
         "../../envs/conceptbridge.yaml"
     params:
         cdm=folder("sites/{site}/cdm"),
-        task=lambda w: study.task(w.task, "outcome", "predictors", "min_rows"),
+        task=lambda w: study.task(w.task, "outcome", "predictors", "guards", "min_rows"),
+        roll_up=lambda w: canonical(study.config["roll_up"]),
     shell:
         "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site}"
         " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.task:q}"
-        " --tokens {output.tokens:q} --sequences {output.sequences:q} --threads {threads} > {log} 2>&1"
+        " --roll-up {params.roll_up:q} --tokens {output.tokens:q} --sequences {output.sequences:q} --threads {threads} > {log} 2>&1"
