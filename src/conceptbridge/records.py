@@ -183,7 +183,8 @@ def _measured_units(db: duckdb.DuckDBPyConnection) -> None:
 def harmonised(used: str) -> str:
     """SQL that says what becomes of the units of ``used`` (concept_id, unit_concept, unit_text).
 
-    It adds unit, known, factor and shift: a value becomes value * factor + shift. A unit that the tables do not know stays itself: its values are kept apart.
+    It adds unit, known, factor and shift: a value becomes value * factor + shift. A unit that the tables do not know
+    stays itself: its values are kept apart.
     """
     return f"""
         WITH used AS ({used}), known AS (

@@ -20,6 +20,7 @@ from conceptbridge.records import (
     person_ranges,
     site_database,
 )
+from conceptbridge.sites.cdm import DOMAINS
 
 SCHEMA = pa.schema(
     [
@@ -67,24 +68,8 @@ def make_vocabulary(
             """
         )
         for first, last in person_ranges(db, "person", count_records(db)):
-            db.execute(
-                f"""
-                INSERT INTO counts
-                WITH own AS (
-                    SELECT domain, concept_id, CASE WHEN concept_id = 0 THEN source END AS source, person_id, state,
-                           value IS NOT NULL AS valued, local_value, count(*) AS records
-                    FROM records WHERE person_id BETWEEN {first} AND {last} GROUP BY ALL
-                ), stood_for AS (
-                    SELECT own.* REPLACE (coalesce(ancestor, concept_id) AS concept_id)
-                    FROM own LEFT JOIN rolled USING (domain, concept_id)
-                )
-                SELECT domain, concept_id, source, state, valued, local_value, sum(records),
-                       count(DISTINCT person_id), NULL FROM stood_for GROUP BY ALL
-                UNION ALL
-                SELECT domain, concept_id, source, NULL, NULL, NULL, sum(records), NULL, count(DISTINCT person_id)
-                FROM stood_for GROUP BY ALL
-                """
-            )
+            for domain in DOMAINS:
+                db.execute(_counts(domain, first, last))
         db.execute(
             f"""
             CREATE TABLE concepts AS
@@ -139,6 +124,26 @@ def make_vocabulary(
             """
         )
         write_parquet(named.to_arrow_table().cast(SCHEMA), out)
+
+
+def _counts(domain: str, first: int, last: int) -> str:
+    """SQL that adds to ``counts`` what the persons from ``first`` to ``last`` have: a row a state, and one a concept."""
+    state = "state, value IS NOT NULL, local_value" if DOMAINS[domain].values else "'present', false, false"
+    return f"""
+        INSERT INTO counts
+        WITH own (concept_id, source, person_id, state, valued, local_value, records) AS (
+            SELECT concept_id, CASE WHEN concept_id = 0 THEN source END, person_id, {state}, count(*)
+            FROM {domain}_records WHERE person_id BETWEEN {first} AND {last} GROUP BY ALL
+        ), stood_for AS (
+            SELECT own.* REPLACE (coalesce(ancestor, concept_id) AS concept_id)
+            FROM own LEFT JOIN (FROM rolled WHERE domain = '{domain}') USING (concept_id)
+        )
+        SELECT '{domain}', concept_id, source, state, valued, local_value, sum(records),
+               count(DISTINCT person_id), NULL FROM stood_for GROUP BY ALL
+        UNION ALL
+        SELECT '{domain}', concept_id, source, NULL, NULL, NULL, sum(records), NULL, count(DISTINCT person_id)
+        FROM stood_for GROUP BY ALL
+    """
 
 
 def _demographics(texts: Mapping[str, str]) -> str:

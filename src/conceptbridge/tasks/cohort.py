@@ -209,7 +209,7 @@ def _check_given(db: duckdb.DuckDBPyConnection) -> None:
     other = db.execute(f"SELECT count(*) FROM rows WHERE split IS NULL OR split NOT IN ({named})").fetchall()[0][0]
     if other:
         raise StudyError(f"the split of the handed-in cohort is not one of {', '.join(SPLITS)} in some rows")
-    twice = "SELECT count(*) FROM (FROM rows GROUP BY person_id HAVING count(DISTINCT split) > 1)"
+    twice = "SELECT count(*) FROM (SELECT person_id FROM rows GROUP BY person_id HAVING count(DISTINCT split) > 1)"
     if db.execute(twice).fetchall()[0][0]:
         raise StudyError("the handed-in cohort has persons in more than one split: give each person one")
 
