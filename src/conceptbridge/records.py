@@ -172,7 +172,7 @@ def _measured_units(db: duckdb.DuckDBPyConnection) -> None:
     for name, file in (("units", UNITS), ("analytes", ANALYTES)):
         db.execute(f"CREATE TABLE {name} AS FROM read_csv({text(str(here.with_name(file)))}, header=true)")
     used = " UNION ".join(
-        f"SELECT coalesce({d.concept}, 0) AS concept_id, {_UNIT_CONCEPT}, {_UNIT_TEXT} FROM {d.table} "
+        f"SELECT coalesce({d.concept}, 0) AS concept_id, {UNIT_CONCEPT}, {UNIT_TEXT} FROM {d.table} "
         "WHERE value_as_number IS NOT NULL"
         for d in DOMAINS.values()
         if d.values
@@ -211,9 +211,9 @@ def harmonised(used: str) -> str:
     """
 
 
-_UNIT_CONCEPT = "coalesce(unit_concept_id, 0) AS unit_concept"
+UNIT_CONCEPT = "coalesce(unit_concept_id, 0) AS unit_concept"
 #: a unit's own text counts only where it has no concept
-_UNIT_TEXT = """CASE WHEN coalesce(unit_concept_id, 0) > 0 THEN ''
+UNIT_TEXT = """CASE WHEN coalesce(unit_concept_id, 0) > 0 THEN ''
                      ELSE coalesce(lower(trim(unit_source_value)), '') END AS unit_text"""
 
 
@@ -233,7 +233,7 @@ def _valued(domain: str) -> str:
              ELSE 'present' END AS state,
         value_as_number * u.factor + u.shift AS value, u.unit, value_as_concept_id AS value_concept,
         coalesce(v.local_value, false) AS local_value, NULL::BIGINT AS condition_status
-        FROM (SELECT *, {_UNIT_CONCEPT}, {_UNIT_TEXT} FROM {d.table}) r
+        FROM (SELECT *, {UNIT_CONCEPT}, {UNIT_TEXT} FROM {d.table}) r
         LEFT JOIN value_states v ON v.value_concept = value_as_concept_id
         LEFT JOIN measured_units u ON u.concept_id = coalesce({d.concept}, 0)
               AND u.unit_concept = r.unit_concept AND u.unit_text = r.unit_text

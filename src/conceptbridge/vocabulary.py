@@ -127,7 +127,7 @@ def make_vocabulary(
 
 
 def _counts(domain: str, first: int, last: int) -> str:
-    """SQL that adds to ``counts`` what the persons from ``first`` to ``last`` have: a row a state, and one a concept."""
+    """SQL that adds to ``counts`` what persons ``first`` to ``last`` have: a row a state, and one a concept."""
     state = "state, value IS NOT NULL, local_value" if DOMAINS[domain].values else "'present', false, false"
     return f"""
         INSERT INTO counts

@@ -1,82 +1,17 @@
 """Who is predicted, what came of it, and what was known: cohort, splits, attrition, sequences."""
 
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
-import yaml
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from conceptbridge.records import AS_RECORDED
-from conceptbridge.study import fill_defaults
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
 from conceptbridge.vocabulary import make_vocabulary
-from tiny_site import concept, condition, measurement, observation, person, read, visit, write_cdm
-
-ROOT = Path(__file__).parents[2]
-DAY = date(2022, 1, 10)
-FLU, COUGH, FEVER = 4266367, 254761, 437663
-NAMES = [concept(FLU, "Influenza"), concept(COUGH, "Cough"), concept(FEVER, "Fever"), concept(1, "Temperature")]
-
-
-def after(days: int) -> date:
-    return DAY + timedelta(days=days)
-
-
-def task(**change: Any) -> dict[str, Any]:
-    """An influenza task with the schema's defaults; ``index={...}`` and the like change single keys of it."""
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
-    spec: dict[str, Any] = {
-        "index": {"domain": "visit", "concepts": [9203], "occurrence": "all"},
-        "outcome": {"domain": "condition", "concepts": [FLU], "days": [1, 7]},
-        "predictors": {},
-        "guards": {},
-        "split": {"by": "time", "validation": "2023-01-01", "test": "2024-01-01"},
-        "min_rows": 1,
-    }
-    for key, value in change.items():
-        merge = isinstance(value, dict) and key != "split"
-        spec[key] = spec[key] | value if merge else value
-    fill_defaults(spec, schema["properties"]["tasks"]["additionalProperties"], schema)
-    return spec
-
-
-class Site:
-    """A site made of a few rows, with the task's files."""
-
-    def __init__(self, folder: Path, spec: dict[str, Any], min_cell_count: int = 1, **tables: Any) -> None:
-        roll_up = tables.pop("roll_up", AS_RECORDED)
-        tables.setdefault("concept", NAMES)
-        cdm = write_cdm(folder / "cdm", **tables)
-        texts = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
-        make_vocabulary(cdm, "here", texts, roll_up, min_cell_count, folder / "vocabulary.parquet")
-        make_cohort(cdm, "here", spec, min_cell_count, folder / "cohort.parquet", folder / "attrition.csv")
-        make_sequences(
-            cdm,
-            "here",
-            folder / "vocabulary.parquet",
-            folder / "cohort.parquet",
-            spec,
-            roll_up,
-            folder / "tokens.parquet",
-            folder / "sequences.parquet",
-        )
-        self.cohort = read(folder / "cohort.parquet")
-        self.tokens = read(folder / "tokens.parquet")
-        self.attrition = (folder / "attrition.csv").read_text()
-        keys = [token["key"] for token in self.tokens]
-        self.sequences = [
-            [(day, keys[token]) for day, token in zip(row["days"], row["tokens"], strict=True)]
-            for row in read(folder / "sequences.parquet")
-        ]
-
-
-def clinical(sequence: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    return [(day, key) for day, key in sequence if not key.startswith(("age|", "sex|"))]
+from task_site import COUGH, DAY, FEVER, FLU, TEXTS, Site, after, clinical, task
+from tiny_site import condition, measurement, observation, person, visit, write_cdm
 
 
 def test_the_label_is_the_outcome_within_its_window(tmp_path: Path) -> None:
@@ -279,43 +214,6 @@ def test_the_most_recent_tokens_stay(tmp_path: Path) -> None:
     assert [day for day, _ in site.sequences[0]] == [-1, 0]
 
 
-events = st.lists(st.tuples(st.integers(1, 4), st.integers(-40, 40), st.sampled_from([FLU, COUGH, FEVER])), max_size=30)
-visits = st.lists(st.tuples(st.integers(1, 4), st.integers(-30, 30)), min_size=1, max_size=12)
-
-
-@settings(max_examples=25, deadline=None)
-@given(events=events, visits=visits, begin=st.integers(-30, -1), last=st.integers(-5, 0), window=st.integers(1, 20))
-def test_a_plain_reading_of_the_task_gives_the_same_rows(
-    tmp_path_factory: pytest.TempPathFactory,
-    events: list[tuple[int, int, int]],
-    visits: list[tuple[int, int]],
-    begin: int,
-    last: int,
-    window: int,
-) -> None:
-    begin = min(begin, last)
-    spec = task(split={"by": "hash", "shares": [0.6, 0.2, 0.2], "seed": 0})
-    spec["outcome"] |= {"days": [last + 1, last + window]}
-    spec["predictors"] |= {"days": [begin, last], "domains": ["condition"]}
-    site = Site(
-        tmp_path_factory.mktemp("site"),
-        spec,
-        person=[person(i) for i in range(1, 5)],
-        visit_occurrence=[visit(i, after(n)) for i, n in visits],
-        condition_occurrence=[condition(i, after(n), c) for i, n, c in events],
-    )
-    expected = []
-    for i, n in sorted(set(visits)):
-        label = any(p == i and c == FLU and last + 1 <= day - n <= last + window for p, day, c in events)
-        known = {(day - n, f"{c}|present") for p, day, c in events if p == i and c != FLU and begin <= day - n <= last}
-        expected.append((i, after(n), int(label), sorted(known)))
-    found = [
-        (row["person_id"], row["index_date"], row["label"], sorted(sequence))
-        for row, sequence in zip(site.cohort, site.sequences, strict=True)
-    ]
-    assert found == expected
-
-
 def test_the_same_rows_give_the_same_bytes_on_one_thread_or_two(tmp_path: Path) -> None:
     cdm = write_cdm(
         tmp_path / "cdm",
@@ -326,8 +224,7 @@ def test_the_same_rows_give_the_same_bytes_on_one_thread_or_two(tmp_path: Path) 
     made = []
     for threads in (1, 2):
         folder = tmp_path / str(threads)
-        texts = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
-        make_vocabulary(cdm, "here", texts, AS_RECORDED, 1, folder / "vocabulary.parquet", threads)
+        make_vocabulary(cdm, "here", TEXTS, AS_RECORDED, 1, folder / "vocabulary.parquet", threads)
         make_cohort(cdm, "here", task(), 1, folder / "cohort.parquet", folder / "attrition.csv", threads)
         files = [folder / f"{name}.parquet" for name in ("vocabulary", "cohort", "tokens", "sequences")]
         make_sequences(cdm, "here", files[0], files[1], task(), AS_RECORDED, files[2], files[3], threads)

@@ -126,7 +126,9 @@ def _handed_in(db: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], site: str
     bad = db.execute("SELECT count(*) FROM handed_in WHERE person_id IS NULL OR date IS NULL OR label NOT IN (0, 1)")
     if bad.fetchall()[0][0]:
         raise StudyError(f"{file}: rows lack person or date, or have a label that is not 0 or 1")
-    twice = db.execute("SELECT count(*) FROM (SELECT person_id FROM handed_in GROUP BY person_id, date HAVING count(*) > 1)")
+    twice = db.execute(
+        "SELECT count(*) FROM (SELECT person_id FROM handed_in GROUP BY person_id, date HAVING count(*) > 1)"
+    )
     if twice.fetchall()[0][0]:
         raise StudyError(f"{file}: a person has two labels or splits on one day")
     return "FROM handed_in"
