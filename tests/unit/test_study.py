@@ -77,6 +77,34 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
             r"tasks\.influenza\.outcome\.days: the window \[7, 1\] ends before it begins",
         ),
         (
+            lambda c: c["tasks"]["influenza"]["index"].update(concepts="sets/nsaid.json"),
+            r"tasks\.influenza\.index\.concepts: there is no concept set sets/nsaid\.json",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["index"].pop("concepts"),
+            r"influenza\.index: the key 'concepts' is missing",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["outcome"].update(domain="conditions"),
+            r"tasks\.influenza\.outcome\.domain: 'conditions' is not one of .*did you mean 'condition'",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["outcome"].update(days=[-9, -2]),
+            r"tasks\.influenza\.outcome\.days: the outcome window begins on day -9, not after the predictors",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["outcome"].update(value={"at_least": 3}),
+            r"influenza\.outcome\.value: records of the domain condition have no value",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["index"].update(domain="cohort", file="{site}.csv"),
+            r"influenza\.index\.file: there is no cohort riverside\.csv for the site riverside",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"].update(split={"by": "given"}),
+            r"influenza\.split\.by: a given split is a column",
+        ),
+        (
             lambda c: c["tasks"]["influenza"]["predictors"].update(days=[-30, 2]),
             r"predictors\.days: the window ends 2 days after the index",
         ),

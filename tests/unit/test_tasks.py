@@ -114,6 +114,32 @@ def test_bins_are_cut_where_training_rows_say_and_apply_to_all_rows(tmp_path: Pa
     }
 
 
+def test_units_are_brought_together_and_unknown_ones_kept_apart(tmp_path: Path) -> None:
+    people = range(1, 41)
+    half = {"unit_concept_id": 586323}, {"unit_source_value": "degF"}
+    site = Site(
+        tmp_path,
+        task(min_rows=10),
+        person=[person(i) for i in people],
+        visit_occurrence=[visit(i, DAY) for i in people],
+        measurement=[
+            *(measurement(i, DAY, 1, value_as_number=36.0 + i / 10, **half[0]) for i in people if i <= 20),
+            *(
+                measurement(i, DAY, 1, value_as_number=(36.0 + i / 10) * 9 / 5 + 32, **half[1])
+                for i in people
+                if i > 20
+            ),
+            *(measurement(i, after(-1), 1, value_as_number=float(i), unit_source_value="hot") for i in people),
+        ],
+    )
+    highest = next(t for t in site.tokens if t["key"] == "1|very high")
+    assert [b["unit"] for b in highest["bins"]] == ["Cel", "hot"]
+    # one scale for both units: the ninth decile of 36.1 to 40.0, and that of 1 to 40
+    assert [b["lower"] for b in highest["bins"]] == pytest.approx([39.61, 36.1])
+    assert (0, "1|very high") in site.sequences[39]
+    assert (0, "1|very low") in site.sequences[0]
+
+
 def test_a_person_of_several_periods_belongs_to_the_last_and_windows_keep_apart(tmp_path: Path) -> None:
     site = Site(
         tmp_path,
