@@ -257,3 +257,17 @@ def test_the_same_rows_give_the_same_bytes_on_one_thread_or_two(tmp_path: Path) 
         made.append([file.read_bytes() for file in files])
     assert made[0] == made[1]
     assert duckdb.read_parquet(str(tmp_path / "1" / "sequences.parquet")).count("*").fetchall()[0][0] == 200
+
+
+def test_ranges_of_persons_change_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = {
+        "person": [person(i) for i in range(50)],
+        "visit_occurrence": [visit(i, after(n)) for i in range(50) for n in range(i % 3)],
+        "condition_occurrence": [condition(i, after(-j), COUGH + i * j % 9) for i in range(50) for j in range(9)],
+        "measurement": [measurement(i, after(-1), 1, value_as_number=float(i)) for i in range(50)],
+    }
+    whole = Site(tmp_path / "whole", task(), **tables)
+    monkeypatch.setattr("conceptbridge.records.CHUNK", 60)
+    parts = Site(tmp_path / "parts", task(), **tables)
+    assert len(parts.cohort) == 49
+    assert (parts.tokens, parts.sequences, parts.cohort) == (whole.tokens, whole.sequences, whole.cohort)
