@@ -47,8 +47,8 @@ SHARES = {
 GIB = 1024**2  # of ru_maxrss's KiB
 
 
-def make_site(cdm: Path, persons: int, events: int) -> None:
-    """Write typed tables in the order of person_id: ten years of events, an emergency visit in the last of them."""
+def make_site(cdm: Path, persons: int, events: int, shuffled: bool) -> None:
+    """Write typed tables: ten years of events, in the order of person_id or in none; an emergency visit in the last."""
     cdm.mkdir(parents=True)
     day = "DATE '2010-01-01' + (hash(i, 1) % 3640)::INTEGER"
     given: dict[str, tuple[str, dict[str, str]]] = {
@@ -66,7 +66,7 @@ def make_site(cdm: Path, persons: int, events: int) -> None:
         n = round(events * share)
         prefix = table.split("_")[0]
         date = {"condition": "condition_start_date", "drug": "drug_exposure_start_date"}.get(prefix, f"{prefix}_date")
-        columns = {"person_id": f"i * {persons} // {n}", f"{prefix}_concept_id":
+        columns = {"person_id": f"hash(i, 7) % {persons}" if shuffled else f"i * {persons} // {n}", f"{prefix}_concept_id":
                    f"{first} + floor({concepts} * pow((hash(i, 3) % 1000000) / 1000000.0, 3))", date: day,
                    f"{prefix}_source_value": f"'S' || (hash(i, 3) % {concepts})"}  # fmt: skip
         if prefix == "condition":
@@ -169,8 +169,9 @@ def main(a: argparse.Namespace) -> None:
         return
     with tempfile.TemporaryDirectory(dir=a.folder) as name:
         folder = Path(name)
-        make_site(folder / "cdm", a.persons, a.events)
-        print(f"{a.persons:,} persons, {a.events:,} events, 2 threads")
+        make_site(folder / "cdm", a.persons, a.events, a.shuffled)
+        order = "in no order" if a.shuffled else "in the order of persons"
+        print(f"{a.persons:,} persons, {a.events:,} events {order}, 2 threads", flush=True)
         lines = {}
         for step in ("vocabulary", "cohort", "sequences"):
             lines[step] = (a.events, *measure(folder, step))
@@ -195,6 +196,7 @@ if __name__ == "__main__":
     p.add_argument("--persons", type=int, default=1_000_000)
     p.add_argument("--events", type=int, default=200_000_000)
     p.add_argument("--pandas-events", type=int, default=10_000_000)
+    p.add_argument("--shuffled", action="store_true", help="events in no order, instead of person by person")
     p.add_argument("--folder", type=Path, help="where the made-up site is written, and removed again")
     p.add_argument("--step", help=argparse.SUPPRESS)
     main(p.parse_args())

@@ -25,7 +25,7 @@ rule survey:
     shell:
         "python {input.code[0]:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
         " --sequences {input.sequences:q} --task {params.task:q} --min-cell-count {params.min_cell_count}"
-        " --out {output:q} > {log} 2>&1"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule units:
@@ -45,7 +45,7 @@ rule units:
         min_cell_count=study.config["min_cell_count"],
     shell:
         "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site}"
-        " --min-cell-count {params.min_cell_count} --out {output:q} --threads {threads} > {log} 2>&1"
+        " --min-cell-count {params.min_cell_count} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule feasibility:
@@ -73,4 +73,4 @@ rule feasibility:
     shell:
         "python {input.code[0]:q} --tasks-folder {params.tasks:q} --sites-folder {params.sites:q}"
         " --task {params.task:q} --site {params.site:q} --title {params.title:q}"
-        " --min-cell-count {params.min_cell_count} --out {output:q} > {log} 2>&1"
+        " --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1"

@@ -26,7 +26,7 @@ rule cohort:
     shell:
         "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site} --task {params.task:q}"
         " --min-cell-count {params.min_cell_count} --cohort {output.cohort:q} --attrition {output.attrition:q}"
-        " --threads {threads} > {log} 2>&1"
+        " --threads {threads} > {log:q} 2>&1"
 
 
 rule sequences:
@@ -52,7 +52,7 @@ rule sequences:
     shell:
         "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site}"
         " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.task:q}"
-        " --roll-up {params.roll_up:q} --tokens {output.tokens:q} --sequences {output.sequences:q} --threads {threads} > {log} 2>&1"
+        " --roll-up {params.roll_up:q} --tokens {output.tokens:q} --sequences {output.sequences:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule leaks:
@@ -81,4 +81,4 @@ rule leaks:
         "python {input.code[0]:q} --cdm {params.cdm:q} --cohort {input.cohort:q}"
         " --vocabulary {input.vocabulary:q} --tokens {input.tokens:q} --sequences {input.sequences:q}"
         " --vectors {input.vectors:q} --task {params.task:q} --min-cell-count {params.min_cell_count}"
-        " --out {output:q} > {log} 2>&1"
+        " --out {output:q} > {log:q} 2>&1"

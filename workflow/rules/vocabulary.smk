@@ -25,4 +25,4 @@ rule vocabulary:
     shell:
         "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site}"
         " --texts {params.texts:q} --roll-up {params.roll_up:q} --min-cell-count {params.min_cell_count}"
-        " --out {output:q} --threads {threads} > {log} 2>&1"
+        " --out {output:q} --threads {threads} > {log:q} 2>&1"
