@@ -37,6 +37,7 @@ rule all:
 include: "workflow/rules/sites.smk"
 include: "workflow/rules/vocabulary.smk"
 include: "workflow/rules/tasks.smk"
+include: "workflow/rules/feasibility.smk"
 include: "workflow/rules/embed.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/transfer.smk"

@@ -1,6 +1,10 @@
-"""A site's clinical records of all domains as one relation, each with its concept's key and its state."""
+"""A site's clinical records of all domains as one relation, each with its concept's key, its state and its value."""
 
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -19,8 +23,16 @@ VALUE_STATES = {
     "normal": (4069590,),
     "high": (4328749,),
 }
-#: the same by name, for value concepts of other vocabularies
-NAME_STATES = {"yes": "present", "no": "absent", "detected": "positive", "not detected": "negative"}
+#: the same in words, for value concepts of other vocabularies and for values written out
+NAME_STATES = {
+    "yes": "present",
+    "no": "absent",
+    "detected": "positive",
+    "not detected": "negative",
+    **{state: state for state in VALUE_STATES},
+}
+#: a coded value whose concept has no name
+UNNAMED = "unnamed value"
 
 RANGE_STATES = ("low", "normal", "high")
 #: states of a value without a reference range, and the training quantiles at which they are cut
@@ -39,77 +51,209 @@ AGE_BANDS = {
     "80 years or more": (80, 200),
 }
 
+#: no roll-up: every concept stands for itself
+AS_RECORDED = {"drug": "none", "condition": 0}
 
-def open_site(db: duckdb.DuckDBPyConnection, cdm: Path, site: str) -> None:
-    """Make views of the site's typed tables in ``db``, and the view ``records``.
+#: UCUM units as OMOP has them: concepts, spellings, and the unit that their values are brought to
+UNITS = "units.csv"
+#: what a unit of mass becomes for one analyte: a pattern of the concept's name (factors: SI conversion tables)
+ANALYTES = "analytes.csv"
 
-    ``records``: domain, person_id, date, concept_id, source (the record's own text), concept (the concept's key:
-    its id; qualified by the site where the id is local or 0), state, value, unit_concept_id, condition_status.
+#: records that are worked on at once: bounds the memory, and is no setting, so that the same rows give the same bytes
+CHUNK = 8_000_000
+#: what DuckDB may hold; more goes to disk
+MEMORY = "2GB"
+
+
+@contextmanager
+def site_database(cdm: Path, threads: int, near: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a database in memory with a view of each typed table in ``cdm``; it spills beside the file ``near``."""
+    near.parent.mkdir(parents=True, exist_ok=True)
+    spill = str(near.parent / f".{near.name}.spill")
+    with duckdb.connect(config={"threads": threads, "memory_limit": MEMORY, "temp_directory": spill}) as db:
+        for table in TABLES:
+            db.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet({text(str(cdm / f'{table}.parquet'))})")
+        yield db
+
+
+def open_records(db: duckdb.DuckDBPyConnection, site: str, roll_up: Mapping[str, Any]) -> None:
+    """Make a view of the records of each domain (``condition_records`` ...) and of all of them (``records``).
+
+    Columns: domain, person_id, date, visit_id, concept_id, source (the record's own text), state, value and unit
+    (harmonised), value_concept, local_value (the state is the name of a site's own concept), condition_status.
     ``state`` is ``binned`` where only training rows can say where the cuts fall. Records without concept and text
-    are left out.
+    are left out. The table ``rolled`` (domain, concept_id, ancestor) says what ``roll_up`` makes of a concept: drugs
+    become their ingredients, conditions their ancestors so many levels up, where the site's concept_ancestor has any.
     """
-    for table in TABLES:
-        db.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet('{_text(str(cdm / f'{table}.parquet'))}')")
-    parts = []
+    _value_states(db)
+    _measured_units(db)
     for name, d in DOMAINS.items():
-        value = (
-            "value_as_concept_id, value_as_number, unit_concept_id"
-            if d.values
-            else "NULL::BIGINT, NULL::DOUBLE, NULL::BIGINT"
-        )
-        bounds = "range_low, range_high" if "range_low" in TABLES[d.table] else "NULL::DOUBLE, NULL::DOUBLE"
         status = "condition_status_concept_id" if name == "condition" else "NULL::BIGINT"
-        parts.append(
-            f"SELECT '{name}', person_id, {d.date}, coalesce({d.concept}, 0), trim({d.source}), "
-            f"{value}, {bounds}, {status} FROM {d.table}"
+        base = (
+            f"'{name}' AS domain, person_id, {d.date} AS date, visit_occurrence_id AS visit_id, "
+            f"coalesce({d.concept}, 0) AS concept_id, trim({d.source}) AS source"
         )
-    columns = "domain, person_id, date, concept_id, source, value_concept, value, unit_concept_id, low, high"
-    value_names = "SELECT concept_id AS value_concept, lower(concept_name) AS value_name FROM concept"
-    db.execute(
-        f"""
-        CREATE VIEW records AS
-        SELECT domain, person_id, date, concept_id, source, {concept_key(site)} AS concept,
-               {_state()} AS state, value, coalesce(unit_concept_id, 0) AS unit_concept_id, condition_status
-        FROM ({" UNION ALL ".join(parts)}) AS r({columns}, condition_status)
-        LEFT JOIN ({value_names}) USING (value_concept)
-        WHERE concept_id <> 0 OR source <> ''
-        """
-    )
+        if d.values:
+            select = f"SELECT {base}, {_valued(name)}"
+        else:
+            select = (
+                f"SELECT {base}, 'present' AS state, NULL::DOUBLE AS value, NULL::VARCHAR AS unit, "
+                f"NULL::BIGINT AS value_concept, false AS local_value, {status} AS condition_status FROM {d.table}"
+            )
+        db.execute(f"CREATE VIEW {name}_records AS FROM ({select}) WHERE concept_id <> 0 OR source <> ''")
+    db.execute("CREATE VIEW records AS " + " UNION ALL ".join(f"FROM {name}_records" for name in DOMAINS))
+    _rolled(db, roll_up)
 
 
 def concept_key(site: str) -> str:
     """SQL of a concept's key: two hospitals' local or unmapped concepts are never the same one."""
-    here = _text(site)
+    here = text(site)
     return (
-        f"CASE WHEN concept_id >= {LOCAL} THEN '{here}/' || concept_id "
-        f"WHEN concept_id = 0 THEN '{here}/' || domain || ':' || source ELSE concept_id::VARCHAR END"
+        f"CASE WHEN concept_id >= {LOCAL} THEN {here} || '/' || concept_id "
+        f"WHEN concept_id = 0 THEN {here} || '/' || domain || ':' || source ELSE concept_id::VARCHAR END"
     )
 
 
-def descendants(db: duckdb.DuckDBPyConnection, concepts: list[int], include: bool) -> list[int]:
-    """The concepts themselves and, if asked for, all their descendants in the site's concept_ancestor."""
-    found = set(concepts)
-    if include:
-        rows = db.execute(
-            "SELECT descendant_concept_id FROM concept_ancestor WHERE list_contains(?, ancestor_concept_id)",
-            [concepts],
+def person_ranges(db: duckdb.DuckDBPyConnection, persons: str, records: int) -> list[tuple[int, int]]:
+    """Divide the relation ``persons`` (person_id) into ranges of ids, each with about ``CHUNK`` of ``records``.
+
+    The typed tables are in the order of person_id, so that a range reads only its own part of the files.
+    """
+    parts = max(1, math.ceil(records / CHUNK))
+    return [
+        (int(first), int(last))
+        for first, last in db.execute(
+            f"""
+            SELECT min(person_id), max(person_id)
+            FROM (SELECT person_id, ntile({parts}) OVER (ORDER BY person_id) AS part
+                  FROM (SELECT DISTINCT person_id FROM {persons}))
+            GROUP BY part ORDER BY part
+            """
         ).fetchall()
-        found |= {row[0] for row in rows}
-    return sorted(found)
+    ]
 
 
-def _state() -> str:
+def count_records(db: duckdb.DuckDBPyConnection) -> int:
+    """Return the number of records in all domains (from the files' footers)."""
+    counts = " + ".join(f"(SELECT count(*) FROM {d.table})" for d in DOMAINS.values())
+    return int(db.execute(f"SELECT {counts}").fetchall()[0][0])
+
+
+def text(value: str) -> str:
+    """Return ``value`` as a string literal of SQL."""
+    return "'" + value.replace("'", "''") + "'"
+
+
+def _value_states(db: duckdb.DuckDBPyConnection) -> None:
     by_concept = " ".join(
         f"WHEN value_concept IN ({', '.join(map(str, ids))}) THEN '{state}'" for state, ids in VALUE_STATES.items()
     )
-    by_name = " ".join(f"WHEN value_name = '{name}' THEN '{state}'" for name, state in NAME_STATES.items())
-    return (
-        f"CASE {by_concept} {by_name} WHEN value_concept > 0 AND value_name <> '' THEN value_name "
-        "WHEN value < low THEN 'low' WHEN value > high THEN 'high' "
-        f"WHEN value IS NOT NULL AND (low IS NOT NULL OR high IS NOT NULL) THEN 'normal' "
-        f"WHEN value IS NOT NULL THEN '{BINNED}' ELSE 'present' END"
+    by_name = " ".join(f"WHEN '{name}' THEN '{state}'" for name, state in NAME_STATES.items())
+    used = " UNION ".join(
+        f"SELECT value_as_concept_id FROM {d.table} WHERE value_as_concept_id > 0" for d in DOMAINS.values() if d.values
+    )
+    db.execute(
+        f"""
+        CREATE TABLE value_states AS
+        SELECT value_concept, value_concept >= {LOCAL} AND state = name AS local_value, state FROM (
+            SELECT value_concept, name,
+                   CASE {by_concept} ELSE CASE name {by_name} ELSE
+                        coalesce(nullif(name, ''), '{UNNAMED}') END END AS state
+            FROM (SELECT used.value_concept, lower(trim(
+                         regexp_replace(concept_name, ' \\((qualifier value|finding)\\)$', ''))) AS name
+                  FROM ({used}) AS used(value_concept) LEFT JOIN concept ON concept_id = value_concept))
+        """
     )
 
 
-def _text(value: str) -> str:
-    return value.replace("'", "''")
+def _measured_units(db: duckdb.DuckDBPyConnection) -> None:
+    """Make the table of (concept, unit as recorded) in use, with the unit that its values are brought to."""
+    here = Path(__file__)
+    for name, file in (("units", UNITS), ("analytes", ANALYTES)):
+        db.execute(f"CREATE TABLE {name} AS FROM read_csv({text(str(here.with_name(file)))}, header=true)")
+    used = " UNION ".join(
+        f"SELECT coalesce({d.concept}, 0) AS concept_id, {UNIT_CONCEPT}, {UNIT_TEXT} FROM {d.table} "
+        "WHERE value_as_number IS NOT NULL"
+        for d in DOMAINS.values()
+        if d.values
+    )
+    db.execute(f"CREATE TABLE measured_units AS {harmonised(used)}")
+
+
+def harmonised(used: str) -> str:
+    """SQL that says what becomes of the units of ``used`` (concept_id, unit_concept, unit_text).
+
+    It adds unit, known, factor and shift: a value becomes value * factor + shift. A unit that the tables do not know
+    stays itself: its values are kept apart.
+    """
+    return f"""
+        WITH used AS ({used}), known AS (
+            SELECT concepts.concept, NULL AS spelling, canonical, factor, shift
+            FROM units, unnest(string_split(concepts::VARCHAR, '|')) AS concepts(concept)
+            UNION ALL SELECT NULL, texts.spelling, canonical, factor, shift
+            FROM units, unnest(string_split(texts, '|')) AS texts(spelling)
+        ), generic AS (
+            SELECT used.*, lower(c.concept_name) AS name, k.canonical, k.factor, k.shift
+            FROM used LEFT JOIN concept c USING (concept_id)
+            LEFT JOIN known k ON k.concept = unit_concept::VARCHAR OR (unit_concept = 0 AND k.spelling = unit_text)
+        )
+        SELECT concept_id, unit_concept, unit_text,
+               coalesce(a.canonical, g.canonical, CASE WHEN unit_concept > 0 THEN 'concept ' || unit_concept
+                                                       ELSE unit_text END) AS unit,
+               g.canonical IS NOT NULL AS known,
+               coalesce(g.factor, 1) * coalesce(a.factor, 1) AS factor,
+               coalesce(g.shift, 0) * coalesce(a.factor, 1) + coalesce(a.shift, 0) AS shift
+        FROM generic g
+        LEFT JOIN analytes a ON a.unit = g.canonical AND regexp_matches(name, '\\b(' || a.analyte || ')\\b')
+        -- a name can match two analytes: the one it begins with, then the first of the table
+        QUALIFY row_number() OVER (PARTITION BY concept_id, unit_concept, unit_text
+                                   ORDER BY NOT regexp_matches(name, '^(' || a.analyte || ')\\b'), a.rowid) = 1
+    """
+
+
+UNIT_CONCEPT = "coalesce(unit_concept_id, 0) AS unit_concept"
+#: a unit's own text counts only where it has no concept
+UNIT_TEXT = """CASE WHEN coalesce(unit_concept_id, 0) > 0 THEN ''
+                     ELSE coalesce(lower(trim(unit_source_value)), '') END AS unit_text"""
+
+
+def _valued(domain: str) -> str:
+    """Columns and source of the records of a domain with values."""
+    d = DOMAINS[domain]
+    low, high = ("range_low", "range_high") if "range_low" in TABLES[d.table] else ("NULL::DOUBLE", "NULL::DOUBLE")
+    words = "value_as_string" if domain == "observation" else "value_source_value"
+    written = " ".join(f"WHEN '{name}' THEN '{state}'" for name, state in NAME_STATES.items())
+    plain = f"lower(trim(regexp_replace({words}, ' \\((qualifier value|finding)\\)$', '')))"
+    return f"""
+        CASE WHEN value_as_concept_id > 0 THEN v.state
+             WHEN value_as_number < {low} THEN 'low' WHEN value_as_number > {high} THEN 'high'
+             WHEN value_as_number IS NOT NULL AND ({low} IS NOT NULL OR {high} IS NOT NULL) THEN 'normal'
+             WHEN value_as_number IS NOT NULL THEN '{BINNED}'
+             WHEN {words} IS NOT NULL THEN CASE {plain} {written} ELSE 'present' END
+             ELSE 'present' END AS state,
+        value_as_number * u.factor + u.shift AS value, u.unit, value_as_concept_id AS value_concept,
+        coalesce(v.local_value, false) AS local_value, NULL::BIGINT AS condition_status
+        FROM (SELECT *, {UNIT_CONCEPT}, {UNIT_TEXT} FROM {d.table}) r
+        LEFT JOIN value_states v ON v.value_concept = value_as_concept_id
+        LEFT JOIN measured_units u ON u.concept_id = coalesce({d.concept}, 0)
+              AND u.unit_concept = r.unit_concept AND u.unit_text = r.unit_text
+    """
+
+
+def _rolled(db: duckdb.DuckDBPyConnection, roll_up: Mapping[str, Any]) -> None:
+    db.execute("CREATE TABLE rolled (domain VARCHAR, concept_id BIGINT, ancestor BIGINT)")
+    rules = []
+    if roll_up["drug"] == "ingredient":
+        rules.append(("drug", "concept_class_id = 'Ingredient'"))
+    if roll_up["condition"]:
+        rules.append(("condition", f"min_levels_of_separation = {roll_up['condition']}"))
+    for domain, rule in rules:
+        d = DOMAINS[domain]
+        db.execute(
+            f"""
+            INSERT INTO rolled
+            SELECT DISTINCT '{domain}', descendant_concept_id, ancestor_concept_id
+            FROM concept_ancestor JOIN concept ON concept_id = ancestor_concept_id
+            WHERE descendant_concept_id IN (SELECT {d.concept} FROM {d.table}) AND {rule}
+            """
+        )

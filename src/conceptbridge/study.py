@@ -6,7 +6,6 @@ Read whenever the workflow is planned, so nothing heavy is imported here.
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from conceptbridge.catalogue import Embedding, canonical, find_embedding, nearest
 from conceptbridge.errors import StudyError
+from conceptbridge.tasks.check import check_task
 
 HOSPITALS = ("riverside", "lakeshore", "prairie")
 SIMULATED = "simulated"
@@ -56,6 +56,24 @@ class Study:
         """The part of a task that one stage depends on, as canonical JSON."""
         return canonical({key: self.config["tasks"][name][key] for key in keys})
 
+    def cohort_settings(self, name: str) -> str:
+        """The part of a task that its cohort depends on, as canonical JSON."""
+        keys = ["index", "outcome", "censoring", "min_time_at_risk", "split", "on_few_events"]
+        # the least number of events matters to the cohort only where too few of them stop the study
+        few = ["min_events"] if self.config["tasks"][name]["on_few_events"] == "fail" else []
+        return self.task(name, *keys, *few)
+
+    def concept_files(self, name: str) -> list[str]:
+        """The files of a task's concept sets."""
+        events = (self.config["tasks"][name][key] for key in ("index", "outcome"))
+        return [event["concepts"] for event in events if isinstance(event["concepts"], str)]
+
+    def task_files(self, name: str, site: str) -> list[str]:
+        """The files that a task's cohort at a site is made from, its extract apart: concept sets, handed-in cohorts."""
+        events = (self.config["tasks"][name][key] for key in ("index", "outcome"))
+        handed_in = [event["file"].format(site=site) for event in events if event["file"] is not None]
+        return self.concept_files(name) + handed_in
+
     def budget(self, task: str, learner: str, strategy: str) -> str:
         """What an arm of this strategy is given to train with, as canonical JSON; ``direct`` trains nothing."""
         settings = self.config["learners"][learner] if strategy != "direct" else {}
@@ -81,7 +99,11 @@ def read_study(
     fill_defaults(full, schema, schema)
     entries = deepcopy(dict(catalogue))
     check(entries, catalogue_schema, "catalogue of embeddings")
-    _check_tasks(full["tasks"])
+    for name, task in full["tasks"].items():
+        for event in (task["index"], task["outcome"]):
+            if event["file"] is not None:  # cohorts handed in lie where extracts do
+                event["file"] = str(Path(full["data"]).expanduser() / Path(event["file"]).expanduser())
+        check_task(name, task, full["sites"])
     for site, spec in full["sites"].items():
         if spec["extract"] == SIMULATED and site not in HOSPITALS:
             raise StudyError(
@@ -113,39 +135,11 @@ def fill_defaults(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> N
             value[key] = deepcopy(sub["default"])
     extra = schema.get("additionalProperties")
     for key, item in value.items():
-        if item is None:  # `cnn:` alone asks for the defaults; the schema allows null nowhere else
-            value[key] = item = {}
         sub = properties.get(key, extra if isinstance(extra, dict) else None)
+        if item is None and "default" not in (sub or {}):  # `cnn:` alone asks for the defaults; elsewhere null is one
+            value[key] = item = {}
         if sub is not None:
             fill_defaults(item, sub, root)
-
-
-def _check_tasks(tasks: Mapping[str, Any]) -> None:
-    for name, task in tasks.items():
-        at = f"config: tasks.{name}"
-        outcome, predictors, split = task["outcome"]["days"], task["predictors"]["days"], task["split"]
-        for key, (first, last) in (("outcome", outcome), ("predictors", predictors)):
-            if last < first:
-                raise StudyError(f"{at}.{key}.days: the window [{first}, {last}] ends before it begins")
-        if predictors[1] > 0:
-            raise StudyError(f"{at}.predictors.days: the window ends {predictors[1]} days after the index; at most 0")
-        if outcome[0] <= predictors[1]:
-            raise StudyError(
-                f"{at}.outcome.days: the outcome window begins on day {outcome[0]}, not after the predictors' last "
-                f"day ({predictors[1]}); days have no order within them, so begin it on day {predictors[1] + 1}"
-            )
-        if split["by"] == "hash" and abs(sum(split["shares"]) - 1) > 1e-9:
-            raise StudyError(
-                f"{at}.split.shares: training, validation and test add up to {sum(split['shares'])}, not 1"
-            )
-        if split["by"] == "time":
-            for key in ("validation", "test"):
-                try:
-                    date.fromisoformat(split[key])
-                except ValueError as error:
-                    raise StudyError(f"{at}.split.{key}: {split[key]!r} is no date ({error})") from error
-            if split["test"] <= split["validation"]:
-                raise StudyError(f"{at}.split: the test period has to begin after the validation period")
 
 
 def _message(error: ValidationError) -> str:

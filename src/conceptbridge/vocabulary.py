@@ -2,19 +2,30 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from conceptbridge.files import write_parquet
-from conceptbridge.records import AGE_BANDS, BIN_STATES, BINNED, LOCAL, RANGE_STATES, SEX_CONCEPTS, open_site
+from conceptbridge.records import (
+    AGE_BANDS,
+    BIN_STATES,
+    BINNED,
+    LOCAL,
+    RANGE_STATES,
+    SEX_CONCEPTS,
+    concept_key,
+    count_records,
+    open_records,
+    person_ranges,
+    site_database,
+)
+from conceptbridge.sites.cdm import DOMAINS
 
 SCHEMA = pa.schema(
     [
-        (
-            "key",
-            pa.string(),
-        ),  # concept and state; qualified by the site where the concept is local or unmapped
+        # concept and state; qualified by the site where the concept is local or unmapped
+        ("key", pa.string()),
         ("concept_id", pa.int64()),
         ("vocabulary", pa.string()),
         ("domain", pa.string()),
@@ -35,28 +46,51 @@ def token_key(concept: str, state: str) -> str:
 
 
 def make_vocabulary(
-    cdm: Path, site: str, texts: Mapping[str, str], min_cell_count: int, out: Path, threads: int = 1
+    cdm: Path,
+    site: str,
+    texts: Mapping[str, str],
+    roll_up: Mapping[str, Any],
+    min_cell_count: int,
+    out: Path,
+    threads: int = 1,
 ) -> None:
     """Write the vocabulary of the typed tables in ``cdm`` to ``out`` (``SCHEMA``, ordered by key).
 
-    ``texts`` has the templates ``present``, ``absent`` and ``other``, with {name} and {state} to fill in.
+    ``texts`` has the templates ``present``, ``absent`` and ``other``, with {name} and {state} to fill in; ``roll_up``
+    says which concepts stand for drugs and conditions. Out of core: persons are counted range by range.
     """
-    with duckdb.connect(config={"threads": threads}) as db:
-        open_site(db, cdm, site)
+    with site_database(cdm, threads, out) as db:
+        open_records(db, site, roll_up)
         db.execute(
             """
+            CREATE TABLE counts (domain VARCHAR, concept_id BIGINT, source VARCHAR, state VARCHAR, valued BOOLEAN,
+                                 local_value BOOLEAN, records BIGINT, persons BIGINT, persons_of_concept BIGINT)
+            """
+        )
+        for first, last in person_ranges(db, "person", count_records(db)):
+            for domain in DOMAINS:
+                db.execute(_counts(domain, first, last))
+        db.execute(
+            f"""
             CREATE TABLE concepts AS
             WITH counted AS (
-                SELECT concept, domain, concept_id, count(*) AS records, count(DISTINCT person_id) AS persons
-                FROM records GROUP BY ALL
+                SELECT domain, concept_id, source, sum(records)::BIGINT AS records,
+                       sum(persons_of_concept)::BIGINT AS persons
+                FROM counts WHERE state IS NULL GROUP BY ALL
+            ), named AS (
+                SELECT counted.*, c.vocabulary_id AS vocabulary,
+                       CASE WHEN concept_id <> 0 THEN nullif(trim(c.concept_name), '') END AS concept_name
+                FROM counted LEFT JOIN concept c USING (concept_id)
             ), sourced AS (
-                SELECT concept, domain, source FROM records WHERE source <> ''
-                GROUP BY concept, domain, source
-                QUALIFY row_number() OVER (PARTITION BY concept, domain ORDER BY count(*) DESC, source) = 1
+                SELECT concept_id, domain, first(source ORDER BY n DESC, source) AS commonest
+                FROM (SELECT concept_id, domain, source, count(*) AS n FROM records
+                      WHERE source <> '' AND concept_id IN
+                            (SELECT concept_id FROM named WHERE concept_name IS NULL AND concept_id <> 0)
+                      GROUP BY ALL)
+                GROUP BY ALL
             )
-            SELECT counted.*, sourced.source, c.vocabulary_id AS vocabulary,
-                   CASE WHEN concept_id <> 0 THEN nullif(trim(c.concept_name), '') END AS concept_name
-            FROM counted LEFT JOIN sourced USING (concept, domain) LEFT JOIN concept c USING (concept_id)
+            SELECT named.* REPLACE (coalesce(source, commonest) AS source), {concept_key(site)} AS concept
+            FROM named LEFT JOIN sourced USING (concept_id, domain)
             -- a concept recorded in several domains is one concept: its main domain is kept
             QUALIFY row_number() OVER (PARTITION BY concept ORDER BY records DESC, domain) = 1
             """
@@ -64,11 +98,16 @@ def make_vocabulary(
         db.execute(
             f"""
             CREATE TABLE states AS
-            SELECT DISTINCT concept, unnest(CASE
-                WHEN state = '{BINNED}' THEN {list(BIN_STATES)!r}
-                WHEN value IS NOT NULL AND state IN {RANGE_STATES!r} THEN {list(RANGE_STATES)!r}
-                ELSE [state] END) AS state
-            FROM (SELECT DISTINCT concept, state, CASE WHEN value IS NULL THEN NULL ELSE 0 END AS value FROM records)
+            SELECT concept, state, bool_or(few) AS few FROM (
+                SELECT concept, unnest(CASE
+                           WHEN state = '{BINNED}' THEN {list(BIN_STATES)!r}
+                           WHEN valued AND state IN {RANGE_STATES!r} THEN {list(RANGE_STATES)!r}
+                           ELSE [state] END) AS state,
+                       -- the name of a site's own value concept can carry free text, too
+                       local_value AND persons < {min_cell_count} AS few
+                FROM (SELECT {concept_key(site)} AS concept, state, valued, local_value, sum(persons) AS persons
+                      FROM counts WHERE state IS NOT NULL GROUP BY ALL))
+            GROUP BY ALL
             """
         )
         name = "coalesce(concept_name, source)"
@@ -78,13 +117,33 @@ def make_vocabulary(
                    CASE WHEN concept_name IS NOT NULL THEN 'concept'
                         WHEN source IS NOT NULL THEN 'source' END AS named_by,
                    state, {_text(name, texts)} AS text, records, persons,
-                   (concept_id = 0 OR concept_id >= {LOCAL}) AND persons < {min_cell_count} AS private
+                   few OR (concept_id = 0 OR concept_id >= {LOCAL}) AND persons < {min_cell_count} AS private
             FROM concepts JOIN states USING (concept)
             UNION ALL {_demographics(texts)}
             ORDER BY key
             """
         )
         write_parquet(named.to_arrow_table().cast(SCHEMA), out)
+
+
+def _counts(domain: str, first: int, last: int) -> str:
+    """SQL that adds to ``counts`` what persons ``first`` to ``last`` have: a row a state, and one a concept."""
+    state = "state, value IS NOT NULL, local_value" if DOMAINS[domain].values else "'present', false, false"
+    return f"""
+        INSERT INTO counts
+        WITH own (concept_id, source, person_id, state, valued, local_value, records) AS (
+            SELECT concept_id, CASE WHEN concept_id = 0 THEN source END, person_id, {state}, count(*)
+            FROM {domain}_records WHERE person_id BETWEEN {first} AND {last} GROUP BY ALL
+        ), stood_for AS (
+            SELECT own.* REPLACE (coalesce(ancestor, concept_id) AS concept_id)
+            FROM own LEFT JOIN (FROM rolled WHERE domain = '{domain}') USING (concept_id)
+        )
+        SELECT '{domain}', concept_id, source, state, valued, local_value, sum(records),
+               count(DISTINCT person_id), NULL FROM stood_for GROUP BY ALL
+        UNION ALL
+        SELECT '{domain}', concept_id, source, NULL, NULL, NULL, sum(records), NULL, count(DISTINCT person_id)
+        FROM stood_for GROUP BY ALL
+    """
 
 
 def _demographics(texts: Mapping[str, str]) -> str:

@@ -77,6 +77,34 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
             r"tasks\.influenza\.outcome\.days: the window \[7, 1\] ends before it begins",
         ),
         (
+            lambda c: c["tasks"]["influenza"]["index"].update(concepts="sets/nsaid.json"),
+            r"tasks\.influenza\.index\.concepts: there is no concept set sets/nsaid\.json",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["index"].pop("concepts"),
+            r"influenza\.index: the key 'concepts' is missing",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["outcome"].update(domain="conditions"),
+            r"tasks\.influenza\.outcome\.domain: 'conditions' is not one of .*did you mean 'condition'",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["outcome"].update(days=[-9, -2]),
+            r"tasks\.influenza\.outcome\.days: the outcome window begins on day -9, not after the predictors",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["outcome"].update(value={"at_least": 3}),
+            r"influenza\.outcome\.value: records of the domain condition have no value",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["index"].update(domain="cohort", file="{site}.csv"),
+            r"influenza\.index\.file: there is no cohort riverside\.csv for the site riverside",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"].update(split={"by": "given"}),
+            r"influenza\.split\.by: a given split is a column",
+        ),
+        (
             lambda c: c["tasks"]["influenza"]["predictors"].update(days=[-30, 2]),
             r"predictors\.days: the window ends 2 days after the index",
         ),
@@ -157,7 +185,8 @@ def keys_of(schema: Any, root: Any) -> set[str]:
 
 def test_every_key_of_the_schema_is_explained_and_nothing_else() -> None:
     text = (ROOT / "config/README.md").read_text(encoding="utf-8")
-    explained = {word for line in text.splitlines() if line.startswith("| `") for word in line.split("`")[1].split(".")}
+    first_cells = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
+    explained = {word for cell in first_cells for key in cell.split("`")[1::2] for word in key.split(".")}
     for schema, root in ((SCHEMA, SCHEMA), (CATALOGUE_SCHEMA, CATALOGUE_SCHEMA)):
         assert keys_of(schema, root) <= explained, "a key is missing in config/README.md"
     known = keys_of(SCHEMA, SCHEMA) | keys_of(CATALOGUE_SCHEMA, CATALOGUE_SCHEMA) | {"SITE", "TASK"}

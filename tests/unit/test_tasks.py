@@ -1,73 +1,17 @@
 """Who is predicted, what came of it, and what was known: cohort, splits, attrition, sequences."""
 
-from datetime import date, timedelta
+from datetime import date
 from pathlib import Path
-from typing import Any
 
 import duckdb
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from conceptbridge.records import AS_RECORDED
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
 from conceptbridge.vocabulary import make_vocabulary
-from tiny_site import concept, condition, measurement, observation, person, read, visit, write_cdm
-
-DAY = date(2022, 1, 10)
-FLU, COUGH, FEVER = 4266367, 254761, 437663
-NAMES = [concept(FLU, "Influenza"), concept(COUGH, "Cough"), concept(FEVER, "Fever"), concept(1, "Temperature")]
-
-
-def after(days: int) -> date:
-    return DAY + timedelta(days=days)
-
-
-def task(**change: Any) -> dict[str, Any]:
-    return {
-        "index": {"domain": "visit", "concepts": [9203], "descendants": True, "occurrence": "all"},
-        "outcome": {"domain": "condition", "concepts": [FLU], "descendants": True, "days": [1, 7]},
-        "censoring": "keep",
-        "predictors": {
-            "days": [-365, 0],
-            "domains": ["condition", "drug", "procedure", "measurement", "observation", "demographic"],
-            "max_tokens": 512,
-        },
-        "split": {"by": "time", "validation": "2023-01-01", "test": "2024-01-01"},
-        "min_rows": 1,
-    } | change
-
-
-class Site:
-    """A site made of a few rows, with the task's files."""
-
-    def __init__(self, folder: Path, spec: dict[str, Any], min_cell_count: int = 1, **tables: Any) -> None:
-        tables.setdefault("concept", NAMES)
-        cdm = write_cdm(folder / "cdm", **tables)
-        texts = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
-        make_vocabulary(cdm, "here", texts, min_cell_count, folder / "vocabulary.parquet")
-        make_cohort(cdm, "here", spec, min_cell_count, folder / "cohort.parquet", folder / "attrition.csv")
-        make_sequences(
-            cdm,
-            "here",
-            folder / "vocabulary.parquet",
-            folder / "cohort.parquet",
-            spec,
-            folder / "tokens.parquet",
-            folder / "sequences.parquet",
-        )
-        self.cohort = read(folder / "cohort.parquet")
-        self.tokens = read(folder / "tokens.parquet")
-        self.attrition = (folder / "attrition.csv").read_text()
-        keys = [token["key"] for token in self.tokens]
-        self.sequences = [
-            [(day, keys[token]) for day, token in zip(row["days"], row["tokens"], strict=True)]
-            for row in read(folder / "sequences.parquet")
-        ]
-
-
-def clinical(sequence: list[tuple[int, str]]) -> list[tuple[int, str]]:
-    return [(day, key) for day, key in sequence if not key.startswith(("age|", "sex|"))]
+from task_site import COUGH, DAY, FEVER, FLU, TEXTS, Site, after, clinical, task
+from tiny_site import condition, measurement, observation, person, visit, write_cdm
 
 
 def test_the_label_is_the_outcome_within_its_window(tmp_path: Path) -> None:
@@ -170,6 +114,32 @@ def test_bins_are_cut_where_training_rows_say_and_apply_to_all_rows(tmp_path: Pa
     }
 
 
+def test_units_are_brought_together_and_unknown_ones_kept_apart(tmp_path: Path) -> None:
+    people = range(1, 41)
+    half = {"unit_concept_id": 586323}, {"unit_source_value": "degF"}
+    site = Site(
+        tmp_path,
+        task(min_rows=10),
+        person=[person(i) for i in people],
+        visit_occurrence=[visit(i, DAY) for i in people],
+        measurement=[
+            *(measurement(i, DAY, 1, value_as_number=36.0 + i / 10, **half[0]) for i in people if i <= 20),
+            *(
+                measurement(i, DAY, 1, value_as_number=(36.0 + i / 10) * 9 / 5 + 32, **half[1])
+                for i in people
+                if i > 20
+            ),
+            *(measurement(i, after(-1), 1, value_as_number=float(i), unit_source_value="hot") for i in people),
+        ],
+    )
+    highest = next(t for t in site.tokens if t["key"] == "1|very high")
+    assert [b["unit"] for b in highest["bins"]] == ["Cel", "hot"]
+    # one scale for both units: the ninth decile of 36.1 to 40.0, and that of 1 to 40
+    assert [b["lower"] for b in highest["bins"]] == pytest.approx([39.61, 36.1])
+    assert (0, "1|very high") in site.sequences[39]
+    assert (0, "1|very low") in site.sequences[0]
+
+
 def test_a_person_of_several_periods_belongs_to_the_last_and_windows_keep_apart(tmp_path: Path) -> None:
     site = Site(
         tmp_path,
@@ -270,43 +240,6 @@ def test_the_most_recent_tokens_stay(tmp_path: Path) -> None:
     assert [day for day, _ in site.sequences[0]] == [-1, 0]
 
 
-events = st.lists(st.tuples(st.integers(1, 4), st.integers(-40, 40), st.sampled_from([FLU, COUGH, FEVER])), max_size=30)
-visits = st.lists(st.tuples(st.integers(1, 4), st.integers(-30, 30)), min_size=1, max_size=12)
-
-
-@settings(max_examples=25, deadline=None)
-@given(events=events, visits=visits, begin=st.integers(-30, -1), last=st.integers(-5, 0), window=st.integers(1, 20))
-def test_a_plain_reading_of_the_task_gives_the_same_rows(
-    tmp_path_factory: pytest.TempPathFactory,
-    events: list[tuple[int, int, int]],
-    visits: list[tuple[int, int]],
-    begin: int,
-    last: int,
-    window: int,
-) -> None:
-    begin = min(begin, last)
-    spec = task(split={"by": "hash", "shares": [0.6, 0.2, 0.2], "seed": 0})
-    spec["outcome"] |= {"days": [last + 1, last + window]}
-    spec["predictors"] |= {"days": [begin, last], "domains": ["condition"]}
-    site = Site(
-        tmp_path_factory.mktemp("site"),
-        spec,
-        person=[person(i) for i in range(1, 5)],
-        visit_occurrence=[visit(i, after(n)) for i, n in visits],
-        condition_occurrence=[condition(i, after(n), c) for i, n, c in events],
-    )
-    expected = []
-    for i, n in sorted(set(visits)):
-        label = any(p == i and c == FLU and last + 1 <= day - n <= last + window for p, day, c in events)
-        known = {(day - n, f"{c}|present") for p, day, c in events if p == i and c != FLU and begin <= day - n <= last}
-        expected.append((i, after(n), int(label), sorted(known)))
-    found = [
-        (row["person_id"], row["index_date"], row["label"], sorted(sequence))
-        for row, sequence in zip(site.cohort, site.sequences, strict=True)
-    ]
-    assert found == expected
-
-
 def test_the_same_rows_give_the_same_bytes_on_one_thread_or_two(tmp_path: Path) -> None:
     cdm = write_cdm(
         tmp_path / "cdm",
@@ -317,11 +250,24 @@ def test_the_same_rows_give_the_same_bytes_on_one_thread_or_two(tmp_path: Path) 
     made = []
     for threads in (1, 2):
         folder = tmp_path / str(threads)
-        texts = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
-        make_vocabulary(cdm, "here", texts, 1, folder / "vocabulary.parquet", threads)
+        make_vocabulary(cdm, "here", TEXTS, AS_RECORDED, 1, folder / "vocabulary.parquet", threads)
         make_cohort(cdm, "here", task(), 1, folder / "cohort.parquet", folder / "attrition.csv", threads)
         files = [folder / f"{name}.parquet" for name in ("vocabulary", "cohort", "tokens", "sequences")]
-        make_sequences(cdm, "here", files[0], files[1], task(), files[2], files[3], threads)
+        make_sequences(cdm, "here", files[0], files[1], task(), AS_RECORDED, files[2], files[3], threads)
         made.append([file.read_bytes() for file in files])
     assert made[0] == made[1]
     assert duckdb.read_parquet(str(tmp_path / "1" / "sequences.parquet")).count("*").fetchall()[0][0] == 200
+
+
+def test_ranges_of_persons_change_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tables = {
+        "person": [person(i) for i in range(50)],
+        "visit_occurrence": [visit(i, after(n)) for i in range(50) for n in range(i % 3)],
+        "condition_occurrence": [condition(i, after(-j), COUGH + i * j % 9) for i in range(50) for j in range(9)],
+        "measurement": [measurement(i, after(-1), 1, value_as_number=float(i)) for i in range(50)],
+    }
+    whole = Site(tmp_path / "whole", task(), **tables)
+    monkeypatch.setattr("conceptbridge.records.CHUNK", 60)
+    parts = Site(tmp_path / "parts", task(), **tables)
+    assert len(parts.cohort) == 49
+    assert (parts.tokens, parts.sequences, parts.cohort) == (whole.tokens, whole.sequences, whole.cohort)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from conceptbridge.records import AS_RECORDED
 from conceptbridge.vocabulary import make_vocabulary
 from tiny_site import concept, condition, measurement, observation, person, read, write_cdm
 
@@ -14,9 +15,10 @@ DAY = date(2022, 1, 1)
 
 
 def vocabulary(tmp_path: Path, site: str = "here", min_cell_count: int = 1, **tables: Any) -> dict[str, dict[str, Any]]:
+    roll_up = tables.pop("roll_up", AS_RECORDED)
     tables.setdefault("person", [person(1), person(2)])
     cdm = write_cdm(tmp_path / site, **tables)
-    make_vocabulary(cdm, site, TEXTS, min_cell_count, tmp_path / f"{site}.parquet")
+    make_vocabulary(cdm, site, TEXTS, roll_up, min_cell_count, tmp_path / f"{site}.parquet")
     return {row["key"]: row for row in read(tmp_path / f"{site}.parquet")}
 
 
@@ -115,3 +117,55 @@ def test_a_quote_in_a_name_or_template_does_no_harm(tmp_path: Path) -> None:
         tmp_path, condition_occurrence=[condition(1, DAY, 7)], concept=[concept(7, "Crohn's {state} disease")]
     )
     assert made["7|present"]["text"].startswith("Crohn's ")
+
+
+def test_values_written_out_are_states(tmp_path: Path) -> None:
+    made = vocabulary(
+        tmp_path,
+        observation=[observation(1, DAY, 1, value_as_string="No"), observation(1, DAY, 2, value_as_string="at times")],
+        measurement=[measurement(1, DAY, 3, value_source_value="Not detected (qualifier value)")],
+        concept=[concept(1, "Cough"), concept(2, "Smoker"), concept(3, "Virus")],
+    )
+    assert {key for key, row in made.items() if row["domain"] != "demographic"} == {
+        "1|absent",
+        "2|present",
+        "3|negative",
+    }
+
+
+def test_the_name_of_a_local_value_of_few_persons_is_private(tmp_path: Path) -> None:
+    values = {1: 2_000_000_007, 2: 900}
+    made = vocabulary(
+        tmp_path,
+        min_cell_count=2,
+        observation=[observation(i, DAY, 1, value_as_concept_id=v) for i, v in values.items()],
+        concept=[concept(1, "Complaint"), concept(2_000_000_007, "as J. Doe said"), concept(900, "Dark red")],
+    )
+    assert {key: row["private"] for key, row in made.items() if row["concept_id"] == 1} == {
+        "1|as j. doe said": True,
+        "1|dark red": False,
+    }
+
+
+def test_drugs_become_their_ingredients_and_conditions_their_ancestors(tmp_path: Path) -> None:
+    made = vocabulary(
+        tmp_path,
+        roll_up={"drug": "ingredient", "condition": 2},
+        drug_exposure=[
+            {"person_id": i, "drug_concept_id": c, "drug_exposure_start_date": DAY}
+            for i, c in [(1, 10), (2, 10), (1, 11)]
+        ],
+        condition_occurrence=[condition(1, DAY, 20), condition(1, DAY, 21)],
+        concept=[
+            concept(1, "Aspirin") | {"concept_class_id": "Ingredient"},
+            concept(2, "Codeine") | {"concept_class_id": "Ingredient"},
+            concept(3, "Aspirin / Codeine") | {"concept_class_id": "Clinical Drug Comp"},
+            *(concept(i, f"Concept {i}") for i in (10, 11, 20, 21, 30)),
+        ],
+        concept_ancestor=[
+            {"ancestor_concept_id": a, "descendant_concept_id": d, "min_levels_of_separation": n}
+            for a, d, n in [(1, 10, 2), (2, 10, 2), (3, 10, 1), (1, 11, 1), (30, 20, 2), (30, 21, 3)]
+        ],
+    )
+    counts = {key: (row["records"], row["persons"]) for key, row in made.items() if row["domain"] != "demographic"}
+    assert counts == {"1|present": (3, 2), "2|present": (2, 2), "30|present": (1, 1), "21|present": (1, 1)}

@@ -90,6 +90,14 @@ def table_of(wildcards):
     )
 
 
+def names_of(wildcards):
+    """The vectors by which a site's names are compared: those of the study's first embedding that is no control."""
+    real = [e for e in EMBEDDINGS if not e.control and e.tables is not None]
+    return [
+        f"<results>/embeddings/{e.tables.id}/{wildcards.site}.parquet" for e in real[:1]
+    ]
+
+
 def sources_of(wildcards):
     """The local arms of all other sites."""
     arm = f"<results>/arms/{wildcards.task}/{wildcards.embedding}/{wildcards.learner}/local"

@@ -1,13 +1,14 @@
 """Tasks: who is predicted at a site, what came of it, and what was known of them.
 
 in:  <results>/sites/{site}/cdm/{table}.parquet, vocabulary.parquet
-out: <results>/tasks/{task}/{site}/cohort.parquet, attrition.csv, tokens.parquet, sequences.parquet
+out: <results>/tasks/{task}/{site}/cohort.parquet, attrition.csv, tokens.parquet, sequences.parquet, leaks.parquet
 """
 
 
 rule cohort:
     input:
         cdm=rules.ingest.output.tables,
+        files=lambda w: study.task_files(w.task, w.site),
         code=code("cohort.py"),
     output:
         cohort="<results>/tasks/{task}/{site}/cohort.parquet",
@@ -20,7 +21,7 @@ rule cohort:
         "../../envs/conceptbridge.yaml"
     params:
         cdm=folder("sites/{site}/cdm"),
-        task=lambda w: study.task(w.task, "index", "outcome", "censoring", "split"),
+        task=lambda w: study.cohort_settings(w.task),
         min_cell_count=study.config["min_cell_count"],
     shell:
         "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site} --task {params.task:q}"
@@ -33,6 +34,7 @@ rule sequences:
         cdm=rules.ingest.output.tables,
         vocabulary=rules.vocabulary.output,
         cohort=rules.cohort.output.cohort,
+        files=lambda w: study.concept_files(w.task),
         code=code("sequences.py"),
     output:
         tokens="<results>/tasks/{task}/{site}/tokens.parquet",
@@ -45,8 +47,38 @@ rule sequences:
         "../../envs/conceptbridge.yaml"
     params:
         cdm=folder("sites/{site}/cdm"),
-        task=lambda w: study.task(w.task, "outcome", "predictors", "min_rows"),
+        task=lambda w: study.task(w.task, "outcome", "predictors", "guards", "min_rows"),
+        roll_up=lambda w: canonical(study.config["roll_up"]),
     shell:
         "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site}"
         " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.task:q}"
-        " --tokens {output.tokens:q} --sequences {output.sequences:q} --threads {threads} > {log:q} 2>&1"
+        " --roll-up {params.roll_up:q} --tokens {output.tokens:q} --sequences {output.sequences:q} --threads {threads} > {log:q} 2>&1"
+
+
+rule leaks:
+    input:
+        cdm=rules.ingest.output.tables,
+        vocabulary=rules.vocabulary.output,
+        cohort=rules.cohort.output.cohort,
+        tokens=rules.sequences.output.tokens,
+        sequences=rules.sequences.output.sequences,
+        vectors=names_of,
+        files=lambda w: study.concept_files(w.task),
+        code=code("leaks.py"),
+    output:
+        "<results>/tasks/{task}/{site}/leaks.parquet",
+    log:
+        "<logs>/leaks/{task}/{site}.log",
+    benchmark:
+        "<benchmarks>/leaks/{task}/{site}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    params:
+        cdm=folder("sites/{site}/cdm"),
+        task=lambda w: study.task(w.task, "outcome"),
+        min_cell_count=study.config["min_cell_count"],
+    shell:
+        "python {input.code[0]:q} --cdm {params.cdm:q} --cohort {input.cohort:q}"
+        " --vocabulary {input.vocabulary:q} --tokens {input.tokens:q} --sequences {input.sequences:q}"
+        " --vectors {input.vectors:q} --task {params.task:q} --min-cell-count {params.min_cell_count}"
+        " --out {output:q} > {log:q} 2>&1"

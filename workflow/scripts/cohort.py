@@ -16,7 +16,7 @@ if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--cdm", type=Path, required=True, help="folder of typed tables")
     p.add_argument("--site", required=True)
-    p.add_argument("--task", type=json.loads, required=True, help="index, outcome, censoring and split, as JSON")
+    p.add_argument("--task", type=json.loads, required=True, help="the task's settings, as JSON")
     p.add_argument("--min-cell-count", type=int, required=True)
     p.add_argument("--cohort", type=Path, required=True, help="cohort.parquet to write")
     p.add_argument("--attrition", type=Path, required=True, help="attrition.csv to write")

@@ -9,7 +9,7 @@ from conceptbridge.vocabulary import make_vocabulary
 
 
 def main(a: argparse.Namespace) -> None:
-    make_vocabulary(a.cdm, a.site, a.texts, a.min_cell_count, a.out, a.threads)
+    make_vocabulary(a.cdm, a.site, a.texts, a.roll_up, a.min_cell_count, a.out, a.threads)
 
 
 if __name__ == "__main__":
@@ -17,6 +17,7 @@ if __name__ == "__main__":
     p.add_argument("--cdm", type=Path, required=True, help="folder of typed tables")
     p.add_argument("--site", required=True)
     p.add_argument("--texts", type=json.loads, required=True, help="templates, as JSON")
+    p.add_argument("--roll-up", type=json.loads, required=True, help="what drugs and conditions become, as JSON")
     p.add_argument("--min-cell-count", type=int, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--threads", type=int, default=1)

@@ -86,6 +86,7 @@ TABLES: dict[str, dict[str, str]] = {
         "concept_name": "VARCHAR",
         "domain_id": "VARCHAR",
         "vocabulary_id": "VARCHAR",
+        "concept_class_id": "VARCHAR",
         "standard_concept": "VARCHAR",
         "concept_code": "VARCHAR",
     },

@@ -4,14 +4,15 @@ import csv
 from collections.abc import Mapping
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
 
+from conceptbridge.errors import StudyError
 from conceptbridge.files import whole_file, write_parquet
-from conceptbridge.records import SEX_CONCEPTS, descendants, open_site
-from conceptbridge.sites.cdm import DOMAINS, Domain
+from conceptbridge.records import AS_RECORDED, SEX_CONCEPTS, open_records, site_database
+from conceptbridge.tasks.events import make_events
 
 SCHEMA = pa.schema(
     [
@@ -25,8 +26,16 @@ SCHEMA = pa.schema(
         ("race", pa.string()),
     ]
 )
+SPLITS = ("train", "validation", "test")
 
-_VISIT = Domain("visit_occurrence", "visit_concept_id", "visit_start_date", "visit_source_value")
+
+class Step(NamedTuple):
+    """What is left after a step of inclusion."""
+
+    step: str
+    persons: int
+    rows: int
+    events: int
 
 
 def make_cohort(
@@ -41,69 +50,150 @@ def make_cohort(
     """Write the cohort of ``task`` (``SCHEMA``, one prediction a row, row_id in (person_id, index_date) order).
 
     ``attrition`` gets persons, rows and events left after each inclusion step; counts under ``min_cell_count`` are
-    left blank. A person's rows on one day are one prediction. Day 0 is the index date; both ends of a window belong
-    to it. A site without any index event has an empty cohort: that is a finding, not an error.
+    left blank. A person's index events on one day are one prediction. Day 0 is the index date; both ends of a window
+    belong to it. A site without any index event has an empty cohort: that is a finding, not an error.
+
+    Raises StudyError when a handed-in cohort cannot be used, or, where the task asks for that, when the training rows
+    have fewer than ``min_events`` with or without the outcome.
     """
-    steps: list[tuple[str, int, int, int]] = []
-    with duckdb.connect(config={"threads": threads}) as db:
-        open_site(db, cdm, site)
-        index, outcome = task["index"], task["outcome"]
-        first, last = outcome["days"]
-        db.execute(f"CREATE TABLE starts AS {_events(db, index)}")
-        db.execute(f"CREATE TABLE outcomes AS {_events(db, outcome)}")
-        db.execute(
-            f"""
-            CREATE TABLE rows AS
-            SELECT s.person_id, s.date AS index_date, (count(o.date) > 0)::TINYINT AS label
-            FROM starts s LEFT JOIN outcomes o
-              ON o.person_id = s.person_id AND o.date BETWEEN s.date + {first} AND s.date + {last}
-            GROUP BY ALL
-            """
-        )
+    steps: list[Step] = []
+    with site_database(cdm, threads, cohort) as db:
+        _make_rows(db, site, task)
         _note(db, steps, "index event")
-        if index["occurrence"] == "first":
-            _keep(db, "QUALIFY row_number() OVER (PARTITION BY person_id ORDER BY index_date) = 1")
-            _note(db, steps, "first one of the person")
-        observed = "p.person_id = rows.person_id AND index_date BETWEEN p.observation_period_start_date AND"
-        _keep(db, f"WHERE EXISTS (FROM observation_period p WHERE {observed} p.observation_period_end_date)")
-        _note(db, steps, "under observation at the index")
-        if task["censoring"] == "drop":
-            until = f"{observed} p.observation_period_end_date - {last}"
-            _keep(db, f"WHERE label = 1 OR EXISTS (FROM observation_period p WHERE {until})")
-            _note(db, steps, "observed to the end of the outcome window, or with the outcome")
-        _split(db, task["split"], last)
+        for step, clause in _inclusion(task):
+            db.execute(f"CREATE OR REPLACE TEMP TABLE rows AS SELECT * FROM rows {clause}")
+            _note(db, steps, step)
+        _split(db, task["split"], task["outcome"]["days"][1])
         _note(db, steps, "in the one split of the person, outcome window within its period")
-        table = db.sql(_cohort_sql()).to_arrow_table().cast(SCHEMA)
+        table = db.sql(_COHORT).to_arrow_table().cast(SCHEMA)
+    if task["on_few_events"] == "fail":
+        _stop_if_few(table, task["min_events"], site)
     write_parquet(table, cohort)
     with whole_file(attrition) as temporary:
         _write_attrition(steps, min_cell_count, temporary)
 
 
-def _events(db: duckdb.DuckDBPyConnection, spec: Mapping[str, Any]) -> str:
-    d = _VISIT if spec["domain"] == "visit" else DOMAINS[spec["domain"]]
-    concepts = ", ".join(map(str, descendants(db, spec["concepts"], spec["descendants"])))
-    return f"SELECT DISTINCT person_id, {d.date} AS date FROM {d.table} WHERE {d.concept} IN ({concepts})"
+def _make_rows(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) -> None:
+    """Make the table ``rows`` (person_id, index_date, label, given split) of all index events."""
+    index, outcome = task["index"], task["outcome"]
+    if index["value"] or outcome["value"]:
+        open_records(db, site, AS_RECORDED)
+    make_events(db, "starts", index, site)
+    given = "s.split" if index["domain"] == "cohort" else "NULL"
+    if outcome["domain"] == "cohort" and outcome["file"] is None:
+        unlabelled = db.execute("SELECT count(*) FROM starts WHERE label IS NULL").fetchall()[0][0]
+        if unlabelled:
+            raise StudyError(f"{index['file'].format(site=site)}: rows have no label, and the outcome is said to be it")
+        db.execute(
+            f"CREATE TEMP TABLE rows AS SELECT person_id, date AS index_date, label, {given} AS split FROM starts s"
+        )
+        db.execute("CREATE TEMP TABLE outcomes AS SELECT person_id, date FROM starts WHERE false")
+        return
+    make_events(db, "outcomes", outcome, site)
+    first, last = outcome["days"]
+    db.execute(
+        f"""
+        CREATE TEMP TABLE rows AS
+        SELECT s.person_id, s.date AS index_date, (count(o.date) > 0)::TINYINT AS label, {given} AS split
+        FROM starts s LEFT JOIN outcomes o
+          ON o.person_id = s.person_id AND o.date BETWEEN s.date + {first} AND s.date + {last}
+        GROUP BY ALL
+        """
+    )
 
 
-def _keep(db: duckdb.DuckDBPyConnection, clause: str) -> None:
-    db.execute(f"CREATE OR REPLACE TABLE rows AS SELECT * FROM rows {clause}")
+def _inclusion(task: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The steps of inclusion after the index event: what is said of each, and the SQL that keeps its rows."""
+    index, outcome = task["index"], task["outcome"]
+    first, last = outcome["days"]
+    steps = []
+    if index["domain"] == "cohort":
+        steps.append(("in the person table", "WHERE person_id IN (SELECT person_id FROM person)"))
+    if index["washout"]:
+        before = f"s.date BETWEEN index_date - {index['washout']} AND index_date - 1"
+        steps.append(
+            (
+                f"no such event in the {index['washout']} days before",
+                f"WHERE NOT EXISTS (FROM starts s WHERE s.person_id = rows.person_id AND {before})",
+            )
+        )
+    if index["period"]:
+        begin, end = index["period"]
+        steps.append((f"from {begin} to {end}", f"WHERE index_date BETWEEN DATE '{begin}' AND DATE '{end}'"))
+    if index["occurrence"] != "all":
+        order = "DESC" if index["occurrence"] == "last" else ""
+        pick = f"QUALIFY row_number() OVER (PARTITION BY person_id ORDER BY index_date {order}) = 1"
+        steps.append((f"{index['occurrence']} one of the person", pick))
+    observed = "FROM observation_period p WHERE p.person_id = rows.person_id AND"
+    start = f"p.observation_period_start_date + {index['prior_observation']}"
+    said = f", and for {index['prior_observation']} days before" if index["prior_observation"] else ""
+    steps.append(
+        (
+            f"under observation at the index{said}",
+            f"WHERE EXISTS ({observed} index_date BETWEEN {start} AND p.observation_period_end_date)",
+        )
+    )
+    if index["age"]:
+        youngest, oldest = index["age"]
+        steps.append(
+            (
+                f"aged {youngest} to {oldest}",
+                f"WHERE EXISTS (FROM person p WHERE p.person_id = rows.person_id "
+                f"AND {_AGE} BETWEEN {youngest} AND {oldest})",
+            )
+        )
+    if index["sex"]:
+        concept = next(concept for concept, sex in SEX_CONCEPTS.items() if sex == index["sex"])
+        steps.append(
+            (
+                index["sex"],
+                f"WHERE EXISTS (FROM person p WHERE p.person_id = rows.person_id AND gender_concept_id = {concept})",
+            )
+        )
+    if outcome["washout"]:
+        before = f"o.date BETWEEN index_date - {outcome['washout']} AND index_date + {first - 1}"
+        steps.append(
+            (
+                f"without the outcome in the {outcome['washout']} days before",
+                f"WHERE NOT EXISTS (FROM outcomes o WHERE o.person_id = rows.person_id AND {before})",
+            )
+        )
+    if task["censoring"] != "keep":
+        least = task["min_time_at_risk"]
+        until = last if least is None else min(last, first + least - 1)
+        stays = (
+            f"label = 1 OR EXISTS ({observed} index_date BETWEEN p.observation_period_start_date AND "
+            f"p.observation_period_end_date - {until})"
+        )
+        said = "observed to the end of the outcome window" if until == last else f"observed to day {until}"
+        if task["censoring"] == "drop-unless-dead":
+            stays += (
+                " OR EXISTS (FROM death d WHERE d.person_id = rows.person_id "
+                f"AND d.death_date BETWEEN index_date AND index_date + {until})"
+            )
+            said += ", dead by then"
+        steps.append((f"{said}, or with the outcome", f"WHERE {stays}"))
+    return steps
 
 
 def _split(db: duckdb.DuckDBPyConnection, split: Mapping[str, Any], window_end: int) -> None:
-    """Add the column ``split``; whoever has rows in several periods belongs to the last of them."""
+    """Set the column ``split``; whoever has rows in several periods belongs to the last of them."""
+    if split["by"] == "given":
+        _check_given(db)
+        return
     if split["by"] == "hash":
         train, validation, _ = split["shares"]
         # the same person falls in the same split whatever rows are added
         u = f"('0x' || substr(md5('{split['seed']}:' || person_id), 1, 8))::UBIGINT / 4294967296.0"
         rule = f"CASE WHEN {u} < {train} THEN 'train' WHEN {u} < {train + validation} THEN 'validation' ELSE 'test' END"
-        db.execute(f"CREATE OR REPLACE TABLE rows AS SELECT *, {rule} AS split FROM rows")
+        db.execute(f"CREATE OR REPLACE TEMP TABLE rows AS SELECT * REPLACE ({rule} AS split) FROM rows")
         return
     starts = {name: date.fromisoformat(split[name]) for name in ("validation", "test")}
     embargo = {name: start - timedelta(days=window_end) for name, start in starts.items()}
     db.execute(
         f"""
-        CREATE OR REPLACE TABLE rows AS
-        SELECT * EXCLUDE period, ['train', 'validation', 'test'][period] AS split FROM (
+        CREATE OR REPLACE TEMP TABLE rows AS
+        SELECT * EXCLUDE period REPLACE ({list(SPLITS)!r}[period] AS split) FROM (
             SELECT *, CASE WHEN index_date < DATE '{starts["validation"]}' THEN 1
                            WHEN index_date < DATE '{starts["test"]}' THEN 2 ELSE 3 END AS period
             FROM rows
@@ -114,30 +204,52 @@ def _split(db: duckdb.DuckDBPyConnection, split: Mapping[str, Any], window_end: 
     )
 
 
-def _cohort_sql() -> str:
-    sex = " ".join(f"WHEN {concept} THEN '{name}'" for concept, name in SEX_CONCEPTS.items())
-    born = "make_date(year_of_birth, coalesce(month_of_birth, 7), least(coalesce(day_of_birth, 1), 28))"
-    return f"""
-        SELECT row_number() OVER (ORDER BY person_id, index_date) - 1 AS row_id, person_id, index_date, label, split,
-               CASE gender_concept_id {sex} ELSE 'unknown' END AS sex,
-               greatest(date_diff('year', {born}, index_date)
-                        - (strftime(index_date, '%m%d') < strftime({born}, '%m%d'))::INT, 0) AS age,
-               coalesce(nullif(c.concept_name, ''), nullif(race_source_value, ''), 'unknown') AS race
-        FROM rows JOIN person USING (person_id)
-        LEFT JOIN concept c ON c.concept_id = race_concept_id AND race_concept_id <> 0
-        ORDER BY row_id
-    """
+def _check_given(db: duckdb.DuckDBPyConnection) -> None:
+    named = ", ".join(f"'{name}'" for name in SPLITS)
+    other = db.execute(f"SELECT count(*) FROM rows WHERE split IS NULL OR split NOT IN ({named})").fetchall()[0][0]
+    if other:
+        raise StudyError(f"the split of the handed-in cohort is not one of {', '.join(SPLITS)} in some rows")
+    twice = "SELECT count(*) FROM (SELECT person_id FROM rows GROUP BY person_id HAVING count(DISTINCT split) > 1)"
+    if db.execute(twice).fetchall()[0][0]:
+        raise StudyError("the handed-in cohort has persons in more than one split: give each person one")
 
 
-def _note(db: duckdb.DuckDBPyConnection, steps: list[tuple[str, int, int, int]], step: str) -> None:
+def _stop_if_few(table: pa.Table, min_events: int, site: str) -> None:
+    rows = table.to_pandas()
+    training = rows[rows["split"] == "train"]
+    for what, label in (("events", 1), ("rows without the outcome", 0)):
+        if (training["label"] == label).sum() < min_events:
+            raise StudyError(
+                f"the site {site} has fewer than {min_events} {what} among its training rows, and the task says "
+                "`on_few_events: fail`; `report` would mark the site's cells not estimable and go on"
+            )
+
+
+_BORN = "make_date(year_of_birth, coalesce(month_of_birth, 7), least(coalesce(day_of_birth, 1), 28))"
+_AGE = (
+    f"greatest(date_diff('year', {_BORN}, index_date) "
+    f"- (strftime(index_date, '%m%d') < strftime({_BORN}, '%m%d'))::INT, 0)"
+)
+_SEX = " ".join(f"WHEN {concept} THEN '{name}'" for concept, name in SEX_CONCEPTS.items())
+_COHORT = f"""
+    SELECT row_number() OVER (ORDER BY person_id, index_date) - 1 AS row_id, person_id, index_date, label, split,
+           CASE gender_concept_id {_SEX} ELSE 'unknown' END AS sex, {_AGE} AS age,
+           coalesce(nullif(c.concept_name, ''), nullif(race_source_value, ''), 'unknown') AS race
+    FROM rows JOIN person USING (person_id)
+    LEFT JOIN concept c ON c.concept_id = race_concept_id AND race_concept_id <> 0
+    ORDER BY row_id
+"""
+
+
+def _note(db: duckdb.DuckDBPyConnection, steps: list[Step], step: str) -> None:
     counts = "SELECT count(DISTINCT person_id), count(*), coalesce(sum(label), 0) FROM rows"
     persons, rows, events = (int(n) for n in db.execute(counts).fetchall()[0])
-    steps.append((step, persons, rows, events))
+    steps.append(Step(step, persons, rows, events))
 
 
-def _write_attrition(steps: list[tuple[str, int, int, int]], min_cell_count: int, path: Path) -> None:
+def _write_attrition(steps: list[Step], min_cell_count: int, path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["step", "persons", "rows", "events"])
+        writer.writerow(Step._fields)
         for step, *counts in steps:
             writer.writerow([step, *("" if 0 < n < min_cell_count else n for n in counts)])

@@ -1,14 +1,30 @@
 """What is known of each prediction at its index: the tokens of its predictor window, in time order."""
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from conceptbridge.files import write_parquet
-from conceptbridge.records import AGE_BANDS, BIN_CUTS, BIN_STATES, BINNED, descendants, open_site
+from conceptbridge.files import whole_file, write_parquet
+from conceptbridge.records import (
+    AGE_BANDS,
+    BIN_CUTS,
+    BIN_STATES,
+    BINNED,
+    concept_key,
+    count_records,
+    open_records,
+    person_ranges,
+    site_database,
+)
+from conceptbridge.sites.cdm import DOMAINS
+from conceptbridge.tasks.events import make_concepts
 from conceptbridge.vocabulary import token_key
 
 TOKENS = pa.schema(
@@ -20,17 +36,16 @@ TOKENS = pa.schema(
         ("state", pa.string()),
         ("domain", pa.string()),
         ("rows", pa.int64()),  # training rows that hold it
-        # where the state is a bin: its bounds a unit, fitted on training rows
-        (
-            "bins",
-            pa.list_(pa.struct([("unit_concept_id", pa.int64()), ("lower", pa.float64()), ("upper", pa.float64())])),
-        ),
+        # where the state is a bin: its bounds for each unit, fitted on training rows
+        ("bins", pa.list_(pa.struct([("unit", pa.string()), ("lower", pa.float64()), ("upper", pa.float64())]))),
     ]
 )
 SEQUENCES = pa.schema([("row_id", pa.int64()), ("tokens", pa.list_(pa.int32())), ("days", pa.list_(pa.int16()))])
 
 #: condition statuses that are given when a visit ends: discharge, primary and secondary discharge, final diagnosis
 DISCHARGE = (32896, 32903, 32909, 4230359)
+#: task's `guards.open_visit` -> diagnoses that can have been made later than they are dated
+LATE = {"discharge": f"coalesce(condition_status, 0) IN {DISCHARGE}", "all": "true", "none": "false"}
 
 
 def make_sequences(
@@ -39,102 +54,267 @@ def make_sequences(
     vocabulary: Path,
     cohort: Path,
     task: Mapping[str, Any],
+    roll_up: Mapping[str, Any],
     tokens: Path,
     sequences: Path,
     threads: int = 1,
 ) -> None:
     """Write the task's ``tokens`` (``TOKENS``, ordered by key) and ``sequences`` (``SEQUENCES``, one a cohort row).
 
-    Days count from the index date, so they are 0 or less. Left out are the outcome's concepts and their descendants,
-    diagnoses given at discharge on the index day (nobody knew them at the index), private tokens, and values without
-    a reference range where training rows have fewer than ``min_rows`` of them. A token counts once a day; of a longer
-    sequence the most recent ``max_tokens`` stay.
+    Days count from the index date, so they are 0 or less. Left out are the outcome's concepts and their descendants
+    (as a concept and as a value), late diagnoses of a visit that is still open at the index (``LATE``: nobody knew
+    them at the index), private tokens, and values without a reference range where training rows have fewer than
+    ``min_rows`` of them. A token counts once a day, or on its first day in the window alone; of a longer sequence the
+    most recent ``max_tokens`` stay.
+
+    Out of core: persons are worked on range by range (``records.CHUNK``).
     """
-    with duckdb.connect(config={"threads": threads}) as db:
-        open_site(db, cdm, site)
-        db.read_parquet(str(vocabulary)).create_view("vocabulary")
-        db.read_parquet(str(cohort)).create_view("cohort")
-        predictors, outcome = task["predictors"], task["outcome"]
-        first, last = predictors["days"]
-        hidden = descendants(db, outcome["concepts"], outcome["descendants"])
-        db.execute(
-            f"""
-            CREATE TABLE hits AS
-            SELECT c.row_id, c.split = 'train' AS training, date_diff('day', c.index_date, r.date) AS day,
-                   r.concept, r.state, r.value, r.unit_concept_id
-            FROM cohort c JOIN records r
-              ON r.person_id = c.person_id AND r.date BETWEEN c.index_date + {first} AND c.index_date + {last}
-            WHERE list_contains($domains, r.domain) AND NOT list_contains($hidden, r.concept_id)
-              AND NOT (r.date = c.index_date AND coalesce(r.condition_status, 0) IN {DISCHARGE})
-            """,
-            {"domains": predictors["domains"], "hidden": hidden},
-        )
-        db.execute(
-            f"""
-            CREATE TABLE cuts AS
-            SELECT concept, unit_concept_id, quantile_cont(value, {list(BIN_CUTS)}) AS cuts
-            FROM hits WHERE state = '{BINNED}' AND training GROUP BY ALL HAVING count(*) >= {task["min_rows"]}
-            """
-        )
-        bin_of = " ".join(f"WHEN value <= cuts[{n}] THEN '{BIN_STATES[n - 1]}'" for n in range(1, len(BIN_CUTS) + 1))
-        db.execute(
-            f"""
-            CREATE TABLE used AS
-            SELECT DISTINCT row_id, training, day::SMALLINT AS day, v.key FROM (
-                SELECT row_id, training, day, {token_key("concept", "state")} AS key FROM hits WHERE state <> '{BINNED}'
-                UNION ALL
-                SELECT row_id, training, day, {token_key("concept", f"CASE {bin_of} ELSE '{BIN_STATES[-1]}' END")}
-                FROM hits JOIN cuts USING (concept, unit_concept_id) WHERE state = '{BINNED}'
-                {_demographics() if "demographic" in predictors["domains"] else ""}
-            ) JOIN vocabulary v USING (key) WHERE NOT v.private
-            """
-        )
-        db.execute(
-            """
-            CREATE TABLE tokens AS
-            SELECT (row_number() OVER (ORDER BY key) - 1)::INTEGER AS token,
-                   key, v.text, v.concept_id, v.state, v.domain, rows
-            FROM (SELECT key, count(DISTINCT CASE WHEN training THEN row_id END) AS rows FROM used GROUP BY key)
-            JOIN vocabulary v USING (key)
-            """
-        )
-        made = db.sql(f"SELECT t.*, b.bins FROM tokens t LEFT JOIN ({_bins()}) b USING (key) ORDER BY token")
-        token_table = made.to_arrow_table().cast(TOKENS)
-        longest = predictors["max_tokens"]
-        made = db.sql(
-            f"""
-            SELECT c.row_id, coalesce(s.tokens, []) AS tokens, coalesce(s.days, []) AS days FROM cohort c LEFT JOIN (
-                SELECT row_id, list(token ORDER BY day, token) AS tokens, list(day ORDER BY day, token) AS days
-                FROM (SELECT row_id, day, token FROM used JOIN tokens USING (key)
-                      QUALIFY row_number() OVER (PARTITION BY row_id ORDER BY day DESC, token DESC) <= {longest})
-                GROUP BY row_id) s USING (row_id)
-            ORDER BY c.row_id
-            """
-        )
-        sequence_table = made.to_arrow_table().cast(SEQUENCES)
-    write_parquet(token_table, tokens)
-    write_parquet(sequence_table, sequences)
+    predictors = task["predictors"]
+    with site_database(cdm, threads, sequences) as db:
+        open_records(db, site, roll_up)
+        vocab = _make_codes(db, vocabulary, task)
+        _make_rows(db, cohort, predictors["days"])
+        _make_cuts(db, predictors["domains"], task["min_rows"])
+        window = predictors["days"][0]
+        query = _query(db, site, task)
+        counter = _Counter(len(vocab), 1 - window, predictors)
+        rows, persons = db.execute("SELECT count(*), greatest(count(DISTINCT person_id), 1) FROM rows").fetchall()[0]
+        ranges = person_ranges(db, "rows", count_records(db) * rows // persons) if rows else []
+        with tempfile.TemporaryDirectory(dir=sequences.parent, prefix=".sequences.") as folder:
+            draft = Path(folder) / "draft.arrow"
+            with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, SEQUENCES) as writer:
+                for first, last in ranges:
+                    db.execute(
+                        "CREATE OR REPLACE TEMP TABLE part AS "
+                        f"SELECT * FROM rows WHERE person_id BETWEEN {first} AND {last}"
+                    )
+                    hits = db.sql(query.format(first=first, last=last)).to_arrow_table()["hit"]
+                    order = db.sql("SELECT row, training FROM part ORDER BY row").to_arrow_table()
+                    writer.write_table(counter.count(hits, order))
+            token_of = np.cumsum(counter.used, dtype=np.int32) - 1
+            _write_sequences(draft, token_of, sequences)
+        table = _token_table(db, site, vocab, counter)
+    write_parquet(table, tokens)
 
 
-def _demographics() -> str:
-    band = " ".join(f"WHEN age BETWEEN {low} AND {high} THEN '{name}'" for name, (low, high) in AGE_BANDS.items())
-    return f"""
-        UNION ALL SELECT row_id, split = 'train', 0, {token_key("'age'", f"CASE {band} END")} FROM cohort
-        UNION ALL SELECT row_id, split = 'train', 0, {token_key("'sex'", "sex")} FROM cohort
+class _Counter:
+    """Turns hits into sequences, and counts the rows that hold each token."""
+
+    def __init__(self, codes: int, days: int, predictors: Mapping[str, Any]) -> None:
+        self.codes, self.days = codes, days
+        self.first_only = predictors["occurrence"] == "first"
+        self.longest = int(predictors["max_tokens"])
+        self.used = np.zeros(codes, bool)
+        self.training_rows = np.zeros(codes, np.int64)
+
+    def count(self, hits: pa.ChunkedArray, order: pa.Table) -> pa.Table:
+        """The sequences of consecutive rows (row, training), with codes of the vocabulary in place of tokens.
+
+        A hit is one number, (row * days + day) * codes + code, so that sorting numbers sorts rows, days and tokens.
+        """
+        rows, training = order["row"].to_numpy(), order["training"].to_numpy()
+        packed = np.sort(hits.to_numpy())
+        packed = packed[_first_of_each(packed)]
+        at, code = np.divmod(packed, self.codes)
+        row, day = np.divmod(at, self.days)
+        if self.first_only:
+            # hits are in the order of days, so that the first of a row and code is the earliest
+            _, kept = np.unique(row * self.codes + code, return_index=True)
+            kept.sort()
+            row, day, code = row[kept], day[kept], code[kept]
+        ends = np.searchsorted(row, rows, side="right")
+        place = np.searchsorted(rows, row)
+        recent = ends[place] - np.arange(len(row)) <= self.longest
+        place, day, code = place[recent], day[recent], code[recent]
+        self.used[code] = True
+        pairs = np.sort((place * self.codes + code)[training[place]])
+        self.training_rows += np.bincount(pairs[_first_of_each(pairs)] % self.codes, minlength=self.codes)
+        offsets = pa.array(np.searchsorted(place, np.arange(len(rows) + 1)), pa.int32())
+        return pa.table(
+            [
+                pa.array(rows, pa.int64()),
+                pa.ListArray.from_arrays(offsets, pa.array(code, pa.int32())),
+                pa.ListArray.from_arrays(offsets, pa.array(day - (self.days - 1), pa.int16())),
+            ],
+            schema=SEQUENCES,
+        )
+
+
+def _first_of_each(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where sorted ``values`` differ from the one before."""
+    first = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=first[1:])
+    return first
+
+
+def _make_codes(db: duckdb.DuckDBPyConnection, vocabulary: Path, task: Mapping[str, Any]) -> pa.Table:
+    """Make the tables that turn a record's concept and state into a code, and return the codes' tokens in order.
+
+    ``mapped`` (domain, concept_id, state, code) and ``unmapped`` (concept, state, code) know nothing of private tokens
+    and of the outcome's concepts (``hidden``). A rolled-up concept has the codes of its ancestors.
     """
+    db.read_parquet(str(vocabulary)).create_view("site_vocabulary")
+    db.execute(
+        """
+        CREATE TABLE vocab AS
+        SELECT row_number() OVER (ORDER BY key) - 1 AS code, key, text, concept_id, state, domain
+        FROM site_vocabulary WHERE NOT private
+        """
+    )
+    outcome = task["outcome"] if task["guards"]["outcome_concepts"] else task["outcome"] | {"concepts": []}
+    make_concepts(db, "hidden", outcome)
+    domains = ", ".join(f"'{name}'" for name in DOMAINS)
+    db.execute(
+        f"""
+        CREATE TABLE mapped AS
+        SELECT d.domain, v.concept_id, v.state, v.code
+        FROM vocab v, (SELECT unnest([{domains}]) AS domain) d
+        WHERE v.concept_id <> 0 AND v.concept_id NOT IN (FROM hidden)
+          AND (d.domain, v.concept_id) NOT IN (SELECT (domain, concept_id) FROM rolled)
+        UNION ALL
+        SELECT r.domain, r.concept_id, v.state, v.code
+        FROM rolled r JOIN vocab v ON v.concept_id = r.ancestor
+        WHERE r.concept_id NOT IN (FROM hidden) AND r.ancestor NOT IN (FROM hidden)
+        """
+    )
+    db.execute(
+        """
+        CREATE TABLE unmapped AS SELECT left(key, length(key) - length(state) - 1) AS concept, domain, state, code
+        FROM vocab WHERE concept_id = 0 AND domain <> 'demographic'
+        """
+    )
+    return db.sql("SELECT key, text, concept_id, state, domain FROM vocab ORDER BY code").to_arrow_table()
 
 
-def _bins() -> str:
-    parts = []
-    for n, state in enumerate(BIN_STATES):
-        lower = f"cuts[{n}]" if n else "NULL"
-        upper = f"cuts[{n + 1}]" if n < len(BIN_CUTS) else "NULL"
-        parts.append(
-            f"SELECT concept, '{state}' AS state, unit_concept_id, {lower} AS lower, {upper} AS upper FROM cuts"
+def _make_rows(db: duckdb.DuckDBPyConnection, cohort: Path, days: tuple[int, int]) -> None:
+    first, last = days
+    db.read_parquet(str(cohort)).create_view("cohort")
+    db.execute(
+        f"""
+        CREATE TABLE rows AS
+        SELECT row_id AS row, person_id, index_date, index_date + {first} AS first, index_date + {last} AS last,
+               split = 'train' AS training, sex, age
+        FROM cohort ORDER BY row_id
+        """
+    )
+
+
+def _make_cuts(db: duckdb.DuckDBPyConnection, domains: list[str], min_rows: int) -> None:
+    """Fit the bins of values without a reference range: on the training rows' windows, each unit by itself."""
+    db.execute("CREATE TABLE cuts (concept_id BIGINT, domain VARCHAR, source VARCHAR, unit VARCHAR, cuts DOUBLE[])")
+    for own, name in (("concept_id <> 0", "NULL AS domain, NULL AS source"), ("concept_id = 0", "domain, source")):
+        values = " UNION ALL ".join(
+            f"SELECT person_id, date, concept_id, {name}, unit, value FROM {domain}_records "
+            f"WHERE state = '{BINNED}' AND {own}"
+            for domain in domains
+            if domain in DOMAINS and DOMAINS[domain].values
         )
-    return f"""
-        SELECT {token_key("concept", "state")} AS key,
-               list({{'unit_concept_id': unit_concept_id, 'lower': lower, 'upper': upper}}
-                    ORDER BY unit_concept_id) AS bins
-        FROM ({" UNION ALL ".join(parts)}) GROUP BY key
-    """
+        if values:
+            db.execute(
+                f"""
+                INSERT INTO cuts
+                SELECT concept_id, domain, source, unit, quantile_cont(value, {list(BIN_CUTS)})
+                FROM ({values}) v JOIN rows c
+                  ON c.training AND c.person_id = v.person_id AND v.date BETWEEN c.first AND c.last
+                GROUP BY ALL HAVING count(*) >= {min_rows}
+                """
+            )
+
+
+def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) -> str:
+    """SQL of the hits of the rows in ``part``, with the places {first} and {last} for their persons."""
+    predictors = task["predictors"]
+    days = 1 - predictors["days"][0]
+    (codes,) = db.execute("SELECT greatest(count(*), 1) FROM vocab").fetchall()[0]
+    hit = f"((c.row * {days} + date_diff('day', c.index_date, r.date) + {days - 1}) * {codes} + k.code)"
+    window = "c.person_id = r.person_id AND r.date BETWEEN c.first AND c.last"
+    parts = ["SELECT 0::BIGINT AS hit WHERE false"]
+    for domain in predictors["domains"]:
+        if domain not in DOMAINS:
+            continue
+        for kind, key, cut in (
+            ("mapped", "k.concept_id = r.concept_id", "b.concept_id = r.concept_id"),
+            ("unmapped", "k.concept = r.concept", "b.domain = r.domain AND b.source = r.source"),
+        ):
+            (known,) = db.execute(f"SELECT count(*) FROM {kind} WHERE domain = '{domain}'").fetchall()[0]
+            if not known:
+                continue
+            db.execute(
+                f"CREATE OR REPLACE TABLE {domain}_{kind} AS SELECT * EXCLUDE domain FROM {kind} "
+                f"WHERE domain = '{domain}'" + ("" if DOMAINS[domain].values else " AND state = 'present'")
+            )
+            own = "concept_id <> 0" if kind == "mapped" else "concept_id = 0"
+            concept = "" if kind == "mapped" else f", {concept_key(site)} AS concept"
+            records = (
+                f"SELECT *{concept} FROM {domain}_records WHERE {own} AND person_id BETWEEN {{first}} AND {{last}}"
+            )
+            if DOMAINS[domain].values:
+                bin_of = " ".join(
+                    f"WHEN value <= cuts[{n}] THEN '{BIN_STATES[n - 1]}'" for n in range(1, len(BIN_CUTS) + 1)
+                )
+                state = (
+                    f"CASE WHEN r.state <> '{BINNED}' THEN r.state WHEN b.cuts IS NULL THEN NULL "
+                    f"{bin_of} ELSE '{BIN_STATES[-1]}' END"
+                )
+                records = (
+                    f"SELECT r.* REPLACE ({state} AS state) FROM ({records}) r "
+                    f"LEFT JOIN cuts b ON {cut} AND b.unit = r.unit "
+                    "WHERE coalesce(r.value_concept, 0) NOT IN (FROM hidden)"
+                )
+                key += " AND k.state = r.state"
+            part = f"SELECT {hit} AS hit FROM ({records}) r JOIN part c ON {window} JOIN {domain}_{kind} k ON {key}"
+            late = LATE[task["guards"]["open_visit"]]
+            if domain != "condition":
+                parts.append(part)
+            else:
+                parts += [f"{part} WHERE NOT ({late})", f"{part} {_VISIT} WHERE {late} AND {_CLOSED}"]
+    if "demographic" in predictors["domains"]:
+        band = " ".join(f"WHEN age BETWEEN {low} AND {high} THEN '{name}'" for name, (low, high) in AGE_BANDS.items())
+        for key in (token_key("'age'", f"CASE {band} END"), token_key("'sex'", "sex")):
+            parts.append(
+                f"SELECT (c.row * {days} + {days - 1}) * {codes} + k.code FROM part c JOIN vocab k ON k.key = {key}"
+            )
+    return " UNION ALL ".join(parts)
+
+
+_VISIT = """LEFT JOIN (FROM visit_occurrence WHERE person_id BETWEEN {first} AND {last}) v
+            ON v.visit_occurrence_id = r.visit_id AND v.person_id = r.person_id"""
+#: the record's visit had ended before the index; a record without a visit stands for itself
+_CLOSED = "coalesce(v.visit_end_date, v.visit_start_date, r.date) < c.index_date AND r.date < c.index_date"
+
+
+def _write_sequences(draft: Path, token_of: NDArray[np.int32], sequences: Path) -> None:
+    """Write the drafted sequences with tokens in place of codes."""
+    with (
+        whole_file(sequences) as temporary,
+        pa.memory_map(str(draft)) as source,
+        pq.ParquetWriter(temporary, SEQUENCES, compression="zstd") as writer,
+    ):
+        reader = pa.ipc.open_file(source)
+        for n in range(reader.num_record_batches):
+            batch = reader.get_batch(n)
+            codes = batch["tokens"].flatten().to_numpy()
+            tokens = pa.ListArray.from_arrays(batch["tokens"].offsets, pa.array(token_of[codes], pa.int32()))
+            writer.write_batch(pa.record_batch([batch["row_id"], tokens, batch["days"]], schema=SEQUENCES))
+
+
+def _token_table(db: duckdb.DuckDBPyConnection, site: str, vocab: pa.Table, counter: _Counter) -> pa.Table:
+    columns = {name: vocab[name] for name in vocab.column_names}
+    db.register("used", pa.table({**columns, "rows": counter.training_rows}).filter(pa.array(counter.used)))
+    bins = [
+        f"SELECT {concept_key(site)} AS concept, '{state}' AS state, unit, {f'cuts[{n}]' if n else 'NULL'} AS lower, "
+        f"{f'cuts[{n + 1}]' if n < len(BIN_CUTS) else 'NULL'} AS upper FROM cuts"
+        for n, state in enumerate(BIN_STATES)
+    ]
+    made = db.sql(
+        f"""
+        SELECT (row_number() OVER (ORDER BY key) - 1)::INTEGER AS token,
+               key, text, concept_id, state, domain, rows, bins
+        FROM used LEFT JOIN (
+            SELECT {token_key("concept", "state")} AS key,
+                   list({{'unit': unit, 'lower': lower, 'upper': upper}} ORDER BY unit) AS bins
+            FROM ({" UNION ALL ".join(bins)}) GROUP BY ALL) USING (key)
+        ORDER BY key
+        """
+    )
+    return made.to_arrow_table().cast(TOKENS)

@@ -1,0 +1,202 @@
+"""How fast events become sequences: this project, a bare DuckDB query, and pandas, on the same made-up site.
+
+    python benchmarks/tasks.py                              1 million persons, 200 million events (about 3 GB on disk)
+    python benchmarks/tasks.py --persons 50000 --events 10000000
+
+Each is a process of its own on two threads; its peak memory is that of the process. The bare query joins, numbers and
+lists the events of one table and does nothing else: no guards, states, bins, texts or privacy. pandas gets the largest
+part of the events that it can do in the same memory (--pandas-events).
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from conceptbridge.sites.cdm import TABLES
+
+TEXTS = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
+ROLL_UP = {"drug": "none", "condition": 0}
+OUTCOME = 9_999_999
+TASK: dict[str, Any] = {
+    "index": {"domain": "visit", "concepts": [9203], "exclude": [], "descendants": True, "value": None, "visits": [],
+              "at": "start", "period": None, "occurrence": "first", "washout": 0, "prior_observation": 365,
+              "age": None, "sex": None},
+    "outcome": {"domain": "condition", "concepts": [OUTCOME], "exclude": [], "descendants": True, "value": None,
+                "visits": [], "days": [1, 365], "washout": 0},
+    "censoring": "keep", "min_time_at_risk": None, "on_few_events": "report",
+    "predictors": {"days": [-3650, 0], "occurrence": "all", "max_tokens": 512,
+                   "domains": ["condition", "drug", "procedure", "measurement", "observation", "demographic"]},
+    "guards": {"outcome_concepts": True, "open_visit": "discharge"},
+    "split": {"by": "hash", "shares": [0.6, 0.2, 0.2], "seed": 0}, "min_rows": 10,
+}  # fmt: skip
+#: table -> share of the events, number of concepts, first concept id
+SHARES = {
+    "condition_occurrence": (0.45, 10_000, 100_000),
+    "drug_exposure": (0.30, 5_000, 200_000),
+    "procedure_occurrence": (0.10, 2_000, 300_000),
+    "measurement": (0.15, 500, 400_000),
+}
+GIB = 1024**2  # of ru_maxrss's KiB
+
+
+def make_site(cdm: Path, persons: int, events: int, shuffled: bool) -> None:
+    """Write typed tables: ten years of events, in the order of person_id or in none; an emergency visit in the last."""
+    cdm.mkdir(parents=True)
+    day = "DATE '2010-01-01' + (hash(i, 1) % 3640)::INTEGER"
+    given: dict[str, tuple[str, dict[str, str]]] = {
+        "person": (f"range({persons})", {"person_id": "i", "year_of_birth": "1930 + hash(i, 2) % 80",
+                                          "gender_concept_id": "8507 + 25 * (i % 2)"}),
+        "observation_period": (f"range({persons})", {"person_id": "i",
+                               "observation_period_start_date": "DATE '2010-01-01'",
+                               "observation_period_end_date": "DATE '2021-12-31'"}),
+        "visit_occurrence": (f"range({persons})", {"person_id": "i", "visit_occurrence_id": "i",
+                             "visit_concept_id": "9203", "visit_start_date": "DATE '2019-12-01' + (i % 300)::INTEGER"}),
+        "concept": ("(SELECT unnest(generate_series(100000, 499999, 1)) AS i)",
+                    {"concept_id": "i", "concept_name": "'Concept ' || i"}),
+    }  # fmt: skip
+    for table, (share, concepts, first) in SHARES.items():
+        n = round(events * share)
+        prefix = table.split("_")[0]
+        date = {"condition": "condition_start_date", "drug": "drug_exposure_start_date"}.get(prefix, f"{prefix}_date")
+        columns = {"person_id": f"hash(i, 7) % {persons}" if shuffled else f"i * {persons} // {n}", f"{prefix}_concept_id":
+                   f"{first} + floor({concepts} * pow((hash(i, 3) % 1000000) / 1000000.0, 3))", date: day,
+                   f"{prefix}_source_value": f"'S' || (hash(i, 3) % {concepts})"}  # fmt: skip
+        if prefix == "condition":
+            columns["condition_concept_id"] = (
+                f"CASE WHEN hash(i, 9) % 1000 = 0 THEN {OUTCOME} ELSE {columns['condition_concept_id']} END"
+            )
+        if table == "measurement":
+            columns |= {"value_as_number": "(hash(i, 5) % 1000) / 10.0", "unit_concept_id": "8840"}
+        given[table] = (f"range({n})", columns)
+    with duckdb.connect(config={"memory_limit": "3GB", "threads": 2}) as db:
+        for table, types in TABLES.items():
+            source, columns = given.get(table, ("range(0)", {}))
+            select = ", ".join(f"({columns.get(c, 'NULL')})::{kind} AS {c}" for c, kind in types.items())
+            rows = source if source.startswith("(") else f"(SELECT range AS i FROM {source})"
+            db.execute(f"COPY (SELECT {select} FROM {rows}) TO '{cdm / table}.parquet' (FORMAT parquet)")
+
+
+def ours(folder: Path, step: str) -> None:
+    """One stage of the workflow."""
+    cdm = folder / "cdm"
+    from conceptbridge.tasks.cohort import make_cohort
+    from conceptbridge.tasks.sequences import make_sequences
+    from conceptbridge.vocabulary import make_vocabulary
+
+    vocabulary, cohort = folder / "vocabulary.parquet", folder / "cohort.parquet"
+    if step == "vocabulary":
+        make_vocabulary(cdm, "site", TEXTS, ROLL_UP, 10, vocabulary, 2)
+    elif step == "cohort":
+        make_cohort(cdm, "site", TASK, 10, cohort, folder / "attrition.csv", 2)
+    else:
+        out = folder / "tokens.parquet", folder / "sequences.parquet"
+        make_sequences(cdm, "site", vocabulary, cohort, TASK, ROLL_UP, *out, 2)
+
+
+def bare(folder: Path) -> None:
+    """The join, the window and the ordered list alone, on conditions, out of core."""
+    with duckdb.connect(config={"threads": 2, "memory_limit": "3GB", "temp_directory": str(folder / "spill")}) as db:
+        db.execute(
+            f"""
+            COPY (SELECT row_id, list(concept_id ORDER BY day, concept_id), list(day ORDER BY day, concept_id) FROM (
+                      SELECT row_id, condition_concept_id AS concept_id,
+                             date_diff('day', index_date, condition_start_date) AS day
+                      FROM '{folder}/cohort.parquet' JOIN '{folder}/cdm/condition_occurrence.parquet' USING (person_id)
+                      WHERE condition_start_date BETWEEN index_date - 3650 AND index_date)
+                  GROUP BY row_id) TO '{folder}/bare.parquet' (FORMAT parquet)
+            """
+        )
+
+
+def pandas(folder: Path, events: int) -> None:
+    """The obvious version: read, merge, filter, sort, group into lists."""
+    import pandas as pd
+    import pyarrow.parquet as pq
+
+    cohort = pd.read_parquet(folder / "cohort.parquet", columns=["row_id", "person_id", "index_date"])
+    parts = []
+    for table, (share, _, _) in SHARES.items():
+        prefix = table.split("_")[0]
+        date = {"condition": "condition_start_date", "drug": "drug_exposure_start_date"}.get(prefix, f"{prefix}_date")
+        names = ["person_id", f"{prefix}_concept_id", date]
+        file = pq.ParquetFile(folder / f"cdm/{table}.parquet")
+        wanted, batches = round(events * share), []
+        for batch in file.iter_batches(1_000_000, columns=names):
+            batches.append(batch)
+            wanted -= len(batch)
+            if wanted <= 0:
+                break
+        part = pd.concat([batch.to_pandas() for batch in batches], ignore_index=True)
+        parts.append(part.set_axis(["person_id", "concept_id", "date"], axis=1))
+    records = pd.concat(parts, ignore_index=True).merge(cohort, on="person_id")
+    records["day"] = (pd.to_datetime(records["date"]) - pd.to_datetime(records["index_date"])).dt.days
+    records = records[records["day"].between(-3650, 0)]
+    records = records.drop_duplicates(["row_id", "day", "concept_id"]).sort_values(["row_id", "day", "concept_id"])
+    grouped = records.groupby("row_id")
+    made = pd.DataFrame({"tokens": grouped["concept_id"].agg(list), "days": grouped["day"].agg(list)})
+    made.to_parquet(folder / "pandas.parquet")
+
+
+def measure(folder: Path, step: str, *more: str) -> tuple[float, float]:
+    """Run a step in a process of its own; return its seconds and its peak memory in GiB."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--folder", str(folder), "--step", step, *more], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise SystemExit(f"{step}: {done.stderr[-2000:]}")
+    seconds, memory = json.loads(done.stdout.splitlines()[-1])
+    return seconds, memory
+
+
+def main(a: argparse.Namespace) -> None:
+    if a.step:
+        start = time.perf_counter()
+        if a.step == "bare":
+            bare(a.folder)
+        elif a.step == "pandas":
+            pandas(a.folder, a.pandas_events)
+        else:
+            ours(a.folder, a.step)
+        print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / GIB]))
+        return
+    with tempfile.TemporaryDirectory(dir=a.folder) as name:
+        folder = Path(name)
+        make_site(folder / "cdm", a.persons, a.events, a.shuffled)
+        order = "in no order" if a.shuffled else "in the order of persons"
+        print(f"{a.persons:,} persons, {a.events:,} events {order}, 2 threads", flush=True)
+        lines = {}
+        for step in ("vocabulary", "cohort", "sequences"):
+            lines[step] = (a.events, *measure(folder, step))
+        lines["bare DuckDB (conditions)"] = (
+            round(a.events * SHARES["condition_occurrence"][0]),
+            *measure(folder, "bare"),
+        )
+        n = min(a.pandas_events, a.events)
+        lines["pandas"] = (n, *measure(folder, "pandas", "--pandas-events", str(n)))
+        for what, (events, seconds, memory) in lines.items():
+            rate = events / seconds / 1e6
+            print(
+                f"{what:26} {events:>13,} events {seconds:7.1f} s {rate:6.2f} million/s {memory:5.2f} GiB", flush=True
+            )
+        events, seconds, _ = lines["sequences"]
+        ours_rate, pandas_rate = events / seconds, n / lines["pandas"][1]
+        print(f"sequences against pandas: {ours_rate / pandas_rate:.1f} times as many events a second")
+
+
+if __name__ == "__main__":
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument("--persons", type=int, default=1_000_000)
+    p.add_argument("--events", type=int, default=200_000_000)
+    p.add_argument("--pandas-events", type=int, default=10_000_000)
+    p.add_argument("--shuffled", action="store_true", help="events in no order, instead of person by person")
+    p.add_argument("--folder", type=Path, help="where the made-up site is written, and removed again")
+    p.add_argument("--step", help=argparse.SUPPRESS)
+    main(p.parse_args())

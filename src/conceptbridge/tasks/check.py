@@ -1,0 +1,101 @@
+"""A task's settings, checked beyond what a schema can say; read whenever the workflow is planned."""
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from conceptbridge.errors import StudyError
+from conceptbridge.tasks.concepts import concept_items
+
+#: days are 16-bit integers
+LONGEST = 32_000
+
+
+def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str]) -> None:
+    """Raise StudyError naming the task and the key where the settings of a task, defaults filled in, make no sense."""
+    at = f"config: tasks.{name}"
+    index, outcome, split = task["index"], task["outcome"], task["split"]
+    for key, spec in (("index", index), ("outcome", outcome)):
+        _check_event(f"{at}.{key}", spec, sites, file_needed=key == "index")
+    _check_windows(at, task)
+    if outcome["domain"] == "cohort" and outcome["file"] is None and index["domain"] != "cohort":
+        raise StudyError(f"{at}.outcome.domain: a label is taken from a handed-in cohort; the index is none")
+    if index["at"] == "end" and index["domain"] != "visit":
+        raise StudyError(f"{at}.index.at: only a visit has an end; the index is of the domain {index['domain']}")
+    for key in ("period", "age"):
+        if index[key] and index[key][1] < index[key][0]:
+            raise StudyError(f"{at}.index.{key}: {index[key]} ends before it begins")
+    for day in index["period"] or []:
+        _check_date(f"{at}.index.period", day)
+    if split["by"] == "given" and index["domain"] != "cohort":
+        raise StudyError(f"{at}.split.by: a given split is a column of a handed-in cohort; the index is none")
+    if split["by"] == "hash" and abs(sum(split["shares"]) - 1) > 1e-9:
+        raise StudyError(f"{at}.split.shares: training, validation and test add up to {sum(split['shares'])}, not 1")
+    if split["by"] == "time":
+        for key in ("validation", "test"):
+            _check_date(f"{at}.split.{key}", split[key])
+        if split["test"] <= split["validation"]:
+            raise StudyError(f"{at}.split: the test period has to begin after the validation period")
+
+
+def _check_event(at: str, spec: Mapping[str, Any], sites: Iterable[str], file_needed: bool) -> None:
+    domain, value = spec["domain"], spec["value"]
+    if domain == "cohort":
+        if spec["file"] is None and file_needed:
+            raise StudyError(
+                f"{at}: the key 'file' is missing: the file of the handed-in cohort, with {{site}} in its name"
+            )
+        for site in sites if spec["file"] else ():
+            file = Path(spec["file"].format(site=site))
+            if not file.is_file():
+                raise StudyError(f"{at}.file: there is no cohort {file} for the site {site}")
+    elif spec["file"] is not None:
+        raise StudyError(f"{at}.file: a file belongs to `domain: cohort`; the domain is {domain}")
+    elif domain != "death" and not spec["concepts"]:
+        raise StudyError(f"{at}: the key 'concepts' is missing: concept ids, or the file of a concept set")
+    if spec["concepts"]:
+        try:
+            concept_items(spec)
+        except StudyError as error:
+            raise StudyError(f"{at}.concepts: {error}") from error
+    if spec["visits"] and domain in ("visit", "death", "cohort"):
+        raise StudyError(f"{at}.visits: records of the domain {domain} are not made in a visit")
+    if value:
+        if domain not in ("measurement", "observation"):
+            raise StudyError(f"{at}.value: records of the domain {domain} have no value")
+        limited = value["at_least"] is not None or value["at_most"] is not None
+        if not limited and not value["states"]:
+            raise StudyError(f"{at}.value: say `at_least`, `at_most` or `states`")
+        if limited and value["unit"] is None:
+            raise StudyError(f'{at}.value.unit: a limit needs its unit (UCUM, "" where values have none)')
+
+
+def _check_windows(at: str, task: Mapping[str, Any]) -> None:
+    outcome, predictors = task["outcome"]["days"], task["predictors"]["days"]
+    for key, (first, last) in (("outcome", outcome), ("predictors", predictors)):
+        if last < first:
+            raise StudyError(f"{at}.{key}.days: the window [{first}, {last}] ends before it begins")
+    if predictors[1] > 0:
+        raise StudyError(f"{at}.predictors.days: the window ends {predictors[1]} days after the index; at most 0")
+    if predictors[0] < -LONGEST:
+        raise StudyError(f"{at}.predictors.days: the window begins {-predictors[0]} days ago; at most {LONGEST}")
+    if outcome[0] <= predictors[1]:
+        raise StudyError(
+            f"{at}.outcome.days: the outcome window begins on day {outcome[0]}, not after the predictors' last "
+            f"day ({predictors[1]}); days have no order within them, so begin it on day {predictors[1] + 1}"
+        )
+    if outcome[0] < 0:
+        raise StudyError(
+            f"{at}.outcome.days: the outcome window begins {-outcome[0]} days before the index; at least 0"
+        )
+    same = task["index"]["domain"] == task["outcome"]["domain"] and task["index"]["domain"] not in ("cohort", "death")
+    if outcome[0] == 0 and same and task["index"]["concepts"] == task["outcome"]["concepts"]:
+        raise StudyError(f"{at}.outcome.days: on day 0 the index event would be its own outcome; begin on day 1")
+
+
+def _check_date(at: str, value: str) -> None:
+    try:
+        date.fromisoformat(value)
+    except ValueError as error:
+        raise StudyError(f"{at}: {value!r} is no date ({error})") from error

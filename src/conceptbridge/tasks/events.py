@@ -1,0 +1,134 @@
+"""Events of a task at a site: the dates on which its index event, or its outcome, is recorded."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from conceptbridge.errors import StudyError
+from conceptbridge.records import harmonised, text
+from conceptbridge.sites.cdm import DOMAINS, Domain
+from conceptbridge.tasks.concepts import concept_items
+
+VISIT = Domain("visit_occurrence", "visit_concept_id", "visit_start_date", "visit_source_value")
+
+
+def make_concepts(db: duckdb.DuckDBPyConnection, table: str, spec: Mapping[str, Any]) -> None:
+    """Make ``table`` (concept_id): an event's concept set with descendants in the site's concept_ancestor."""
+    items = concept_items(spec) if spec["concepts"] else []
+    db.execute("CREATE OR REPLACE TEMP TABLE items (concept_id BIGINT, descendants BOOLEAN, excluded BOOLEAN)")
+    if items:
+        rows = ", ".join(f"({i.concept_id}, {i.descendants}, {i.excluded})" for i in items)
+        db.execute(f"INSERT INTO items VALUES {rows}")
+    db.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE {table} AS
+        WITH resolved AS (
+            SELECT concept_id, excluded FROM items
+            UNION SELECT descendant_concept_id, excluded FROM items
+            JOIN concept_ancestor ON ancestor_concept_id = concept_id WHERE descendants)
+        SELECT concept_id FROM resolved GROUP BY concept_id HAVING NOT bool_or(excluded)
+        """
+    )
+
+
+def make_events(db: duckdb.DuckDBPyConnection, table: str, spec: Mapping[str, Any], site: str) -> None:
+    """Make ``table`` (person_id, date; distinct) of the events that ``spec`` asks for.
+
+    A value is looked up in the site's records (``open_records``). A handed-in cohort's table has the columns label and
+    split, too, null where its file has none.
+    Raises StudyError when a handed-in cohort cannot be read.
+    """
+    domain = spec["domain"]
+    if domain == "cohort":
+        db.execute(f"CREATE TEMP TABLE {table} AS {_handed_in(db, spec, site)}")
+        return
+    if domain == "death":
+        db.execute(f"CREATE TEMP TABLE {table} AS SELECT DISTINCT person_id, death_date AS date FROM death")
+        return
+    make_concepts(db, f"{table}_concepts", spec)
+    where = f"concept_id IN (FROM {table}_concepts)"
+    if domain == "visit":
+        date = "coalesce(visit_end_date, visit_start_date)" if spec.get("at") == "end" else "visit_start_date"
+        source = (
+            f"(SELECT person_id, {date} AS date, visit_concept_id AS concept_id, visit_occurrence_id AS visit_id "
+            "FROM visit_occurrence)"
+        )
+    elif spec["value"]:
+        source = f"{domain}_records"
+        where += f" AND {_value(db, spec['value'], f'{table}_concepts')}"
+    else:
+        d = DOMAINS[domain]
+        source = (
+            f"(SELECT person_id, {d.date} AS date, {d.concept} AS concept_id, visit_occurrence_id AS visit_id "
+            f"FROM {d.table})"
+        )
+    if spec["visits"]:
+        make_concepts(db, f"{table}_visits", {"concepts": spec["visits"], "descendants": True, "exclude": []})
+        where += (
+            " AND (person_id, visit_id) IN (SELECT (person_id, visit_occurrence_id) FROM visit_occurrence "
+            f"WHERE visit_concept_id IN (FROM {table}_visits))"
+        )
+    db.execute(f"CREATE TEMP TABLE {table} AS SELECT DISTINCT person_id, date FROM {source} r WHERE {where}")
+
+
+def _value(db: duckdb.DuckDBPyConnection, value: Mapping[str, Any], concepts: str) -> str:
+    """SQL of what a value has to be: in one of the states, or within limits once both are in the same unit."""
+    parts = []
+    if value["states"]:
+        parts.append(f"state IN ({', '.join(map(text, value['states']))})")
+    limits = [(op, value[key]) for key, op in (("at_least", ">="), ("at_most", "<=")) if value[key] is not None]
+    if limits:
+        asked = f"SELECT concept_id, 0 AS unit_concept, lower(trim({text(value['unit'])})) AS unit_text FROM {concepts}"
+        db.execute(f"CREATE TEMP TABLE {concepts}_unit AS {harmonised(asked)}")
+        within = " AND ".join(f"r.value {op} {float(limit)!r} * a.factor + a.shift" for op, limit in limits)
+        parts.append(
+            f"EXISTS (FROM {concepts}_unit a WHERE a.concept_id = r.concept_id AND a.unit = r.unit AND {within})"
+        )
+    return " AND ".join(parts)
+
+
+def _handed_in(db: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], site: str) -> str:
+    """SQL of a cohort made elsewhere: an OMOP cohort table, or person_id, index_date[, label][, split]."""
+    file = Path(spec["file"].format(site=site))
+    name = text(str(file))
+    scan = f"read_parquet({name})" if file.suffix.lower() == ".parquet" else f"read_csv({name}, all_varchar=true)"
+    try:
+        found = {str(row[0]).lower(): str(row[0]) for row in db.execute(f"DESCRIBE FROM {scan}").fetchall()}
+    except duckdb.Error as error:
+        raise StudyError(f"{file}: cannot be read as a cohort ({str(error).splitlines()[0]})") from error
+    person, day = ("subject_id", "cohort_start_date") if "subject_id" in found else ("person_id", "index_date")
+    for column in (person, day):
+        if column not in found:
+            raise StudyError(
+                f"{file}: the column {column} is missing; a cohort has person_id and index_date (label and split are "
+                f"optional), or is an OMOP cohort table; found {', '.join(found.values())}"
+            )
+    where = "true"
+    if spec["definition"] is not None:
+        if "cohort_definition_id" not in found:
+            raise StudyError(f"{file}: there is no column cohort_definition_id to find cohort {spec['definition']} by")
+        where = f'"{found["cohort_definition_id"]}"::BIGINT = {int(spec["definition"])}'
+    label = f'"{found["label"]}"::TINYINT' if "label" in found else "NULL::TINYINT"
+    split = f'"{found["split"]}"::VARCHAR' if "split" in found else "NULL::VARCHAR"
+    columns = f'"{found[person]}"::BIGINT AS person_id, "{found[day]}"::TIMESTAMP::DATE AS date'
+    try:
+        db.execute(
+            f"CREATE OR REPLACE TEMP TABLE handed_in AS SELECT DISTINCT {columns}, {label} AS label, {split} AS split "
+            f"FROM {scan} WHERE {where}"
+        )
+    except duckdb.Error as error:
+        # the database's own message would repeat the value: a date, or a person
+        raise StudyError(
+            f"{file}: a person_id is no whole number, a date is no date (YYYY-MM-DD), or a label is not 0 or 1"
+        ) from error
+    bad = db.execute("SELECT count(*) FROM handed_in WHERE person_id IS NULL OR date IS NULL OR label NOT IN (0, 1)")
+    if bad.fetchall()[0][0]:
+        raise StudyError(f"{file}: rows lack person or date, or have a label that is not 0 or 1")
+    twice = db.execute(
+        "SELECT count(*) FROM (SELECT person_id FROM handed_in GROUP BY person_id, date HAVING count(*) > 1)"
+    )
+    if twice.fetchall()[0][0]:
+        raise StudyError(f"{file}: a person has two labels or splits on one day")
+    return "FROM handed_in"

@@ -1,0 +1,106 @@
+"""The feasibility page: what each site has for each task, and what the sites have in common, before any training."""
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from conceptbridge.files import write_text
+
+NOTHING = "\N{EN DASH}"
+PAGE = "feasibility.html"
+
+
+def write_feasibility(
+    tasks_folder: Path,
+    sites_folder: Path,
+    tasks: Sequence[str],
+    sites: Sequence[str],
+    title: str,
+    min_cell_count: int,
+    out: Path,
+) -> None:
+    """Write the page to ``out`` from aggregates alone: surveys, attrition tables, vocabularies, units."""
+    vocabularies = {site: _vocabulary(sites_folder / site / "vocabulary.parquet") for site in sites}
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["count"] = lambda value: NOTHING if value is None else f"{value:,}"
+    environment.filters["share"] = lambda value: NOTHING if value is None else f"{100 * value:.1f} %"
+    template = environment.from_string(Path(__file__).with_name(PAGE).read_text(encoding="utf-8"))
+    page = template.render(
+        title=title,
+        min_cell_count=min_cell_count,
+        tasks=[
+            {"name": task, "sites": [_task_at_site(tasks_folder / task / site, site) for site in sites]}
+            for task in tasks
+        ],
+        concepts=[_concepts(site, vocabularies[site], min_cell_count) for site in sites],
+        overlap=[
+            _overlap(source, target, vocabularies[source], vocabularies[target])
+            for target in sites
+            for source in sites
+            if source != target
+        ],
+        units=[{"site": site, **_read_json(sites_folder / site / "units.json")} for site in sites],
+    )
+    write_text(page, out)
+
+
+def _task_at_site(folder: Path, site: str) -> dict[str, Any]:
+    with (folder / "attrition.csv").open(newline="", encoding="utf-8") as file:
+        steps = [
+            {key: value if key == "step" else int(value) if value else None for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+    return {"site": site, "attrition": steps, **_read_json(folder / "survey.json")}
+
+
+def _vocabulary(path: Path) -> dict[int | str, dict[str, Any]]:
+    """Concept (its key) -> what is known of it; private tokens and demographics are left out."""
+    table = pq.read_table(path, columns=["key", "concept_id", "domain", "name", "named_by", "records", "private"])
+    chosen = pc.and_(pc.invert(table["private"]), pc.not_equal(table["domain"], "demographic"))
+    return {row["key"].rsplit("|", 1)[0]: row for row in table.filter(chosen).to_pylist()}
+
+
+def _concepts(site: str, vocabulary: dict[Any, dict[str, Any]], min_cell_count: int) -> dict[str, Any]:
+    domains = []
+    for domain in sorted({row["domain"] for row in vocabulary.values()}):
+        rows = [row for row in vocabulary.values() if row["domain"] == domain]
+        records = sum(row["records"] for row in rows)
+        named = [row for row in rows if row["named_by"] == "concept"]
+        mapped = sum(row["records"] for row in rows if row["concept_id"] != 0)
+        domains.append(
+            {
+                "domain": domain,
+                "concepts": len(rows),
+                "records": records if records >= min_cell_count else None,
+                "named": len(named) / len(rows),
+                "named_by_records": sum(row["records"] for row in named) / records,
+                "mapped_by_records": mapped / records,
+            }
+        )
+    return {"site": site, "domains": domains}
+
+
+def _overlap(source: str, target: str, theirs: dict[Any, dict[str, Any]], ours: dict[Any, dict[str, Any]]) -> Any:
+    names = {row["name"].casefold() for row in theirs.values() if row["name"]}
+    records = sum(row["records"] for row in ours.values())
+
+    def shares(found: list[dict[str, Any]]) -> tuple[float | None, float | None]:
+        if not ours:
+            return None, None
+        return len(found) / len(ours), sum(row["records"] for row in found) / records
+
+    codes = shares([row for key, row in ours.items() if key in theirs])
+    named = shares([row for row in ours.values() if row["name"] and row["name"].casefold() in names])
+    return {"source": source, "target": target, "concepts": len(ours), "codes": codes, "names": named}
+
+
+def _read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))

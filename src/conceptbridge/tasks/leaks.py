@@ -1,0 +1,129 @@
+"""Predictors that stand suspiciously close to the outcome: by what they tell alone, and by their name."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from conceptbridge.files import write_parquet
+from conceptbridge.records import site_database
+from conceptbridge.tasks.events import make_concepts
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("text", pa.string()),
+        ("domain", pa.string()),
+        ("rows", pa.int64()),  # training rows that hold it
+        ("auroc", pa.float64()),  # of its presence alone, on training rows; null where these have one class only
+        ("auroc_rank", pa.int32()),  # 1 is the farthest from 0.5
+        ("similarity", pa.float64()),  # cosine with the nearest of the outcome's names; null where there is no vector
+        ("similarity_rank", pa.int32()),
+        ("nearest", pa.string()),  # that name
+        ("suspicious", pa.bool_()),  # one token alone tells as much as a whole model should
+    ]
+)
+#: an AUROC as far from 0.5 as this, of one token alone, is no ordinary risk factor
+FAR = 0.2
+
+
+def make_leaks(
+    cdm: Path,
+    cohort: Path,
+    vocabulary: Path,
+    tokens: Path,
+    sequences: Path,
+    vectors: Path | None,
+    task: Mapping[str, Any],
+    min_cell_count: int,
+    out: Path,
+) -> None:
+    """Write the list of predictors (``SCHEMA``, farthest AUROC first) of a task at a site to ``out``.
+
+    Tokens of fewer than ``min_cell_count`` training rows are left out. Names are compared by ``vectors`` (text,
+    vector; centred on their mean), where the outcome's concepts are recorded at the site and so have one.
+    """
+    table = pq.read_table(tokens, columns=["key", "text", "domain", "rows"])
+    auroc = _token_auroc(cohort, sequences, len(table))
+    names = _outcome_names(cdm, vocabulary, task, out) if vectors is not None else []
+    similarity, nearest = _similarity(table["text"].to_pylist(), names, vectors)
+    rows = table["rows"].to_numpy()
+    shown = np.flatnonzero(rows >= min_cell_count)
+    auroc, similarity = auroc[shown], similarity[shown]
+    distance = np.abs(auroc - 0.5)
+    made = pa.table(
+        [
+            *(table[name].take(shown) for name in ("key", "text", "domain", "rows")),
+            pa.array(np.round(auroc, 3), from_pandas=True),
+            _rank(distance),
+            pa.array(np.round(similarity, 3), from_pandas=True),
+            _rank(similarity),
+            pa.array([nearest[place] for place in shown], pa.string()),
+            pa.array(distance >= FAR),
+        ],
+        schema=SCHEMA,
+    )
+    write_parquet(made.take(np.lexsort([shown, -np.nan_to_num(distance, nan=-1.0)])), out)
+
+
+def _token_auroc(cohort: Path, sequences: Path, tokens: int) -> NDArray[np.float64]:
+    """AUROC of each token's presence among the training rows: half of 1 + sensitivity - false positive rate."""
+    people = pq.read_table(cohort, columns=["label", "split"])
+    training = people["split"].to_numpy(zero_copy_only=False) == "train"
+    label = people["label"].to_numpy() == 1
+    lists = pq.read_table(sequences, columns=["tokens"])["tokens"].combine_chunks()
+    row = np.repeat(np.arange(len(label)), lists.value_lengths().to_numpy(zero_copy_only=False))
+    # a row holds a token once, on however many days
+    held = np.unique(row * max(tokens, 1) + lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64))
+    row, token = np.divmod(held, max(tokens, 1))
+    shares = []
+    for of_class in (training & label, training & ~label):
+        found = np.bincount(token[of_class[row]], minlength=tokens)
+        shares.append(found / of_class.sum() if of_class.any() else np.full(tokens, np.nan))
+    return np.asarray((1 + shares[0] - shares[1]) / 2)
+
+
+def _outcome_names(cdm: Path, vocabulary: Path, task: Mapping[str, Any], near: Path) -> list[str]:
+    with site_database(cdm, 1, near) as db:
+        make_concepts(db, "outcome", task["outcome"])
+        db.read_parquet(str(vocabulary)).create_view("vocabulary")
+        found = db.execute(
+            "SELECT DISTINCT text FROM vocabulary WHERE concept_id IN (FROM outcome) AND concept_id <> 0 "
+            "AND state = 'present' AND text IS NOT NULL AND NOT private ORDER BY text"
+        )
+        return [str(row[0]) for row in found.fetchall()]
+
+
+def _similarity(
+    texts: list[str | None], names: list[str], vectors: Path | None
+) -> tuple[NDArray[np.float64], list[str | None]]:
+    """Of each text the cosine with the nearest of ``names``, and that name."""
+    best, nearest = np.full(len(texts), np.nan), np.full(len(texts), None, object)
+    if vectors is None:
+        return best, nearest.tolist()
+    table = pq.read_table(vectors, columns=["text", "vector"])
+    place = {text: n for n, text in enumerate(table["text"].to_pylist())}
+    known = [name for name in names if name in place]
+    if not known:
+        return best, nearest.tolist()
+    flat = table["vector"].combine_chunks().flatten().to_numpy().astype(np.float64)
+    matrix = flat.reshape(len(table), -1)
+    matrix = matrix - matrix.mean(axis=0)
+    matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
+    for n, text in enumerate(texts):
+        if text in place:
+            # no BLAS here: the same sums on any number of threads
+            cosines = np.einsum("nd,d->n", matrix[[place[name] for name in known]], matrix[place[text]])
+            best[n], nearest[n] = cosines.max(), known[int(cosines.argmax())]
+    return best, nearest.tolist()
+
+
+def _rank(values: NDArray[np.float64]) -> pa.Array:
+    order = np.argsort(-np.nan_to_num(values, nan=-np.inf), kind="stable")
+    rank = np.empty(len(values), np.int32)
+    rank[order] = np.arange(1, len(values) + 1)
+    return pa.array(rank, mask=np.isnan(values))

@@ -1,0 +1,88 @@
+"""What a site has for a task, before anything is embedded or trained: counts alone, none under the minimum."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+
+from conceptbridge.files import write_json
+from conceptbridge.tasks.cohort import SPLITS
+
+#: expected shrinkage, and the share of the greatest possible R² that is hoped for (Riley et al., BMJ 2020;368:m441)
+SHRINKAGE, HOPED = 0.9, 0.15
+
+
+def make_survey(
+    cohort: Path, tokens: Path, sequences: Path, settings: Mapping[str, Any], min_cell_count: int, out: Path
+) -> None:
+    """Write what the task has at the site to ``out``: splits, years, sequences, and whether the sample is enough.
+
+    ``settings`` has the task's ``min_events`` and ``min_rows``. Counts under ``min_cell_count`` are null.
+    """
+    people = pq.read_table(cohort, columns=["person_id", "index_date", "label", "split"]).to_pandas()
+    lengths = pq.read_table(sequences, columns=["tokens"])["tokens"].combine_chunks().value_lengths()
+    held = pq.read_table(tokens, columns=["rows"])["rows"].to_numpy()
+
+    def shown(n: Any) -> int | None:
+        return int(n) if n == 0 or n >= min_cell_count else None
+
+    splits = {}
+    for name in SPLITS:
+        part = people[people["split"] == name]
+        counts = part["person_id"].nunique(), len(part), part["label"].sum()
+        splits[name] = dict(zip(("persons", "rows", "events"), map(shown, counts), strict=True))
+    training = people.loc[people["split"] == "train", "label"]
+    rows, events = len(training), int(training.sum())
+    parameters = int((held >= settings["min_rows"]).sum())
+    years = people["index_date"].map(lambda day: day.year).value_counts().sort_index()
+    steps = np.asarray(lengths.to_numpy(zero_copy_only=False), float)
+    write_json(
+        {
+            "splits": splits,
+            "years": {str(year): shown(n) for year, n in years.items()},
+            "tokens": len(held),
+            "sequence": {
+                "median": float(np.median(steps)) if len(steps) else None,
+                "ninth decile": float(np.quantile(steps, 0.9)) if len(steps) else None,
+                "rows without any": shown(int((steps == 0).sum())),
+            },
+            "sample": _sample(rows, events, parameters, settings["min_events"], min_cell_count),
+        },
+        out,
+    )
+
+
+def parameters_carried(rows: int, events: int) -> int:
+    """How many parameters a logistic model can have on so many rows and events before shrinkage falls below 0.9.
+
+    Criterion (i) of Riley et al. (BMJ 2020;368:m441), solved for the number of parameters, with R² of Cox and Snell at
+    15 % of the greatest one that this share of events allows. 0 where there is one class only.
+    """
+    if not 0 < events < rows:
+        return 0
+    share = events / rows
+    null = events * math.log(share) + (rows - events) * math.log(1 - share)
+    r2 = HOPED * (1 - math.exp(2 * null / rows))
+    return math.floor(rows * (SHRINKAGE - 1) * math.log(1 - r2 / SHRINKAGE))
+
+
+def _sample(rows: int, events: int, parameters: int, min_events: int, min_cell_count: int) -> dict[str, Any]:
+    fewest = min(events, rows - events)
+    carried = parameters_carried(rows, events)
+    if fewest < min_events:
+        verdict = f"not estimable: fewer than {min_events} training rows with or without the outcome"
+        return {"verdict": verdict, "parameters": parameters, "events per parameter": None, "parameters carried": None}
+    if parameters <= carried:
+        verdict = "enough for a regression on all tokens"
+    else:
+        verdict = "enough to train, too few for a regression on all tokens without a penalty"
+    safe = fewest >= min_cell_count
+    return {
+        "verdict": verdict,
+        "parameters": parameters,
+        "events per parameter": round(events / parameters, 2) if parameters and safe else None,
+        "parameters carried": carried if safe else None,
+    }

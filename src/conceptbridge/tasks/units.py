@@ -1,0 +1,48 @@
+"""The units of a site's measured values: what each becomes, and which ones are unknown and so kept apart."""
+
+from pathlib import Path
+
+from conceptbridge.files import write_json
+from conceptbridge.records import AS_RECORDED, UNIT_CONCEPT, UNIT_TEXT, open_records, site_database
+from conceptbridge.sites.cdm import DOMAINS
+
+
+def make_units(cdm: Path, site: str, min_cell_count: int, out: Path, threads: int = 1) -> None:
+    """Write the units of the site's measured values to ``out``: what each becomes, and which ones are unknown.
+
+    Concepts and units of fewer than ``min_cell_count`` values are added up, without their texts.
+    """
+    with site_database(cdm, threads, out) as db:
+        open_records(db, site, AS_RECORDED)
+        values = " UNION ALL ".join(
+            f"""
+            SELECT coalesce({d.concept}, 0) AS concept_id, {UNIT_CONCEPT}, {UNIT_TEXT}
+            FROM {d.table} WHERE value_as_number IS NOT NULL"""
+            for d in DOMAINS.values()
+            if d.values
+        )
+        found = db.execute(
+            f"""
+            SELECT concept_id, c.concept_name, unit_concept, unit_text, unit, known, n
+            FROM (SELECT concept_id, unit_concept, unit_text, count(*) AS n FROM ({values}) GROUP BY ALL)
+            JOIN measured_units USING (concept_id, unit_concept, unit_text) LEFT JOIN concept c USING (concept_id)
+            ORDER BY n DESC, concept_id, unit_concept, unit_text
+            """
+        ).fetchall()
+    keys = ("concept_id", "name", "unit_concept", "unit_text", "unit", "known", "values")
+    rows = [dict(zip(keys, row, strict=True)) for row in found]
+    listed = [row for row in rows if row["values"] >= min_cell_count]
+    rare = sum(row["values"] for row in rows) - sum(row["values"] for row in listed)
+    total = sum(row["values"] for row in rows)
+    unknown = sum(row["values"] for row in rows if not row["known"] and row["unit"])
+    without = sum(row["values"] for row in rows if not row["unit"])
+    write_json(
+        {
+            "values": total if total == 0 or total >= min_cell_count else None,
+            "unknown_share": round(unknown / total, 3) if total >= min_cell_count else None,
+            "without_share": round(without / total, 3) if total >= min_cell_count else None,
+            "rare": rare if rare == 0 or rare >= min_cell_count else None,
+            "units": listed,
+        },
+        out,
+    )

@@ -1,0 +1,160 @@
+"""A leak of each kind is planted, and caught: before it becomes a token, or in the list of suspicious predictors."""
+
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from conceptbridge.errors import StudyError
+from conceptbridge.tasks.leaks import make_leaks
+from task_site import COUGH, DAY, FEVER, FLU, NAMES, Site, after, clinical, task
+from tiny_site import concept, condition, measurement, observation, person, read, visit
+
+KIND_OF_FLU, CAUSE = 763011, 999
+ANCESTORS = [
+    {"ancestor_concept_id": a, "descendant_concept_id": d, "min_levels_of_separation": n}
+    for a, d, n in [(FLU, KIND_OF_FLU, 1), (CAUSE, FLU, 1), (CAUSE, COUGH, 1), (CAUSE, KIND_OF_FLU, 2)]
+]
+
+
+def site(folder: Path, spec: dict[str, Any] | None = None, **tables: Any) -> Site:
+    """One person with one emergency visit, which lasts from DAY on for three days."""
+    one = {**visit(1, DAY), "visit_occurrence_id": 7, "visit_end_date": after(3)}
+    tables.setdefault("concept_ancestor", ANCESTORS)
+    tables.setdefault("concept", [*NAMES, concept(CAUSE, "Disorder of the airways")])
+    tables.setdefault("visit_occurrence", [one])
+    return Site(folder, spec or task(), person=[person(1)], **tables)
+
+
+def known(made: Site) -> set[str]:
+    return {key for sequence in made.sequences for _, key in clinical(sequence)}
+
+
+def test_a_record_after_the_index(tmp_path: Path) -> None:
+    made = site(tmp_path, condition_occurrence=[condition(1, after(n), COUGH + n) for n in (-1, 0, 1, 2, 8)])
+    assert known(made) == {f"{COUGH - 1}|present", f"{COUGH}|present"}
+
+
+@pytest.mark.parametrize("outcome", [FLU, KIND_OF_FLU])
+def test_the_outcome_itself_or_a_descendant_in_any_domain(tmp_path: Path, outcome: int) -> None:
+    planted = {
+        "condition_occurrence": [condition(1, after(-5), outcome), condition(1, after(-5), COUGH)],
+        "observation": [observation(1, after(-5), outcome)],
+    }
+    assert known(site(tmp_path, **planted)) == {f"{COUGH}|present"}
+
+
+def test_the_outcome_as_a_value(tmp_path: Path) -> None:
+    made = site(tmp_path, observation=[observation(1, DAY, 1, value_as_concept_id=KIND_OF_FLU)])
+    assert known(made) == set()
+
+
+def test_the_outcome_under_the_name_of_an_ancestor(tmp_path: Path) -> None:
+    up = {"drug": "none", "condition": 1}
+    flu = [condition(1, after(-5), FLU), condition(1, after(-6), KIND_OF_FLU)]
+    assert known(site(tmp_path / "a", roll_up=up, condition_occurrence=flu)) == set()
+    cough = site(tmp_path / "b", roll_up=up, condition_occurrence=[condition(1, after(-5), COUGH)])
+    assert known(cough) == {f"{CAUSE}|present"}
+
+
+def test_the_guard_of_the_outcomes_concepts_can_be_lifted_by_name_alone(tmp_path: Path) -> None:
+    spec = task(guards={"outcome_concepts": False})
+    made = site(tmp_path, spec, condition_occurrence=[condition(1, after(-5), FLU)])
+    assert known(made) == {f"{FLU}|present"}
+
+
+@pytest.mark.parametrize(
+    ("rule", "kept"), [("discharge", {FEVER, COUGH}), ("all", {COUGH}), ("none", {8, 9, FEVER, COUGH})]
+)
+def test_a_diagnosis_of_a_visit_that_is_still_open(tmp_path: Path, rule: str, kept: set[int]) -> None:
+    # admitted five days before the index, discharged after it; the diagnoses are dated at admission
+    stay = {**visit(1, after(-5), 9201), "visit_occurrence_id": 5, "visit_end_date": after(2)}
+    before = {**visit(1, after(-50), 9201), "visit_occurrence_id": 6, "visit_end_date": after(-45)}
+    discharge = {"condition_status_concept_id": 32903}
+    made = site(
+        tmp_path,
+        task(guards={"open_visit": rule}),
+        visit_occurrence=[visit(1, DAY), stay, before],
+        condition_occurrence=[
+            condition(1, after(-5), 8, visit_occurrence_id=5, **discharge),
+            condition(1, DAY, 9, **discharge),
+            condition(1, after(-5), FEVER, visit_occurrence_id=5),
+            condition(1, after(-50), COUGH, visit_occurrence_id=6, **discharge),
+        ],
+    )
+    assert known(made) == {f"{c}|present" for c in kept}
+
+
+def test_a_training_window_that_reaches_into_the_test_period(tmp_path: Path) -> None:
+    spec = task(outcome={"days": [1, 365]})
+    made = Site(
+        tmp_path,
+        spec,
+        person=[person(1), person(2)],
+        visit_occurrence=[visit(1, date(2022, 6, 1)), visit(2, date(2021, 12, 31))],
+        condition_occurrence=[condition(1, date(2023, 2, 1), FLU)],
+    )
+    assert made.persons == [2]
+
+
+@pytest.mark.parametrize(("split", "message"), [("test", "more than one split"), ("tset", "is not one of train")])
+def test_a_handed_in_split_that_divides_a_person(tmp_path: Path, split: str, message: str) -> None:
+    (tmp_path / "here.csv").write_text(f"person_id,index_date,split\n1,2022-01-10,train\n1,2022-03-10,{split}\n")
+    spec = task(index={"domain": "cohort", "concepts": [], "file": str(tmp_path / "{site}.csv")}, split={"by": "given"})
+    with pytest.raises(StudyError, match=message):
+        Site(tmp_path, spec, person=[person(1)])
+
+
+def leaky(folder: Path) -> Site:
+    """200 persons; a test that is positive with influenza alone, and cough with no bearing on it."""
+    people = range(200)
+    return Site(
+        folder,
+        task(),
+        person=[person(i) for i in people],
+        concept=[concept(FLU, "Influenza"), concept(5, "Influenza test"), concept(COUGH, "Cough")],
+        visit_occurrence=[visit(i, DAY) for i in people],
+        condition_occurrence=[
+            *(condition(i, after(2), FLU) for i in people if i % 4 == 0),
+            *(condition(i, DAY, COUGH) for i in people if i % 3),
+        ],
+        measurement=[measurement(i, DAY, 5, value_as_concept_id=9191) for i in people if i % 4 == 0 or i == 1],
+    )
+
+
+def leaks(folder: Path, made: Site, min_cell_count: int = 10) -> list[dict[str, Any]]:
+    rng = np.random.default_rng(0)
+    flu, other = rng.normal(size=8), rng.normal(size=(4, 8))
+    vectors = {"Influenza": flu, "Influenza test, positive": flu + 0.1 * other[0], "Cough": other[1], "Sex": other[2]}
+    flat = pa.array(np.concatenate(list(vectors.values())).astype(np.float32))
+    table = pa.table({"text": list(vectors), "vector": pa.FixedSizeListArray.from_arrays(flat, 8)})
+    pq.write_table(table, folder / "vectors.parquet")
+    files = [made.files[name] for name in ("cohort", "vocabulary", "tokens", "sequences")]
+    make_leaks(folder / "cdm", *files, folder / "vectors.parquet", task(), min_cell_count, folder / "leaks.parquet")
+    return read(folder / "leaks.parquet")
+
+
+def test_a_test_that_gives_the_outcome_away_heads_the_list(tmp_path: Path) -> None:
+    listed = leaks(tmp_path, leaky(tmp_path))
+    first = listed[0]
+    assert (first["text"], first["auroc_rank"], first["suspicious"]) == ("Influenza test, positive", 1, True)
+    # all 50 with the outcome hold it, and 1 of the 150 without: (1 + 1 - 1 / 150) / 2
+    assert first["auroc"] == pytest.approx(0.997, abs=5e-4)
+    assert (first["similarity_rank"], first["nearest"]) == (1, "Influenza")
+    assert not any(row["suspicious"] for row in listed[1:])
+
+
+def test_the_list_shows_no_small_count(tmp_path: Path) -> None:
+    assert {row["text"] for row in leaks(tmp_path, leaky(tmp_path), min_cell_count=60)} == {
+        "Cough",
+        "Sex, female",
+        "Age, 18 to 44 years",
+    }
+
+
+def test_the_list_of_a_site_without_rows_is_empty(tmp_path: Path) -> None:
+    assert leaks(tmp_path, Site(tmp_path, task(), person=[person(1)])) == []
