@@ -123,8 +123,8 @@ def _quoted(text: str, delimiter: str) -> bool:
     """Tab-separated files of databases and of Athena have no quotes; those of spreadsheets and pandas may."""
     if delimiter != "\t":
         return True
-    fields = [f for line in text.splitlines() for f in line.split("\t") if f.startswith('"')]
-    return bool(fields) and all(len(f) > 1 and f.endswith('"') for f in fields)
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))[:-1]
+    return re.search(r'(^|\t)"', text, re.MULTILINE) is not None and len({len(row) for row in rows}) == 1
 
 
 def _records(text: str, layout: Layout, whole: bool) -> list[list[str]]:

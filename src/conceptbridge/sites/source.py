@@ -2,6 +2,7 @@
 
 import sqlite3
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from conceptbridge.errors import StudyError
 from conceptbridge.sites.cdm import REQUIRED, TABLES
 from conceptbridge.sites.extract import Place
 from conceptbridge.sites.layout import Layout, read_layout
-from conceptbridge.sites.typed import NULLS, read_column
+from conceptbridge.sites.typed import read_column
 
 #: rows that do not fit their header; with more of them than this a file is not read at all
 MOST_REJECTED = 1_000_000
@@ -28,6 +29,8 @@ _REJECTIONS = {
     "UNQUOTED VALUE": "a quote in it is neither closed nor doubled",
 }
 _BATCH = 100_000
+# DuckDB lets surplus fields pass that are NULL: here no field is, typed.py knows the spellings
+_NO_NULL = "\x01"
 
 
 @dataclass(frozen=True)
@@ -63,11 +66,13 @@ def open_source(
         relation = f"read_parquet({literal(file)}, binary_as_string=true, file_row_number=true)"
         position = "file_row_number"
     described = db.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
+    # DuckDB gives the second of two names that differ in case another one
+    same = Counter(name.lower() for name in pq.read_schema(file).names) if kind == "parquet" else Counter()
     columns: dict[str, tuple[str, str]] = {}
     for name, found, *_ in described:
         column = name.strip().lower()
         if column in TABLES[table]:
-            if column in columns:
+            if column in columns or same[column] > 1:
                 raise StudyError(f"{place}: the column {column} is there twice, in different case; keep one")
             columns[column] = (quoted(name), found)
     for column in REQUIRED[table]:
@@ -97,7 +102,8 @@ def typed(source: Source) -> str:
     raw.append(f"({source.position})::BIGINT AS position" if source.position else "NULL::BIGINT AS position")
     if source.layout and source.layout.surplus:
         width = len(source.layout.columns)
-        raw.append(f"coalesce({', '.join(f'c{n}' for n in range(width, width + source.layout.surplus))}) AS extra")
+        extra = "".join(f"c{n}, " for n in range(width, width + source.layout.surplus)).removesuffix(", ")
+        raw.append(f"nullif(concat({extra}), '') AS extra")
         faults.append(f"((extra IS NOT NULL)::BIGINT << {2 * len(typed_columns)})")
     return (
         f"SELECT {', '.join(typed_columns)}, {' + '.join(faults) or '0::BIGINT'} AS faults, position "
@@ -122,13 +128,13 @@ def rejected(db: duckdb.DuckDBPyConnection, source: Source) -> dict[str, tuple[i
     for kind, line, content in faults:
         if kind == "INVALID ENCODING":
             raise StudyError(f"{source.place}: line {line} is not UTF-8; export the table in UTF-8")
-        if kind not in _REJECTIONS or (kind == "UNQUOTED VALUE" and "\n" in str(content).strip("\r\n")):
+        if kind == "UNQUOTED VALUE" and "\n" in str(content).rstrip("\r\n"):
             raise StudyError(
-                f"{source.place}: a quote that opens in line {line} is not closed there, so that rows run together; "
-                "export with quotes doubled inside quoted fields, or without any"
-                if kind == "UNQUOTED VALUE"
-                else f"{source.place}: line {line} cannot be read ({kind.lower()}); export the table again"
+                f"{source.place}: rows run together from line {line} on: a quote that opens there is not closed, or lines "
+                "end in different ways; export with quotes doubled inside quoted fields, and one kind of line end"
             )
+        if kind not in _REJECTIONS:
+            raise StudyError(f"{source.place}: line {line} cannot be read ({kind.lower()}); export the table again")
         if line not in seen:
             seen.add(line)
             counts[_REJECTIONS[kind]] += 1
@@ -163,7 +169,7 @@ def _text_source(
     relation = (
         f"read_csv({literal(file)}, auto_detect=false, columns={{{names}}}, header=false, skip={int(layout.header)}, "
         f"delim={literal(layout.delimiter)}, quote={quote}, escape={quote}, encoding='{layout.encoding}', "
-        f"nullstr=[{', '.join(literal(null) for null in NULLS)}], max_line_size=16777216, strict_mode=true, "
+        f"nullstr='{_NO_NULL}', max_line_size=16777216, strict_mode=true, "
         f"null_padding=false, ignore_errors=true, store_rejects=true, rejects_limit={MOST_REJECTED})"
     )
     columns = {name: (f"c{n}", "VARCHAR") for n, name in enumerate(layout.columns) if name in TABLES[table]}
@@ -188,7 +194,7 @@ def _unpack(place: Place, folder: Path) -> Path:
         with zipfile.ZipFile(place.file) as archive, archive.open(place.member) as packed, target.open("wb") as out:
             while block := packed.read(1 << 24):
                 out.write(block)
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError, zlib.error) as error:
         raise StudyError(f"{place}: cannot be unpacked ({error}); make the zip again, without a password") from error
     return target
 
