@@ -37,10 +37,25 @@ class Study:
         return bool(self.config["sites"][site]["extract"] == SIMULATED)
 
     def extract(self, site: str) -> str:
-        """Folder of a site's extract: below ``data`` unless it is an absolute path or a simulated one."""
+        """Folder or file of a site's extract: below ``data`` unless it is an absolute path or a simulated one."""
         if self.simulated(site):
             return f"{self.config['results']}/simulated/{site}"
-        return str(Path(self.config["data"]).expanduser() / Path(self.config["sites"][site]["extract"]).expanduser())
+        return self._data(self.config["sites"][site]["extract"])
+
+    def reading(self, site: str) -> str:
+        """How a site's extract is to be read, as canonical JSON."""
+        told = {key: value for key, value in self.config["sites"][site].items() if key != "extract"}
+        if "cdm_version" in told:
+            told["cdm_version"] = str(told["cdm_version"])  # YAML reads 5.4 as a number
+        return canonical(told)
+
+    @property
+    def vocabulary(self) -> str | None:
+        """Folder of the study's vocabulary (an Athena download), below ``data`` unless it is an absolute path."""
+        return self._data(self.config["vocabulary"]) if "vocabulary" in self.config else None
+
+    def _data(self, path: str) -> str:
+        return str(Path(self.config["data"]).expanduser() / Path(path).expanduser())
 
     @property
     def by_id(self) -> dict[str, Embedding]:
@@ -105,6 +120,13 @@ def read_study(
                 event["file"] = str(Path(full["data"]).expanduser() / Path(event["file"]).expanduser())
         check_task(name, task, full["sites"])
     for site, spec in full["sites"].items():
+        if spec["headerless"] and "cdm_version" not in spec:
+            raise StudyError(
+                f"config: sites.{site}: `headerless: true` needs `cdm_version` (5.2, 5.3.1, 5.3 or 5.4): without a "
+                "header the order of columns is known from the version alone"
+            )
+        if "last_date" in spec:
+            _check_date(f"config: sites.{site}.last_date", spec["last_date"])
         if spec["extract"] == SIMULATED and site not in HOSPITALS:
             raise StudyError(
                 f"config: sites.{site}: only the hospitals of the built-in network ({', '.join(HOSPITALS)}) "
@@ -140,6 +162,13 @@ def fill_defaults(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> N
             value[key] = item = {}
         if sub is not None:
             fill_defaults(item, sub, root)
+
+
+def _check_date(at: str, value: str) -> None:
+    try:
+        date.fromisoformat(value)
+    except ValueError as error:
+        raise StudyError(f"{at}: {value!r} is no date ({error})") from error
 
 
 def _message(error: ValidationError) -> str:

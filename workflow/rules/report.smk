@@ -98,7 +98,8 @@ rule report:
         figures=folder("figures"),
         sites=folder("sites"),
         title=study.config["name"],
+        min_cell_count=study.config["min_cell_count"],
     shell:
         "python {input.code[0]:q} --tables {params.tables:q} --figures {params.figures:q}"
         " --sites-folder {params.sites:q} --provenance {input.provenance:q} --title {params.title:q}"
-        " --out {output:q} > {log:q} 2>&1"
+        " --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1"

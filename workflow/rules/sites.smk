@@ -1,6 +1,6 @@
 """Sites: an OMOP extract becomes typed Parquet.
 
-in:  the files of each site's extract, or the built-in network
+in:  the files of each site's extract, or the built-in network; the study's vocabulary, where it has one
 out: <results>/sites/{site}/cdm/{table}.parquet, quality.json
 """
 
@@ -9,7 +9,7 @@ rule simulate:
     input:
         code=code("simulate.py"),
     output:
-        [f"<results>/simulated/{{site}}/{table}.parquet" for table in TABLES],
+        [f"<results>/simulated/{{site}}/{table}.parquet" for table in SIMULATED_TABLES],
     log:
         "<logs>/simulate/{site}.log",
     benchmark:
@@ -27,6 +27,7 @@ rule simulate:
 rule ingest:
     input:
         extract=extract_files,
+        vocabulary=[str(file) for file in VOCABULARY],
         code=code("ingest.py"),
     output:
         tables=[f"<results>/sites/{{site}}/cdm/{table}.parquet" for table in TABLES],
@@ -37,9 +38,14 @@ rule ingest:
         "<benchmarks>/ingest/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    threads: 2
     params:
         extract=lambda w: study.extract(w.site),
+        reading=lambda w: study.reading(w.site),
+        vocabulary=(
+            f"--vocabulary {shlex.quote(study.vocabulary)}" if study.vocabulary else ""
+        ),
         cdm=folder("sites/{site}/cdm"),
     shell:
-        "python {input.code[0]:q} --extract {params.extract:q} --cdm {params.cdm:q}"
-        " --quality {output.quality:q} --threads {threads} > {log:q} 2>&1"
+        "python {input.code[0]:q} --extract {params.extract:q} --reading {params.reading:q} {params.vocabulary}"
+        " --cdm {params.cdm:q} --quality {output.quality:q} --threads {threads} > {log:q} 2>&1"

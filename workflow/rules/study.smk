@@ -1,6 +1,7 @@
 """The study, read once, and what the rules ask of it: paths, inputs and params as functions of wildcards alone."""
 
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -11,7 +12,11 @@ from conceptbridge.catalogue import canonical
 from conceptbridge.errors import StudyError
 from conceptbridge.imports import code_files
 from conceptbridge.sites.cdm import TABLES
-from conceptbridge.sites.extract import table_files
+from conceptbridge.sites.extract import (
+    check_needs,
+    extract_files as files_of,
+    find_tables,
+)
 from conceptbridge.study import SIMULATED, read_study
 
 HOME = Path(workflow.basedir)
@@ -29,15 +34,21 @@ try:
         read_yaml("workflow/schemas/embeddings.schema.yaml"),
     )
     # the files of an extract are listed now, so that a change inside its folder is noticed
-    EXTRACTS = {
-        site: [str(file) for file in table_files(Path(study.extract(site))).values()]
-        for site in study.sites
-        if not study.simulated(site)
-    }
+    EXTRACTS = {}
+    for site in study.sites:
+        if not study.simulated(site):
+            found = find_tables(Path(study.extract(site)))
+            check_needs(site, Path(study.extract(site)), found, study.config["tasks"])
+            EXTRACTS[site] = [str(file) for file in files_of(found)]
+    VOCABULARY = (
+        files_of(find_tables(Path(study.vocabulary))) if study.vocabulary else []
+    )
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 
 RESULTS = study.config["results"]
+# the built-in network has no devices
+SIMULATED_TABLES = [table for table in TABLES if table != "device_exposure"]
 TASKS = list(study.config["tasks"])
 EMBEDDINGS = list(study.embeddings.values())
 LEARNERS = list(study.config["learners"])
@@ -75,7 +86,8 @@ def extract_files(wildcards):
     """The files of a site's extract."""
     if study.simulated(wildcards.site):
         return [
-            f"<results>/simulated/{wildcards.site}/{table}.parquet" for table in TABLES
+            f"<results>/simulated/{wildcards.site}/{table}.parquet"
+            for table in SIMULATED_TABLES
         ]
     return EXTRACTS[wildcards.site]
 

@@ -15,6 +15,7 @@ def main(arguments: argparse.Namespace) -> None:
         provenance=arguments.provenance,
         title=arguments.title,
         out=arguments.out,
+        min_cell_count=arguments.min_cell_count,
     )
 
 
@@ -25,5 +26,6 @@ if __name__ == "__main__":
     parser.add_argument("--sites-folder", type=Path, required=True, help="results/sites, for quality.json")
     parser.add_argument("--provenance", type=Path, required=True, help="a JSON object, shown as it is")
     parser.add_argument("--title", required=True, help="the study's name")
+    parser.add_argument("--min-cell-count", type=int, required=True, help="no smaller count is shown")
     parser.add_argument("--out", type=Path, required=True, help="the HTML file")
     run(parser, main)

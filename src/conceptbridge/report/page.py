@@ -15,6 +15,7 @@ from conceptbridge.errors import StudyError
 from conceptbridge.evaluate.arms import LOCAL, Arm
 from conceptbridge.files import write_text
 from conceptbridge.report.figures import transfer_parts
+from conceptbridge.sites.shareable import shareable
 
 NOTHING = "\N{EN DASH}"
 TABLES = ("arms", "comparisons", "sites", "overlap", "attrition")
@@ -63,12 +64,14 @@ class Answer(NamedTuple):
     evidence: Sequence[Evidence]
 
 
-def write_page(tables: Path, figures: Path, sites: Path, provenance: Path, title: str, out: Path) -> None:
+def write_page(
+    tables: Path, figures: Path, sites: Path, provenance: Path, title: str, out: Path, min_cell_count: int = 10
+) -> None:
     """Write the page to ``out``.
 
     ``tables`` holds the joint tables, ``figures`` their pictures, ``sites`` each site's ``quality.json``;
-    ``provenance`` is a JSON object that is shown as it is, and says by ``"simulated": true`` where the data are
-    not of patients. Raises StudyError when one of them is missing.
+    of these no count under ``min_cell_count`` is shown. ``provenance`` is a JSON object that is shown as it is, and
+    says by ``"simulated": true`` where the data are not of patients. Raises StudyError when one of them is missing.
     """
     joint = {name: pq.read_table(_existing(tables / f"{name}.parquet")) for name in TABLES}
     pictures = [
@@ -79,7 +82,7 @@ def write_page(tables: Path, figures: Path, sites: Path, provenance: Path, title
         for name, caption, _ in transfer_parts(joint["arms"])
     ]
     names = dict.fromkeys(joint["sites"]["site"].to_pylist())
-    quality = {name: _read_json(sites / name / "quality.json") for name in names}
+    quality = {name: shareable(_read_json(sites / name / "quality.json"), min_cell_count) for name in names}
     write_text(page(title, joint, pictures, quality, _read_json(provenance)), out)
 
 

@@ -80,6 +80,14 @@ TABLES: dict[str, dict[str, str]] = {
         "value_as_string": "VARCHAR",
         "observation_source_value": "VARCHAR",
     },
+    "device_exposure": {
+        "device_exposure_id": "BIGINT",
+        **_EVENT,
+        "device_concept_id": "BIGINT",
+        "device_exposure_start_date": "DATE",
+        "device_exposure_end_date": "DATE",
+        "device_source_value": "VARCHAR",
+    },
     "death": {"person_id": "BIGINT", "death_date": "DATE"},
     "concept": {
         "concept_id": "BIGINT",
@@ -95,7 +103,12 @@ TABLES: dict[str, dict[str, str]] = {
         "descendant_concept_id": "BIGINT",
         "min_levels_of_separation": "INTEGER",
     },
-    "cdm_source": {"cdm_source_name": "VARCHAR", "cdm_version": "VARCHAR", "source_release_date": "DATE"},
+    "cdm_source": {
+        "cdm_source_name": "VARCHAR",
+        "cdm_version": "VARCHAR",
+        "source_release_date": "DATE",
+        "cdm_release_date": "DATE",
+    },
 }
 
 #: what a row cannot do without: a row in which one of them is absent is dropped, and counted
@@ -108,6 +121,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "procedure_occurrence": ("person_id", "procedure_date"),
     "measurement": ("person_id", "measurement_date"),
     "observation": ("person_id", "observation_date"),
+    "device_exposure": ("person_id", "device_exposure_start_date"),
     "death": ("person_id", "death_date"),
     "concept": ("concept_id",),
     "concept_ancestor": ("ancestor_concept_id", "descendant_concept_id"),

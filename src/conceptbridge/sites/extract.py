@@ -1,29 +1,136 @@
-"""The files of an extract: which CDM table stands in which."""
+"""What an extract holds: which CDM table stands in which file, database or archive.
 
+Asked whenever the workflow is planned, so nothing heavy is imported at the top.
+"""
+
+import sqlite3
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from conceptbridge.errors import StudyError
-from conceptbridge.sites.cdm import TABLES
+from conceptbridge.sites.cdm import DOMAINS, TABLES
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
+#: name's end -> kind of table file
+SUFFIXES = {".parquet": "parquet", ".csv": "text", ".tsv": "text", ".csv.gz": "text", ".tsv.gz": "text"}
+DATABASES = (".duckdb", ".db", ".sqlite", ".sqlite3")
+#: what every cohort is made from
+ALWAYS = ("person", "observation_period")
 
 
-def table_files(extract: Path) -> dict[str, Path]:
-    """Table name -> file, for the CDM tables that the folder ``extract`` holds; names in any case.
+@dataclass(frozen=True)
+class Place:
+    """Where a table stands: ``member`` is its name inside a zip archive or a database, else empty."""
 
-    Raises StudyError when the folder is not there, holds no CDM table, or holds one twice.
+    file: Path
+    kind: str  # parquet | text | duckdb | sqlite
+    member: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.member}" if self.member else str(self.file)
+
+    @property
+    def name(self) -> str:
+        """The place without its folder."""
+        return f"{self.file.name}: {self.member}" if self.member else self.file.name
+
+
+def find_tables(extract: Path) -> dict[str, Place]:
+    """Table name -> place, for the CDM tables of a folder, a zip archive or a database; names in any case.
+
+    Raises StudyError when nothing is there, it cannot be opened, holds no CDM table, or holds one twice.
     """
-    if not extract.is_dir():
-        raise StudyError(f"{extract}: there is no such folder; an extract is a folder of CDM tables")
-    found: dict[str, Path] = {}
-    for file in sorted(extract.iterdir()):
-        name = file.name.lower()
-        suffix = next((s for s in SUFFIXES if name.endswith(s)), None)
-        table = name.removesuffix(suffix) if suffix else ""
-        if table in TABLES:
-            if table in found:
-                raise StudyError(f"{extract}: {table} is there twice, {found[table].name} and {file.name}; keep one")
-            found[table] = file
+    if not extract.exists():
+        raise StudyError(
+            f"{extract}: there is no such file or folder; an extract is a folder or zip of CDM tables (Parquet, CSV, "
+            "TSV, gzipped or not), or a DuckDB or SQLite file"
+        )
+    found: dict[str, Place] = {}
+    for table, place in _places(extract):
+        if table in found:
+            raise StudyError(f"{extract}: {table} is there twice, {found[table].name} and {place.name}; keep one")
+        found[table] = place
     if not found:
-        raise StudyError(f"{extract}: no CDM table is in this folder (person.parquet, PERSON.csv, person.csv.gz ...)")
-    return found
+        raise StudyError(f"{extract}: no CDM table is in it (person.parquet, PERSON.csv, person.csv.gz ...)")
+    return {table: found[table] for table in TABLES if table in found}
+
+
+def extract_files(tables: Mapping[str, Place]) -> list[Path]:
+    """The files in which the tables stand, each once."""
+    return sorted({place.file for place in tables.values()})
+
+
+def check_needs(site: str, extract: Path, tables: Mapping[str, Place], tasks: Mapping[str, Any]) -> None:
+    """Raise StudyError when the extract of ``site`` lacks a table without which a task has no cohort."""
+    for name, task in tasks.items():
+        for table in (*ALWAYS, *(_table_of(task[part]["domain"]) for part in ("index", "outcome"))):
+            if table not in tables:
+                raise StudyError(
+                    f"{extract}: the task {name} needs the table {table}, and {site}'s extract has none (found: "
+                    f"{', '.join(tables)}); add it, or leave the site or the task out"
+                )
+
+
+def _table_of(domain: str) -> str:
+    return DOMAINS[domain].table if domain in DOMAINS else {"visit": "visit_occurrence", "death": "death"}[domain]
+
+
+def _places(extract: Path) -> Iterator[tuple[str, Place]]:
+    if extract.is_dir():
+        for file in sorted(extract.iterdir()):
+            if file.name.lower().endswith(DATABASES):
+                yield from _in_database(file)
+            else:
+                yield from ((table, Place(file, kind)) for table, kind in _named([file.name]).values())
+    elif zipfile.is_zipfile(extract):
+        with zipfile.ZipFile(extract) as archive:
+            for member, (table, kind) in _named(archive.namelist()).items():
+                yield table, Place(extract, kind, member)
+    elif extract.name.lower().endswith(DATABASES):
+        yield from _in_database(extract)
+    else:
+        raise StudyError(
+            f"{extract}: this file is no zip archive and its name does not end in {', '.join(DATABASES)}; give the "
+            "folder that holds the tables"
+        )
+
+
+def _named(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+    """File name -> table and kind, for the names that a CDM table can have."""
+    named = {}
+    for name in names:
+        last = name.lower().rsplit("/", 1)[-1]
+        suffix = next((s for s in SUFFIXES if last.endswith(s)), None)
+        if suffix and last.removesuffix(suffix) in TABLES:
+            named[name] = (last.removesuffix(suffix), SUFFIXES[suffix])
+    return named
+
+
+def _in_database(file: Path) -> Iterator[tuple[str, Place]]:
+    with file.open("rb") as start:
+        head = start.read(16)
+    if head == b"SQLite format 3\0":
+        try:
+            with sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True) as db:
+                names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")]
+            db.close()
+        except sqlite3.Error as error:
+            raise StudyError(f"{file}: this SQLite file cannot be opened: {error}; copy it again") from error
+        yield from ((name.lower(), Place(file, "sqlite", name)) for name in names if name.lower() in TABLES)
+    elif head[8:12] == b"DUCK":
+        import duckdb  # only a plan that meets such a file pays for it
+
+        try:
+            with duckdb.connect(str(file), read_only=True) as base:
+                query = "SELECT table_schema, table_name FROM information_schema.tables ORDER BY ALL"
+                rows = base.execute(query).fetchall()
+        except duckdb.Error as error:
+            fault = str(error).splitlines()[0]
+            raise StudyError(f"{file}: this DuckDB file cannot be opened: {fault}; close or copy it") from error
+        for schema, name in rows:
+            if name.lower() in TABLES:
+                yield name.lower(), Place(file, "duckdb", f"{schema}.{name}")
+    else:
+        raise StudyError(f"{file}: this is neither a SQLite nor a DuckDB file; copy it again, or take it out")

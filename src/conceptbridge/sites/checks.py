@@ -1,0 +1,106 @@
+"""What makes a row of each table bad, and what can be set right without guessing."""
+
+from dataclasses import dataclass
+
+from conceptbridge.sites.cdm import REQUIRED, TABLES
+from conceptbridge.sites.typed import UNREADABLE
+
+#: dates that stand for none: 0001-01-01, 1753-01-01, 1840-12-31, 1899-12-30, 1900-01-01; 2099-12-31, 9999-12-31
+FIRST_DAY, LAST_DAY = "1900-01-02", "2098-12-31"
+FIRST_YEAR_OF_BIRTH = 1880
+
+#: the day of a record, and its last day where it has one
+DAYS: dict[str, tuple[str, str | None]] = {
+    "observation_period": ("observation_period_start_date", "observation_period_end_date"),
+    "visit_occurrence": ("visit_start_date", "visit_end_date"),
+    "condition_occurrence": ("condition_start_date", "condition_end_date"),
+    "drug_exposure": ("drug_exposure_start_date", "drug_exposure_end_date"),
+    "procedure_occurrence": ("procedure_date", None),
+    "measurement": ("measurement_date", None),
+    "observation": ("observation_date", None),
+    "device_exposure": ("device_exposure_start_date", "device_exposure_end_date"),
+    "death": ("death_date", None),
+}
+#: ids by which other tables refer to a row, so that each can stand once
+KEYS = {"person": "person_id", "visit_occurrence": "visit_occurrence_id", "concept": "concept_id"}
+#: a row's own id: rows that repeat each other have it in common
+OWN_IDS = {table: f"{table}_id" for table in TABLES if f"{table}_id" in TABLES[table]}
+
+REPEATS = "it repeats another row"
+
+
+@dataclass(frozen=True)
+class Repair:
+    """A column's new value, SQL, in the rows for which ``condition``, SQL, is true."""
+
+    column: str
+    reason: str
+    condition: str
+    value: str
+
+
+def drops(table: str, last: str | None) -> list[tuple[str, str]]:
+    """Reasons for which a row is dropped, the first that is true counts, each with its condition in SQL.
+
+    ``last`` is the extract's last day (ISO). Conditions refer to the table's columns, to ``faults``, and to ``born``
+    and ``known`` of the row's person.
+    """
+    places = {column: n for n, column in enumerate(TABLES[table])}
+    found: list[tuple[str, str]] = []
+    for column in REQUIRED[table]:
+        found.append((f"{column} cannot be read", f"{fault(places[column])} = {UNREADABLE}"))
+        found.append((f"{column} is empty", f"{column} IS NULL"))
+    if table == "person":
+        year = last[:4] if last else LAST_DAY[:4]
+        found.append((f"year_of_birth is before {FIRST_YEAR_OF_BIRTH}", f"year_of_birth < {FIRST_YEAR_OF_BIRTH}"))
+        found.append(("year_of_birth is after the extract", f"year_of_birth > {year}"))
+    if table not in DAYS:
+        return found
+    day, end = DAYS[table]
+    found.append(("its person is not in the person table", "known IS NULL"))
+    found.append((f"{day} stands for no date (before {FIRST_DAY} or after {LAST_DAY})", _sentinel(day)))
+    if last:
+        found.append((f"{day} is after the extract", f"{day} > DATE '{last}'"))
+    if table == "observation_period":
+        # a start before birth and a sentinel as end are set right
+        if not last:
+            found.append((f"{end} stands for no date (before {FIRST_DAY} or after {LAST_DAY})", _sentinel(str(end))))
+        found.append((f"{end} is before {day}", f"{end} < greatest({day}, born)"))
+    else:
+        found.append((f"{day} is before the person's birth", f"{day} < born"))
+    return found
+
+
+def repairs(table: str, last: str | None) -> list[Repair]:
+    """What is set right in a kept row; of two repairs of one column the first that applies."""
+    if table == "person":
+        return [
+            Repair(
+                "month_of_birth", "month_of_birth is none: left empty", "month_of_birth NOT BETWEEN 1 AND 12", "NULL"
+            ),
+            Repair("day_of_birth", "day_of_birth is none: left empty", "day_of_birth NOT BETWEEN 1 AND 31", "NULL"),
+        ]
+    day, end = DAYS.get(table, ("", None))
+    if end is None:
+        return []
+    if table == "observation_period":
+        cut = [
+            Repair(end, f"{end} is after the extract: cut to its last day", f"{end} > DATE '{last}'", f"DATE '{last}'")
+        ]
+        return [
+            Repair(day, f"{day} is before the person's birth: cut to it", f"{day} < born", "born"),
+            *(cut if last else []),
+        ]
+    return [
+        Repair(end, f"{end} stands for no date: left empty", _sentinel(end), "NULL"),
+        Repair(end, f"{end} is before {day}: left empty", f"{end} < {day}", "NULL"),
+    ]
+
+
+def fault(place: int) -> str:
+    """SQL of what typed.py said of the column at ``place`` of the schema."""
+    return f"((faults >> {2 * place}) & 3)"
+
+
+def _sentinel(column: str) -> str:
+    return f"{column} NOT BETWEEN DATE '{FIRST_DAY}' AND DATE '{LAST_DAY}'"

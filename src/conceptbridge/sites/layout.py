@@ -1,0 +1,181 @@
+"""How a text file of a table is laid out: delimiter, quotes, and which field is which column."""
+
+import codecs
+import csv
+import gzip
+import io
+import re
+import zlib
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from conceptbridge.errors import StudyError
+from conceptbridge.sites.cdm import REQUIRED, TABLES
+from conceptbridge.sites.versions import COLUMNS, known_columns
+
+DELIMITERS = ",\t;|"
+SAMPLE = 1 << 20  # bytes
+
+# as SQL clients write it: date(visit_start_date,'unixepoch'), CAST(person_id AS BIGINT)
+_EXPRESSION = re.compile(r"\w+\s*\(\s*(\w+)\b.*\)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Field by field, the column that each field holds; empty for one that is not read."""
+
+    columns: tuple[str, ...]
+    delimiter: str
+    header: bool
+    quoted: bool
+    encoding: str
+    surplus: int = 0  # fields after the last one of the header, in every row
+    repaired: dict[str, str] = field(default_factory=dict)  # column -> what its header says
+
+
+def read_layout(file: Path, table: str, headerless: bool = False, cdm_version: str | None = None) -> Layout:
+    """Find the layout of ``file`` from its start; a gzipped file is read through once, to see that it is whole.
+
+    Raises StudyError when the file is empty or damaged, has no header and none is declared, has a header that does
+    not fit its rows, or lacks a column that every row needs.
+    """
+    text, encoding, whole = _start(file)
+    if not text.strip():
+        raise StudyError(f"{file}: the file is empty; export {table} again, at least with its header")
+    known = known_columns(table)
+    delimiter, first = _delimiter(text, known)
+    names = [_column(name, known) for name in first]
+    if not any(names):
+        columns, delimiter = _declared(file, table, text, headerless, cdm_version)
+        layout = Layout(columns, delimiter, False, _quoted(text, delimiter), encoding)
+        return _fit(file, table, layout, _records(text, layout, whole))
+    if headerless:
+        raise StudyError(f"{file}: line 1 is a header ({first[0]} ...) though the site says `headerless: true`")
+    for name, times in Counter(name for name in names if name in TABLES[table]).items():
+        if times > 1:
+            raise StudyError(f"{file}: line 1 names the column {name} {times} times; keep one")
+    repaired = {
+        n: said for n, said in zip(names, first, strict=True) if n in TABLES[table] and said.strip().lower() != n
+    }
+    layout = Layout(tuple(names), delimiter, True, _quoted(text, delimiter), encoding, repaired=repaired)
+    return _fit(file, table, layout, _records(text, layout, whole))
+
+
+def _start(file: Path) -> tuple[str, str, bool]:
+    """The file's first part as text, its encoding, and whether that is all of it."""
+    if file.name.lower().endswith(".gz"):
+        try:
+            with gzip.open(file) as stream:
+                data = stream.read(SAMPLE + 1)
+                # the checksum stands at the end; DuckDB does not look at it
+                while stream.read(1 << 24):
+                    pass
+        except (OSError, EOFError, zlib.error) as error:
+            raise StudyError(f"{file}: this gzip file is damaged ({error}); copy or compress it again") from error
+    else:
+        with file.open("rb") as plain:
+            data = plain.read(SAMPLE + 1)
+    encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
+    text = data[:SAMPLE].decode("utf-16" if encoding == "utf-16" else "utf-8-sig", errors="replace")
+    return text, encoding, len(data) <= SAMPLE
+
+
+def _delimiter(text: str, known: set[str]) -> tuple[str, list[str]]:
+    """The delimiter under which most names of the first line are columns, and those names."""
+    best = [(0, ",", [""])]
+    for delimiter in DELIMITERS:
+        first = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [""])
+        best.append((sum(_column(name, known) != "" for name in first), delimiter, first))
+    _, delimiter, first = max(best, key=lambda found: found[0])
+    return delimiter, first
+
+
+def _column(name: str, known: set[str]) -> str:
+    name = name.strip().strip('"').lower()
+    if name in known:
+        return name
+    inside = _EXPRESSION.fullmatch(name)
+    return inside[1] if inside and inside[1] in known else ""
+
+
+def _declared(
+    file: Path, table: str, text: str, headerless: bool, cdm_version: str | None
+) -> tuple[tuple[str, ...], str]:
+    widths = {d: len(next(csv.reader(io.StringIO(text, newline=""), delimiter=d))) for d in DELIMITERS}
+    if not headerless or cdm_version is None:
+        raise StudyError(
+            f"{file}: line 1 is no header of {table}: none of its {max(widths.values())} fields is the name of a "
+            "column; add a header, or say `headerless: true` and `cdm_version:` for the site, if its files follow that "
+            "version's order"
+        )
+    columns = COLUMNS[cdm_version][table]
+    delimiter = next((d for d, width in widths.items() if width == len(columns)), None)
+    if delimiter is None:
+        raise StudyError(
+            f"{file}: line 1 has {max(widths.values())} fields, and {table} of CDM {cdm_version} has {len(columns)}; "
+            "correct `cdm_version`, or add a header"
+        )
+    return columns, delimiter
+
+
+def _quoted(text: str, delimiter: str) -> bool:
+    """Tab-separated files of databases and of Athena have no quotes; those of spreadsheets and pandas may."""
+    if delimiter != "\t":
+        return True
+    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))[:-1]
+    return re.search(r'(^|\t)"', text, re.MULTILINE) is not None and len({len(row) for row in rows}) == 1
+
+
+def _records(text: str, layout: Layout, whole: bool) -> list[list[str]]:
+    lines = io.StringIO(text, newline="")
+    if layout.quoted:
+        rows = list(csv.reader(lines, delimiter=layout.delimiter))
+    else:
+        rows = list(csv.reader(lines, delimiter=layout.delimiter, quoting=csv.QUOTE_NONE))
+    rows = rows[1:] if layout.header else rows
+    # the last one of a sample may be cut
+    return [row for row in (rows if whole else rows[:-1]) if row]
+
+
+def _fit(file: Path, table: str, layout: Layout, rows: list[list[str]]) -> Layout:
+    """The layout that the rows really have, where all of them differ from the header in the same way."""
+    width, widths = len(layout.columns), {len(row) for row in rows}
+    if len(widths) == 1 and width not in widths:
+        found = widths.pop()
+        layout = _wider(file, table, layout, found) if found > width else _narrower(file, layout, found)
+    missing = [column for column in REQUIRED[table] if column not in layout.columns]
+    if missing:
+        told = ", ".join(name for name in layout.columns if name)
+        raise StudyError(f"{file}: the column {missing[0]} is missing; found {told}; export it, no row can do without")
+    return layout
+
+
+def _narrower(file: Path, layout: Layout, found: int) -> Layout:
+    if any(layout.columns[found:]):
+        raise StudyError(
+            f"{file}: the header has {len(layout.columns)} columns and the rows have {found} fields (line 2): which "
+            "field is which column cannot be known; export the table again"
+        )
+    return Layout(
+        layout.columns[:found], layout.delimiter, layout.header, layout.quoted, layout.encoding, 0, layout.repaired
+    )
+
+
+def _wider(file: Path, table: str, layout: Layout, found: int) -> Layout:
+    """Every row has more fields than the header: a delimiter at the end of lines, or another version's columns.
+
+    In the second case only the columns that stand in the same place in that version are certain; others are not read.
+    """
+    columns, surplus = layout.columns, found - len(layout.columns)
+    for order in (tables[table] for tables in COLUMNS.values()):
+        if len(order) == found:
+            same = next((n for n, name in enumerate(columns) if name != order[n]), len(columns))
+            columns = (*columns[:same], *[""] * (len(columns) - same))
+    uncertain = [c for c in REQUIRED[table] if c in layout.columns and c not in columns]
+    if uncertain:
+        raise StudyError(
+            f"{file}: the header has {len(columns)} columns and the rows have {found} fields (line 2): which field is "
+            f"{uncertain[0]} cannot be known; export the table again with the header of its rows"
+        )
+    return Layout(columns, layout.delimiter, layout.header, layout.quoted, layout.encoding, surplus, layout.repaired)

@@ -1,0 +1,91 @@
+"""What a site's tables hold, as counts."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+
+from conceptbridge.sites.cdm import DOMAINS, TABLES, Domain
+from conceptbridge.sites.source import literal
+
+#: domains of events; devices are kept, and used by no task yet
+_EVENTS = DOMAINS | {
+    "device": Domain("device_exposure", "device_concept_id", "device_exposure_start_date", "device_source_value")
+}
+_QUANTILES = (0.01, 0.5, 0.99)
+
+
+def describe(
+    db: duckdb.DuckDBPyConnection, folder: Path, tables: dict[str, Any], names: Mapping[str, int]
+) -> dict[str, Any]:
+    """Persons, visits and events of the typed tables in ``folder``; ``tables`` gets what is odd in kept rows added.
+
+    Shares are of a domain's rows: unmapped (concept 0), named by a concept table, known by the source's text alone.
+    Years are quantiles (1, 50 and 99 %) of the rows' dates.
+    """
+    concepts = f"read_parquet({literal(folder / 'concept.parquet')})"
+    db.execute(
+        f"CREATE TABLE named AS SELECT concept_id FROM {concepts} WHERE concept_id <> 0 AND trim(concept_name) <> ''"
+    )
+    events: dict[str, Any] = {}
+    for domain, d in _EVENTS.items():
+        rows = tables[d.table]["kept"]
+        if not rows:
+            continue
+        file = literal(folder / f"{d.table}.parquet")
+        counts = db.execute(
+            f"""
+            SELECT coalesce(sum(n) FILTER (id = 0), 0), coalesce(sum(n) FILTER (id <> 0 AND known IS NULL), 0),
+                   coalesce(sum(n) FILTER (known IS NULL AND told), 0)
+            FROM (SELECT coalesce({d.concept}, 0) AS id, coalesce(trim({d.source}) <> '', false) AS told, count(*) AS n
+                  FROM read_parquet({file}) GROUP BY ALL)
+            LEFT JOIN (SELECT concept_id AS id, true AS known FROM named) USING (id)
+            """
+        ).fetchall()
+        unmapped, unnamed, by_source = (int(n) for n in counts[0])
+        years = db.execute(
+            f"SELECT year({d.date}), count(*) FROM read_parquet({file}) GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+        events[domain] = {
+            "rows": rows,
+            "unmapped_share": round(unmapped / rows, 6),
+            "named_share": round(1 - (unmapped + unnamed) / rows, 6),
+            "named_by_source_share": round(by_source / rows, 6),
+            "years": _quantiles(years),
+        }
+        noted = tables[d.table]["noted"]
+        for reason, count in (("its concept is 0", unmapped), ("its concept has no name", unnamed)):
+            if count:
+                noted[reason] = count
+    empty = db.execute(f"SELECT count(*) FROM {concepts} WHERE coalesce(trim(concept_name), '') = ''").fetchall()[0][0]
+    if empty:
+        tables["concept"]["noted"]["its name is empty"] = empty
+    persons, visits = (tables[table]["kept"] for table in ("person", "visit_occurrence"))
+    return {"persons": persons, "visits": visits, "events": events, "names": dict(names)}
+
+
+def note_visits(db: duckdb.DuckDBPyConnection, folder: Path, visits: Path) -> dict[str, dict[str, int]]:
+    """Table -> number of its rows that point to a visit which is not in the visit table."""
+    known = pq.read_table(visits, columns=["visit_occurrence_id"])["visit_occurrence_id"].to_numpy()
+    known = np.sort(known)
+    noted: dict[str, dict[str, int]] = {}
+    for table, columns in TABLES.items():
+        if table == "visit_occurrence" or "visit_occurrence_id" not in columns:
+            continue
+        absent = 0
+        # DuckDB's join holds all visits in a hash table and probes it at random: several times slower
+        for batch in pq.ParquetFile(folder / f"{table}.parquet").iter_batches(1 << 20, columns=["visit_occurrence_id"]):
+            asked, times = np.unique(batch.columns[0].drop_null().to_numpy(), return_counts=True)
+            at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+            absent += int(times[(asked != 0) & ((known[at] != asked) if len(known) else True)].sum())
+        if absent:
+            noted[table] = {"its visit is not in the visit table": absent}
+    return noted
+
+
+def _quantiles(years: list[tuple[int, int]]) -> list[int]:
+    at = np.cumsum([rows for _, rows in years])
+    return [years[int(np.searchsorted(at, share * at[-1]))][0] for share in _QUANTILES]
