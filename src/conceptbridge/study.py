@@ -26,6 +26,8 @@ class Study:
 
     config: dict[str, Any]
     embeddings: dict[str, Embedding]
+    #: the entries of the catalogue that the study uses, with its own changes
+    catalogue: dict[str, Any]
 
     @property
     def sites(self) -> list[str]:
@@ -41,6 +43,17 @@ class Study:
         if self.simulated(site):
             return f"{self.config['results']}/simulated/{site}"
         return str(Path(self.config["data"]).expanduser() / Path(self.config["sites"][site]["extract"]).expanduser())
+
+    @property
+    def benchmarks(self) -> list[Path]:
+        """Files of rated term pairs. Raises StudyError when the folder that the config names has none."""
+        if not self.config["benchmarks"]:
+            return []
+        folder = Path(self.config["data"]).expanduser() / Path(self.config["benchmarks"]).expanduser()
+        found = sorted(folder.glob("UMNSRS_*.csv"))
+        if not found:
+            raise StudyError(f"config: benchmarks: {folder} has no UMNSRS_similarity.csv or UMNSRS_relatedness.csv")
+        return found
 
     @property
     def by_id(self) -> dict[str, Embedding]:
@@ -81,6 +94,8 @@ def read_study(
     fill_defaults(full, schema, schema)
     entries = deepcopy(dict(catalogue))
     check(entries, catalogue_schema, "catalogue of embeddings")
+    names = _change(entries, full["embeddings"])
+    check(entries, catalogue_schema, "config: embeddings")
     _check_tasks(full["tasks"])
     for site, spec in full["sites"].items():
         if spec["extract"] == SIMULATED and site not in HOSPITALS:
@@ -88,7 +103,9 @@ def read_study(
                 f"config: sites.{site}: only the hospitals of the built-in network ({', '.join(HOSPITALS)}) "
                 f"can have `extract: simulated`{nearest(site, HOSPITALS)}; give the folder of {site}'s own extract"
             )
-    return Study(full, {name: find_embedding(name, entries, "embeddings") for name in full["embeddings"]})
+    embeddings = {name: find_embedding(name, entries, "embeddings") for name in names}
+    used = [e for one in embeddings.values() for e in (one, one.parent, one.fallback) if e]
+    return Study(full, embeddings, {e.name: entries[e.name] for e in used})
 
 
 def check(value: Any, schema: dict[str, Any], what: str) -> None:
@@ -118,6 +135,18 @@ def fill_defaults(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> N
         sub = properties.get(key, extra if isinstance(extra, dict) else None)
         if sub is not None:
             fill_defaults(item, sub, root)
+
+
+def _change(catalogue: dict[str, Any], asked: list[str | dict[str, Any]]) -> list[str]:
+    """The names that a study asks for; what it says of an entry replaces that key, or makes a new entry."""
+    names = []
+    for one in asked:
+        changes = {one: {}} if isinstance(one, str) else one
+        for name, changed in changes.items():
+            if changed:
+                catalogue[name] = catalogue.get(name, {}) | changed
+            names.append(name)
+    return names
 
 
 def _check_tasks(tasks: Mapping[str, Any]) -> None:

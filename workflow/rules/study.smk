@@ -33,6 +33,7 @@ try:
         for site in study.sites
         if not study.simulated(site)
     }
+    BENCHMARKS = [str(file) for file in study.benchmarks]
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 
@@ -44,12 +45,19 @@ LEARNERS = list(study.config["learners"])
 STRATEGIES = [
     s for s in study.config["strategies"] if s == "local" or len(study.sites) > 1
 ]
+# embeddings that have a table a site, controls included
+TABLED = list(
+    dict.fromkeys(e.tables.id for e in EMBEDDINGS if e.tables and not e.tables.learned)
+)
 # the place of the cache is no param: moving it runs nothing
 os.environ["CONCEPTBRIDGE_CACHE"] = os.path.expanduser(study.config["embedding_cache"])
+# nor are the catalogue's entries: what changes a vector is in an embedding's id, the rest (url, price) runs nothing
+os.environ["CONCEPTBRIDGE_EMBEDDINGS"] = canonical(study.catalogue)
 
 
 envvars:
     "CONCEPTBRIDGE_CACHE",
+    "CONCEPTBRIDGE_EMBEDDINGS",
 
 
 def code(script):
@@ -76,13 +84,21 @@ def extract_files(wildcards):
 
 
 def table_of(wildcards):
-    """The table that holds an embedding's vectors of the target: none for one-hot, the parent's for shuffled."""
+    """The table that holds an embedding's vectors of the target: none for one-hot, the parent's for shuffled.
+
+    A learned one has a table a task and source, which the source's model carries to its targets.
+    """
     tables = study.by_id[wildcards.embedding].tables
-    return (
-        []
-        if tables is None
-        else f"<results>/embeddings/{tables.id}/{wildcards.target}.parquet"
-    )
+    if tables is None or (tables.learned and hasattr(wildcards, "strategy")):
+        return []
+    within = f"{wildcards.task}/" if tables.learned else ""
+    return f"<results>/embeddings/{tables.id}/{within}{wildcards.target}.parquet"
+
+
+def local_text(wildcards):
+    """The flag that lets an embedding see local and unmapped texts; only where a service elsewhere would read them."""
+    remote = study.by_id[wildcards.embedding].remote
+    return "--local-text" if study.config["send_local_text"] or not remote else ""
 
 
 def sources_of(wildcards):
