@@ -49,10 +49,12 @@ STRATEGIES = [
 TABLED = list(
     dict.fromkeys(e.tables.id for e in EMBEDDINGS if e.tables and not e.tables.learned)
 )
-# the place of the cache is no param: moving it runs nothing
-os.environ["CONCEPTBRIDGE_CACHE"] = os.path.expanduser(study.config["embedding_cache"])
-# nor are the catalogue's entries: what changes a vector is in an embedding's id, the rest (url, price) runs nothing
-os.environ["CONCEPTBRIDGE_EMBEDDINGS"] = canonical(study.catalogue)
+# the place of the cache is no param: moving it runs nothing. Nor are the catalogue's entries: what changes a vector is in
+# an embedding's id, the rest (url, price) runs nothing
+os.environ.update(
+    CONCEPTBRIDGE_CACHE=os.path.expanduser(study.config["embedding_cache"]),
+    CONCEPTBRIDGE_EMBEDDINGS=canonical(study.catalogue),
+)
 
 
 envvars:

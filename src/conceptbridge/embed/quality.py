@@ -45,7 +45,8 @@ def measure(
     - ``alignment``: for each source and target, the share of the target's concepts that the source has, and the mean
       over the target's texts of the cosine to the nearest text at the source, over all and those the source lacks.
 
-    A null is what cannot be measured. Zero vectors, which a published file may leave, are no vectors here. At most ``SAMPLE`` texts of a site are looked at, the same in every run.
+    A null is what cannot be measured. Zero vectors, which a published file may leave, are no vectors here. At most
+    ``SAMPLE`` texts of a site are looked at, the same in every run.
     """
     tables = {site.name: _with_vector(*read_vectors(site.table)) for site in sites}
     units = {name: (texts, _unit(vectors)) for name, (texts, vectors) in tables.items()}
@@ -157,7 +158,7 @@ def _alignment(source: Site, target: Site, units: dict[str, tuple[list[str], Mat
 
 
 def _with_vector(texts: list[str], vectors: Matrix) -> tuple[list[str], Matrix]:
-    has = vectors.any(axis=1)
+    has = np.asarray(vectors.any(axis=1))
     return [text for text, one in zip(texts, has, strict=True) if one], vectors[has]
 
 

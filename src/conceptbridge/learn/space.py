@@ -23,8 +23,8 @@ Matrix = NDArray[np.float32]
 class Space:
     """Token -> vector: ``(raw - center) * scale``, raw from the embedding's table, one-hot, or shuffled.
 
-    ``names`` are the keys of the one-hot columns, or the source's texts in the order of ``carried``: vectors that go with
-    the model, either shuffled or learned at the source (cooccurrence).
+    ``names`` are the keys of the one-hot columns, or the source's texts in the order of ``carried``: vectors that go
+    with the model, either shuffled or learned at the source (cooccurrence).
     """
 
     embedding: str
@@ -38,7 +38,8 @@ class Space:
     def vectors(self, rows: SiteRows, table: tuple[Sequence[str], Matrix] | None) -> tuple[Matrix, NDArray[np.bool_]]:
         """Vectors of a site's tokens, shape (tokens, width), and which tokens have one.
 
-        ``table``: texts and raw vectors of the site (None for one-hot and cooccurrence). Positions in another site's table play no part.
+        ``table``: texts and raw vectors of the site (None for one-hot and cooccurrence). Positions in another site's
+        table play no part.
         """
         if self.backend == "onehot":
             raw, known = _one_hot(rows.keys, self.names)
