@@ -9,24 +9,34 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from conceptbridge.errors import StudyError
 
-#: what changes a vector, backend by backend; all else in a catalogue entry (licence, package) does not
+_MODEL = (
+    "model",
+    "revision",
+    "weights_sha256",
+    "pooling",
+    "layer",
+    "max_length",
+    "normalize",
+    "prompt",
+    "dtype",
+)
+#: what changes a vector, backend by backend; all else in a catalogue entry (licence, package, url) does not
 IDENTITY = {
     "onehot": (),
     "random": ("width",),
     "shuffled": (),
-    "sentence-transformers": (
-        "model",
-        "revision",
-        "weights_sha256",
-        "pooling",
-        "max_length",
-        "normalize",
-        "prompt",
-        "dtype",
-    ),
+    "cooccurrence": ("width",),
+    "precomputed": ("file_sha256", "by"),
+    "openai": ("model", "revision", "dimensions", "prompt", "normalize"),
+    "sentence-transformers": _MODEL,
+    "transformers": _MODEL,
 }
+#: these make no vector from a text alone
+NO_VECTOR_OF_TEXT = ("onehot", "shuffled", "cooccurrence", "precomputed")
 CONTROLS = ("onehot", "random", "shuffled")
 
 
@@ -39,6 +49,8 @@ class Embedding:
     #: SHA-256 over exactly the fields that change a vector
     fingerprint: str
     parent: "Embedding | None" = None
+    #: where a precomputed embedding takes the vectors that its file lacks
+    fallback: "Embedding | None" = None
 
     @property
     def id(self) -> str:
@@ -49,6 +61,16 @@ class Embedding:
     def control(self) -> bool:
         """Whether it carries no meaning: one-hot, random or shuffled vectors."""
         return self.spec["backend"] in CONTROLS
+
+    @property
+    def remote(self) -> bool:
+        """Whether a service that may be elsewhere reads the texts."""
+        return bool(self.spec["backend"] == "openai" or (self.fallback is not None and self.fallback.remote))
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is learned from a source's training rows, so that it has one table a task and source."""
+        return bool(self.spec["backend"] == "cooccurrence")
 
     @property
     def tables(self) -> "Embedding | None":
@@ -69,24 +91,50 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str) -> Embed
             f"it has {', '.join(catalogue)}"
         )
     spec = dict(catalogue[name])
-    parent = None
+    backend = spec["backend"]
+    at = f"catalogue of embeddings: {name}"
+    parent = fallback = None
     if "parent" in spec:
         parent = find_embedding(spec["parent"], catalogue, f"the parent of {name}")
-        if "parent" in parent.spec or "width" not in parent.spec:
-            raise StudyError(f"catalogue of embeddings: {name}: its parent {parent.name} has to be a real embedding")
+        if parent.parent is not None or "width" not in parent.spec or parent.learned:
+            raise StudyError(f"{at}: its parent {parent.name} has to be a real embedding")
         spec["width"] = parent.spec["width"]
-    backend = spec["backend"]
+    if backend in ("transformers", "sentence-transformers") and not {"revision", "weights_sha256"} & spec.keys():
+        raise StudyError(
+            f"{at}: nothing says which version of {spec['model']} is meant; pin it in the study, as "
+            f"`embeddings: [{{{name}: {{revision: ...}}}}]` with the commit (40 hex digits) that the hub shows under "
+            "Files, or with `weights_sha256` for a folder"
+        )
     identity = {"backend": backend, **{key: spec[key] for key in IDENTITY[backend] if key in spec}}
+    if "weights_sha256" in spec and str(spec["model"]).startswith(("/", ".", "~")):
+        del identity["model"]  # a folder may move
     if backend == "shuffled" and parent is not None:
         identity["parent"] = parent.fingerprint
-    return Embedding(name, spec, hashlib.sha256(canonical(identity).encode()).hexdigest(), parent)
+    if isinstance(missing := spec.get("missing"), dict):
+        fallback = find_embedding(missing["backend"], catalogue, f"{name}: missing")
+        if fallback.spec.get("width") != spec["width"] or fallback.spec["backend"] in NO_VECTOR_OF_TEXT:
+            raise StudyError(
+                f"{at}: missing: {fallback.name} has to make vectors from texts, {spec['width']} numbers each"
+            )
+        identity["missing"] = fallback.fingerprint
+    elif missing == "zero":
+        identity["missing"] = "zero"
+    return Embedding(name, spec, hashlib.sha256(canonical(identity).encode()).hexdigest(), parent, fallback)
+
+
+def read_catalogue(source: str) -> dict[str, Any]:
+    """The entries in a YAML file, or in JSON given as it is."""
+    text = source if source.startswith("{") else Path(source).read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
 
 
 def embedding_of_folder(folder: str, catalogue: Mapping[str, Any]) -> Embedding:
-    """The embedding whose id is ``folder``.
+    """The embedding whose id, or plain name, is ``folder``.
 
     Raises StudyError when the catalogue's entry is by now another embedding than the one planned.
     """
+    if folder in catalogue:
+        return find_embedding(folder, catalogue, "embeddings")
     found = find_embedding(folder.rsplit("-", 1)[0], catalogue, "embeddings")
     if found.id != folder:
         raise StudyError(f"catalogue of embeddings: {found.name} has changed since the run was planned; start it again")

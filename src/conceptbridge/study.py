@@ -26,6 +26,8 @@ class Study:
 
     config: dict[str, Any]
     embeddings: dict[str, Embedding]
+    #: the entries of the catalogue that the study uses, with its own changes
+    catalogue: dict[str, Any]
 
     @property
     def sites(self) -> list[str]:
@@ -56,6 +58,17 @@ class Study:
 
     def _data(self, path: str) -> str:
         return str(Path(self.config["data"]).expanduser() / Path(path).expanduser())
+
+    @property
+    def benchmarks(self) -> list[Path]:
+        """Files of rated term pairs. Raises StudyError when the folder that the config names has none."""
+        if not self.config["benchmarks"]:
+            return []
+        folder = Path(self.config["data"]).expanduser() / Path(self.config["benchmarks"]).expanduser()
+        found = sorted(folder.glob("UMNSRS_*.csv"))
+        if not found:
+            raise StudyError(f"config: benchmarks: {folder} has no UMNSRS_similarity.csv or UMNSRS_relatedness.csv")
+        return found
 
     @property
     def by_id(self) -> dict[str, Embedding]:
@@ -114,6 +127,8 @@ def read_study(
     fill_defaults(full, schema, schema)
     entries = deepcopy(dict(catalogue))
     check(entries, catalogue_schema, "catalogue of embeddings")
+    names = _change(entries, full["embeddings"])
+    check(entries, catalogue_schema, "config: embeddings")
     for name, task in full["tasks"].items():
         for event in (task["index"], task["outcome"]):
             if event["file"] is not None:  # cohorts handed in lie where extracts do
@@ -132,7 +147,9 @@ def read_study(
                 f"config: sites.{site}: only the hospitals of the built-in network ({', '.join(HOSPITALS)}) "
                 f"can have `extract: simulated`{nearest(site, HOSPITALS)}; give the folder of {site}'s own extract"
             )
-    return Study(full, {name: find_embedding(name, entries, "embeddings") for name in full["embeddings"]})
+    embeddings = {name: find_embedding(name, entries, "embeddings") for name in names}
+    used = [e for one in embeddings.values() for e in (one, one.parent, one.fallback) if e]
+    return Study(full, embeddings, {e.name: entries[e.name] for e in used})
 
 
 def check(value: Any, schema: dict[str, Any], what: str) -> None:
@@ -169,6 +186,18 @@ def _check_date(at: str, value: str) -> None:
         date.fromisoformat(value)
     except ValueError as error:
         raise StudyError(f"{at}: {value!r} is no date ({error})") from error
+
+
+def _change(catalogue: dict[str, Any], asked: list[str | dict[str, Any]]) -> list[str]:
+    """The names that a study asks for; what it says of an entry replaces that key, or makes a new entry."""
+    names = []
+    for one in asked:
+        changes = {one: {}} if isinstance(one, str) else one
+        for name, changed in changes.items():
+            if changed:
+                catalogue[name] = catalogue.get(name, {}) | changed
+            names.append(name)
+    return names
 
 
 def _message(error: ValidationError) -> str:

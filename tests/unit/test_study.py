@@ -158,6 +158,65 @@ def test_a_folder_names_its_embedding_until_the_catalogue_changes() -> None:
         embedding_of_folder("minilm-000000000000", CATALOGUE)
 
 
+def test_a_study_may_change_an_entry_or_add_one(demo: Any) -> None:
+    changed = {"minilm": {"dtype": "bfloat16"}}
+    added = {"mine": {**CATALOGUE["minilm"], "model": "/models/mine", "weights_sha256": "1" * 64}}
+    was, now = study(demo), study({**demo, "embeddings": ["onehot", changed, added]})
+    assert list(now.embeddings) == ["onehot", "minilm", "mine"]
+    assert now.embeddings["minilm"].id != was.embeddings["minilm"].id
+    assert now.catalogue["minilm"]["dtype"] == "bfloat16"
+    assert "bge-base" not in now.catalogue
+    wrong: Any = {**demo, "embeddings": [{"minilm": {"poolin": "cls"}}]}
+    with pytest.raises(StudyError, match=r"minilm: unknown key 'poolin' \(did you mean 'pooling'\?\)"):
+        study(wrong)
+
+
+def test_a_model_without_a_version_has_to_be_pinned(demo: Any) -> None:
+    asked: Any = {**demo, "embeddings": ["biolord"]}
+    with pytest.raises(
+        StudyError, match=r"biolord: nothing says which version .* \[\{biolord: \{revision: \.\.\.\}\}\]"
+    ):
+        study(asked)
+    asked["embeddings"] = [{"biolord": {"revision": "0123456789abcdef0123456789abcdef01234567"}}]
+    assert study(asked).embeddings["biolord"].spec["pooling"] == "mean"
+
+
+def test_every_entry_of_the_catalogue_is_complete() -> None:
+    pinned = [name for name in CATALOGUE if name not in ("biolord", "charangan-medbert")]
+    ids = {find_embedding(name, CATALOGUE, "test").id for name in pinned}
+    assert len(ids) == len(pinned)
+    for name, entry in CATALOGUE.items():
+        assert entry["backend"] in ("onehot", "random", "shuffled", "cooccurrence") or "licence" in entry, name
+        assert not entry.get("pickled_weights"), name
+
+
+def test_where_a_model_comes_from_and_how_it_is_asked_is_no_identity() -> None:
+    far = {"backend": "openai", "model": "m", "url": "http://127.0.0.1:1", "width": 8}
+    ids = {
+        find_embedding("far", {"far": far | change}, "test").id
+        for change in ({}, {"url": "http://127.0.0.1:2"}, {"price": 1.0, "concurrency": 9}, {"key_env": "KEY"})
+    }
+    assert len(ids) == 1
+    assert find_embedding("far", {"far": far | {"dimensions": 8}}, "test").id not in ids
+    here = {"backend": "transformers", "model": "/a/model", "weights_sha256": "0" * 64, "pooling": "cls"}
+    moved = here | {"model": "/another/place"}
+    assert find_embedding("here", {"here": here}, "test").id == find_embedding("here", {"here": moved}, "test").id
+
+
+def test_the_identities_of_published_runs_stay() -> None:
+    """Changing what an identity is made of would make every user pay again."""
+    known = {"onehot": "f73201e1b2da", "random": "a1d6c69d9bc0", "shuffled": "24e99b2799d5", "minilm": "4e982370eeb4"}
+    for name, fingerprint in known.items():
+        assert find_embedding(name, CATALOGUE, "test").id == f"{name}-{fingerprint}"
+
+
+def test_benchmarks_have_to_be_there(demo: Any, tmp_path: Path) -> None:
+    assert study(demo).benchmarks == []
+    asked = study({**demo, "data": str(tmp_path), "benchmarks": "rated"})
+    with pytest.raises(StudyError, match=r"benchmarks: .*/rated has no UMNSRS_similarity\.csv"):
+        _ = asked.benchmarks
+
+
 def test_equal_specs_are_equal_text() -> None:
     assert canonical({"b": 1.0, "a": [2]}) == canonical({"a": [2], "b": 1})
 

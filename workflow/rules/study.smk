@@ -43,6 +43,7 @@ try:
     VOCABULARY = (
         files_of(find_tables(Path(study.vocabulary))) if study.vocabulary else []
     )
+    BENCHMARKS = [str(file) for file in study.benchmarks]
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 
@@ -56,9 +57,15 @@ LEARNERS = list(study.config["learners"])
 STRATEGIES = [
     s for s in study.config["strategies"] if s == "local" or len(study.sites) > 1
 ]
+# embeddings that have a table a site, controls included
+TABLED = list(
+    dict.fromkeys(e.tables.id for e in EMBEDDINGS if e.tables and not e.tables.learned)
+)
 os.environ.update(
     # the place of the cache is no param: moving it runs nothing
     CONCEPTBRIDGE_CACHE=os.path.expanduser(study.config["embedding_cache"]),
+    # nor are the catalogue's entries: what changes a vector is in an embedding's id, the rest (url, price) runs nothing
+    CONCEPTBRIDGE_EMBEDDINGS=canonical(study.catalogue),
     # `python` in a rule is the one that runs Snakemake, whether its environment is activated or not
     PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]),
 )
@@ -66,6 +73,7 @@ os.environ.update(
 
 envvars:
     "CONCEPTBRIDGE_CACHE",
+    "CONCEPTBRIDGE_EMBEDDINGS",
 
 
 def code(script):
@@ -93,13 +101,21 @@ def extract_files(wildcards):
 
 
 def table_of(wildcards):
-    """The table that holds an embedding's vectors of the target: none for one-hot, the parent's for shuffled."""
+    """The table that holds an embedding's vectors of the target: none for one-hot, the parent's for shuffled.
+
+    A learned one has a table a task and source, which the source's model carries to its targets.
+    """
     tables = study.by_id[wildcards.embedding].tables
-    return (
-        []
-        if tables is None
-        else f"<results>/embeddings/{tables.id}/{wildcards.target}.parquet"
-    )
+    if tables is None or (tables.learned and hasattr(wildcards, "strategy")):
+        return []
+    within = f"{wildcards.task}/" if tables.learned else ""
+    return f"<results>/embeddings/{tables.id}/{within}{wildcards.target}.parquet"
+
+
+def local_text(wildcards):
+    """The flag that lets an embedding see local and unmapped texts; only where a service elsewhere would read them."""
+    remote = study.by_id[wildcards.embedding].remote
+    return "--local-text" if study.config["send_local_text"] or not remote else ""
 
 
 def names_of(wildcards):

@@ -1,26 +1,25 @@
-"""Make the table of one site's vectors under one embedding, computing only what the cache lacks."""
+"""Make the table of one site's vectors under one embedding from the cache."""
 
 import argparse
 from pathlib import Path
 
-import yaml
-
 from command import run
-from conceptbridge.catalogue import embedding_of_folder
-from conceptbridge.embed.tables import embed_site
+from conceptbridge.catalogue import embedding_of_folder, read_catalogue
+from conceptbridge.embed.tables import write_site_table
 
 
 def main(a: argparse.Namespace) -> None:
-    embedding = embedding_of_folder(a.embedding, yaml.safe_load(a.catalogue.read_text(encoding="utf-8")))
-    embed_site(a.vocabulary, embedding, a.cache, a.out, a.threads)
+    embedding = embedding_of_folder(a.embedding, read_catalogue(a.catalogue))
+    write_site_table(a.vocabulary, embedding, a.data, a.cache, a.local_text, a.out)
 
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--vocabulary", type=Path, required=True)
-    p.add_argument("--catalogue", type=Path, required=True, help="config/embeddings.yaml")
+    p.add_argument("--catalogue", required=True, help="config/embeddings.yaml, or its entries as JSON")
     p.add_argument("--embedding", required=True, help="name and hash, as planned")
+    p.add_argument("--local-text", action="store_true", help="local and unmapped texts may be embedded")
+    p.add_argument("--data", type=Path, default=Path(), help="folder that relative files are taken from")
     p.add_argument("--cache", type=Path, required=True, help="folder of cached vectors")
     p.add_argument("--out", type=Path, required=True)
-    p.add_argument("--threads", type=int, default=1)
     run(p, main)

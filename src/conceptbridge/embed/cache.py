@@ -1,39 +1,93 @@
-"""The cache of vectors: content-addressed and append-only, shared by all studies of a user."""
+"""The cache of vectors: content-addressed and append-only, shared by all studies of a user.
+
+``{folder}/{fingerprint of the embedding}/{SHA-256 of the file}.arrow`` are its parts: text and raw vector, uncompressed
+Arrow. A part is written whole and never changed, so that two runs at once can only add; a part whose content is not
+what its name says is set aside.
+"""
 
 import hashlib
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
-from conceptbridge.embed.vectors import vector_table
-from conceptbridge.files import write_parquet
+from conceptbridge.embed.vectors import Matrix, vector_table
+from conceptbridge.errors import StudyError
+from conceptbridge.files import whole_file
+
+logger = logging.getLogger(__name__)
+
+#: part and row of a text's vector
+Place = tuple[Path, int]
 
 
 class VectorCache:
-    """Vectors of one embedding, in parts under ``folder/{fingerprint}``; two writers at once do no harm."""
+    """Vectors of one embedding, in parts under ``folder/{fingerprint}``."""
 
     def __init__(self, folder: Path, fingerprint: str) -> None:
         self.folder = folder.expanduser() / fingerprint
+        self._checked: set[Path] = set()
 
-    def read(self, texts: Sequence[str]) -> pa.Table:
-        """Columns text and vector of those of ``texts`` that are cached, each once."""
-        wanted = pa.array(texts, pa.string())
-        parts = []
-        for path in sorted(self.folder.glob("*.parquet")):
-            part = pq.read_table(path)
-            parts.append(part.filter(pc.is_in(part["text"], value_set=wanted)))
-        if not parts:
-            return vector_table([], np.empty((0, 1), np.float32))
-        found = pa.concat_tables(parts)
-        first = np.unique(found["text"].to_numpy(zero_copy_only=False), return_index=True)[1]
-        return found.take(np.sort(first))
+    def find(self, texts: Iterable[str]) -> dict[str, Place]:
+        """Where the vectors of those of ``texts`` are that the cache has.
 
-    def add(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
-        """Append a part; its name is the hash of its texts, so that the same part is written once."""
-        name = hashlib.sha256("\n".join(texts).encode()).hexdigest()[:24]
-        write_parquet(vector_table(texts, vectors), self.folder / f"{name}.parquet")
+        A text that two runs computed at once is taken from the part whose name comes first.
+        """
+        wanted = pa.array(sorted(set(texts)), pa.string())
+        found: dict[str, Place] = {}
+        for path in sorted(self.folder.glob("*.arrow")):
+            if not self._whole(path):
+                continue
+            with pa.memory_map(str(path)) as file:
+                column = pa.ipc.open_file(file).get_batch(0)["text"]
+                rows = np.flatnonzero(pc.is_in(column, value_set=wanted).to_numpy(zero_copy_only=False))
+                for row, text in zip(rows, column.take(pa.array(rows)).to_pylist(), strict=True):
+                    found.setdefault(text, (path, int(row)))
+        return found
+
+    def read(self, places: Sequence[Place]) -> Matrix:
+        """The vectors at ``places``, in their order: shape (places, width). Only the rows asked for are read."""
+        rows_of: dict[Path, list[int]] = {}
+        for at, (path, _) in enumerate(places):
+            rows_of.setdefault(path, []).append(at)
+        vectors: Matrix | None = None
+        for path, positions in rows_of.items():
+            with pa.memory_map(str(path)) as file:
+                column = pa.ipc.open_file(file).get_batch(0)["vector"]
+                matrix = np.asarray(column.flatten()).reshape(len(column), -1)
+                if vectors is None:
+                    vectors = np.empty((len(places), matrix.shape[1]), np.float32)
+                vectors[positions] = matrix[[places[at][1] for at in positions]]
+                del column, matrix  # they borrow from the file
+        return np.empty((0, 0), np.float32) if vectors is None else vectors
+
+    def add(self, texts: Sequence[str], vectors: Matrix) -> None:
+        """Append a part. Raises StudyError when a vector is not finite: it would spoil every model that sees it."""
+        broken = int((~np.isfinite(vectors)).any(axis=1).sum())
+        if broken:
+            raise StudyError(f"{broken} of {len(texts)} vectors are not finite; use dtype float32, or another model")
+        table = vector_table(texts, vectors)
+        stream = pa.BufferOutputStream()
+        with pa.ipc.new_file(stream, table.schema) as writer:
+            writer.write_table(table, max_chunksize=len(texts))
+        content = stream.getvalue()
+        with whole_file(self.folder / f"{hashlib.sha256(content).hexdigest()}.arrow") as temporary:
+            temporary.write_bytes(content)
+
+    def _whole(self, path: Path) -> bool:
+        if path in self._checked:
+            return True
+        try:
+            with path.open("rb") as file:
+                whole = hashlib.file_digest(file, "sha256").hexdigest() == path.stem
+            if not whole:
+                path.rename(path.with_suffix(".corrupt"))
+                logger.warning("%s is corrupt: set aside as .corrupt, its vectors are computed again", path)
+        except FileNotFoundError:  # another run has just set it aside
+            return False
+        if whole:
+            self._checked.add(path)
+        return whole

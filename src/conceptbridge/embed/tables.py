@@ -1,53 +1,76 @@
-"""The table of a site's vectors: what the cache has, and what only now has to be computed."""
+"""The table of a site's vectors, assembled from the cache or from a published file; nothing is computed here."""
 
 import logging
-import time
 from pathlib import Path
 
-import pyarrow.compute as pc
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from conceptbridge.catalogue import Embedding, canonical
-from conceptbridge.embed.backends import load_backend
 from conceptbridge.embed.cache import VectorCache
-from conceptbridge.files import write_parquet
+from conceptbridge.embed.precomputed import Precomputed
+from conceptbridge.embed.texts import site_tokens
+from conceptbridge.embed.vectors import Matrix, vector_table
+from conceptbridge.errors import StudyError
+from conceptbridge.files import whole_file
 
 logger = logging.getLogger(__name__)
 
-#: texts whose vectors are lost at most when a run is killed
-PART = 2_000
+#: texts that are in memory at once
+BLOCK = 10_000
 
 
-def embed_site(vocabulary: Path, embedding: Embedding, cache_folder: Path, out: Path, threads: int = 1) -> int:
-    """Write the vectors of a site's texts to ``out`` (text, vector; ordered by text) and return how many were computed.
+class Found:
+    """Where the vectors of ``tokens`` (text, concept_id, state) are: in the cache, or in a published file.
 
-    A text is embedded unless its token is private: local or unmapped, and of fewer than ``min_cell_count`` persons.
-    The table's metadata hold the embedding's spec and fingerprint.
+    ``known``: which tokens have one. What a published file lacks has none, unless the entry names another embedding.
     """
-    tokens = pq.read_table(vocabulary, columns=["text", "private"])
-    shared = tokens.filter(pc.and_(pc.invert(tokens["private"]), pc.is_valid(tokens["text"])))
-    texts = sorted(set(shared["text"].to_pylist()))
-    cache = VectorCache(cache_folder, embedding.fingerprint)
-    known = set(cache.read(texts)["text"].to_pylist())
-    missing = [text for text in texts if text not in known]
-    logger.info("%d texts, %d of them in the cache", len(texts), len(known))
-    if missing:
-        backend = load_backend(embedding.spec, threads)
-        start = time.perf_counter()
-        for first in range(0, len(missing), PART):
-            part = missing[first : first + PART]
-            cache.add(part, backend.encode(part))
-            done = first + len(part)
-            logger.info(
-                "embedded %d of %d texts, %.0f texts/s",
-                done,
-                len(missing),
-                done / (time.perf_counter() - start),
-            )
-    found = cache.read(texts)
-    order = pc.sort_indices(found["text"])
-    table = found.take(order)
-    assert table["text"].to_pylist() == texts
+
+    def __init__(self, embedding: Embedding, tokens: pa.Table, data: Path, cache_folder: Path) -> None:
+        self.texts: list[str] = tokens["text"].to_pylist()
+        self.file = Precomputed(embedding.spec, data) if embedding.spec["backend"] == "precomputed" else None
+        self.rows = np.full(len(self.texts), -1) if self.file is None else self.file.find(tokens)
+        computed = embedding if self.file is None else embedding.fallback
+        self.cache = VectorCache(cache_folder, computed.fingerprint) if computed else None
+        lacking = [text for text, row in zip(self.texts, self.rows, strict=True) if row < 0]
+        self.places = self.cache.find(lacking) if self.cache else {}
+        cached = np.array([text in self.places for text in self.texts], np.bool_)
+        self.known = cached | (self.rows >= 0)
+        self.width: int = embedding.spec["width"]
+
+    def read(self, first: int, count: int) -> tuple[list[str], Matrix]:
+        """``count`` texts from the ``first`` on, and their vectors: zero where there is none."""
+        texts, rows = self.texts[first : first + count], self.rows[first : first + count]
+        vectors = np.zeros((len(texts), self.width), np.float32)
+        if self.file is not None:
+            vectors[rows >= 0] = self.file.vectors[rows[rows >= 0]]
+        at = [i for i, text in enumerate(texts) if text in self.places]
+        if at and self.cache is not None:
+            vectors[at] = self.cache.read([self.places[texts[i]] for i in at])
+        return texts, vectors
+
+
+def write_site_table(
+    vocabulary: Path, embedding: Embedding, data: Path, cache_folder: Path, local_text: bool, out: Path
+) -> None:
+    """Write the vectors of a site's texts to ``out`` (text, vector; ordered by text), a block of texts at a time.
+
+    The table's metadata hold the embedding's spec and fingerprint. Raises StudyError when the cache lacks a text.
+    """
+    found = Found(embedding, site_tokens(vocabulary, local_text or not embedding.remote), data, cache_folder)
+    lacking = int((~found.known).sum())
+    if lacking and embedding.spec.get("missing") != "zero":
+        raise StudyError(
+            f"{embedding.name}: {lacking} texts are not in the cache {cache_folder}; if it was emptied or moved, "
+            f"delete {out.parent / 'computed.json'} and start the run again"
+        )
     metadata = {"spec": canonical(embedding.spec), "fingerprint": embedding.fingerprint}
-    write_parquet(table.replace_schema_metadata(metadata), out)
-    return len(missing)
+    schema = vector_table([], np.empty((0, found.width), np.float32)).schema.with_metadata(metadata)
+    with (
+        whole_file(out) as temporary,
+        pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=False) as file,
+    ):
+        for first in range(0, len(found.texts), BLOCK):
+            file.write_table(vector_table(*found.read(first, BLOCK)).replace_schema_metadata(metadata))
+    logger.info("%s: %d texts", embedding.name, len(found.texts))

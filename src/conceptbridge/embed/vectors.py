@@ -8,8 +8,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+Matrix = NDArray[np.float32]
 
-def vector_table(texts: Sequence[str], vectors: NDArray[np.float32]) -> pa.Table:
+
+def vector_table(texts: Sequence[str], vectors: Matrix) -> pa.Table:
     """Table of text and vector (a fixed-size list of float32) from a matrix of shape (texts, width)."""
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1), pa.float32())
     return pa.table(
@@ -20,7 +22,7 @@ def vector_table(texts: Sequence[str], vectors: NDArray[np.float32]) -> pa.Table
     )
 
 
-def read_vectors(path: Path) -> tuple[list[str], NDArray[np.float32]]:
+def read_vectors(path: Path) -> tuple[list[str], Matrix]:
     """Texts of an embedding table and their vectors, shape (texts, width)."""
     table = pq.read_table(path)
     column = table["vector"].combine_chunks()

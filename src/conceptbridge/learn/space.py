@@ -23,45 +23,49 @@ Matrix = NDArray[np.float32]
 class Space:
     """Token -> vector: ``(raw - center) * scale``, raw from the embedding's table, one-hot, or shuffled.
 
-    ``names`` are the keys of the one-hot columns, or the source's texts in the order of ``shuffled``.
+    ``names`` are the keys of the one-hot columns, or the source's texts in the order of ``carried``: vectors that go
+    with the model, either shuffled or learned at the source (cooccurrence).
     """
 
     embedding: str
     fingerprint: str
     backend: str
     names: list[str]
-    shuffled: Matrix | None
+    carried: Matrix | None
     center: Matrix
     scale: float
 
     def vectors(self, rows: SiteRows, table: tuple[Sequence[str], Matrix] | None) -> tuple[Matrix, NDArray[np.bool_]]:
         """Vectors of a site's tokens, shape (tokens, width), and which tokens have one.
 
-        ``table``: texts and raw vectors of the site (None for one-hot). Positions in another site's table play no part.
+        ``table``: texts and raw vectors of the site (None for one-hot and cooccurrence). Positions in another site's
+        table play no part.
         """
         if self.backend == "onehot":
             raw, known = _one_hot(rows.keys, self.names)
+        elif self.backend == "cooccurrence" and self.carried is not None:
+            raw, known = _look_up(rows.texts, self.names, self.carried)
         else:
             if table is None:
                 raise StudyError(f"{self.embedding}: no table of vectors was given")
             raw, known = _look_up(rows.texts, *table)
-            if self.shuffled is not None:
+            if self.carried is not None:
                 raw = self._shuffle(rows.texts, known)
         made = np.where(known[:, None], (raw - self.center) * np.float32(self.scale), np.float32(0))
         return made.astype(np.float32), known
 
     def _shuffle(self, texts: Sequence[str | None], known: NDArray[np.bool_]) -> Matrix:
-        assert self.shuffled is not None
+        assert self.carried is not None
         place = {text: i for i, text in enumerate(self.names)}
-        raw = np.zeros((len(texts), self.shuffled.shape[1]), np.float32)
+        raw = np.zeros((len(texts), self.carried.shape[1]), np.float32)
         for i, text in enumerate(texts):
             if known[i] and text is not None:
-                raw[i] = self.shuffled[place.get(text, _hash(text, "unseen") % len(self.names))]
+                raw[i] = self.carried[place.get(text, _hash(text, "unseen") % len(self.names))]
         return raw
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``space.safetensors`` to ``folder`` and return what model.json has to hold."""
-        arrays = {"center": self.center} | ({} if self.shuffled is None else {"shuffled": self.shuffled})
+        arrays = {"center": self.center} | ({} if self.carried is None else {"carried": self.carried})
         save_file(arrays, folder / "space.safetensors")
         return {
             "embedding": self.embedding,
@@ -75,7 +79,7 @@ class Space:
 def load_space(folder: Path, spec: dict[str, Any]) -> Space:
     """The space of a saved model, from its folder and the ``space`` of its model.json."""
     arrays = load_file(folder / "space.safetensors")
-    return Space(**spec, center=arrays["center"], shuffled=arrays.get("shuffled"))
+    return Space(**spec, center=arrays["center"], carried=arrays.get("carried"))
 
 
 def fit_space(
@@ -97,7 +101,7 @@ def fit_space(
     Raises StudyError when no token of the training rows has a vector.
     """
     names: list[str] = []
-    shuffled: Matrix | None = None
+    carried: Matrix | None = None
     if backend == "onehot":
         names = [key for key, n in zip(rows.keys, rows.training_rows, strict=True) if n >= min_rows]
     elif backend == "shuffled" and table is not None:
@@ -105,9 +109,11 @@ def fit_space(
         vector_of = {text: raw[i] for i, text in enumerate(rows.texts) if known[i] and text is not None}
         names = sorted(vector_of)
         to = sorted(names, key=lambda text: _hash(text, "shuffle"))
-        shuffled = np.stack([vector_of[text] for text in to]) if names else None
+        carried = np.stack([vector_of[text] for text in to]) if names else None
+    elif backend == "cooccurrence" and table is not None:
+        names, carried = list(table[0]), np.ascontiguousarray(table[1])
     width = len(names) if backend == "onehot" else (table[1].shape[1] if table is not None else 0)
-    space = Space(embedding, fingerprint, backend, names, shuffled, np.zeros(width, np.float32), 1.0)
+    space = Space(embedding, fingerprint, backend, names, carried, np.zeros(width, np.float32), 1.0)
     raw, known = space.vectors(rows, table)
     seen = known & (rows.training_rows > 0)
     if not seen.any():
@@ -117,7 +123,7 @@ def fit_space(
     center = raw[seen].mean(axis=0, dtype=np.float64)
     spread = float(np.sqrt(((raw[seen] - center) ** 2).sum(axis=1).mean()))
     scale = NORM / spread if spread > 0 else 1.0
-    return Space(embedding, fingerprint, backend, names, shuffled, center.astype(np.float32), scale)
+    return Space(embedding, fingerprint, backend, names, carried, center.astype(np.float32), scale)
 
 
 def _one_hot(keys: Sequence[str], columns: Sequence[str]) -> tuple[Matrix, NDArray[np.bool_]]:

@@ -1,0 +1,120 @@
+"""The vectors that the cache lacks are computed, all sites' together, each once."""
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tqdm import tqdm
+
+from conceptbridge.catalogue import Embedding
+from conceptbridge.embed.backends import load_backend
+from conceptbridge.embed.cache import VectorCache
+from conceptbridge.embed.precomputed import Precomputed
+from conceptbridge.embed.remote import estimate
+from conceptbridge.embed.texts import rated_terms, site_tokens, term_tokens
+from conceptbridge.errors import StudyError
+
+logger = logging.getLogger(__name__)
+
+
+def compute_texts(
+    embedding: Embedding,
+    vocabularies: Sequence[Path],
+    benchmarks: Sequence[Path],
+    data: Path,
+    cache_folder: Path,
+    local_text: bool,
+    threads: int = 1,
+) -> dict[str, Any]:
+    """Compute what the cache lacks of the texts of all sites and of the rated terms of ``benchmarks``.
+
+    ``local_text``: whether a service elsewhere may see local and unmapped texts. Returns counts of texts: ``texts`` in
+    all, ``cached`` before, ``computed`` now, and for a precomputed embedding ``lacking`` in its file.
+
+    Raises StudyError when the model or file cannot be had, or a precomputed file lacks texts and its entry says `fail`.
+    """
+    if embedding.spec["backend"] != "precomputed":
+        return fill(embedding, _texts(embedding, vocabularies, benchmarks, local_text), cache_folder, threads)
+    vectors = Precomputed(embedding.spec, data)
+    seen: set[str] = set()
+    lacking: set[str] = set()
+    for path in vocabularies:
+        tokens = site_tokens(path, local_text or not embedding.remote)
+        seen |= set(tokens["text"].to_pylist())
+        lacking |= set(tokens["text"].take(np.flatnonzero(vectors.find(tokens) < 0)).to_pylist())
+    counts = {"texts": len(seen), "cached": len(seen) - len(lacking), "computed": 0, "lacking": len(lacking)}
+    logger.info("%s has no vector for %d of %d texts", embedding.name, len(lacking), len(seen))
+    if lacking and embedding.spec["missing"] == "fail":
+        examples = ", ".join(repr(text) for text in sorted(lacking)[:3])
+        raise StudyError(
+            f"{embedding.name}: its file has no vector for {len(lacking)} of {len(seen)} texts (such as {examples}); "
+            f"in the study, `{embedding.name}: {{missing: zero}}` gives them zero, `missing: {{backend: NAME}}` "
+            "another embedding's vector"
+        )
+    if embedding.fallback is not None:
+        terms = term_tokens(rated_terms(benchmarks))
+        lacking |= set(terms["text"].take(np.flatnonzero(vectors.find(terms) < 0)).to_pylist())
+        counts["computed"] = fill(embedding.fallback, sorted(lacking), cache_folder, threads)["computed"]
+    return counts
+
+
+def dry_run(
+    embedding: Embedding, vocabularies: Sequence[Path], benchmarks: Sequence[Path], cache_folder: Path, local_text: bool
+) -> dict[str, Any]:
+    """What ``compute_texts`` would do: how many texts are missing, and for a service tokens, requests and cost."""
+    texts = _texts(embedding, vocabularies, benchmarks, local_text)
+    known = VectorCache(cache_folder, embedding.fingerprint).find(texts)
+    missing = [text for text in texts if text not in known]
+    counts = {"embedding": embedding.name, "texts": len(texts), "cached": len(known)}
+    if embedding.spec["backend"] != "openai":
+        return counts | {"missing": len(missing)}
+    return counts | {"missing": asdict(estimate(embedding.spec, missing))}
+
+
+def _texts(
+    embedding: Embedding, vocabularies: Sequence[Path], benchmarks: Sequence[Path], local_text: bool
+) -> list[str]:
+    own = (site_tokens(path, local_text or not embedding.remote)["text"].to_pylist() for path in vocabularies)
+    return sorted({text for texts in own for text in texts} | set(rated_terms(benchmarks)))
+
+
+def fill(embedding: Embedding, texts: Sequence[str], cache_folder: Path, threads: int = 1) -> dict[str, int]:
+    """Compute the vectors of those of ``texts`` that the cache lacks; each part is in the cache before the next begins.
+
+    The model is loaded only where something is missing. Returns the counts ``texts``, ``cached`` and ``computed``.
+    """
+    cache = VectorCache(cache_folder, embedding.fingerprint)
+    known = cache.find(texts)
+    missing = [text for text in texts if text not in known]
+    logger.info("%s: %d texts, %d of them in the cache", embedding.name, len(texts), len(known))
+    if missing:
+        start = time.perf_counter()
+        backend = load_backend(embedding.spec, threads)
+        logger.info("%s: loaded in %.1f s", embedding.name, time.perf_counter() - start)
+        start, done = time.perf_counter(), 0
+        # a terminal gets a bar, a log file lines
+        with tqdm(total=len(missing), desc=embedding.name, unit="text", disable=None) as bar:
+            for some, vectors in backend.encode(missing):
+                if vectors.shape[1] != embedding.spec["width"]:
+                    raise StudyError(
+                        f"{embedding.name}: vectors of width {vectors.shape[1]}; the catalogue says "
+                        f"{embedding.spec['width']}"
+                    )
+                cache.add(some, vectors)
+                done += len(some)
+                bar.update(len(some))
+                rate = done / (time.perf_counter() - start)
+                logger.info(
+                    "%s: %d of %d texts, %.0f texts/s, %.0f s left",
+                    embedding.name,
+                    done,
+                    len(missing),
+                    rate,
+                    (len(missing) - done) / rate,
+                )
+        assert done == len(missing)
+    return {"texts": len(texts), "cached": len(known), "computed": len(missing)}

@@ -1,0 +1,234 @@
+"""Language models that run here: encoders of transformers, and models of sentence-transformers."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from conceptbridge.embed.vectors import Matrix
+from conceptbridge.errors import StudyError
+
+logger = logging.getLogger(__name__)
+
+#: texts that are yielded at once: what a killed run loses at most
+PART = 1_000
+#: tokens of a batch, padding included: more do not fit a processor's cache, fewer do not fill a GPU
+BATCH_TOKENS = {"cpu": 2_048, "cuda": 32_768}
+
+Features = dict[str, torch.Tensor]
+
+
+class LocalModel:
+    """A model in this process. Texts of like length share a batch, so that little is spent on padding.
+
+    ``forward`` makes vectors, shape (texts, width), from input_ids and attention_mask. With ``bfloat16`` it runs under
+    autocast: matrix products in bfloat16, layer norms, softmax and the weights themselves in float32.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Any,
+        forward: Callable[[Features], torch.Tensor],
+        max_length: int,
+        prompt: str,
+        bfloat16: bool,
+        device: str,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.forward = forward
+        self.max_length = max_length
+        self.prompt = prompt
+        self.bfloat16 = bfloat16
+        self.device = device
+
+    def encode(self, texts: Sequence[str]) -> Iterator[tuple[list[str], Matrix]]:
+        """Yield ``texts`` part by part, the longest first, so that what does not fit shows at once."""
+        ordered = sorted(texts, key=len, reverse=True)
+        for first in range(0, len(ordered), PART):
+            part = ordered[first : first + PART]
+            yield part, self._vectors(part)
+
+    def _vectors(self, texts: Sequence[str]) -> Matrix:
+        tokens = self.tokenizer(
+            [self.prompt + text for text in texts],
+            truncation=True,
+            max_length=self.max_length,
+            return_attention_mask=False,
+            return_token_type_ids=False,
+        )["input_ids"]
+        order = np.argsort([-len(ids) for ids in tokens], kind="stable")
+        vectors: Matrix | None = None
+        budget = BATCH_TOKENS[self.device]
+        first = 0
+        while first < len(order):
+            batch = order[first : first + max(1, budget // max(1, len(tokens[order[first]])))]
+            with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
+                made = self.forward(self._padded([tokens[i] for i in batch])).float().cpu().numpy()
+            if vectors is None:
+                vectors = np.empty((len(texts), made.shape[1]), np.float32)
+            vectors[batch] = made
+            first += len(batch)
+        assert vectors is not None
+        return vectors
+
+    def _padded(self, tokens: Sequence[list[int]]) -> Features:
+        longest = max(1, max(map(len, tokens)))
+        ids = np.full((len(tokens), longest), self.tokenizer.pad_token_id or 0, np.int64)
+        mask = np.zeros((len(tokens), longest), np.int64)
+        for row, of_text in enumerate(tokens):
+            kept = slice(longest - len(of_text), None) if self.tokenizer.padding_side == "left" else slice(len(of_text))
+            ids[row, kept], mask[row, kept] = of_text, 1
+        features = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
+        return {name: tensor.to(self.device) for name, tensor in features.items()}
+
+
+def load_model(spec: Mapping[str, Any], threads: int) -> LocalModel:
+    """The model of a catalogue entry of ``transformers`` or ``sentence-transformers``, on the GPU if there is one.
+
+    A model of sentence-transformers runs with its own modules (pooling, dense layers, normalisation) unless the entry
+    says ``pooling``. Raises StudyError when the model cannot be had, or its weights are not the pinned ones.
+    """
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a log is no place for bars
+    torch.set_num_threads(threads)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    folder = model_folder(spec)
+    own_modules = spec["backend"] == "sentence-transformers" and "pooling" not in spec
+    load = _with_own_modules if own_modules else _with_pooling
+    try:
+        tokenizer, forward, longest = load(folder, spec, device)
+    except (OSError, ValueError, ImportError) as error:
+        raise StudyError(f"{spec['model']}: the model in {folder} cannot be loaded: {_line(error)}") from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    max_length = min(spec.get("max_length", longest), longest)
+    return LocalModel(tokenizer, forward, max_length, spec.get("prompt", ""), spec["dtype"] == "bfloat16", device)
+
+
+def _with_pooling(
+    folder: Path, spec: Mapping[str, Any], device: str
+) -> tuple[Any, Callable[[Features], torch.Tensor], int]:
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    model = AutoModel.from_pretrained(folder, trust_remote_code=False, **_weights(spec)).eval().to(device)
+    pooling, layer, normalize = spec["pooling"], spec.get("layer"), spec["normalize"]
+
+    def forward(features: Features) -> torch.Tensor:
+        output = model(**features, output_hidden_states=layer is not None)
+        hidden = output.last_hidden_state if layer is None else output.hidden_states[layer]
+        vectors = pool(hidden.float(), features["attention_mask"], pooling)
+        return torch.nn.functional.normalize(vectors) if normalize else vectors
+
+    # positions that the model has; tokenizers without a limit say a very large number
+    longest = min(tokenizer.model_max_length, getattr(model.config, "max_position_embeddings", 10**9))
+    return tokenizer, forward, longest
+
+
+def _with_own_modules(
+    folder: Path, spec: Mapping[str, Any], device: str
+) -> tuple[Any, Callable[[Features], torch.Tensor], int]:
+    from sentence_transformers import SentenceTransformer
+
+    model = SentenceTransformer(str(folder), device=device, trust_remote_code=False, model_kwargs=_weights(spec)).eval()
+    prompt = spec.get("prompt", "")
+    normalize = spec.get("normalize", False)
+
+    def forward(features: Features) -> torch.Tensor:
+        vectors: torch.Tensor = model(features | prompted)["sentence_embedding"].float()
+        return torch.nn.functional.normalize(vectors) if normalize else vectors
+
+    if not callable(model.tokenizer):
+        raise ValueError("it has no tokenizer of transformers")
+    # poolings that leave the prompt out ask how long it is; the tokenizer adds one token at the end
+    length = len(model.tokenizer(prompt)["input_ids"]) - 1 if prompt else 0
+    prompted: dict[str, Any] = {"prompt_length": length} if prompt else {}
+    return model.tokenizer, forward, model.get_max_seq_length() or model.tokenizer.model_max_length
+
+
+def _weights(spec: Mapping[str, Any]) -> dict[str, Any]:
+    return {"dtype": torch.float32, "use_safetensors": not spec.get("pickled_weights", False)}
+
+
+def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
+    """One vector a text, shape (texts, width), from ``hidden`` (texts, tokens, width) and ``mask`` (texts, tokens).
+
+    ``cls`` is the first token that is no padding, ``last-token`` the last one, whichever side is padded.
+    """
+    texts = torch.arange(len(mask), device=mask.device)
+    if pooling == "cls":
+        return hidden[texts, mask.argmax(dim=1)]
+    if pooling == "last-token":
+        return hidden[texts, mask.shape[1] - 1 - mask.flip(1).argmax(dim=1)]
+    inside = mask.unsqueeze(-1).bool()
+    if pooling == "max":
+        return hidden.masked_fill(~inside, -torch.inf).amax(dim=1)
+    if pooling == "mean":
+        return hidden.masked_fill(~inside, 0).sum(dim=1) / inside.sum(dim=1).clamp(min=1)
+    raise StudyError(f"there is no pooling {pooling!r}; there are cls, mean, max, last-token")
+
+
+def model_folder(spec: Mapping[str, Any]) -> Path:
+    """Folder of the model's files: a folder, an installed package that carries it, else the hub at the pinned revision.
+
+    Raises StudyError when none of them has it, its weights are not safetensors (they could run code; an entry with
+    ``pickled_weights: true`` takes them), or their SHA-256 is not the one that the entry gives.
+    """
+    name, package = spec["model"], spec.get("package")
+    found = find_spec(package) if package else None
+    if Path(name).expanduser().is_dir():
+        folder = Path(name).expanduser()
+    elif found is not None and found.origin is not None:
+        folder = Path(found.origin).parent / "model"
+    else:
+        folder = _from_hub(spec)
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights and spec.get("pickled_weights"):
+        weights = sorted(folder.glob("*.bin"))
+    if not weights:
+        raise StudyError(
+            f"{folder}: there are no safetensors weights; others can run code. If you trust {name}, say "
+            "`pickled_weights: true` for it in the study"
+        )
+    if "weights_sha256" in spec:
+        digest = hashlib.sha256()
+        for path in weights:
+            with path.open("rb") as file:
+                while block := file.read(1 << 22):
+                    digest.update(block)
+        if digest.hexdigest() != spec["weights_sha256"]:
+            raise StudyError(
+                f"{weights[0]}: its SHA-256 is {digest.hexdigest()}, not {spec['weights_sha256']} as pinned for {name}"
+            )
+        logger.info("model %s: weights as pinned", name)
+    return folder
+
+
+def _from_hub(spec: Mapping[str, Any]) -> Path:
+    from huggingface_hub import snapshot_download
+
+    name, package = spec["model"], spec.get("package")
+    if "revision" not in spec:
+        raise StudyError(f"{name} is no folder, and without `revision` it is not fetched from the hub")
+    files = ["*.json", "*.txt", "*.model", "*.safetensors"] + (["*.bin"] if spec.get("pickled_weights") else [])
+    try:
+        return Path(
+            snapshot_download(
+                name, revision=spec["revision"], allow_patterns=files, ignore_patterns=["onnx/*", "openvino/*"]
+            )
+        )
+    except Exception as error:
+        hint = f"install the package {package} (pip install '.[demo]'), or " if package else ""
+        raise StudyError(
+            f"the model {name} cannot be had from the hub at {spec['revision']} ({type(error).__name__}): {hint}fetch "
+            "it on a machine with a network, or give its folder as `model`"
+        ) from error
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]

@@ -1,0 +1,125 @@
+"""Vectors that somebody has published: a file of keys and vectors, looked up by text, concept id or code."""
+
+import hashlib
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from conceptbridge.embed.vectors import Matrix
+from conceptbridge.errors import StudyError
+
+#: `C0010200 Not cough`: a code before the text, as in the published HDF5 files
+CODE = re.compile(r"[A-Z]{1,4}[0-9]{5,}[ :]+")
+
+
+class Precomputed:
+    """A file of vectors. ``find`` looks up a text, a concept id, or both, as the entry's ``by`` says.
+
+    By text, letter case, punctuation and kinds of space do not count, nor does a code before the text. By concept id,
+    keys are ``ID`` or ``ID|state``; a key without a state is the concept in every state that has no key of its own.
+    Raises StudyError when the file cannot be read, is not the pinned one, or its vectors are not of the stated width.
+    """
+
+    def __init__(self, spec: Mapping[str, Any], data: Path) -> None:
+        self.by: str = spec["by"]
+        path = data / Path(spec["file"]).expanduser()
+        if not path.is_file():
+            raise StudyError(f"{path}: there is no such file; it has the vectors of a precomputed embedding")
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        if sha256 != spec["file_sha256"]:
+            raise StudyError(f"{path}: its SHA-256 is {sha256}, not {spec['file_sha256']} as pinned")
+        try:
+            keys, vectors = read_file(path)
+        except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
+            raise StudyError(f"{path}: no vectors can be read from it: {error}") from error
+        width = spec.get("width", vectors.shape[1])
+        if vectors.shape[1] != width or not np.isfinite(vectors).all():
+            raise StudyError(f"{path}: vectors of width {vectors.shape[1]}, expected {width} and finite numbers")
+        self.vectors = vectors
+        self._place: dict[str, int] = {}
+        for row, key in enumerate(keys):
+            self._place.setdefault(plain(key) if self.by == "text" else key, row)
+
+    def find(self, tokens: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
+        """The row in ``vectors`` of each token (text, concept_id, state), -1 where the file lacks it."""
+        if self.by == "text":
+            return np.array([self._place.get(plain(text), -1) for text in tokens["text"].to_pylist()], np.int64)
+        pairs = zip(tokens["concept_id"].to_pylist(), tokens["state"].to_pylist(), strict=True)
+        return np.array(
+            [self._place.get(f"{concept}|{state}", self._place.get(str(concept), -1)) for concept, state in pairs],
+            np.int64,
+        )
+
+
+def plain(text: str) -> str:
+    """``text`` as it is compared: without a code in front, in lower case, words and numbers one space apart."""
+    simple = unicodedata.normalize("NFKC", text)
+    return " ".join(re.findall(r"\w+", CODE.sub("", simple, count=1) if CODE.match(simple) else simple)).casefold()
+
+
+def read_file(path: Path) -> tuple[Sequence[str], Matrix]:
+    """Keys and vectors, shape (keys, width), of a file by its suffix.
+
+    ``.h5``, ``.hdf5``: a data set a key, of shape (width,) or (1, width), or data sets ``keys`` and ``vectors``.
+    ``.npz``: arrays ``keys`` and ``vectors``. ``.parquet``: the first column is the key, the vector a list column or
+    all other columns. ``.txt``, ``.vec``: word2vec text, a line a key, spaces in keys as ``_`` or as they are.
+
+    Raises OSError, ValueError or KeyError when the file is not of that form.
+    """
+    suffix = path.suffix.lower()
+    if suffix in (".h5", ".hdf5"):
+        return _read_hdf5(path)
+    if suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return [str(key) for key in arrays["keys"]], _matrix(arrays["vectors"])
+    if suffix == ".parquet":
+        table = pq.read_table(path).combine_chunks()
+        keys = [str(key) for key in table.column(0).to_pylist()]
+        rest = table.columns[1:]
+        if len(rest) == 1 and (pa.types.is_list(rest[0].type) or pa.types.is_fixed_size_list(rest[0].type)):
+            return keys, _matrix(np.array(rest[0].to_pylist(), np.float32))
+        return keys, _matrix(np.column_stack([column.to_numpy() for column in rest]))
+    if suffix in (".txt", ".vec"):
+        return _read_word2vec(path)
+    raise ValueError("its suffix is none of .h5, .hdf5, .npz, .parquet, .txt, .vec")
+
+
+def _read_hdf5(path: Path) -> tuple[Sequence[str], Matrix]:
+    import h5py
+
+    with h5py.File(path) as file:
+        names = list(file)
+        if set(names) >= {"keys", "vectors"}:
+            return [str(key) for key in file["keys"].asstr()[:]], _matrix(file["vectors"][:])
+        return names, _matrix(np.stack([np.asarray(file[name][()]).reshape(-1) for name in names]))
+
+
+def _read_word2vec(path: Path) -> tuple[Sequence[str], Matrix]:
+    with path.open(encoding="utf-8") as file:
+        header = file.readline().split()
+        if len(header) != 2:
+            raise ValueError("the first line of word2vec text is the number of words and the width")
+        count, width = int(header[0]), int(header[1])
+        keys: list[str] = []
+        vectors = np.empty((count, width), np.float32)
+        for row, line in enumerate(file):
+            key, *numbers = line.rstrip().rsplit(" ", width)
+            vectors[row] = np.array(numbers, np.float32)
+            keys.append(key.replace("_", " "))
+    if len(keys) != count:
+        raise ValueError(f"it has {len(keys)} words and says {count}")
+    return keys, vectors
+
+
+def _matrix(values: Any) -> Matrix:
+    matrix = np.asarray(values, np.float32)
+    if matrix.ndim != 2:
+        raise ValueError("its vectors are not of one width")
+    return matrix

@@ -1,0 +1,178 @@
+"""What an embedding is worth before any patient is seen: rated pairs, opposite states, sites' alignment, its shape."""
+
+import hashlib
+from collections.abc import Sequence
+from itertools import permutations
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy.stats import spearmanr
+
+from conceptbridge.catalogue import Embedding
+from conceptbridge.embed.tables import Found
+from conceptbridge.embed.texts import rated_pairs, rated_terms, term_tokens
+from conceptbridge.embed.vectors import Matrix, read_vectors
+
+#: states that say the opposite of each other
+OPPOSITES = (("present", "absent"), ("positive", "negative"), ("low", "high"))
+#: texts of a site that are looked at, chosen by a hash: enough for two digits, and quick for any vocabulary
+SAMPLE = 5_000
+#: rated pairs below which a correlation is not worth telling
+FEWEST_PAIRS = 30
+
+
+class Site(NamedTuple):
+    """A site's name, vocabulary and table of vectors."""
+
+    name: str
+    vocabulary: Path
+    table: Path
+
+
+def measure(
+    embedding: Embedding, sites: Sequence[Site], benchmarks: Sequence[Path], data: Path, cache_folder: Path
+) -> dict[str, Any]:
+    """Measure an embedding.
+
+    - ``benchmarks``: file name -> Spearman correlation of cosine with the raters' mean, pairs with both vectors, pairs.
+    - ``shape``: of all sites' texts: width; mean, standard deviation, least and largest norm; effective dimension
+      (``effective_dimension``); mean cosine of two different texts.
+    - ``polarity``: how far opposite states of a concept are apart, as a share of how far two texts are: 1 - cosine of
+      the one over 1 - mean cosine; 0 says that "Not X" is X. Null where no site has such a pair.
+    - ``alignment``: for each source and target, the share of the target's concepts that the source has, and the mean
+      over the target's texts of the cosine to the nearest text at the source, over all and those the source lacks.
+
+    A null is what cannot be measured. Zero vectors, which a published file may leave, are no vectors here. At most
+    ``SAMPLE`` texts of a site are looked at, the same in every run.
+    """
+    tables = {site.name: _with_vector(*read_vectors(site.table)) for site in sites}
+    units = {name: (texts, _unit(vectors)) for name, (texts, vectors) in tables.items()}
+    place: dict[str, tuple[str, int]] = {}
+    for name, (texts, _) in tables.items():
+        for row, text in enumerate(texts):
+            place.setdefault(text, (name, row))
+    chosen = _sample(sorted(place))
+    vectors = np.stack([tables[place[text][0]][1][place[text][1]] for text in chosen]) if chosen else None
+    shape = None if vectors is None else _shape(vectors)
+    return {
+        "embedding": embedding.name,
+        "fingerprint": embedding.fingerprint,
+        "backend": embedding.spec["backend"],
+        "dtype": embedding.spec.get("dtype", "float32"),
+        "texts": len(place),
+        "shape": shape,
+        "benchmarks": {path.stem: _rated(embedding, path, data, cache_folder) for path in benchmarks},
+        "polarity": _polarity(sites, units, shape),
+        "alignment": [
+            {"source": source.name, "target": target.name} | _alignment(source, target, units)
+            for source, target in permutations(sites, 2)
+        ],
+    }
+
+
+def effective_dimension(vectors: Matrix) -> float:
+    """Participation ratio of the covariance's eigenvalues, (sum l)^2 / sum l^2: between 1 and the width."""
+    centred = vectors - vectors.mean(axis=0, dtype=np.float64)
+    covariance = centred.T @ centred
+    total = float(np.trace(covariance)) ** 2
+    return total / float((covariance**2).sum()) if total > 0 else 0.0
+
+
+def _shape(vectors: Matrix) -> dict[str, Any]:
+    norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    unit = _unit(vectors).astype(np.float64)
+    # sum over i <> j of u_i u_j = |sum u|^2 - sum |u_i|^2
+    pairs = len(unit) * (len(unit) - 1)
+    together = float((unit.sum(axis=0) ** 2).sum() - (unit**2).sum())
+    return {
+        "width": vectors.shape[1],
+        "norm_mean": float(norms.mean()),
+        "norm_sd": float(norms.std()),
+        "norm_least": float(norms.min()),
+        "norm_largest": float(norms.max()),
+        "effective_dimension": effective_dimension(vectors),
+        "mean_cosine": together / pairs if pairs else None,
+    }
+
+
+def _rated(embedding: Embedding, benchmark: Path, data: Path, cache_folder: Path) -> dict[str, Any]:
+    pairs = rated_pairs(benchmark)
+    terms = rated_terms([benchmark])
+    found = Found(embedding, term_tokens(terms), data, cache_folder)
+    unit = _unit(found.read(0, len(terms))[1])
+    place = {term: i for i, term in enumerate(terms)}
+    first, second = (np.array([place[term] for term in pairs[name].to_pylist()]) for name in ("Term1", "Term2"))
+    known = found.known[first] & found.known[second]
+    cosine = (unit[first[known]] * unit[second[known]]).sum(axis=1)
+    rating = pairs["Mean"].to_numpy()[known]
+    correlation = float(spearmanr(cosine, rating).statistic) if known.sum() >= FEWEST_PAIRS else None
+    return {"spearman": correlation, "pairs_used": int(known.sum()), "pairs": len(pairs)}
+
+
+def _polarity(
+    sites: Sequence[Site], units: dict[str, tuple[list[str], Matrix]], shape: dict[str, Any] | None
+) -> dict[str, Any]:
+    cosines: dict[tuple[str, str], float] = {}
+    for site in sites:
+        tokens = pq.read_table(site.vocabulary, columns=["key", "state", "text"])
+        concept = [key.rpartition("|")[0] for key in tokens["key"].to_pylist()]
+        text_of = dict(
+            zip(zip(concept, tokens["state"].to_pylist(), strict=True), tokens["text"].to_pylist(), strict=True)
+        )
+        place = {text: i for i, text in enumerate(units[site.name][0])}
+        unit = units[site.name][1]
+        for (name, state), text in text_of.items():
+            for one, other in OPPOSITES:
+                opposite = text_of.get((name, other)) if state == one else None
+                if text in place and opposite in place and text != opposite:
+                    cosines[(text, opposite)] = float(unit[place[text]] @ unit[place[opposite]])
+    if not cosines or shape is None or shape["mean_cosine"] is None:
+        return {"pairs": len(cosines), "cosine": None, "polarity": None}
+    cosine = float(np.mean(list(cosines.values())))
+    return {"pairs": len(cosines), "cosine": cosine, "polarity": (1 - cosine) / (1 - shape["mean_cosine"])}
+
+
+def _alignment(source: Site, target: Site, units: dict[str, tuple[list[str], Matrix]]) -> dict[str, Any]:
+    (theirs, at_source), (ours, at_target) = units[source.name], units[target.name]
+    concepts = [set(_concepts(site.vocabulary)) for site in (source, target)]
+    shared = len(concepts[0] & concepts[1]) / len(concepts[1]) if concepts[1] else None
+    known = set(theirs)
+    rows = {text: i for i, text in enumerate(ours)}
+    chosen = _sample(ours)
+    if not chosen or not theirs:
+        return {"shared_concepts": shared, "nearest": None, "nearest_unshared": None, "unshared": 0}
+    nearest = np.empty(len(chosen))
+    for first in range(0, len(chosen), 512):
+        block = at_target[[rows[text] for text in chosen[first : first + 512]]]
+        nearest[first : first + 512] = (block @ at_source.T).max(axis=1)
+    new = np.array([text not in known for text in chosen])
+    return {
+        "shared_concepts": shared,
+        "nearest": float(nearest.mean()),
+        "nearest_unshared": float(nearest[new].mean()) if new.any() else None,
+        "unshared": int(new.sum()),
+    }
+
+
+def _with_vector(texts: list[str], vectors: Matrix) -> tuple[list[str], Matrix]:
+    has = np.asarray(vectors.any(axis=1))
+    return [text for text, one in zip(texts, has, strict=True) if one], vectors[has]
+
+
+def _concepts(vocabulary: Path) -> list[int]:
+    column: pa.ChunkedArray = pq.read_table(vocabulary, columns=["concept_id"])["concept_id"]
+    return [concept for concept in column.unique().to_pylist() if concept]
+
+
+def _unit(vectors: Matrix) -> Matrix:
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(np.divide(vectors, norms, out=np.zeros_like(vectors), where=norms > 0), np.float32)
+
+
+def _sample(texts: Sequence[str]) -> list[str]:
+    if len(texts) <= SAMPLE:
+        return list(texts)
+    return sorted(texts, key=lambda text: hashlib.sha256(text.encode()).digest())[:SAMPLE]

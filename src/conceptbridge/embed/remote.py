@@ -1,0 +1,235 @@
+"""Embeddings from a service that speaks OpenAI's ``/v1/embeddings``: OpenAI, Azure, vLLM, TEI, Ollama, infinity."""
+
+import logging
+import os
+import random
+import threading
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import numpy as np
+import requests
+
+from conceptbridge.embed.vectors import Matrix
+from conceptbridge.errors import StudyError
+
+logger = logging.getLogger(__name__)
+
+#: characters a token, on the low side: English clinical terms have four to five
+CHARACTERS_A_TOKEN = 3.5
+RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 529)
+#: the longest that a server may ask to wait, seconds
+LONGEST_WAIT = 600
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What embedding some texts takes: tokens and dollars are estimates, dollars None where the price is not known."""
+
+    texts: int
+    tokens: int
+    requests: int
+    dollars: float | None
+
+    def __str__(self) -> str:
+        cost = "price not known" if self.dollars is None else f"about {self.dollars:.4f} USD"
+        return f"{self.texts} texts, about {self.tokens} tokens, {self.requests} requests, {cost}"
+
+
+class _Passing(Exception):
+    """A fault that may pass; ``after``: seconds that the server asks to wait."""
+
+    def __init__(self, what: str, after: float | None = None) -> None:
+        super().__init__(what)
+        self.after = after
+
+
+class _TooLarge(Exception):
+    """The server takes smaller requests only."""
+
+
+class Remote:
+    """A service elsewhere, or a server on this machine. All that it answered is yielded before anything is raised.
+
+    The key is read from the environment variable that the entry names, sent in a header, and told to nobody else.
+    Raises StudyError when that variable is not set.
+    """
+
+    attempts = 7
+    first_wait = 1.0
+
+    def __init__(self, spec: Mapping[str, Any]) -> None:
+        self.url: str = spec["url"].rstrip("/")
+        if not urlsplit(self.url).path.endswith("/embeddings"):
+            self.url += "/embeddings"
+        self.spec = spec
+        self.prompt: str = spec.get("prompt", "")
+        self.timeout: float = spec.get("timeout", 120)
+        self.tokens_used = 0
+        self._stop = threading.Event()
+        variable = spec.get("key_env")
+        self._key = os.environ.get(variable, "") if variable else ""
+        if variable and not self._key:
+            raise StudyError(
+                f"{spec['model']} at {self.url} needs a key: set the environment variable {variable} (it is written "
+                "nowhere else)"
+            )
+
+    def encode(self, texts: Sequence[str]) -> Iterator[tuple[list[str], Matrix]]:
+        """Yield the texts of each answered request with their vectors, as the answers come in.
+
+        Raises StudyError, in one line, once a request has failed for good; those under way are yielded before.
+        """
+        logger.info("%s: %s", self.spec["model"], estimate(self.spec, texts))
+        waiting = deque(_batches(self.spec, texts))
+        concurrency = self.spec.get("concurrency", 4)
+        self._stop.clear()
+        failure: StudyError | None = None
+        under_way: dict[Future[Matrix], list[str]] = {}
+        with ThreadPoolExecutor(concurrency) as pool:
+            try:
+                while True:
+                    while failure is None and waiting and len(under_way) < concurrency:
+                        batch = waiting.popleft()
+                        under_way[pool.submit(self._answered, batch)] = batch
+                    if not under_way:
+                        break
+                    for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+                        batch = under_way.pop(future)
+                        try:
+                            yield batch, future.result()
+                        except _TooLarge as error:
+                            if len(batch) == 1:
+                                failure = failure or StudyError(f"{self.url}: {error}, even for a single text")
+                            half = len(batch) // 2
+                            waiting.extendleft((batch[half:], batch[:half]))
+                        except StudyError as error:
+                            failure = failure or error
+                            self._stop.set()  # ends the pauses of the others, not their requests
+            finally:
+                self._stop.set()
+        logger.info("%s: the server counted %d tokens", self.spec["model"], self.tokens_used)
+        if failure is not None:
+            raise failure
+
+    def _answered(self, texts: list[str]) -> Matrix:
+        for attempt in range(1, self.attempts + 1):
+            try:
+                return self._ask(texts)
+            except _Passing as fault:
+                backoff = self.first_wait * 2 ** (attempt - 1) * random.uniform(1, 1.25)
+                pause = backoff if fault.after is None else fault.after
+                if attempt == self.attempts or pause > LONGEST_WAIT or self._stop.is_set():
+                    asked = f"; it asks to wait {pause:.0f} s" if pause > LONGEST_WAIT else ""
+                    raise StudyError(
+                        f"{self.url}: {fault} ({attempt} attempts{asked}); what was answered is kept, run again later"
+                    ) from fault
+                logger.info("%s: %s; next attempt in %.1f s", self.url, fault, pause)
+                self._stop.wait(pause)
+        raise AssertionError("the last attempt returns or raises")
+
+    def _ask(self, texts: list[str]) -> Matrix:
+        asked: dict[str, Any] = {"model": self.spec["model"], "input": [self.prompt + text for text in texts]}
+        asked["encoding_format"] = "float"
+        if "dimensions" in self.spec:
+            asked["dimensions"] = self.spec["dimensions"]
+        try:
+            answer = requests.post(
+                self.url, json=asked, headers=self._headers(), timeout=(10, self.timeout), allow_redirects=False
+            )
+        except requests.exceptions.InvalidURL as error:
+            raise StudyError(f"{self.url}: no valid address") from error
+        except requests.exceptions.Timeout as error:
+            raise _Passing(f"no answer within {self.timeout:.0f} s") from error
+        except requests.exceptions.RequestException as error:
+            raise _Passing(f"the connection failed ({type(error).__name__})") from error
+        if answer.status_code != 200:
+            self._refused(answer)
+        try:
+            body = answer.json()
+            # a server that gives no index answers in order
+            rows = {item.get("index", at): item["embedding"] for at, item in enumerate(body["data"])}
+            vectors = np.array([rows[at] for at in range(len(texts))], np.float32)
+            if len(body["data"]) != len(texts) or vectors.ndim != 2 or not np.isfinite(vectors).all():
+                raise ValueError
+            used = int((body.get("usage") or {}).get("total_tokens") or 0)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise _Passing(f"the answer is no embeddings of {len(texts)} texts") from error
+        width = self.spec["width"]
+        if vectors.shape[1] != width:
+            raise StudyError(f"{self.url}: vectors of width {vectors.shape[1]}; the catalogue says {width}")
+        self.tokens_used += used
+        if self.spec.get("normalize"):
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        return vectors
+
+    def _refused(self, answer: requests.Response) -> None:
+        """Raise what a status other than 200 means. The server's words are not repeated: they may quote key or text."""
+        status = answer.status_code
+        try:
+            code = str(answer.json()["error"].get("code") or answer.json()["error"].get("type") or "")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            code = ""
+        # a code is a short word such as insufficient_quota
+        told = f" {code}" if code.replace("_", "").isalnum() and len(code) < 60 and code != self._key else ""
+        what = f"status {status}{told}"
+        if status == 413:
+            raise _TooLarge(what)
+        if status in RETRIED and code != "insufficient_quota":
+            raise _Passing(what, _retry_after(answer.headers.get("Retry-After")))
+        hint = f"; check the key in {self.spec.get('key_env', 'key_env')}" if status in (401, 403) else ""
+        raise StudyError(f"{self.url}: {what} for the model {self.spec['model']}{hint}")
+
+    def _headers(self) -> dict[str, str]:
+        if not self._key:
+            return {}
+        if (urlsplit(self.url).hostname or "").endswith(".azure.com"):
+            return {"api-key": self._key}
+        return {"Authorization": f"Bearer {self._key}"}
+
+
+def estimate(spec: Mapping[str, Any], texts: Sequence[str]) -> Estimate:
+    """What embedding ``texts`` takes; no call is made, and no key is needed."""
+    tokens = sum(_tokens(spec, text) for text in texts)
+    price = spec.get("price")
+    return Estimate(len(texts), tokens, len(_batches(spec, texts)), None if price is None else tokens * price / 1e6)
+
+
+def _batches(spec: Mapping[str, Any], texts: Sequence[str]) -> list[list[str]]:
+    """Texts of requests within the entry's ``request_tokens`` and ``request_texts``."""
+    most_tokens, most_texts = spec.get("request_tokens", 20_000), spec.get("request_texts", 512)
+    batches: list[list[str]] = []
+    room = 0
+    for text in texts:
+        tokens = _tokens(spec, text)
+        if tokens > room or len(batches[-1]) == most_texts:
+            batches.append([])
+            room = max(most_tokens, tokens)
+        batches[-1].append(text)
+        room -= tokens
+    return batches
+
+
+def _tokens(spec: Mapping[str, Any], text: str) -> int:
+    return 1 + int((len(spec.get("prompt", "")) + len(text)) / CHARACTERS_A_TOKEN)
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds that a Retry-After header asks for: a number, or a date."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        then = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - datetime.now(UTC)).total_seconds())

@@ -1,0 +1,146 @@
+"""A service elsewhere: its vectors are kept, its faults survived or told in one line, and no text is paid for twice."""
+
+import logging
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conceptbridge.catalogue import Embedding, find_embedding
+from conceptbridge.embed.backends import encode_all
+from conceptbridge.embed.cache import VectorCache
+from conceptbridge.embed.compute import fill
+from conceptbridge.embed.remote import Remote, estimate
+from conceptbridge.errors import StudyError
+from embedding_service import WIDTH, Service, same, service
+
+TEXTS = [f"finding number {i}" for i in range(60)]
+KEY = "sk-a-secret-of-a-test"
+
+
+def entry(running: Service, **more: Any) -> dict[str, Any]:
+    return {"backend": "openai", "model": "m", "url": running.url, "width": WIDTH, "request_texts": 10, **more}
+
+
+def embedding(running: Service, **more: Any) -> Embedding:
+    return find_embedding("far", {"far": entry(running, **more)}, "test")
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Remote, "first_wait", 0.01)
+
+
+def test_vectors_come_back_to_their_texts() -> None:
+    with service() as running:
+        assert same(encode_all(Remote(entry(running)), TEXTS), TEXTS)
+        assert len(running.requests) == 6
+        assert {len(asked["input"]) for asked in running.requests} == {10}
+
+
+def test_a_prompt_and_dimensions_are_sent_and_vectors_scaled() -> None:
+    with service() as running:
+        found = encode_all(Remote(entry(running, prompt="query: ", dimensions=8, normalize=True)), TEXTS[:3])
+        assert running.requests[0]["input"][0] == "query: finding number 0"
+        assert running.requests[0]["dimensions"] == 8
+        assert (found**2).sum(axis=1) == pytest.approx([1, 1, 1], abs=1e-6)
+
+
+@pytest.mark.parametrize("fault", ["429", "429 0", "500", "503", "garbage", "too few", "half", "hang"])
+def test_a_passing_fault_is_survived_and_nothing_is_paid_for_twice(tmp_path: Path, fault: str) -> None:
+    with service(fault, "", fault) as running:
+        far = embedding(running, timeout=0.4)
+        assert fill(far, TEXTS, tmp_path)["computed"] == 60
+        assert set(running.paid.values()) == {1}
+    cache = VectorCache(tmp_path, far.fingerprint)
+    places = cache.find(TEXTS)
+    assert same(cache.read([places[text] for text in TEXTS]), TEXTS)
+
+
+def test_retry_after_is_honoured() -> None:
+    with service("429 1") as running:
+        encode_all(Remote(entry(running)), TEXTS[:5])
+        assert running.times[1] - running.times[0] >= 1
+
+
+def test_a_wait_that_is_too_long_is_told_instead() -> None:
+    with service("429 86400") as running, pytest.raises(StudyError, match=r"asks to wait 86400 s"):
+        start = time.monotonic()
+        encode_all(Remote(entry(running)), TEXTS[:5])
+    assert time.monotonic() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("500", r"status 500 of_a_test \(7 attempts\); what was answered is kept, run again later"),
+        ("garbage", r"the answer is no embeddings of 10 texts \(7 attempts\)"),
+        ("half", r"the connection failed \(ChunkedEncodingError\) \(7 attempts\)"),
+        ("quota", r"status 429 insufficient_quota for the model m$"),
+        ("401", r"status 401 of_a_test for the model m; check the key"),
+        ("404", r"status 404 of_a_test for the model m$"),
+    ],
+)
+def test_a_fault_that_stays_is_one_line_and_what_was_paid_for_is_kept(tmp_path: Path, fault: str, message: str) -> None:
+    with service("", "", *[fault] * 60) as running:
+        far = embedding(running, concurrency=2)
+        with pytest.raises(StudyError, match=message) as caught:
+            fill(far, TEXTS, tmp_path)
+        assert "\n" not in str(caught.value)
+        answered = set(running.paid)
+        assert len(answered) == 20
+        assert set(VectorCache(tmp_path, far.fingerprint).find(TEXTS)) == answered
+        running.faults.clear()
+        assert fill(far, TEXTS, tmp_path) == {"texts": 60, "cached": 20, "computed": 40}
+        assert running.paid == dict.fromkeys(TEXTS, 1)
+
+
+def test_a_server_that_takes_less_gets_less() -> None:
+    with service(largest=4) as running:
+        assert same(encode_all(Remote(entry(running)), TEXTS), TEXTS)
+        assert set(running.paid.values()) == {1}
+
+
+def test_no_server_is_one_line() -> None:
+    with service() as running:
+        url = running.url
+    with pytest.raises(StudyError, match=r"the connection failed \(ConnectionError\) \(7 attempts\)"):
+        encode_all(Remote({"model": "m", "url": url, "width": WIDTH}), TEXTS)
+
+
+def test_another_width_than_the_catalogue_says_is_refused() -> None:
+    with service() as running, pytest.raises(StudyError, match=r"vectors of width 8; the catalogue says 9"):
+        encode_all(Remote(entry(running, width=9)), TEXTS)
+
+
+def test_the_key_comes_from_the_environment_and_goes_into_the_header_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    with service("401") as running:
+        far = embedding(running, key_env="TEST_KEY")
+        with pytest.raises(StudyError, match="set the environment variable TEST_KEY"):
+            Remote(far.spec)
+        monkeypatch.setenv("TEST_KEY", KEY)
+        with pytest.raises(StudyError) as caught:
+            fill(far, TEXTS, tmp_path)
+        fill(far, TEXTS, tmp_path)
+        assert {headers["Authorization"] for headers in running.headers} == {f"Bearer {KEY}"}
+    assert KEY not in caplog.text + str(caught.value) + str(running.requests)
+    assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
+
+
+def test_the_cost_is_estimated_without_key_or_call() -> None:
+    spec = {"model": "m", "url": "http://127.0.0.1:9", "width": 8, "key_env": "NOT_SET", "price": 0.02}
+    expected = estimate(spec, ["x" * 35] * 1000)
+    assert (expected.texts, expected.tokens, expected.requests) == (1000, 11_000, 2)
+    assert expected.dollars == pytest.approx(11_000 * 0.02 / 1e6)
+    assert "about 0.0002 USD" in str(expected)
+
+
+def test_requests_keep_to_their_tokens() -> None:
+    with service() as running:
+        long = [f"{'word ' * 100}{i}" for i in range(10)]
+        encode_all(Remote(entry(running, request_tokens=300)), long)
+        assert [len(asked["input"]) for asked in running.requests] == [2] * 5
