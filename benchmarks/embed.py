@@ -3,8 +3,8 @@
     python benchmarks/embed.py                     # ratios on 5,000 names, MiniLM
     python benchmarks/embed.py --scale             # seconds per 10,000 texts and peak memory: MiniLM, BERT-base size
 
-Every way runs in turn, ``--rounds`` times, in this process on the same threads; a ratio is of the least times. Processor
-time is told beside wall time: on a machine that others use, it is the steadier of the two.
+Every way runs in turn, ``--rounds`` times, in this process on the same threads; a ratio is of the least times.
+Processor time is told beside wall time: on a machine that others use, it is the steadier of the two.
 """
 
 import argparse
@@ -125,7 +125,7 @@ def one(model: str, dtype: str, count: int, threads: int) -> None:
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     name = "MiniLM" if model == "minilm" else "BERT-base size"
     print(
-        f"{name:15} {dtype:9} {count:6} texts: {wall / count * 10_000:7.1f} s per 10,000 texts, model loading included; "
+        f"{name:15} {dtype:9} {count:6} texts: {wall / count * 10_000:7.1f} s per 10,000 texts, with loading; "
         f"peak {peak:.0f} MB ({before / 1024:.0f} MB before the model)"
     )
 

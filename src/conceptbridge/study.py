@@ -6,6 +6,7 @@ Read whenever the workflow is planned, so nothing heavy is imported here.
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,7 @@
 """Free text stays home: what a hospital wrote is embedded only where enough persons have it, and sent nowhere."""
 
 import logging
-from datetime import date, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,24 +11,13 @@ from conceptbridge.embed.compute import compute_texts
 from conceptbridge.embed.tables import write_site_table
 from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.learn.arms import Budget, read_target, train_local
-from conceptbridge.tasks.cohort import make_cohort
-from conceptbridge.tasks.sequences import make_sequences
-from conceptbridge.vocabulary import make_vocabulary
 from embedding_service import WIDTH, Service, service
-from tiny_site import concept, condition, person, visit, write_cdm
+from task_site import COUGH, DAY, FLU, Site, task
+from tiny_site import concept, condition, person, visit
 
-DAY = date(2022, 1, 10)
-FLU, COUGH, LOCAL, UNNAMED = 4266367, 254761, 2_000_000_001, 4_000_000
+LOCAL, UNNAMED = 2_000_000_001, 4_000_000
 #: of one person; of twenty: a local concept, an unmapped record, a standard concept that only the record names
 RARE, OF_MANY, UNMAPPED, NAMED_HERE = "canary of J. Doe", "ward code canary", "typed canary", "source canary"
-TASK = {
-    "index": {"domain": "visit", "concepts": [9203], "descendants": True, "occurrence": "all"},
-    "outcome": {"domain": "condition", "concepts": [FLU], "descendants": True, "days": [1, 7]},
-    "censoring": "keep",
-    "predictors": {"days": [-365, 0], "domains": ["condition", "demographic"], "max_tokens": 512},
-    "split": {"by": "hash", "shares": [0.6, 0.2, 0.2], "seed": 0},
-    "min_rows": 1,
-}
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +33,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
             conditions.append(condition(i, DAY, UNNAMED, condition_source_value=NAMED_HERE))
         if i % 2:
             conditions.append(condition(i, DAY + timedelta(days=3), FLU, condition_source_value="J10"))
-    cdm = write_cdm(
-        folder / "cdm",
+    Site(
+        folder,
+        task(
+            predictors={"domains": ["condition", "demographic"]},
+            split={"by": "hash", "shares": [0.6, 0.2, 0.2], "seed": 0},
+        ),
+        min_cell_count=10,
         person=[person(i) for i in range(1, 81)],
         visit_occurrence=[visit(i, DAY) for i in range(1, 81)],
         condition_occurrence=conditions,
         concept=[concept(FLU, "Influenza"), concept(COUGH, "Cough")],
     )
-    texts = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
-    vocabulary, cohort, tokens, sequences = (
-        folder / f"{name}.parquet" for name in ("vocabulary", "cohort", "tokens", "sequences")
-    )
-    make_vocabulary(cdm, "here", texts, 10, vocabulary)
-    make_cohort(cdm, "here", TASK, 10, cohort, folder / "attrition.csv")
-    make_sequences(cdm, "here", vocabulary, cohort, TASK, tokens, sequences)
     return folder
 
 
