@@ -107,8 +107,6 @@ def scale(counts: list[int], threads: int) -> None:
 
 def one(model: str, dtype: str, count: int, threads: int) -> None:
     """Embed into a new cache and assemble the table, as the workflow does."""
-    import resource
-
     from conceptbridge.catalogue import Embedding
     from conceptbridge.embed.compute import fill
 
@@ -117,17 +115,22 @@ def one(model: str, dtype: str, count: int, threads: int) -> None:
         spec |= {"model": model, "width": 768, "package": "none"}
         del spec["weights_sha256"]
     texts = concept_names(count)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = peak_megabytes()
     with tempfile.TemporaryDirectory() as cache:
         begin = time.perf_counter()
         fill(Embedding("model", spec, "0" * 64), texts, Path(cache), threads)
         wall = time.perf_counter() - begin
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     name = "MiniLM" if model == "minilm" else "BERT-base size"
     print(
-        f"{name:15} {dtype:9} {count:6} texts: {wall / count * 10_000:7.1f} s per 10,000 texts, with loading; "
-        f"peak {peak:.0f} MB ({before / 1024:.0f} MB before the model)"
+        f"{name:14} {dtype:9} {count:6} texts: {wall / count * 10_000:6.1f} s per 10,000 texts, loading included; peak "
+        f"{peak_megabytes():.0f} MB ({before:.0f} MB before the model), load {os.getloadavg()[0]:.1f}"
     )
+
+
+def peak_megabytes() -> float:
+    """The most memory that this process has had."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
 def save_bert_base(folder: Path) -> None:

@@ -10,10 +10,11 @@ import pytest
 from conceptbridge.catalogue import Embedding, find_embedding
 from conceptbridge.embed.backends import encode_all
 from conceptbridge.embed.cache import VectorCache
-from conceptbridge.embed.compute import fill
+from conceptbridge.embed.compute import dry_run, fill
 from conceptbridge.embed.remote import Remote, estimate
 from conceptbridge.errors import StudyError
 from embedding_service import WIDTH, Service, same, service
+from tiny_model import write_vocabulary
 
 TEXTS = [f"finding number {i}" for i in range(60)]
 KEY = "sk-a-secret-of-a-test"
@@ -137,6 +138,20 @@ def test_the_cost_is_estimated_without_key_or_call() -> None:
     assert (expected.texts, expected.tokens, expected.requests) == (1000, 11_000, 2)
     assert expected.dollars == pytest.approx(11_000 * 0.02 / 1e6)
     assert "about 0.0002 USD" in str(expected)
+
+
+def test_a_dry_run_tells_what_is_missing_and_calls_nobody(tmp_path: Path) -> None:
+    site = write_vocabulary(tmp_path / "site.parquet", TEXTS)
+    with service() as running:
+        far = embedding(running, price=1.0)
+        fill(far, TEXTS[:20], tmp_path)
+        asked = len(running.requests)
+        told = dry_run(far, [site], [], tmp_path, False)
+        assert (told["texts"], told["cached"]) == (60, 20)
+        assert told["missing"]["texts"] == 40
+        assert told["missing"]["requests"] == 4
+        assert told["missing"]["dollars"] == pytest.approx(told["missing"]["tokens"] / 1e6)
+        assert len(running.requests) == asked
 
 
 def test_requests_keep_to_their_tokens() -> None:

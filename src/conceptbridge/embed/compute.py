@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from conceptbridge.catalogue import Embedding
+from conceptbridge.catalogue import NO_VECTOR_OF_TEXT, Embedding
 from conceptbridge.embed.backends import load_backend
 from conceptbridge.embed.cache import VectorCache
 from conceptbridge.embed.precomputed import Precomputed
@@ -65,7 +65,12 @@ def compute_texts(
 def dry_run(
     embedding: Embedding, vocabularies: Sequence[Path], benchmarks: Sequence[Path], cache_folder: Path, local_text: bool
 ) -> dict[str, Any]:
-    """What ``compute_texts`` would do: how many texts are missing, and for a service tokens, requests and cost."""
+    """What ``compute_texts`` would do: how many texts are missing, and for a service tokens, requests and cost.
+
+    Raises StudyError when the embedding computes no text at all.
+    """
+    if embedding.spec["backend"] in NO_VECTOR_OF_TEXT:
+        raise StudyError(f"{embedding.name} computes no texts: its backend is {embedding.spec['backend']}")
     texts = _texts(embedding, vocabularies, benchmarks, local_text)
     known = VectorCache(cache_folder, embedding.fingerprint).find(texts)
     missing = [text for text in texts if text not in known]

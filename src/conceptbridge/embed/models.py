@@ -5,11 +5,13 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from conceptbridge.embed.vectors import Matrix
 from conceptbridge.errors import StudyError
@@ -17,7 +19,7 @@ from conceptbridge.errors import StudyError
 logger = logging.getLogger(__name__)
 
 #: texts that are yielded at once: what a killed run loses at most
-PART = 1_000
+PART = 2_000
 #: tokens of a batch, padding included: more do not fit a processor's cache, fewer do not fill a GPU
 BATCH_TOKENS = {"cpu": 2_048, "cuda": 32_768}
 
@@ -48,36 +50,45 @@ class LocalModel:
         self.device = device
 
     def encode(self, texts: Sequence[str]) -> Iterator[tuple[list[str], Matrix]]:
-        """Yield ``texts`` part by part, the longest first, so that what does not fit shows at once."""
-        ordered = sorted(texts, key=len, reverse=True)
-        for first in range(0, len(ordered), PART):
-            part = ordered[first : first + PART]
-            yield part, self._vectors(part)
+        """Yield ``texts`` part by part, those of most tokens first, so that what does not fit shows at once."""
+        tokens, ends = self._tokens(texts)
+        lengths = np.diff(ends)
+        order = np.argsort(-lengths, kind="stable")
+        for first in range(0, len(order), PART):
+            part = order[first : first + PART]
+            vectors = [
+                self._vectors([tokens[ends[i] : ends[i + 1]] for i in batch]) for batch in self._batches(part, lengths)
+            ]
+            yield [texts[i] for i in part], np.concatenate(vectors)
 
-    def _vectors(self, texts: Sequence[str]) -> Matrix:
-        tokens = self.tokenizer(
-            [self.prompt + text for text in texts],
-            truncation=True,
-            max_length=self.max_length,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-        )["input_ids"]
-        order = np.argsort([-len(ids) for ids in tokens], kind="stable")
-        vectors: Matrix | None = None
-        budget = BATCH_TOKENS[self.device]
-        first = 0
-        while first < len(order):
-            batch = order[first : first + max(1, budget // max(1, len(tokens[order[first]])))]
-            with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
-                made = self.forward(self._padded([tokens[i] for i in batch])).float().cpu().numpy()
-            if vectors is None:
-                vectors = np.empty((len(texts), made.shape[1]), np.float32)
-            vectors[batch] = made
-            first += len(batch)
-        assert vectors is not None
-        return vectors
+    def _tokens(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """The token ids of all texts one after the other, and where each text's begin: four bytes a token."""
+        ids: list[NDArray[np.int32]] = []
+        lengths = [0]
+        for first in range(0, len(texts), 10 * PART):
+            read = self.tokenizer(
+                [self.prompt + text for text in texts[first : first + 10 * PART]],
+                truncation=True,
+                max_length=self.max_length,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+            lengths += map(len, read)
+            ids.append(np.fromiter(chain.from_iterable(read), np.int32))
+        return np.concatenate(ids), np.cumsum(lengths)
 
-    def _padded(self, tokens: Sequence[list[int]]) -> Features:
+    def _batches(self, part: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """Parts of ``part`` within the budget of tokens; its texts come in order of their length, longest first."""
+        while len(part):
+            count = max(1, BATCH_TOKENS[self.device] // max(1, int(lengths[part[0]])))
+            yield part[:count]
+            part = part[count:]
+
+    def _vectors(self, tokens: Sequence[NDArray[np.int32]]) -> Matrix:
+        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
+            return np.asarray(self.forward(self._padded(tokens)).float().cpu().numpy(), np.float32)
+
+    def _padded(self, tokens: Sequence[NDArray[np.int32]]) -> Features:
         longest = max(1, max(map(len, tokens)))
         ids = np.full((len(tokens), longest), self.tokenizer.pad_token_id or 0, np.int64)
         mask = np.zeros((len(tokens), longest), np.int64)
