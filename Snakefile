@@ -32,7 +32,6 @@ rule all:
     default_target: True
     input:
         "<results>/report/index.html",
-        expand("<results>/tables/embeddings.md", allow_missing=True) if TABLED else [],
 
 
 include: "workflow/rules/sites.smk"

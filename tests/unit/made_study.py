@@ -94,6 +94,7 @@ def write_study(results: Path, persons: int = 400, noise: bool = False) -> None:
             f'step,persons,rows,events\n"an emergency visit",{persons},{len(cohort)},\nage known,,,\n'
         )
         pq.write_table(_tokens(number), at_site / "tokens.parquet")
+        pq.write_table(_leaks(), at_site / "leaks.parquet")
         quality = {
             "tables": {"person": {"read": persons, "kept": persons - 20, "repaired": {"birth date": 15}}},
             "named_share": 0.98,
@@ -112,6 +113,25 @@ def write_study(results: Path, persons: int = 400, noise: bool = False) -> None:
                         sources[source] = WHY_SCARCE if source == SCARCE else 1 / (1 + np.exp(1.5 - score))
                     folder = results / "arms" / TASK / EMBEDDINGS[embedding] / learner / strategy / target
                     write_arm(folder, cohort, sources)
+
+
+def _leaks() -> pa.Table:
+    """Twenty predictors: the last is the nearest by name, the first the nearest by what it tells, and suspicious."""
+    n = np.arange(20)
+    return pa.table(
+        {
+            "key": [f"{i}|present" for i in n],
+            "text": [f"finding {i}" for i in n],
+            "domain": ["condition"] * 20,
+            "rows": [50] * 20,
+            "auroc": 0.8 - 0.01 * n,
+            "auroc_rank": pa.array(n + 1, pa.int32()),
+            "similarity": 0.1 + 0.01 * n,
+            "similarity_rank": pa.array(20 - n, pa.int32()),
+            "nearest": ["Influenza"] * 20,
+            "suspicious": n == 0,
+        }
+    )
 
 
 def _tokens(site: int) -> pa.Table:

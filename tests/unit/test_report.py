@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import made_study as made
+from conceptbridge.embed.quality_tables import write_quality
 from conceptbridge.errors import StudyError
 from conceptbridge.evaluate.arms import evaluate
 from conceptbridge.files import write_json, write_parquet
@@ -44,6 +45,7 @@ def make_report(results: Path, noise: bool = False) -> Path:
             write_parquet(table, results / "metrics" / made.TASK / target / f"{name}.parquet")
     write_tables(tables(results / "metrics", results / "tasks", [made.TASK], made.SITES), results / "tables")
     write_figures(pq.read_table(results / "tables" / "arms.parquet"), results / "figures")
+    write_quality([], results / "tables", results / "figures")
     write_json({"simulated": True, "versions": {"torch": "2.13"}}, results / "provenance.json")
     write_page(
         results / "tables",
@@ -108,7 +110,7 @@ def test_wide_rows_hold_the_numbers_of_the_long_ones(results):
 
 
 def test_csv_and_parquet_are_the_same_table(results):
-    for name in ("arms", "seeds", "comparisons", "sites", "overlap", "attrition"):
+    for name in ("arms", "seeds", "comparisons", "sites", "overlap", "attrition", "leaks"):
         table = pq.read_table(results / "tables" / f"{name}.parquet")
         options = pacsv.ConvertOptions(
             column_types=table.schema, strings_can_be_null=True, quoted_strings_can_be_null=False
@@ -127,6 +129,15 @@ def test_overlap_counts_keys_and_texts(results):
     assert (row["tokens"], row["shared_keys"], row["shared_texts"]) == (10, 0.5, 0.6)
     assert row["shared_keys_by_rows"] == pytest.approx(250 / 300)
     assert row["shared_texts_by_rows"] == pytest.approx(260 / 300)
+
+
+def test_the_predictors_nearest_to_the_outcome_are_listed(results):
+    listed = [row for row in read(results, "leaks") if row["site"] == "prairie"]
+    assert [row["text"] for row in listed] == [f"finding {i}" for i in [*range(5), *range(15, 20)]]
+    assert [row["suspicious"] for row in listed] == [True] + [False] * 9
+    page = (results / "report" / "index.html").read_text(encoding="utf-8")
+    assert "finding 19" in page
+    assert "finding 9<" not in page
 
 
 def test_attrition_keeps_blanks(results):

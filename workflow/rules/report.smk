@@ -10,11 +10,20 @@ rule tables:
         metrics=expand(rules.evaluate.output, task=TASKS, target=study.sites),
         tokens=expand(rules.sequences.output.tokens, task=TASKS, site=study.sites),
         attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.sites),
+        leaks=expand(rules.leaks.output, task=TASKS, site=study.sites),
         code=code("tables.py"),
     output:
         expand(
             "<results>/tables/{table}.{suffix}",
-            table=["arms", "seeds", "comparisons", "sites", "overlap", "attrition"],
+            table=[
+                "arms",
+                "seeds",
+                "comparisons",
+                "sites",
+                "overlap",
+                "attrition",
+                "leaks",
+            ],
             suffix=["parquet", "csv", "md"],
         ),
     log:
@@ -81,6 +90,7 @@ rule provenance:
 rule report:
     input:
         tables=rules.tables.output,
+        embeddings=rules.embedding_tables.output,
         figures=rules.figures.output,
         quality=expand(rules.ingest.output.quality, site=study.sites),
         provenance=rules.provenance.output,

@@ -18,7 +18,7 @@ from conceptbridge.report.figures import transfer_parts
 from conceptbridge.sites.shareable import shareable
 
 NOTHING = "\N{EN DASH}"
-TABLES = ("arms", "comparisons", "sites", "overlap", "attrition")
+TABLES = ("arms", "comparisons", "sites", "overlap", "attrition", "leaks", "embeddings")
 
 Row = Mapping[str, Any]
 
@@ -113,6 +113,8 @@ def page(
         sites=rows["sites"],
         overlap=rows["overlap"],
         attrition=rows["attrition"],
+        leaks=rows["leaks"],
+        embeddings=rows["embeddings"],
         quality=quality,
         provenance=provenance,
         simulated=provenance.get("simulated") is True,

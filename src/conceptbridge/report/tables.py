@@ -27,8 +27,16 @@ NOTES = {
     "comparisons": "Differences on the same test rows, first arm minus ref_ arm, with 95 % limits (paired bootstrap of "
     "persons, not corrected for their number). Positive is better for auroc and auprc, negative for brier.",
     "overlap": "Shares of the target's tokens that the source has too.",
+    "leaks": "Predictors nearest to the outcome: auroc is that of the token's presence alone, on training rows; "
+    "similarity is the cosine of its text with the nearest of the outcome's names. suspicious: one token tells as much "
+    "as a whole model should.",
 }
 """What a reader of a table alone has to know."""
+
+NEAREST = 5
+"""How many predictors of a cohort are listed by each of the two measures of nearness to the outcome."""
+
+_LEAK_COLUMNS = ("text", "domain", "rows", "auroc", "similarity", "nearest", "suspicious")
 
 _OVERLAP_SCHEMA = pa.schema(
     [
@@ -50,7 +58,7 @@ def tables(metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str])
     """Join what is known of every task and site, in the order of ``task`` and ``site``.
 
     ``metrics`` holds ``{task}/{site}/{metrics,seeds,comparisons,site}.parquet``, ``tasks`` holds
-    ``{task}/{site}/tokens.parquet`` and ``attrition.csv``. Returns:
+    ``{task}/{site}/tokens.parquet``, ``leaks.parquet`` and ``attrition.csv``. Returns:
 
     - ``arms``: one row for every (task, embedding, learner, strategy, source, target): each metric's estimate
       on test rows, its 95 % limits and standard deviation over seeds; the validation AUROC; ``status`` is
@@ -61,6 +69,8 @@ def tables(metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str])
       whose key, or whose text in lower case, the source has; counted by distinct tokens, and by the training
       rows that hold them. Null where the target has no token.
     - ``attrition``: the steps of every cohort.
+    - ``leaks``: of every cohort the predictors nearest to the outcome: the ``NEAREST`` of the single-token AUROC, as
+      many by name, and all that are suspicious.
 
     Raises StudyError when a file is missing.
     """
@@ -77,6 +87,7 @@ def tables(metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str])
         "sites": joined("site"),
         "overlap": _overlap(tasks, task, site),
         "attrition": _attrition(tasks, task, site),
+        "leaks": _leaks(tasks, task, site),
     }
 
 
@@ -166,6 +177,19 @@ def _attrition(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Tabl
                 counts = [int(step[name]) if step[name] else None for name in ("persons", "rows", "events")]
                 rows.append((one, at, step["step"], *counts))
     return _table(rows, _ATTRITION_SCHEMA)
+
+
+def _leaks(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Table:
+    parts = []
+    for one, at in product(task, site):
+        listed = pq.read_table(_existing(tasks / one / at / "leaks.parquet"))
+        near = pc.or_kleene(
+            pc.less_equal(listed["auroc_rank"], NEAREST), pc.less_equal(listed["similarity_rank"], NEAREST)
+        )
+        kept = listed.filter(pc.or_kleene(near, listed["suspicious"]))
+        place = {"task": pa.array([one] * len(kept), pa.string()), "site": pa.array([at] * len(kept), pa.string())}
+        parts.append(pa.table(place | {name: kept[name] for name in _LEAK_COLUMNS}))
+    return pa.concat_tables(parts)
 
 
 def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
