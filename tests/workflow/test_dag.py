@@ -130,6 +130,7 @@ def test_one_core_gives_the_same_bytes_as_two(done: Path) -> None:
     assert compared > 40
 
 
+EMBEDDED = {"embedding_tables": 1}  # the joint table of what embeddings are like
 JOINT = {"evaluate": len(SITES), "tables": 1, "figures": 1, "report": 1, "provenance": 1, "all": 1}
 
 
@@ -138,10 +139,13 @@ JOINT = {"evaluate": len(SITES), "tables": 1, "figures": 1, "report": 1, "proven
     [
         pytest.param(
             {"embeddings": ["onehot", "random", "minilm"]},
-            {"embed": 2, "train": 2 * 2, "transfer": 2 * 2 * 3} | JOINT,
+            {"compute_texts": 1, "embed": 2, "embedding_quality": 1, "train": 2 * 2, "transfer": 2 * 2 * 3}
+            | {"leaks": 2}  # the first embedding with meaning: only now can names be compared with the outcome's
+            | EMBEDDED
+            | JOINT,
             id="an embedding more: its own jobs and the joint tables",
         ),
-        pytest.param({"embeddings": ["onehot"]}, JOINT, id="an embedding less: the joint tables"),
+        pytest.param({"embeddings": ["onehot"]}, EMBEDDED | JOINT, id="an embedding less: the joint tables"),
         pytest.param(
             {"learners": {"lightgbm": TINY["learners"]["lightgbm"]}}, JOINT, id="a learner less: the joint tables"
         ),
@@ -155,12 +159,17 @@ JOINT = {"evaluate": len(SITES), "tables": 1, "figures": 1, "report": 1, "proven
         ),
         pytest.param(
             {"texts": {"absent": "No {name}"}},
-            {"vocabulary": 2, "sequences": 2, "embed": 2, "train": 8, "transfer": 24} | JOINT,
+            {"vocabulary": 2, "sequences": 2, "leaks": 2, "compute_texts": 1, "embed": 2, "embedding_quality": 1}
+            | {"train": 8, "transfer": 24}
+            | EMBEDDED
+            | JOINT,
             id="another template: the vocabulary and all after it, but no cohort",
         ),
         pytest.param(
             {"sites": TINY["sites"] | {"prairie": {"extract": "simulated"}}},
-            dict.fromkeys(("simulate", "ingest", "vocabulary", "cohort", "sequences", "embed"), 1)
+            dict.fromkeys(("simulate", "ingest", "vocabulary", "cohort", "sequences", "leaks", "embed"), 1)
+            | {"compute_texts": 1, "embedding_quality": 1}  # each an embedding, over all sites
+            | EMBEDDED
             | {"train": 2 * 2, "transfer": 3 * 2 * 2 * 3}
             | JOINT
             | {"evaluate": 3},
@@ -184,7 +193,7 @@ def test_reordered_keys_change_nothing(done: Path) -> None:
         ({"embedding": ["onehot"]}, "unknown key 'embedding' (did you mean 'embeddings'?)"),
         ({"embeddings": ["onehott"]}, "'onehott' is not in the catalogue of embeddings (did you mean 'onehot'?)"),
         ({"sites": {"riverside": {}}}, "sites.riverside: the key 'extract' is missing"),
-        ({"sites": {"mine": {"extract": "/no/such/folder"}}}, "/no/such/folder: there is no such folder"),
+        ({"sites": {"mine": {"extract": "/no/such/folder"}}}, "/no/such/folder: there is no such file or folder"),
     ],
 )
 def test_a_mistake_ends_with_one_message(tmp_path: Path, change: dict[str, Any], message: str) -> None:
