@@ -66,7 +66,8 @@ def make_site(cdm: Path, persons: int, events: int, shuffled: bool) -> None:
         n = round(events * share)
         prefix = table.split("_")[0]
         date = {"condition": "condition_start_date", "drug": "drug_exposure_start_date"}.get(prefix, f"{prefix}_date")
-        columns = {"person_id": f"hash(i, 7) % {persons}" if shuffled else f"i * {persons} // {n}", f"{prefix}_concept_id":
+        person = f"hash(i, 7) % {persons}" if shuffled else f"i * {persons} // {n}"
+        columns = {"person_id": person, f"{prefix}_concept_id":
                    f"{first} + floor({concepts} * pow((hash(i, 3) % 1000000) / 1000000.0, 3))", date: day,
                    f"{prefix}_source_value": f"'S' || (hash(i, 3) % {concepts})"}  # fmt: skip
         if prefix == "condition":
