@@ -229,45 +229,26 @@ def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) ->
     hit = f"((c.row * {days} + date_diff('day', c.index_date, r.date) + {days - 1}) * {codes} + k.code)"
     window = "c.person_id = r.person_id AND r.date BETWEEN c.first AND c.last"
     parts = ["SELECT 0::BIGINT AS hit WHERE false"]
-    for domain in predictors["domains"]:
-        if domain not in DOMAINS:
-            continue
-        for kind, key, cut in (
-            ("mapped", "k.concept_id = r.concept_id", "b.concept_id = r.concept_id"),
-            ("unmapped", "k.concept = r.concept", "b.domain = r.domain AND b.source = r.source"),
-        ):
+    for domain in (name for name in predictors["domains"] if name in DOMAINS):
+        for kind, key in (("mapped", "k.concept_id = r.concept_id"), ("unmapped", "k.concept = r.concept")):
             (known,) = db.execute(f"SELECT count(*) FROM {kind} WHERE domain = '{domain}'").fetchall()[0]
             if not known:
                 continue
+            # a state is compared only where there can be another one
+            valued = DOMAINS[domain].values
             db.execute(
-                f"CREATE OR REPLACE TABLE {domain}_{kind} AS SELECT * EXCLUDE domain FROM {kind} "
-                f"WHERE domain = '{domain}'" + ("" if DOMAINS[domain].values else " AND state = 'present'")
+                f"CREATE TABLE {domain}_{kind} AS SELECT * EXCLUDE domain FROM {kind} WHERE domain = '{domain}'"
+                + ("" if valued else " AND state = 'present'")
             )
-            own = "concept_id <> 0" if kind == "mapped" else "concept_id = 0"
-            concept = "" if kind == "mapped" else f", {concept_key(site)} AS concept"
-            records = (
-                f"SELECT *{concept} FROM {domain}_records WHERE {own} AND person_id BETWEEN {{first}} AND {{last}}"
+            part = (
+                f"SELECT {hit} AS hit FROM ({_records(domain, kind, site)}) r JOIN part c ON {window} "
+                f"JOIN {domain}_{kind} k ON {key}" + (" AND k.state = r.state" if valued else "")
             )
-            if DOMAINS[domain].values:
-                bin_of = " ".join(
-                    f"WHEN value <= cuts[{n}] THEN '{BIN_STATES[n - 1]}'" for n in range(1, len(BIN_CUTS) + 1)
-                )
-                state = (
-                    f"CASE WHEN r.state <> '{BINNED}' THEN r.state WHEN b.cuts IS NULL THEN NULL "
-                    f"{bin_of} ELSE '{BIN_STATES[-1]}' END"
-                )
-                records = (
-                    f"SELECT r.* REPLACE ({state} AS state) FROM ({records}) r "
-                    f"LEFT JOIN cuts b ON {cut} AND b.unit = r.unit "
-                    "WHERE coalesce(r.value_concept, 0) NOT IN (FROM hidden)"
-                )
-                key += " AND k.state = r.state"
-            part = f"SELECT {hit} AS hit FROM ({records}) r JOIN part c ON {window} JOIN {domain}_{kind} k ON {key}"
-            late = LATE[task["guards"]["open_visit"]]
-            if domain != "condition":
-                parts.append(part)
-            else:
+            if domain == "condition":
+                late = LATE[task["guards"]["open_visit"]]
                 parts += [f"{part} WHERE NOT ({late})", f"{part} {_VISIT} WHERE {late} AND {_CLOSED}"]
+            else:
+                parts.append(part)
     if "demographic" in predictors["domains"]:
         band = " ".join(f"WHEN age BETWEEN {low} AND {high} THEN '{name}'" for name, (low, high) in AGE_BANDS.items())
         for key in (token_key("'age'", f"CASE {band} END"), token_key("'sex'", "sex")):
@@ -275,6 +256,28 @@ def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) ->
                 f"SELECT (c.row * {days} + {days - 1}) * {codes} + k.code FROM part c JOIN vocab k ON k.key = {key}"
             )
     return " UNION ALL ".join(parts)
+
+
+def _records(domain: str, kind: str, site: str) -> str:
+    """SQL of the mapped or unmapped records of a domain, values in their bins."""
+    persons = "person_id BETWEEN {first} AND {last}"
+    if kind == "mapped":
+        records, cut = (
+            f"SELECT * FROM {domain}_records WHERE concept_id <> 0 AND {persons}",
+            "b.concept_id = r.concept_id",
+        )
+    else:
+        records = f"SELECT *, {concept_key(site)} AS concept FROM {domain}_records WHERE concept_id = 0 AND {persons}"
+        cut = "b.domain = r.domain AND b.source = r.source"
+    if not DOMAINS[domain].values:
+        return records
+    bins = " ".join(f"WHEN value <= cuts[{n}] THEN '{BIN_STATES[n - 1]}'" for n in range(1, len(BIN_CUTS) + 1))
+    return f"""
+        SELECT r.* REPLACE (CASE WHEN r.state <> '{BINNED}' THEN r.state WHEN b.cuts IS NULL THEN NULL
+                                 {bins} ELSE '{BIN_STATES[-1]}' END AS state)
+        FROM ({records}) r LEFT JOIN cuts b ON {cut} AND b.unit = r.unit
+        WHERE coalesce(r.value_concept, 0) NOT IN (FROM hidden)
+    """
 
 
 _VISIT = """LEFT JOIN (FROM visit_occurrence WHERE person_id BETWEEN {first} AND {last}) v

@@ -1,0 +1,101 @@
+"""Before training: what the sites have, what they share, whether the sample is enough; no small count in any of it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conceptbridge.tasks.feasibility import write_feasibility
+from conceptbridge.tasks.survey import make_survey, parameters_carried
+from conceptbridge.tasks.units import make_units
+from task_site import COUGH, DAY, FEVER, FLU, Site, after, task
+from tiny_site import condition, measurement, person, visit
+
+
+def site(folder: Path, persons: int, events: int, min_cell_count: int = 10, **more: Any) -> Site:
+    people = range(persons)
+    return Site(
+        folder,
+        task(),
+        min_cell_count=min_cell_count,
+        person=[person(i) for i in people],
+        visit_occurrence=[visit(i, DAY) for i in people],
+        condition_occurrence=[
+            *(condition(i, after(2), FLU) for i in range(events)),
+            *(condition(i, DAY, COUGH if i % 2 else FEVER) for i in people),
+        ],
+        **more,
+    )
+
+
+def survey(folder: Path, made: Site, min_cell_count: int = 10) -> Any:
+    settings = {"min_events": 10, "min_rows": 10}
+    files = (made.files[name] for name in ("cohort", "tokens", "sequences"))
+    make_survey(*files, settings, min_cell_count, folder / "survey.json")
+    return json.loads((folder / "survey.json").read_text())
+
+
+def test_a_survey_counts_what_there_is(tmp_path: Path) -> None:
+    found = survey(tmp_path, site(tmp_path, 60, 20))
+    assert found["splits"]["train"] == {"persons": 60, "rows": 60, "events": 20}
+    assert found["years"] == {"2022": 60}
+    # cough or fever, one age band, one sex
+    assert (found["tokens"], found["sequence"]["median"], found["sample"]["parameters"]) == (4, 3, 4)
+    assert found["sample"]["events per parameter"] == 5
+
+
+def test_a_survey_shows_no_small_count(tmp_path: Path) -> None:
+    found = survey(tmp_path, site(tmp_path, 60, 7))
+    assert found["splits"]["train"]["events"] is None
+    assert found["sample"]["verdict"].startswith("not estimable: fewer than 10")
+    assert found["sample"]["events per parameter"] is None
+
+
+def test_an_empty_cohort_is_surveyed(tmp_path: Path) -> None:
+    found = survey(tmp_path, Site(tmp_path, task(), person=[person(1)]))
+    assert found["years"] == {}
+    assert found["sequence"]["median"] is None
+    assert found["sample"]["verdict"].startswith("not estimable")
+
+
+def test_the_criterion_of_riley_and_others() -> None:
+    """Criterion (i), worked by hand: 5,000 rows, half of them events: R² is at most 0.75, so 0.1125 is hoped for."""
+    assert parameters_carried(5000, 2500) == 66
+    assert parameters_carried(5000, 0) == parameters_carried(0, 0) == 0
+    assert parameters_carried(5000, 100) < parameters_carried(5000, 500)
+
+
+def test_the_units_of_few_values_are_added_up(tmp_path: Path) -> None:
+    rows = [
+        measurement(0, DAY, 1, value_as_number=37.0, unit_source_value=unit) for unit in ["degC"] * 12 + ["hot"] * 3
+    ]
+    site(tmp_path, 20, 2, measurement=rows)
+    make_units(tmp_path / "cdm", "here", 10, tmp_path / "units.json")
+    found = json.loads((tmp_path / "units.json").read_text())
+    assert [(row["unit_text"], row["unit"], row["values"]) for row in found["units"]] == [("degc", "Cel", 12)]
+    assert (found["values"], found["unknown_share"], found["rare"]) == (15, 0.2, None)
+    assert "hot" not in (tmp_path / "units.json").read_text()
+
+
+@pytest.mark.parametrize("names", [["here"], ["here", "there"]])
+def test_the_page_opens_alone_and_shows_no_small_count(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        folder = tmp_path / "tasks" / "flu" / name
+        made = site(folder, 61, 7)
+        survey(folder, made)
+        at_site = tmp_path / "sites" / name
+        at_site.mkdir(parents=True)
+        made.files["vocabulary"].replace(at_site / "vocabulary.parquet")
+        make_units(folder / "cdm", name, 10, at_site / "units.json")
+    page = tmp_path / "index.html"
+    write_feasibility(tmp_path / "tasks", tmp_path / "sites", ["flu"], names, "A study", 10, page)
+    html = page.read_text()
+    assert "<title>A study: feasibility</title>" in html
+    assert "not estimable: fewer than 10 training rows" in html
+    assert ">61<" in html
+    assert ">7<" not in html
+    assert "http://" not in html
+    assert "https://" not in html
+    overlap = html.split('<section id="overlap"')[1].split("</section>")[0]
+    assert ("100.0 %" in overlap, "nothing to compare" in overlap) == (len(names) == 2, len(names) == 1)
