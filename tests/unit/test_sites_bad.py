@@ -184,8 +184,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
             "device_exposure_id,quantity,person_id,device_exposure_start_date\n" + "1" + "," * 18 + "\n",
         ),
         PLAIN,
-        r"device_exposure\.csv: the header has 4 columns and the rows have 19 fields \(line 2\): "
-        r".* person_id cannot be known",
+        r"the header has 4 columns and the rows have 19 fields \(line 2\): which field is person_id cannot be known",
     ),
     "header wider than all rows": (
         text("person", "person_id,year_of_birth,month_of_birth\n1,1980\n2,1950\n"),
@@ -268,8 +267,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], dict[str, Any], str]] = {
     "fail: unknown person": (
         spoil(CONDITION, "100,1,", "100,3,"),
         {"on_error": "fail"},
-        r"row 1 of the data is bad: its person is not in the person table; "
-        r"correct the extract, or say `on_error: drop`",
+        r"row 1 of the data is bad: its person is not in the person table; .*or say `on_error: drop`",
     ),
     "fail: before birth": (
         spoil(CONDITION, "2015-03-02", "1979-03-02"),

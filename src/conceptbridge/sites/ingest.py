@@ -13,6 +13,8 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
+from duckdb.func import PythonUDFType
 from numpy.typing import NDArray
 
 from conceptbridge.errors import StudyError
@@ -84,14 +86,12 @@ def ingest(
         work = folder / "work"
         work.mkdir()
         config: dict[str, str | bool | int | float | list[str]] = {
-            "threads": threads,
+            "threads": max(threads, 2),  # one alone cuts row groups elsewhere
             "memory_limit": MEMORY,
             "temp_directory": str(work / "spill"),
         }
         with duckdb.connect(config=config) as db:
             db.execute("SET TimeZone = 'UTC'")
-            # a join must not change the order of rows
-            db.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
             report = _Ingest(db, tables, folder, work, dict(reading or {})).run()
             report |= describe(db, folder, report["tables"], name_concepts(db, folder, vocabulary, work))
         shutil.rmtree(work)
@@ -202,17 +202,36 @@ class _Ingest:
             self._fail(staged, judged, reasons, counts)
         if not self.fail and counts.read and table != "concept":
             self._refuse_all(table, place, counts)
-        self._copy(table, rows, judged, bool(counts.kept < counts.read), changes, target)
+        self._copy(table, staged.relation, judged, counts.kept < counts.read, changes, target)
         return counts
 
-    def _copy(self, table: str, rows: str, judged: str, dropping: bool, changes: list[Repair], target: Path) -> None:
-        changed = {c.column for c in changes}
+    def _copy(
+        self, table: str, relation: str, judged: str, dropping: bool, changes: list[Repair], target: Path
+    ) -> None:
+        """Write the kept rows, repaired, in the order of their file; joins, of all operators, do not keep it."""
         values = []
         for column in TABLES[table]:
             cases = " ".join(f"WHEN {c.condition} THEN {c.value}" for c in changes if c.column == column)
-            values.append(f"CASE {cases} ELSE {column} END AS {column}" if column in changed else column)
-        kept = f"{judged} WHERE verdict = -1" if dropping else rows
-        self._write(f"SELECT {', '.join(values)} FROM {kept}", target)
+            values.append(f"CASE {cases} ELSE {column} END AS {column}" if cases else column)
+        query = f"SELECT {', '.join(values)}"
+        if table == "observation_period":  # short, and repaired by what is known of the person
+            self._write(f"{query} FROM {judged} WHERE verdict = -1 ORDER BY position", target)
+        elif dropping:
+            dropped = self.db.execute(f"SELECT position FROM {judged} WHERE verdict >= 0 ORDER BY ALL").fetchnumpy()
+            self._write_without(np.asarray(dropped["position"]), f"{query} FROM {relation}", target)
+        else:
+            self._write(f"{query} FROM {relation}", target)
+
+    def _write_without(self, dropped: NDArray[Any], query: str, target: Path) -> None:
+        dropped = np.append(dropped.astype(np.int64), np.iinfo(np.int64).max)
+
+        def is_dropped(position: pa.ChunkedArray) -> pa.Array:
+            asked = position.to_numpy()
+            return pa.array(dropped[np.searchsorted(dropped, asked)] == asked)
+
+        self.db.create_function("is_dropped", is_dropped, ["bigint"], "boolean", type=PythonUDFType.ARROW)
+        self._write(f"{query} WHERE NOT is_dropped(position)", target)
+        self.db.remove_function("is_dropped")
 
     def _write(self, query: str, target: Path) -> None:
         self.db.execute(f"COPY ({query}) TO {literal(target)} (FORMAT parquet, COMPRESSION zstd)")

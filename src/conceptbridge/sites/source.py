@@ -130,8 +130,9 @@ def rejected(db: duckdb.DuckDBPyConnection, source: Source) -> dict[str, tuple[i
             raise StudyError(f"{source.place}: line {line} is not UTF-8; export the table in UTF-8")
         if kind == "UNQUOTED VALUE" and "\n" in str(content).rstrip("\r\n"):
             raise StudyError(
-                f"{source.place}: rows run together from line {line} on: a quote that opens there is not closed, or "
-                "lines end in different ways; export with quotes doubled inside quoted fields, and one kind of line end"
+                f"{source.place}: rows run together from line {line} on: a quote that opens there is not closed, "
+                "or lines end in different ways; export with quotes doubled inside quoted fields, and one kind of "
+                "line end"
             )
         if kind not in _REJECTIONS:
             raise StudyError(f"{source.place}: line {line} cannot be read ({kind.lower()}); export the table again")
