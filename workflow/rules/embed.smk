@@ -26,7 +26,7 @@ rule compute_texts:
     shell:
         "python {input.code[0]:q} --vocabulary {input.vocabularies:q} --benchmark {input.benchmarks:q}"
         ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding} {params.local_text}'
-        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} --threads {threads} > {log} 2>&1'
+        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} --threads {threads} > {log:q} 2>&1'
 
 
 rule embed:
@@ -49,7 +49,7 @@ rule embed:
     shell:
         "python {input.code[0]:q} --vocabulary {input.vocabulary:q}"
         ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding} {params.local_text}'
-        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} > {log} 2>&1'
+        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} > {log:q} 2>&1'
 
 
 rule cooccurrence:
@@ -71,7 +71,7 @@ rule cooccurrence:
     shell:
         "python {input.code[0]:q} --cohort {input.cohort:q} --tokens {input.tokens:q} --sequences {input.sequences:q}"
         ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'
-        " --min-cell-count {params.min_cell_count} --out {output:q} > {log} 2>&1"
+        " --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1"
 
 
 rule embedding_quality:
@@ -92,14 +92,13 @@ rule embedding_quality:
         "<benchmarks>/embedding_quality/{embedding}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
-    threads: 4
     params:
         data=study.config["data"],
         site=study.sites,
     shell:
         "python {input.code[0]:q} --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
         ' --benchmark {input.benchmarks:q} --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'
-        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} > {log} 2>&1'
+        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} > {log:q} 2>&1'
 
 
 rule embedding_tables:
@@ -126,4 +125,4 @@ rule embedding_tables:
         figures=folder("figures"),
     shell:
         "python {input.code[0]:q} --quality {input.quality:q} --tables {params.tables:q} --figures {params.figures:q}"
-        " > {log} 2>&1"
+        " > {log:q} 2>&1"

@@ -1,6 +1,7 @@
 """The study, read once, and what the rules ask of it: paths, inputs and params as functions of wildcards alone."""
 
 import os
+import sys
 from pathlib import Path
 
 import yaml
@@ -49,11 +50,13 @@ STRATEGIES = [
 TABLED = list(
     dict.fromkeys(e.tables.id for e in EMBEDDINGS if e.tables and not e.tables.learned)
 )
-# the place of the cache is no param: moving it runs nothing. Nor are the catalogue's entries: what changes a vector is in
-# an embedding's id, the rest (url, price) runs nothing
 os.environ.update(
+    # the place of the cache is no param: moving it runs nothing
     CONCEPTBRIDGE_CACHE=os.path.expanduser(study.config["embedding_cache"]),
+    # nor are the catalogue's entries: what changes a vector is in an id, the rest (url, price) runs nothing
     CONCEPTBRIDGE_EMBEDDINGS=canonical(study.catalogue),
+    # `python` in a rule is the one that runs Snakemake, whether its environment is activated or not
+    PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]),
 )
 
 
