@@ -56,7 +56,9 @@ def test_the_published_files_load(tmp_path: Path, name: str, width: int, norm: f
     ]
     texts = sorted({form for one in names for form in (one.strip(), f"Not {one.strip()}")})
     found = Found(published, term_tokens(texts), DATA, tmp_path)
-    assert found.known.mean() > 0.95, [text for text, has in zip(texts, found.known, strict=True) if not has]
+    # "no temperature information" and the like have no "Not" form there
+    lacking = [text for text, has in zip(texts, found.known, strict=True) if not has]
+    assert all(text.startswith("Not ") and "temperature" in text for text in lacking), lacking
     by_text = dict(zip(texts, found.read(0, len(texts))[1], strict=True))
     at = {key.replace("\u00a0", " "): row for row, key in enumerate(keys)}
     assert np.array_equal(by_text["abdominal pain"], vectors[at["C0000737 abdominal pain"]])

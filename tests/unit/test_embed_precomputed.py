@@ -117,8 +117,6 @@ def test_a_file_that_is_not_as_stated_is_one_line(tmp_path: Path) -> None:
 
 
 def test_texts_are_compared_by_their_words() -> None:
-    assert plain("AC000002 lab positive vrp   pathogen not specified") == plain(
-        "Lab-positive VRP: pathogen, not specified"
-    )
+    assert plain("lab positive vrp   pathogen\u00a0not specified") == plain("Lab-positive VRP: pathogen, not specified")
     assert plain("Not cough") != plain("cough")
     assert plain("COVID19 vaccine") == "covid19 vaccine"

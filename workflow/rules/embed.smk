@@ -92,7 +92,6 @@ rule embedding_quality:
         "<benchmarks>/embedding_quality/{embedding}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
-    threads: 4
     params:
         data=study.config["data"],
         site=study.sites,

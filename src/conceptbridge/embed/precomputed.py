@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 from conceptbridge.embed.vectors import Matrix
 from conceptbridge.errors import StudyError
 
-#: `C0010200 Not cough`: a code before the text, as in the published HDF5 files
-CODE = re.compile(r"[A-Z]{1,4}[0-9]{5,}[ :]+")
+#: a code before the text, as in the published HDF5 files: `C0010200 Not cough`, `C0424781_A low grade`, `group_65 old`
+CODE = re.compile(r"(?:[A-Z]{1,4}[0-9]{5,}\w*|[^\W_]+_\w*[0-9]\w*)[ :]+")
 
 
 class Precomputed:
-    """A file of vectors. ``find`` looks up a text, a concept id, or both, as the entry's ``by`` says.
+    """A file of vectors. ``find`` looks up a text or a concept id, as the entry's ``by`` says.
 
-    By text, letter case, punctuation and kinds of space do not count, nor does a code before the text. By concept id,
-    keys are ``ID`` or ``ID|state``; a key without a state is the concept in every state that has no key of its own.
+    By text, letter case, punctuation and kinds of space do not count, nor does a code before a key's text. By concept
+    id, keys are ``ID`` or ``ID|state``; a key without a state is the concept in every state that has no key of its own.
     Raises StudyError when the file cannot be read, is not the pinned one, or its vectors are not of the stated width.
     """
 
@@ -46,6 +46,9 @@ class Precomputed:
         self._place: dict[str, int] = {}
         for row, key in enumerate(keys):
             self._place.setdefault(plain(key) if self.by == "text" else key, row)
+        if self.by == "text":
+            for row, key in enumerate(keys):
+                self._place.setdefault(plain(CODE.sub("", key, count=1) if CODE.match(key) else key), row)
 
     def find(self, tokens: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The row in ``vectors`` of each token (text, concept_id, state), -1 where the file lacks it."""
@@ -59,9 +62,8 @@ class Precomputed:
 
 
 def plain(text: str) -> str:
-    """``text`` as it is compared: without a code in front, in lower case, words and numbers one space apart."""
-    simple = unicodedata.normalize("NFKC", text)
-    return " ".join(re.findall(r"\w+", CODE.sub("", simple, count=1) if CODE.match(simple) else simple)).casefold()
+    """``text`` as it is compared: in lower case, words and numbers one space apart."""
+    return " ".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text))).casefold()
 
 
 def read_file(path: Path) -> tuple[Sequence[str], Matrix]:
