@@ -130,6 +130,18 @@ def test_one_core_gives_the_same_bytes_as_two(done: Path) -> None:
     assert compared > 40
 
 
+def test_feasibility_asks_for_no_embedding_and_no_model(tmp_path: Path) -> None:
+    run = snakemake(tmp_path, TINY, "feasibility", "--dry-run", "--quiet", "host")
+    rules = set(re.findall(r"^rule (\w+):", run.stdout + run.stderr, re.MULTILINE))
+    assert rules == {"simulate", "ingest", "vocabulary", "cohort", "sequences", "survey", "units", "feasibility"}
+
+
+def test_the_feasibility_page_is_written(done: Path) -> None:
+    run = snakemake(done, TINY, "feasibility", "--cores", "2")
+    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+    assert "riverside" in (done / "results/feasibility/index.html").read_text(encoding="utf-8")
+
+
 EMBEDDED = {"embedding_tables": 1}  # the joint table of what embeddings are like
 JOINT = {"evaluate": len(SITES), "tables": 1, "figures": 1, "report": 1, "provenance": 1, "all": 1}
 
