@@ -86,7 +86,8 @@ def make_vocabulary(
                 FROM (SELECT concept_id, domain, source, count(*) AS n FROM records
                       WHERE source <> '' AND concept_id IN
                             (SELECT concept_id FROM named WHERE concept_name IS NULL AND concept_id <> 0)
-                      GROUP BY ALL)
+                      -- what few persons' records say can be free text: it names nothing
+                      GROUP BY ALL HAVING count(DISTINCT person_id) >= {min_cell_count})
                 GROUP BY ALL
             )
             SELECT named.* REPLACE (coalesce(source, commonest) AS source), {concept_key(site)} AS concept

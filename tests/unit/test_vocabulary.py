@@ -112,6 +112,19 @@ def test_a_concept_without_a_name_takes_its_commonest_source_text_or_none(tmp_pa
     assert (made["8|present"]["text"], made["8|present"]["named_by"]) == (None, None)
 
 
+def test_the_source_text_of_few_persons_names_no_concept(tmp_path: Path) -> None:
+    made = vocabulary(
+        tmp_path,
+        min_cell_count=2,
+        condition_occurrence=[
+            *[condition(1, DAY, 7, condition_source_value="brother of J. Doe")] * 3,
+            *[condition(i, DAY, 7, condition_source_value="R05") for i in (1, 2)],
+            condition(1, DAY, 8, condition_source_value="sister of J. Doe"),
+        ],
+    )
+    assert (made["7|present"]["text"], made["8|present"]["text"]) == ("R05", None)
+
+
 def test_a_quote_in_a_name_or_template_does_no_harm(tmp_path: Path) -> None:
     made = vocabulary(
         tmp_path, condition_occurrence=[condition(1, DAY, 7)], concept=[concept(7, "Crohn's {state} disease")]
