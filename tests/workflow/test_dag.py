@@ -131,13 +131,13 @@ def test_one_core_gives_the_same_bytes_as_two(done: Path) -> None:
 
 
 def test_feasibility_asks_for_no_embedding_and_no_model(tmp_path: Path) -> None:
-    run = snakemake(tmp_path, TINY, "feasibility", "--dry-run", "--quiet", "host")
+    run = snakemake(tmp_path, TINY, "--dry-run", "--quiet", "host", "--", "feasibility")
     rules = set(re.findall(r"^rule (\w+):", run.stdout + run.stderr, re.MULTILINE))
     assert rules == {"simulate", "ingest", "vocabulary", "cohort", "sequences", "survey", "units", "feasibility"}
 
 
 def test_the_feasibility_page_is_written(done: Path) -> None:
-    run = snakemake(done, TINY, "feasibility", "--cores", "2")
+    run = snakemake(done, TINY, "--cores", "2", "--", "feasibility")
     assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
     assert "riverside" in (done / "results/feasibility/index.html").read_text(encoding="utf-8")
 
