@@ -127,10 +127,14 @@ def measure(way: str, extract: Path) -> tuple[float, float, float, int]:
     """Wall seconds, CPU seconds, peak GiB and exit status of one way in a process of its own."""
     with tempfile.TemporaryDirectory(dir=extract.parent) as out:
         start = time.perf_counter()
-        child = subprocess.Popen([sys.executable, __file__, "--run", way, str(extract), out])
+        child = subprocess.Popen([sys.executable, __file__, "--run", way, str(extract), out], stdout=subprocess.PIPE)
+        assert child.stdout is not None
+        told = child.stdout.read()
         _, status, usage = os.wait4(child.pid, 0)
         wall = time.perf_counter() - start
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / GIB, status
+    # rusage would count what this process held before it started the other one
+    peak = float(told.split()[-1]) if status == 0 else float("nan")
+    return wall, usage.ru_utime + usage.ru_stime, peak, status
 
 
 def main() -> None:
@@ -146,6 +150,8 @@ def main() -> None:
     a = parser.parse_args()
     if a.run:
         WAYS[a.run[0]](Path(a.run[1]), Path(a.run[2]))
+        status = Path("/proc/self/status").read_text()
+        print(int(status.split("VmHWM:")[1].split()[0]) * 1024 / GIB)
         return
     with tempfile.TemporaryDirectory(dir=a.work) as work:
         base = Path(work) / "base"
