@@ -19,6 +19,10 @@ from conceptbridge.tasks.check import check_task
 
 HOSPITALS = ("riverside", "lakeshore", "prairie")
 SIMULATED = "simulated"
+#: strategies that go on training at the target, and those of several sites' rows
+TUNED, POOLED = ("tune-head", "tune-all"), ("pooled", "leave-one-out")
+#: learners that take ``steps``
+DESCENDING = ("cnn", "attention")
 
 
 @dataclass(frozen=True)
@@ -103,14 +107,41 @@ class Study:
         handed_in = [event["file"].format(site=site) for event in events if event["file"] is not None]
         return self.concept_files(name) + handed_in
 
+    @property
+    def strategies(self) -> list[str]:
+        """The strategies of the study: one site alone has nowhere to borrow from, and rows are only pooled if
+        allowed."""
+        return [
+            strategy
+            for strategy in self.config["strategies"]
+            if strategy == "local" or (len(self.sites) > 1 and (strategy not in POOLED or self.config["pooling"]))
+        ]
+
     def budget(self, task: str, learner: str, strategy: str) -> str:
         """What an arm of this strategy is given to train with, as canonical JSON; ``direct`` trains nothing."""
-        settings = self.config["learners"][learner] if strategy != "direct" else {}
-        if strategy == "local":
-            settings = {key: value for key, value in settings.items() if not key.startswith(("tune_", "refit_"))}
+        base = self.config["learners"][learner]
+        settings = {key: value for key, value in base.items() if key not in TUNED}
+        if strategy in TUNED:
+            settings = {k: v for k, v in settings.items() if k not in _searched(settings)} | base[strategy]
+        if strategy in ("direct", "recalibrate"):
+            settings = {}
+        elif learner in DESCENDING:
+            settings["steps"] = self.config["steps"]
+        searched = _searched(settings)
         part = {key: self.config["tasks"][task][key] for key in ("min_events", "min_rows")}
         part |= {key: self.config[key] for key in ("seeds", "min_cell_count", "standardise")}
-        return canonical(part | {"settings": settings})
+        part |= {"trials": self.config["trials"] if searched else 1, "searched": searched}
+        if strategy not in ("direct", "leave-one-out") and self.config["target_sizes"]["events"]:
+            sizes = self.config["target_sizes"]
+            part |= {"sizes": sizes["events"], "replicates": sizes["replicates"]}
+        if strategy in TUNED:
+            part["depths"] = self.config["tuning_depth"]
+        return canonical(part | {"settings": {key: value for key, value in settings.items() if key not in searched}})
+
+
+def _searched(settings: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The settings that are lists of candidates; ``widths`` is a list in itself."""
+    return {key: value for key, value in settings.items() if isinstance(value, list) and key != "widths"}
 
 
 def read_study(
@@ -118,14 +149,17 @@ def read_study(
     catalogue: Mapping[str, Any],
     schema: dict[str, Any],
     catalogue_schema: dict[str, Any],
+    presets: Mapping[str, Any],
 ) -> Study:
-    """Check ``config`` and ``catalogue`` against their JSON schemas and fill in the defaults.
+    """Check ``config`` and ``catalogue`` against their JSON schemas, and fill in the defaults and the study's preset.
 
     Raises StudyError naming the key, what was found and the nearest valid one.
     """
     full = deepcopy(dict(config))
     check(full, schema, "config")
     fill_defaults(full, schema, schema)
+    _fill_preset(full, presets[full["preset"]])
+    check(full, schema, "config")
     entries = deepcopy(dict(catalogue))
     check(entries, catalogue_schema, "catalogue of embeddings")
     names = _change(entries, full["embeddings"])
@@ -180,6 +214,22 @@ def fill_defaults(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> N
             value[key] = item = {}
         if sub is not None:
             fill_defaults(item, sub, root)
+
+
+def _fill_preset(config: dict[str, Any], preset: Mapping[str, Any]) -> None:
+    """Write what the preset says of absent keys into ``config``, in place; of a learner only if the study has it."""
+    for key, value in preset.items():
+        if key != "learners":
+            config.setdefault(key, value)
+    for name, settings in config["learners"].items():
+        for key, value in preset["learners"][name].items():
+            if key in TUNED:
+                settings[key] = value | settings.get(key, {})
+            else:
+                settings.setdefault(key, value)
+    units, heads = (config["learners"].get("attention", {}).get(key, 1) for key in ("units", "heads"))
+    if units % heads:
+        raise StudyError(f"config: learners.attention: {units} units cannot be shared by {heads} heads; use a multiple")
 
 
 def _check_date(at: str, value: str) -> None:

@@ -1,5 +1,6 @@
 """A study's config is checked before anything runs, and every embedding has its identity."""
 
+import json
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ def read_yaml(path: str) -> Any:
 CATALOGUE = read_yaml("config/embeddings.yaml")
 SCHEMA = read_yaml("workflow/schemas/config.schema.yaml")
 CATALOGUE_SCHEMA = read_yaml("workflow/schemas/embeddings.schema.yaml")
+PRESETS = read_yaml("config/presets.yaml")
 
 
 def study(config: Any, catalogue: Any = CATALOGUE) -> Study:
-    return read_study(config, catalogue, SCHEMA, CATALOGUE_SCHEMA)
+    return read_study(config, catalogue, SCHEMA, CATALOGUE_SCHEMA, PRESETS)
 
 
 @pytest.fixture
@@ -47,7 +49,7 @@ def test_defaults_are_filled_in_at_every_depth(demo: Any) -> None:
 
 def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
     demo["learners"] = {"lightgbm": None}
-    assert study(demo).config["learners"]["lightgbm"]["leaves"] == 15
+    assert study(demo).config["learners"]["lightgbm"]["min_leaf"] == 20
 
 
 @pytest.mark.parametrize(
@@ -63,8 +65,12 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
         (lambda c: c["strategies"].remove("local"), r"strategies: .*does not contain"),
         (lambda c: c["learners"].update(cmn={}), r"learners: unknown key 'cmn' \(did you mean 'cnn'\?\)"),
         (
-            lambda c: c["learners"]["cnn"].update(step=3),
-            r"learners\.cnn: unknown key 'step' \(did you mean 'steps'\?\)",
+            lambda c: c["learners"].update(cnn={"filter": 3}),
+            r"learners\.cnn: unknown key 'filter' \(did you mean 'filters'\?\)",
+        ),
+        (
+            lambda c: c["learners"].update(attention={"units": 10, "heads": 4}),
+            r"learners\.attention: 10 units cannot be shared by 4 heads",
         ),
         (lambda c: c.update(seeds=0), r"seeds: 0 is less than the minimum of 1"),
         (lambda c: c["simulate"].update(persons="many"), r"simulate\.persons: 'many' is not of type 'integer'"),
@@ -223,9 +229,37 @@ def test_equal_specs_are_equal_text() -> None:
 
 def test_a_budget_holds_only_what_its_strategy_uses(demo: Any) -> None:
     s = study(demo)
-    assert "tune_steps" not in s.budget("influenza", "cnn", "local")
-    assert "tune_steps" in s.budget("influenza", "cnn", "tune-all")
-    assert "steps" not in s.budget("influenza", "cnn", "direct")
+    budgets = {strategy: json.loads(s.budget("influenza", "cnn", strategy)) for strategy in s.strategies}
+    assert budgets["local"]["searched"] == {"learning_rate": [0.001, 0.003, 0.01, 0.03]}
+    assert budgets["local"]["settings"]["steps"] == 400
+    assert budgets["direct"]["settings"] == budgets["direct"]["searched"] == {}
+    assert budgets["direct"]["trials"] == 1
+    # what another strategy alone uses is not in it
+    demo["learners"] = {"cnn": {"tune-head": {"learning_rate": 0.5}}}
+    other = study(demo)
+    pairs = {name: [one.budget("influenza", "cnn", name) for one in (s, other)] for name in s.strategies}
+    assert [name for name, (was, now) in pairs.items() if was != now] == ["tune-head"]
+    assert json.loads(pairs["tune-head"][1])["searched"] == {}
+
+
+def test_the_papers_preset_is_the_papers(demo: Any) -> None:
+    for key in ("trials", "steps"):
+        del demo[key]
+    s = study({**demo, "preset": "paper"})
+    given = json.loads(s.budget("influenza", "cnn", "local"))
+    assert given["standardise"] is False
+    assert given["trials"] == 1
+    wanted = {"batch": 32, "dropout": 0.5, "filters": 100, "learning_rate": 0.001, "momentum": 0.9, "steps": 5000}
+    assert given["settings"] == wanted | {"weight_decay": 0.001, "widths": [1], "projection": 0, "check_every": 100}
+    assert json.loads(s.budget("influenza", "cnn", "tune-all"))["settings"]["learning_rate"] == 0.01
+
+
+def test_rows_of_several_sites_meet_only_where_the_study_allows_it(demo: Any) -> None:
+    demo["strategies"] = ["local", "direct", "pooled", "leave-one-out"]
+    assert study(demo).strategies == demo["strategies"]
+    assert study({**demo, "pooling": False}).strategies == ["local", "direct"]
+    alone = {**demo, "sites": {"prairie": demo["sites"]["prairie"]}}
+    assert study(alone).strategies == ["local"]
 
 
 def keys_of(schema: Any, root: Any) -> set[str]:

@@ -32,6 +32,7 @@ try:
         read_yaml("config/embeddings.yaml"),
         read_yaml("workflow/schemas/config.schema.yaml"),
         read_yaml("workflow/schemas/embeddings.schema.yaml"),
+        read_yaml("config/presets.yaml"),
     )
     # the files of an extract are listed now, so that a change inside its folder is noticed
     EXTRACTS = {}
@@ -53,10 +54,7 @@ SIMULATED_TABLES = [table for table in TABLES if table != "device_exposure"]
 TASKS = list(study.config["tasks"])
 EMBEDDINGS = list(study.embeddings.values())
 LEARNERS = list(study.config["learners"])
-# one site alone has nowhere to borrow from
-STRATEGIES = [
-    s for s in study.config["strategies"] if s == "local" or len(study.sites) > 1
-]
+STRATEGIES = study.strategies
 # embeddings that have a table a site, controls included
 TABLED = list(
     dict.fromkeys(e.tables.id for e in EMBEDDINGS if e.tables and not e.tables.learned)
@@ -100,8 +98,8 @@ def extract_files(wildcards):
     return EXTRACTS[wildcards.site]
 
 
-def table_of(wildcards):
-    """The table that holds an embedding's vectors of the target: none for one-hot, the parent's for shuffled.
+def table_at(wildcards, site):
+    """The table that holds an embedding's vectors of a site: none for one-hot, the parent's for shuffled.
 
     A learned one has a table a task and source, which the source's model carries to its targets.
     """
@@ -109,7 +107,23 @@ def table_of(wildcards):
     if tables is None or (tables.learned and hasattr(wildcards, "strategy")):
         return []
     within = f"{wildcards.task}/" if tables.learned else ""
-    return f"<results>/embeddings/{tables.id}/{within}{wildcards.target}.parquet"
+    return [f"<results>/embeddings/{tables.id}/{within}{site}.parquet"]
+
+
+def table_of(wildcards):
+    """The embedding's table of the target."""
+    return table_at(wildcards, wildcards.target)
+
+
+def rows_of(wildcards):
+    """The task's rows at the target: cohort, tokens and sequences."""
+    return rows_at(wildcards, wildcards.target)
+
+
+def rows_at(wildcards, site):
+    """The task's rows at a site."""
+    kinds = ("cohort", "tokens", "sequences")
+    return [f"<results>/tasks/{wildcards.task}/{site}/{kind}.parquet" for kind in kinds]
 
 
 def local_text(wildcards):

@@ -7,18 +7,19 @@ out: <results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/
 
 rule transfer:
     input:
-        cohort="<results>/tasks/{task}/{target}/cohort.parquet",
-        tokens="<results>/tasks/{task}/{target}/tokens.parquet",
-        sequences="<results>/tasks/{task}/{target}/sequences.parquet",
+        rows=rows_of,
         table=table_of,
         sources=sources_of,
         code=code("transfer.py"),
     output:
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/arm.json",
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/predictions.parquet",
+        "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/curves.parquet",
         directory(
             "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/models"
         ),
+    wildcard_constraints:
+        strategy="direct|recalibrate|tune-head|tune-all",
     log:
         "<logs>/transfer/{task}/{embedding}/{learner}/{strategy}/{target}.log",
     benchmark:
@@ -30,7 +31,6 @@ rule transfer:
         fingerprint=lambda w: study.by_id[w.embedding].fingerprint,
         budget=lambda w: study.budget(w.task, w.learner, w.strategy),
     shell:
-        "python {input.code[0]:q} --target {wildcards.target} --cohort {input.cohort:q}"
-        " --tokens {input.tokens:q} --sequences {input.sequences:q} --table {input.table:q}"
+        "python {input.code[0]:q} --target {wildcards.target} --rows {input.rows:q} --table {input.table:q}"
         " --learner {wildcards.learner} --strategy {wildcards.strategy} --source {input.sources:q}"
         " --fingerprint {params.fingerprint} --budget {params.budget:q} --out {params.out:q} > {log:q} 2>&1"

@@ -5,23 +5,21 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.learn.arms import Budget, read_target, train_local
+from conceptbridge.learn.arms import Budget, read_site, train_local
 
 
 def main(a: argparse.Namespace) -> None:
-    target = read_target(a.target, a.cohort, a.tokens, a.sequences, a.table)
+    target = read_site(a.target, a.rows, a.table)
     train_local(target, a.learner, a.embedding, Budget(**a.budget), a.out)
 
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--target", required=True, help="the site")
-    p.add_argument("--cohort", type=Path, required=True)
-    p.add_argument("--tokens", type=Path, required=True)
-    p.add_argument("--sequences", type=Path, required=True)
+    p.add_argument("--rows", type=Path, nargs=3, required=True, help="its cohort, tokens and sequences")
     p.add_argument("--table", type=Path, nargs="?", help="the embedding's table of the site; none for one-hot")
     p.add_argument("--learner", required=True)
     p.add_argument("--embedding", type=json.loads, required=True, help="name, fingerprint and backend, as JSON")
-    p.add_argument("--budget", type=json.loads, required=True, help="settings, seeds and minima, as JSON")
+    p.add_argument("--budget", type=json.loads, required=True, help="settings, trials, seeds and minima, as JSON")
     p.add_argument("--out", type=Path, required=True, help="folder to write")
     run(p, main)

@@ -5,11 +5,11 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.learn.arms import Budget, read_target, transfer
+from conceptbridge.learn.arms import Budget, read_site, transfer
 
 
 def main(a: argparse.Namespace) -> None:
-    target = read_target(a.target, a.cohort, a.tokens, a.sequences, a.table)
+    target = read_site(a.target, a.rows, a.table)
     # an arm's folder is named after the site that it was trained at
     sources = {arm.parent.name: arm.parent for arm in a.source}
     transfer(target, a.learner, a.strategy, sources, a.fingerprint, Budget(**a.budget), a.out)
@@ -18,14 +18,12 @@ def main(a: argparse.Namespace) -> None:
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--target", required=True, help="the site where the models are used")
-    p.add_argument("--cohort", type=Path, required=True)
-    p.add_argument("--tokens", type=Path, required=True)
-    p.add_argument("--sequences", type=Path, required=True)
+    p.add_argument("--rows", type=Path, nargs=3, required=True, help="its cohort, tokens and sequences")
     p.add_argument("--table", type=Path, nargs="?", help="the embedding's table of the site; none for one-hot")
     p.add_argument("--learner", required=True)
-    p.add_argument("--strategy", choices=["direct", "tune-head", "tune-all"], required=True)
+    p.add_argument("--strategy", choices=["direct", "recalibrate", "tune-head", "tune-all"], required=True)
     p.add_argument("--source", type=Path, nargs="*", required=True, help="arm.json of each source's local arm")
     p.add_argument("--fingerprint", required=True, help="of the embedding that the models have to be made with")
-    p.add_argument("--budget", type=json.loads, required=True, help="settings, seeds and minima, as JSON")
+    p.add_argument("--budget", type=json.loads, required=True, help="settings, trials, seeds and minima, as JSON")
     p.add_argument("--out", type=Path, required=True, help="folder to write")
     run(p, main)

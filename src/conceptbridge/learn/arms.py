@@ -1,106 +1,159 @@
 """Arms: a learner on an embedding, by one strategy, at one target, from every source and with every seed.
 
-An arm's folder holds ``predictions.parquet`` (every validation and test row of the target), ``arm.json`` (per source:
-what it was trained on and what it spent, or why it is not estimable) and ``models/{source}/``.
+An arm's folder holds ``predictions.parquet`` (every validation and test row of the target), ``curves.parquet`` (test
+rows at each target size, validation and test rows at each depth of tuning), ``arm.json`` (per source: what it was
+trained on and what it spent, or why it is not estimable) and ``models/{source}/``.
 """
 
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.errors import StudyError
 from conceptbridge.files import whole_folder, write_json, write_parquet
-from conceptbridge.learn.examples import SiteRows, examples, read_rows
+from conceptbridge.learn.calibration import apply, recalibrate, to_logit
+from conceptbridge.learn.examples import Examples, SiteRows, examples, merge, read_rows
 from conceptbridge.learn.registry import learner
-from conceptbridge.learn.space import Space, fit_space, load_space
+from conceptbridge.learn.runs import Part, Spent, search, sized_parts
+from conceptbridge.learn.space import NoVectorError, Space, Table, fit_space, join_tables, load_space
 
 logger = logging.getLogger(__name__)
 
-PREDICTIONS = pa.schema(
+_KEY = [("row_id", pa.int64()), ("split", pa.string()), ("label", pa.int8()), ("probability", pa.float64())]
+PREDICTIONS = pa.schema([("source", pa.string()), ("seed", pa.int32()), *_KEY])  # split: validation | test
+CURVES = pa.schema(
     [
         ("source", pa.string()),
+        ("size", pa.int64()),  # events of the target that were given; null: all
+        ("replicate", pa.int32()),  # which order of persons; null: all of them
+        ("depth", pa.float64()),  # share of the tuning steps; null: the weights that were kept
         ("seed", pa.int32()),
-        ("row_id", pa.int64()),
-        ("split", pa.string()),  # validation | test
-        ("label", pa.int8()),
-        ("probability", pa.float64()),
+        *_KEY,
     ]
 )
 TESTED = ("validation", "test")
+#: the source of a model of several sites' rows
+SOURCE_OF = {"pooled": "all", "leave-one-out": "others"}
+
+Probability = NDArray[np.float64]
+#: size, replicate, depth and probabilities
+Curve = tuple[int | None, int | None, float | None, Probability]
 
 
 @dataclass(frozen=True)
-class Target:
-    """The site at which an arm is trained or tuned, and tested: its name, its rows and its table of vectors."""
+class Site:
+    """A site's name, its rows of the task, and its table of vectors (None for one-hot)."""
 
     name: str
     rows: SiteRows
-    table: tuple[Sequence[str], Any] | None
+    table: Table | None
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What every arm gets alike: the learner's settings, the seeds, and the least a site must have to train on."""
+    """What every arm gets alike: the learner's settings, those that are searched and the ``trials`` at most, the seeds,
+    the least a site must have to train on, and the curves: ``sizes`` in events, ``replicates`` of each, ``depths`` in
+    shares of the tuning steps."""
 
     settings: Mapping[str, Any]
+    searched: Mapping[str, Sequence[Any]]
+    trials: int
     seeds: int
     min_events: int
     min_rows: int
     min_cell_count: int
     standardise: bool
+    sizes: Sequence[int] = ()
+    replicates: int = 0
+    depths: Sequence[float] = ()
 
 
-def read_target(name: str, cohort: Path, tokens: Path, sequences: Path, table: Path | None) -> Target:
-    """Read a target's files; ``table`` is its embedding table, None for one-hot."""
-    return Target(name, read_rows(cohort, tokens, sequences), None if table is None else read_vectors(table))
+@dataclass
+class Made:
+    """What came of one source: the entry of arm.json, the probabilities (seeds, tested rows) of the arm, and of its
+    curves: (size, replicate, depth, probabilities)."""
+
+    entry: dict[str, Any]
+    probability: Probability | None = None
+    curves: list[Curve] = field(default_factory=list)
 
 
-def train_local(target: Target, learner_name: str, embedding: Mapping[str, str], budget: Budget, out: Path) -> None:
+def read_site(name: str, rows: Sequence[Path], table: Path | None) -> Site:
+    """Read a site's files: its ``rows`` are in cohort, tokens and sequences; ``table`` is its embedding table, None for
+    one-hot."""
+    return Site(name, read_rows(*rows), None if table is None else read_vectors(table))
+
+
+def train_local(target: Site, learner_name: str, embedding: Mapping[str, str], budget: Budget, out: Path) -> None:
     """Train at the target itself and write the arm's folder to ``out``; ``embedding`` has name, fingerprint, backend.
 
     Too few events at the site are a finding, not an error: arm.json gives the reason and there are no predictions.
     """
-    reason = _too_few(target, budget)
+    parts, sizes, reason = _parts(target, budget)
     with whole_folder(out) as folder:
-        (folder / "models").mkdir()
-        arms = {target.name: _counts(target, budget)}
+        made = Made(_counts(target, budget) | {"reason": reason})
         if reason is None:
-            module = learner(learner_name)
-            space = fit_space(
-                embedding["name"],
-                embedding["fingerprint"],
-                embedding["backend"],
-                target.rows,
-                target.table,
-                budget.min_rows,
-                budget.standardise,
-            )
-            vectors, known = space.vectors(target.rows, target.table)
-            train, validation = (examples(target.rows, vectors, known, split) for split in ("train", "validation"))
-            model = module.fit(train, validation, budget.settings, range(1, budget.seeds + 1))
-            spent = _save(model, module, space, learner_name, folder / "models" / target.name)
-            arms[target.name] |= {"reason": None, "spent": spent}
-            _write(
-                folder,
-                target,
-                {target.name: module.predict(model, examples(target.rows, vectors, known, TESTED))},
-            )
-        else:
-            logger.info("not estimable: %s", reason)
-            arms[target.name] |= {"reason": reason}
-            _write(folder, target, {})
-        write_json({"sources": arms}, folder / "arm.json")
+            labelled = target.rows.of("train", "validation")
+            made = _train(target, target, labelled, parts, learner_name, embedding, budget, folder, target.name)
+            made.entry |= _counts(target, budget) | ({"sizes": sizes} if budget.sizes else {})
+        _write(folder, target, {target.name: made})
+
+
+def train_pooled(
+    target: Site,
+    others: Sequence[Site],
+    strategy: str,
+    learner_name: str,
+    embedding: Mapping[str, str],
+    budget: Budget,
+    out: Path,
+) -> None:
+    """Train on the rows of several sites together and write the target's arm to ``out``.
+
+    ``pooled``: the training rows of all sites; the target's validation rows decide what is kept. ``leave-one-out``:
+    those of all other sites, whose own validation rows decide, so that no label of the target is seen.
+
+    Raises StudyError when the embedding was learned at each site alone, which leaves no common vectors.
+    """
+    if embedding["backend"] == "cooccurrence":
+        raise StudyError(f"{strategy}: {embedding['name']} is learned at one site; leave one of the two out")
+    with_target = strategy == "pooled"
+    sites = [*others, target] if with_target else list(others)
+    tables = [site.table for site in sites if site.table is not None]
+    all_rows = Site(SOURCE_OF[strategy], merge([site.rows for site in sites]), join_tables(tables) if tables else None)
+    labelled = all_rows.rows.of("train", "validation")
+    is_train = all_rows.rows.split[labelled].astype(str) == "train"
+    of_target = np.repeat([site is target for site in sites], [len(site.rows.labels) for site in sites])[labelled]
+    parts, reason = [Part(np.flatnonzero(is_train), np.flatnonzero(~is_train))], None
+    sizes: list[dict[str, Any]] = []
+    if with_target:
+        abroad, first = (
+            np.flatnonzero(is_train & ~of_target),
+            int(np.flatnonzero(of_target)[0]) if of_target.any() else 0,
+        )
+        own, sizes, _ = _parts(target, budget)
+        parts = [Part(np.concatenate([abroad, p.train + first]), p.check + first, p.size, p.replicate) for p in own]
+    if too_few := _too_few(all_rows.rows.labels[labelled[parts[0].train]], budget.min_events):
+        reason = f"{too_few} among the training rows of {' and '.join(site.name for site in sites)}"
+    with whole_folder(out) as folder:
+        made = Made({"reason": reason})
+        if reason is None:
+            made = _train(target, all_rows, labelled, parts, learner_name, embedding, budget, folder, all_rows.name)
+            made.entry |= {"sizes": sizes} if budget.sizes and with_target else {}
+        made.entry = _shown_counts(all_rows.rows.labels[labelled[parts[0].train]], budget) | made.entry
+        _write(folder, target, {all_rows.name: made})
 
 
 def transfer(
-    target: Target,
+    target: Site,
     learner_name: str,
     strategy: str,
     sources: Mapping[str, Path],
@@ -111,89 +164,205 @@ def transfer(
     """Bring the model of each source to the target by ``strategy`` and write the arm's folder to ``out``.
 
     ``sources``: name -> folder of the source's local arm. ``direct`` uses the model unchanged and sees no label of the
-    target; ``tune-head`` and ``tune-all`` go on training on the target's rows.
+    target; ``recalibrate`` fits intercept and slope of its logit on the target's rows; ``tune-head`` and ``tune-all``
+    go on training on them.
 
     Raises StudyError when a model was made with another embedding than ``fingerprint``.
     """
-    module = learner(learner_name)
-    tuning = strategy != "direct"
+    local = strategy != "direct"
+    parts, sizes, too_few = _parts(target, budget)
     with whole_folder(out) as folder:
-        (folder / "models").mkdir()
-        arms: dict[str, dict[str, Any]] = {}
-        predictions = {}
+        made = {}
         for source, arm in sources.items():
             described = json.loads((arm / "arm.json").read_text(encoding="utf-8"))["sources"][source]
             reason = described["reason"] and f"no model from {source}: {described['reason']}"
-            if reason is None and tuning:
-                reason = _too_few(target, budget)
-            arms[source] = (_counts(target, budget) if tuning else {}) | {"reason": reason}
-            if reason is not None:
+            reason = reason or (too_few if local else None)
+            if reason is None:
+                logger.info("%s: %s at %s", source, strategy, target.name)
+                saved = arm / "models" / source
+                made[source] = _bring(target, saved, parts, learner_name, strategy, fingerprint, budget, folder, source)
+                made[source].entry |= {"sizes": sizes} if local and budget.sizes else {}
+            else:
                 logger.info("%s: not estimable: %s", source, reason)
-                continue
-            saved = arm / "models" / source
-            description = json.loads((saved / "model.json").read_text(encoding="utf-8"))
-            space = load_space(saved, description["space"])
-            if space.fingerprint != fingerprint:
-                raise StudyError(
-                    f"{saved}: made with another {space.embedding} ({space.fingerprint[:12]}); train it again"
-                )
-            model = module.load(saved, description)
-            vectors, known = space.vectors(target.rows, target.table)
-            if tuning:
-                train, validation = (examples(target.rows, vectors, known, split) for split in ("train", "validation"))
-                model = module.tune(model, train, validation, budget.settings, head_only=strategy == "tune-head")
-                arms[source]["spent"] = _save(model, module, space, learner_name, folder / "models" / source)
-            logger.info("%s: %s at %s", source, strategy, target.name)
-            predictions[source] = module.predict(model, examples(target.rows, vectors, known, TESTED))
-        _write(folder, target, predictions)
-        write_json({"sources": arms}, folder / "arm.json")
+                made[source] = Made({"reason": reason})
+            made[source].entry = (_counts(target, budget) if local else {}) | made[source].entry
+        _write(folder, target, made)
 
 
-def _too_few(target: Target, budget: Budget) -> str | None:
-    labels = target.rows.labels[target.rows.split == "train"]
+def _train(
+    target: Site,
+    home: Site,
+    labelled: NDArray[np.int64],
+    parts: Sequence[Part],
+    learner_name: str,
+    embedding: Mapping[str, str],
+    budget: Budget,
+    folder: Path,
+    source: str,
+) -> Made:
+    """Fit the space and the learner on the ``labelled`` rows of ``home``, save the model and predict the target."""
+    module = learner(learner_name)
+    name, fingerprint, backend = (embedding[key] for key in ("name", "fingerprint", "backend"))
+    try:
+        space = fit_space(name, fingerprint, backend, home.rows, home.table, budget.min_rows, budget.standardise)
+    except NoVectorError as error:
+        return Made({"reason": f"{error} at {home.name}"})
+    given = examples(home.rows, *space.vectors(home.rows, home.table), labelled)
+    model, _, spent = search(
+        lambda runs, depths: (module.fit(given, runs), []),
+        parts,
+        budget.settings,
+        budget.searched,
+        budget.trials,
+        budget.seeds,
+    )
+    _save(model.take(range(budget.seeds)), space, learner_name, folder / "models" / source)
+    return _predicted(target, space, module, model, [], parts, budget, spent)
+
+
+def _bring(
+    target: Site,
+    saved: Path,
+    parts: Sequence[Part],
+    learner_name: str,
+    strategy: str,
+    fingerprint: str,
+    budget: Budget,
+    folder: Path,
+    source: str,
+) -> Made:
+    """Bring one saved model to the target."""
+    module = learner(learner_name)
+    description = json.loads((saved / "model.json").read_text(encoding="utf-8"))
+    space = load_space(saved, description["space"])
+    if space.fingerprint != fingerprint:
+        raise StudyError(f"{saved}: made with another {space.embedding} ({space.fingerprint[:12]}); train it again")
+    model = module.load(saved, description)
+    if strategy == "direct":
+        return Made({"reason": None}, module.predict(model, _tested(target, space)))
+    given = examples(target.rows, *space.vectors(target.rows, target.table), target.rows.of("train", "validation"))
+    if strategy == "recalibrate":
+        found = [recalibrate(module.predict(model, given), given.labels, part) for part in parts]
+        logits = to_logit(module.predict(model, _tested(target, space)))
+        made = [np.stack([apply(x, c) for x, c in zip(logits, of_part, strict=True)]) for _, of_part in found]
+        chosen, of_seeds = found[0]
+        _save(model, space, learner_name, folder / "models" / source, {"recalibration": of_seeds})
+        spent = Spent(3, 0, [0] * budget.seeds, {"recalibration": chosen})
+        curves: list[Curve] = [(p.size, p.replicate, None, q) for p, q in zip(parts[1:], made[1:], strict=True)]
+        return Made({"reason": None, "spent": asdict(spent)}, made[0], curves)
+
+    def tune(runs: Any, depths: Sequence[float]) -> Any:
+        starts = model.take([model.seeds.index(run.seed) for run in runs])
+        return module.tune(starts, given, runs, strategy == "tune-head", depths)
+
+    tuned, along, each = search(
+        tune, parts, budget.settings, budget.searched, budget.trials, budget.seeds, budget.depths
+    )
+    _save(tuned.take(range(budget.seeds)), space, learner_name, folder / "models" / source)
+    return _predicted(target, space, module, tuned, along, parts, budget, each)
+
+
+def _predicted(
+    target: Site,
+    space: Space,
+    module: Any,
+    model: Any,
+    along: Sequence[Any],
+    parts: Sequence[Part],
+    budget: Budget,
+    spent: Sequence[Spent],
+) -> Made:
+    """Predictions of the model that is kept, of each target size, and along the tuning."""
+    tested = _tested(target, space)
+    each = np.split(module.predict(model, tested), len(parts))
+    curves: list[Curve] = [(p.size, p.replicate, None, made) for p, made in zip(parts[1:], each[1:], strict=True)]
+    for depth, there in zip(budget.depths, along, strict=False):
+        curves.append((None, None, depth, module.predict(there.take(range(budget.seeds)), tested)))
+    return Made({"reason": None, "spent": asdict(spent[0])}, each[0], curves)
+
+
+def _tested(target: Site, space: Space) -> Examples:
+    return examples(target.rows, *space.vectors(target.rows, target.table), target.rows.of(*TESTED))
+
+
+def _parts(target: Site, budget: Budget) -> tuple[list[Part], list[dict[str, Any]], str | None]:
+    """All labelled rows of the target and its sized subsets, by position among its training and validation rows; what
+    each size holds; and why nothing can be trained there."""
+    labelled = target.rows.of("train", "validation")
+    labels, people = target.rows.labels[labelled], target.rows.person_ids[labelled]
+    is_train = target.rows.split[labelled].astype(str) == "train"
+    whole = Part(np.flatnonzero(is_train), np.flatnonzero(~is_train))
+    few = _too_few(labels[whole.train], budget.min_events)
+    parts, sizes = [whole], []
+    for part in sized_parts(labels, people, whole.train, budget.sizes, budget.replicates):
+        rows = np.concatenate([part.train, part.check])
+        reason = _too_few(labels[rows], budget.min_events)
+        held = _shown_counts(labels[rows], budget)
+        sizes.append(
+            {"size": part.size, "replicate": part.replicate, "rows": held["train_rows"], "events": held["train_events"]}
+            | {"reason": reason}
+        )
+        if reason is None:
+            parts.append(part)
+    return parts, sizes, few and f"{few} among the training rows at {target.name}"
+
+
+def _too_few(labels: NDArray[np.int8], min_events: int) -> str | None:
     events = int(labels.sum())
     for count, what in ((events, "events"), (len(labels) - events, "rows without the event")):
-        if count < budget.min_events:
-            return f"fewer than {budget.min_events} {what} among the training rows at {target.name}"
+        if count < min_events:
+            return f"fewer than {min_events} {what}"
     return None
 
 
-def _counts(target: Target, budget: Budget) -> dict[str, Any]:
-    labels = target.rows.labels[target.rows.split == "train"]
+def _counts(site: Site, budget: Budget) -> dict[str, Any]:
+    return _shown_counts(site.rows.labels[site.rows.of("train")], budget)
+
+
+def _shown_counts(labels: NDArray[np.int8], budget: Budget) -> dict[str, Any]:
     rows, events = len(labels), int(labels.sum())
-
-    def shown(n: int) -> int | None:
-        return None if min(events, rows - events) < budget.min_cell_count else n
-
-    return {"train_rows": shown(rows), "train_events": shown(events)}
+    shown = min(events, rows - events) >= budget.min_cell_count
+    return {"train_rows": rows if shown else None, "train_events": events if shown else None}
 
 
-def _save(model: Any, module: Any, space: Space, learner_name: str, folder: Path) -> list[int]:
+def _save(model: Any, space: Space, learner_name: str, folder: Path, more: Mapping[str, Any] | None = None) -> None:
     folder.mkdir(parents=True)
-    description = module.save(model, folder)
-    write_json({"learner": learner_name, **description, "space": space.save(folder)}, folder / "model.json")
-    spent: list[int] = description["spent"]
-    return spent
+    description = {"learner": learner_name, **model.save(folder), **(more or {}), "space": space.save(folder)}
+    write_json(description, folder / "model.json")
 
 
-def _write(folder: Path, target: Target, predictions: Mapping[str, np.ndarray[Any, np.dtype[np.float64]]]) -> None:
-    tested = np.isin(target.rows.split.astype(str), TESTED)
-    rows = int(tested.sum())
-    parts = []
-    for source, probabilities in predictions.items():
-        assert probabilities.shape[1] == rows, "every validation and test row has its prediction"
-        for seed, probability in enumerate(probabilities, start=1):
-            parts.append(
-                pa.table(
-                    {
-                        "source": pa.array([source] * rows, pa.string()),
-                        "seed": np.full(rows, seed, np.int32),
-                        "row_id": target.rows.row_ids[tested],
-                        "split": pa.array(target.rows.split[tested], pa.string()),
-                        "label": target.rows.labels[tested],
-                        "probability": probability,
-                    },
-                    schema=PREDICTIONS,
-                )
-            )
-    write_parquet(pa.concat_tables(parts) if parts else PREDICTIONS.empty_table(), folder / "predictions.parquet")
+def _write(folder: Path, target: Site, made: Mapping[str, Made]) -> None:
+    (folder / "models").mkdir(exist_ok=True)
+    predictions, curves = [], []
+    for source, of_source in made.items():
+        if of_source.probability is not None:
+            predictions.append(_table(target, of_source.probability, TESTED, {"source": source}, PREDICTIONS))
+        for size, replicate, depth, probability in of_source.curves:
+            key = {"source": source, "size": size, "replicate": replicate, "depth": depth}
+            curves.append(_table(target, probability, ("test",) if depth is None else TESTED, key, CURVES))
+    for schema, tables, name in ((PREDICTIONS, predictions, "predictions"), (CURVES, curves, "curves")):
+        write_parquet(pa.concat_tables(tables) if tables else schema.empty_table(), folder / f"{name}.parquet")
+    write_json({"sources": {source: of_source.entry for source, of_source in made.items()}}, folder / "arm.json")
+
+
+def _table(
+    target: Site, probability: Probability, splits: Sequence[str], key: Mapping[str, Any], schema: pa.Schema
+) -> pa.Table:
+    tested = target.rows.of(*TESTED)
+    assert probability.shape[1] == len(tested), "every validation and test row has its prediction"
+    inside = np.isin(target.rows.split[tested].astype(str), splits)
+    rows, seeds = tested[inside], len(probability)
+    columns: dict[str, Any] = {
+        "seed": np.repeat(np.arange(1, seeds + 1), len(rows)),
+        "row_id": np.tile(target.rows.row_ids[rows], seeds),
+        "split": np.tile(target.rows.split[rows], seeds),
+        "label": np.tile(target.rows.labels[rows], seeds),
+        "probability": probability[:, inside].ravel(),
+    }
+    arrays = [
+        pa.array(columns[f.name], f.type)
+        if f.name in columns
+        else pa.repeat(pa.scalar(key[f.name], f.type), seeds * len(rows))
+        for f in schema
+    ]
+    return pa.Table.from_arrays(arrays, schema=schema)

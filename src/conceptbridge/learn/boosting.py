@@ -10,9 +10,10 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import log_loss
 
 from conceptbridge.learn.examples import Examples
+from conceptbridge.learn.pooling import Features, pool
+from conceptbridge.learn.runs import Run, cross_entropy
 
 logger = logging.getLogger(__name__)
 
@@ -22,140 +23,170 @@ HISTOGRAM = {"max_bin": 63, "bin_construct_sample_cnt": 2_000}
 
 @dataclass(frozen=True)
 class Forest:
-    """One booster a seed; ``spent`` is the number of trees kept of each."""
+    """One booster a run, its seed, the number of its trees, and its loss on the rows that checked it; ``steps`` trees
+    were grown for all runs together. ``counts``: whether the number of tokens is one of the features."""
 
     boosters: list[lgb.Booster]
     seeds: list[int]
-    spent: list[int]
+    losses: list[float]
+    steps: int
+    counts: bool
+
+    @property
+    def kept(self) -> list[int]:
+        """Trees of each booster."""
+        return [booster.current_iteration() for booster in self.boosters]
+
+    def take(self, members: Sequence[int]) -> "Forest":
+        """The forest of these members, in this order."""
+        return Forest(
+            [self.boosters[i] for i in members],
+            [self.seeds[i] for i in members],
+            [self.losses[i] for i in members],
+            self.steps,
+            self.counts,
+        )
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write ``seed-{n}.txt`` to ``folder`` and return what model.json has to hold.
+
+        LightGBM's text tells how many training rows, and of what weight, reached each node; those counts stay home. The
+        sizes of its trees in bytes are then no longer right and are left out: without them it reads tree after tree.
+        """
+        for seed, booster in zip(self.seeds, self.boosters, strict=True):
+            text = re.sub(
+                r"^((?:leaf|internal)_(?:count|weight))=(.*)$",
+                lambda line: f"{line[1]}={' '.join('0' for _ in line[2].split())}",
+                re.sub(r"^tree_sizes=.*\n", "", booster.model_to_string(), flags=re.MULTILINE),
+                flags=re.MULTILINE,
+            )
+            (folder / f"seed-{seed}.txt").write_text(text, encoding="utf-8")
+        return {"seeds": self.seeds, "kept": self.kept, "counts": self.counts}
 
 
-def pool(examples: Examples) -> NDArray[np.float32]:
-    """Features of each row: mean and maximum over its tokens' vectors (zeros where it has none), and its token count.
+def fit(examples: Examples, runs: Sequence[Run]) -> Forest:
+    """Boost one forest a run, and keep of each the number of trees with the lowest loss on its checked rows."""
+    counts = runs[0].settings["counts"]
+    return _boost([None] * len(runs), pool(examples, counts), examples.labels, runs, counts)
 
-    Shape (rows, 2 * width + 1).
+
+def tune(
+    source: Forest, examples: Examples, runs: Sequence[Run], head_only: bool, depths: Sequence[float] = ()
+) -> tuple[Forest, list[Forest]]:
+    """Go on from the source's members, one a run: new leaf values (``head_only``), or more trees.
+
+    Where that makes the loss on the checked rows no lower, the source's own trees are kept. Also returns the forests
+    after each of ``depths``, shares of the trees that may be added; new leaf values come in one step, which has no
+    depth.
     """
-    width, lengths = examples.vectors.shape[1], examples.lengths
-    # longest rows first: those that have an n-th token are then the first ones, and are added in one go
-    order = np.argsort(-lengths, kind="stable")
-    sums = np.zeros((len(examples), width), np.float32)
-    highest = np.full((len(examples), width), -np.inf, np.float32)
-    for n in range(int(lengths.max(initial=0))):
-        rows = order[: np.searchsorted(-lengths[order], -n, side="left")]
-        nth = examples.vectors[examples.tokens[examples.offsets[rows] + n]]
-        sums[: len(rows)] += nth
-        np.maximum(highest[: len(rows)], nth, out=highest[: len(rows)])
-    made = np.empty((len(examples), 2 * width + 1), np.float32)
-    made[order, :width] = sums / np.maximum(lengths[order], 1)[:, None]
-    made[order, width:-1] = np.where(lengths[order, None] > 0, highest, 0)
-    made[:, -1] = lengths
-    return made
-
-
-def fit(train: Examples, validation: Examples, settings: Mapping[str, Any], seeds: Sequence[int]) -> Forest:
-    """Boost one forest a seed, and keep of each the number of trees with the lowest validation loss."""
-    return _boost([None] * len(seeds), list(seeds), train, validation, settings, settings["trees"])
-
-
-def tune(source: Forest, train: Examples, validation: Examples, settings: Mapping[str, Any], head_only: bool) -> Forest:
-    """Go on from the source's trees on the target's rows: new leaf values (``head_only``), or more trees.
-
-    Where that makes the validation loss no lower, the source's own trees are kept.
-    """
+    features = pool(examples, source.counts)
     if not head_only:
-        return _boost(source.boosters, source.seeds, train, validation, settings, settings["tune_trees"])
-    features, checked = pool(train), pool(validation)
-    kept = []
-    for booster in source.boosters:
-        tuned = booster.refit(features, train.labels, decay_rate=settings["refit_decay"], dataset_params=HISTOGRAM)
-        worse = _loss(tuned, checked, validation) > _loss(booster, checked, validation)
-        kept.append(booster if worse else tuned)
-    return Forest(kept, source.seeds, source.spent)
+        made = _boost(source.boosters, features, examples.labels, runs, source.counts)
+        if not depths:
+            return made, []
+        grown = _boost(source.boosters, features, examples.labels, runs, source.counts, stop=False)
+        return made, [_after(source, grown, round(depth * runs[0].settings["trees"])) for depth in depths]
+    kept, losses = [], []
+    for booster, run in zip(source.boosters, runs, strict=True):
+        rows = run.part.train
+        tuned = booster.refit(
+            features[rows],
+            examples.labels[rows],
+            decay_rate=run.settings["refit_decay"],
+            dataset_params=HISTOGRAM,
+        )
+        loss = [_loss(one, features, examples.labels, run.part.check) for one in (tuned, booster)]
+        kept.append(tuned if loss[0] <= loss[1] else booster)
+        losses.append(min(loss))
+    return Forest(kept, [run.seed for run in runs], losses, len(runs), source.counts), []
 
 
 def predict(forest: Forest, examples: Examples) -> NDArray[np.float64]:
-    """Probability of the outcome: shape (seeds, rows), in the rows' order."""
+    """Probability of the outcome: shape (members, rows), in the rows' order."""
     if len(examples) == 0:
         return np.empty((len(forest.seeds), 0))
-    features = pool(examples)
-    return np.stack([booster.predict(features, num_threads=1) for booster in forest.boosters])
-
-
-def save(forest: Forest, folder: Path) -> dict[str, Any]:
-    """Write ``seed-{n}.txt`` to ``folder`` and return what model.json has to hold.
-
-    LightGBM's text tells how many training rows, and of what weight, reached each node; those counts stay home. The
-    sizes of its trees in bytes are then no longer right and are left out: without them it reads tree after tree.
-    """
-    for seed, booster in zip(forest.seeds, forest.boosters, strict=True):
-        text = re.sub(
-            r"^((?:leaf|internal)_(?:count|weight))=(.*)$",
-            lambda line: f"{line[1]}={' '.join('0' for _ in line[2].split())}",
-            re.sub(r"^tree_sizes=.*\n", "", booster.model_to_string(), flags=re.MULTILINE),
-            flags=re.MULTILINE,
-        )
-        (folder / f"seed-{seed}.txt").write_text(text, encoding="utf-8")
-    return {"seeds": forest.seeds, "spent": forest.spent}
+    features = pool(examples, forest.counts)
+    return np.stack([_probability(booster, features) for booster in forest.boosters])
 
 
 def load(folder: Path, description: Mapping[str, Any]) -> Forest:
-    """The forest that ``save`` wrote."""
-    boosters = [lgb.Booster(model_file=folder / f"seed-{seed}.txt") for seed in description["seeds"]]
-    return Forest(boosters, description["seeds"], description["spent"])
+    """The forest that ``Forest.save`` wrote."""
+    seeds = description["seeds"]
+    boosters = [lgb.Booster(model_file=folder / f"seed-{seed}.txt") for seed in seeds]
+    return Forest(boosters, seeds, [float("nan")] * len(seeds), 0, description["counts"])
 
 
 def _boost(
     starts: Sequence[lgb.Booster | None],
-    seeds: list[int],
-    train: Examples,
-    validation: Examples,
-    settings: Mapping[str, Any],
-    trees: int,
+    features: Features,
+    labels: NDArray[np.int8],
+    runs: Sequence[Run],
+    counts: bool,
+    stop: bool = True,
 ) -> Forest:
-    """Add at most ``trees`` trees to each of ``starts``; the validation loss decides how many of them are kept."""
-    parameters = {
-        "objective": "binary",
-        "metric": "binary_logloss",
-        "num_leaves": settings["leaves"],
-        "min_data_in_leaf": settings["min_leaf"],
-        "learning_rate": settings["learning_rate"],
-        "feature_fraction": settings["feature_share"],
-        "bagging_fraction": settings["row_share"],
-        "bagging_freq": 1,
-        "deterministic": True,
-        "force_row_wise": True,
-        "num_threads": 1,
-        "verbosity": -1,
-        **HISTOGRAM,
-    }
-    data = lgb.Dataset(pool(train), train.labels, params=parameters, free_raw_data=False)
-    checked = pool(validation)
-    watched = [data.create_valid(checked, validation.labels)] if len(validation) else []
-    boosters = []
-    for start, seed in zip(starts, seeds, strict=True):
-        losses: dict[str, dict[str, list[float]]] = {}
-        made = lgb.train(
-            parameters | {"seed": seed},
-            data,
-            num_boost_round=trees,
-            valid_sets=watched,
-            init_model=start,
-            callbacks=[lgb.record_evaluation(losses)] if watched else None,
-        )
+    """Add at most ``trees`` trees to each of ``starts``; the loss on the checked rows decides how many of them are
+    kept, or with ``stop`` off all are."""
+    boosters, losses, steps = [], [], 0
+    for start, run in zip(starts, runs, strict=True):
+        settings, train, check = run.settings, run.part.train, run.part.check
+        parameters = {
+            "objective": "binary",
+            "metric": "binary_logloss",
+            "num_leaves": settings["leaves"],
+            "min_data_in_leaf": settings["min_leaf"],
+            "learning_rate": settings["learning_rate"],
+            "feature_fraction": settings["feature_share"],
+            "bagging_fraction": settings["row_share"],
+            "bagging_freq": 1,
+            "deterministic": True,
+            "force_row_wise": True,
+            "num_threads": 1,
+            "verbosity": -1,
+            "seed": run.seed,
+            **HISTOGRAM,
+        }
+        data = lgb.Dataset(features[train], labels[train], params=parameters, free_raw_data=False)
+        watched = [data.create_valid(features[check], labels[check])] if len(check) and stop else []
+        curves: dict[str, dict[str, list[float]]] = {}
+        callbacks = [lgb.record_evaluation(curves)] if watched else []
         if watched:
-            curve = losses["valid_0"]["binary_logloss"]
-            best = 1 + int(np.argmin(curve))
-            if start is not None and curve[best - 1] > _loss(start, checked, validation):
-                made = start
+            callbacks.append(lgb.early_stopping(settings["patience"], first_metric_only=True, verbose=False))
+        made = lgb.train(
+            parameters, data, settings["trees"], valid_sets=watched, init_model=start, callbacks=callbacks or None
+        )
+        before = 0 if start is None else start.current_iteration()
+        steps += made.current_iteration() - before
+        loss = float("inf")
+        if watched:
+            curve = curves["valid_0"]["binary_logloss"]
+            best = int(np.argmin(curve))
+            loss, unchanged = curve[best], _loss(start, features, labels, check) if start else float("inf")
+            if start is not None and unchanged < loss:
+                made, loss = start, unchanged
             else:
-                before = 0 if start is None else start.current_iteration()
-                made = lgb.Booster(model_str=made.model_to_string(num_iteration=before + best))
-            logger.info("seed %d: %d trees, lowest validation loss %.4f", seed, made.current_iteration(), min(curve))
+                made = lgb.Booster(model_str=made.model_to_string(num_iteration=before + best + 1))
+            logger.info("seed %d: %d trees, lowest validation loss %.4f", run.seed, made.current_iteration(), loss)
         boosters.append(made)
-    return Forest(boosters, seeds, [booster.current_iteration() for booster in boosters])
+        losses.append(loss)
+    return Forest(boosters, [run.seed for run in runs], losses, steps, counts)
 
 
-def _loss(booster: lgb.Booster, features: NDArray[np.float32], examples: Examples) -> float:
-    """Mean cross-entropy; 0 where there is no row to look at."""
-    if len(examples) == 0:
-        return 0.0
-    return float(log_loss(examples.labels, booster.predict(features, num_threads=1), labels=[0, 1]))
+def _after(source: Forest, grown: Forest, trees: int) -> Forest:
+    """The grown forest with only the first ``trees`` of those that were added."""
+    cut = [
+        start
+        if trees == 0
+        else lgb.Booster(model_str=booster.model_to_string(num_iteration=start.current_iteration() + trees))
+        for start, booster in zip(source.boosters, grown.boosters, strict=True)
+    ]
+    return Forest(cut, grown.seeds, grown.losses, 0, grown.counts)
+
+
+def _probability(booster: lgb.Booster, features: Features) -> NDArray[np.float64]:
+    return np.asarray(booster.predict(features, num_threads=1), dtype=np.float64)
+
+
+def _loss(booster: lgb.Booster, features: Features, labels: NDArray[np.int8], rows: NDArray[np.int64]) -> float:
+    if not len(rows):
+        return float("inf")
+    return cross_entropy(labels[rows], _probability(booster, features[rows]))

@@ -1,5 +1,6 @@
 """What a learner sees: rows of tokens, the tokens' vectors, and labels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,39 @@ class SiteRows:
     texts: list[str | None]
     training_rows: NDArray[np.int64]  # training rows that hold the token, by position
     row_ids: NDArray[np.int64]
+    person_ids: NDArray[np.int64]
     labels: NDArray[np.int8]
     split: NDArray[Any]
     tokens: NDArray[np.int32]
     offsets: NDArray[np.int64]
+
+    def of(self, *splits: str) -> NDArray[np.int64]:
+        """Positions of the rows of these splits, in row_id order."""
+        return np.flatnonzero(np.isin(self.split.astype(str), splits))
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """The vectors ``(identity - center) * scale`` of ``width`` tokens, never written out."""
+
+    width: int
+    center: float
+    scale: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(tokens, width)."""
+        return self.width, self.width
+
+
+Vectors = NDArray[np.float32] | OneHot
 
 
 @dataclass(frozen=True)
 class Examples:
     """Rows with vectors: tokens index ``vectors`` (shape (tokens, width)); a token without a vector is left out."""
 
-    vectors: NDArray[np.float32]
+    vectors: Vectors
     tokens: NDArray[np.int64]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int8]
@@ -42,13 +65,18 @@ class Examples:
         """Tokens of each row: shape (rows,)."""
         return np.diff(self.offsets)
 
+    @property
+    def row_of(self) -> NDArray[np.int64]:
+        """The row of each token: shape (tokens of all rows,)."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
 
 def read_rows(cohort: Path, tokens: Path, sequences: Path) -> SiteRows:
     """Read the rows of a task at a site.
 
     Raises StudyError when the sequences are not those of the cohort.
     """
-    people = pq.read_table(cohort, columns=["row_id", "label", "split"])
+    people = pq.read_table(cohort, columns=["row_id", "person_id", "label", "split"])
     table = pq.read_table(tokens, columns=["key", "text", "rows"])
     order = pq.read_table(sequences, columns=["row_id", "tokens"])
     if not people["row_id"].equals(order["row_id"]):
@@ -59,24 +87,56 @@ def read_rows(cohort: Path, tokens: Path, sequences: Path) -> SiteRows:
         texts=table["text"].to_pylist(),
         training_rows=table["rows"].to_numpy(),
         row_ids=people["row_id"].to_numpy(),
+        person_ids=people["person_id"].to_numpy(),
         labels=people["label"].to_numpy(),
         split=people["split"].to_numpy(zero_copy_only=False),
         tokens=lists.flatten().to_numpy(zero_copy_only=False),
-        offsets=np.concatenate([[0], np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False))]).astype(np.int64),
+        offsets=_offsets(lists.value_lengths().to_numpy(zero_copy_only=False)),
     )
 
 
-def examples(
-    rows: SiteRows, vectors: NDArray[np.float32], known: NDArray[np.bool_], split: str | tuple[str, ...]
-) -> Examples:
-    """The rows of one split or several, in row_id order. Missing is masked: tokens not ``known`` are left out."""
-    chosen = np.isin(rows.split.astype(str), split)
-    row_of = np.repeat(np.arange(len(rows.row_ids)), np.diff(rows.offsets))
-    keep = chosen[row_of] & known[rows.tokens]
-    lengths = np.bincount(row_of[keep], minlength=len(rows.row_ids))[chosen]
+def merge(sites: Sequence[SiteRows]) -> SiteRows:
+    """The rows of several sites one after another, on one list of tokens: those of the same key are the same token."""
+    place: dict[str, int] = {}
+    texts: list[str | None] = []
+    moved = []
+    for site in sites:
+        for key, text in zip(site.keys, site.texts, strict=True):
+            if place.setdefault(key, len(texts)) == len(texts):
+                texts.append(text)
+        moved.append(np.array([place[key] for key in site.keys], dtype=np.int32))
+    counts = np.zeros(len(texts), np.int64)
+    for site, to in zip(sites, moved, strict=True):
+        counts[to] += site.training_rows
+    return SiteRows(
+        keys=list(place),
+        texts=texts,
+        training_rows=counts,
+        row_ids=np.concatenate([site.row_ids for site in sites]),
+        person_ids=np.concatenate([site.person_ids for site in sites]),
+        labels=np.concatenate([site.labels for site in sites]),
+        split=np.concatenate([site.split for site in sites]),
+        tokens=np.concatenate([to[site.tokens] for site, to in zip(sites, moved, strict=True)]),
+        offsets=_offsets(np.concatenate([np.diff(site.offsets) for site in sites])),
+    )
+
+
+def examples(rows: SiteRows, vectors: Vectors, place: NDArray[np.int64], chosen: NDArray[np.int64]) -> Examples:
+    """The ``chosen`` rows in their order; ``place`` (tokens,) is the position of each token's vector.
+
+    Missing is masked: tokens without a vector (place -1) are left out.
+    """
+    lengths = np.diff(rows.offsets)[chosen]
+    row_of = np.repeat(np.arange(len(chosen)), lengths)
+    within = np.arange(len(row_of)) - np.repeat(_offsets(lengths)[:-1], lengths)
+    at = place[rows.tokens[rows.offsets[chosen][row_of] + within]]
     return Examples(
         vectors=vectors,
-        tokens=rows.tokens[keep].astype(np.int64),
-        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64),
+        tokens=at[at >= 0],
+        offsets=_offsets(np.bincount(row_of[at >= 0], minlength=len(chosen))),
         labels=rows.labels[chosen],
     )
+
+
+def _offsets(lengths: NDArray[Any]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

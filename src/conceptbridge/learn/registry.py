@@ -7,8 +7,10 @@ from conceptbridge.errors import StudyError
 
 #: a learner is a module with fit, tune, predict, save and load; it is imported only when it is used
 LEARNERS = {
+    "attention": "conceptbridge.learn.attention",
     "cnn": "conceptbridge.learn.cnn",
     "lightgbm": "conceptbridge.learn.boosting",
+    "logistic": "conceptbridge.learn.logistic",
 }
 
 

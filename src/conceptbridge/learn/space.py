@@ -1,6 +1,7 @@
 """The space in which a model sees tokens: fitted at its source, kept with it, applied unchanged at every target."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,19 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from conceptbridge.errors import StudyError
-from conceptbridge.learn.examples import SiteRows
+from conceptbridge.learn.examples import OneHot, SiteRows, Vectors
 
 #: root mean square norm of the standardised vectors, about that of the paper's BERT vectors
 NORM = 14.0
 
+
+class NoVectorError(StudyError):
+    """The training rows have too little for a space: a finding about the site, not a mistake."""
+
+
 Matrix = NDArray[np.float32]
+#: texts and their raw vectors, shape (texts, width)
+Table = tuple[Sequence[str], Matrix]
 
 
 @dataclass(frozen=True)
@@ -35,24 +43,27 @@ class Space:
     center: Matrix
     scale: float
 
-    def vectors(self, rows: SiteRows, table: tuple[Sequence[str], Matrix] | None) -> tuple[Matrix, NDArray[np.bool_]]:
-        """Vectors of a site's tokens, shape (tokens, width), and which tokens have one.
+    def vectors(self, rows: SiteRows, table: Table | None) -> tuple[Vectors, NDArray[np.int64]]:
+        """Vectors, shape (n, width), and at which of them each of the site's tokens is: shape (tokens,), -1 for none.
 
         ``table``: texts and raw vectors of the site (None for one-hot and cooccurrence). Positions in another site's
         table play no part.
         """
         if self.backend == "onehot":
-            raw, known = _one_hot(rows.keys, self.names)
-        elif self.backend == "cooccurrence" and self.carried is not None:
-            raw, known = _look_up(rows.texts, self.names, self.carried)
-        else:
-            if table is None:
-                raise StudyError(f"{self.embedding}: no table of vectors was given")
-            raw, known = _look_up(rows.texts, *table)
-            if self.carried is not None:
-                raw = self._shuffle(rows.texts, known)
+            column_of = {key: i for i, key in enumerate(self.names)}
+            place = np.array([column_of.get(key, -1) for key in rows.keys], dtype=np.int64)
+            return OneHot(len(self.names), float(self.center[0]), self.scale), place
+        raw, known = self._raw(rows.texts, table)
         made = np.where(known[:, None], (raw - self.center) * np.float32(self.scale), np.float32(0))
-        return made.astype(np.float32), known
+        return made.astype(np.float32), np.where(known, np.arange(len(known)), -1)
+
+    def _raw(self, texts: Sequence[str | None], table: Table | None) -> tuple[Matrix, NDArray[np.bool_]]:
+        if self.backend == "cooccurrence" and self.carried is not None:
+            return _look_up(texts, self.names, self.carried)
+        if table is None:
+            raise StudyError(f"{self.embedding}: no table of vectors was given")
+        raw, known = _look_up(texts, *table)
+        return (raw, known) if self.carried is None else (self._shuffle(texts, known), known)
 
     def _shuffle(self, texts: Sequence[str | None], known: NDArray[np.bool_]) -> Matrix:
         assert self.carried is not None
@@ -87,7 +98,7 @@ def fit_space(
     fingerprint: str,
     backend: str,
     rows: SiteRows,
-    table: tuple[Sequence[str], Matrix] | None,
+    table: Table | None,
     min_rows: int,
     standardise: bool,
 ) -> Space:
@@ -98,7 +109,7 @@ def fit_space(
     all dimensions, so the angles that the embedding means are kept. Otherwise vectors stay raw. One-hot columns are the
     tokens of at least ``min_rows`` training rows.
 
-    Raises StudyError when no token of the training rows has a vector.
+    Raises NoVectorError when no token of the training rows has a vector.
     """
     names: list[str] = []
     carried: Matrix | None = None
@@ -112,27 +123,34 @@ def fit_space(
         carried = np.stack([vector_of[text] for text in to]) if names else None
     elif backend == "cooccurrence" and table is not None:
         names, carried = list(table[0]), np.ascontiguousarray(table[1])
-    width = len(names) if backend == "onehot" else (table[1].shape[1] if table is not None else 0)
+    if backend == "onehot":
+        if not names:
+            raise NoVectorError(f"no token is in {min_rows} training rows or more")
+        # the mean of n unit vectors, and the root mean square of their distances from it
+        n = len(names)
+        center, scale = (1 / n, NORM / math.sqrt(1 - 1 / n)) if standardise and n > 1 else (0.0, 1.0)
+        return Space(embedding, fingerprint, backend, names, None, np.full(n, center, np.float32), scale)
+    width = 0 if table is None else table[1].shape[1]
     space = Space(embedding, fingerprint, backend, names, carried, np.zeros(width, np.float32), 1.0)
-    raw, known = space.vectors(rows, table)
+    raw, known = space._raw(rows.texts, table)
     seen = known & (rows.training_rows > 0)
     if not seen.any():
-        raise StudyError(f"{embedding}: no token of the training rows has a vector")
+        raise NoVectorError("no token of the training rows has a vector")
     if not standardise:
         return space
-    center = raw[seen].mean(axis=0, dtype=np.float64)
-    spread = float(np.sqrt(((raw[seen] - center) ** 2).sum(axis=1).mean()))
+    center_of = raw[seen].mean(axis=0, dtype=np.float64)
+    spread = float(np.sqrt(((raw[seen] - center_of) ** 2).sum(axis=1).mean()))
     scale = NORM / spread if spread > 0 else 1.0
-    return Space(embedding, fingerprint, backend, names, carried, center.astype(np.float32), scale)
+    return Space(embedding, fingerprint, backend, names, carried, center_of.astype(np.float32), scale)
 
 
-def _one_hot(keys: Sequence[str], columns: Sequence[str]) -> tuple[Matrix, NDArray[np.bool_]]:
-    column_of = {key: i for i, key in enumerate(columns)}
-    at = np.array([column_of.get(key, -1) for key in keys], dtype=np.int64)
-    made = np.zeros((len(keys), len(columns)), np.float32)
-    known = at >= 0
-    made[np.flatnonzero(known), at[known]] = 1
-    return made, known
+def join_tables(tables: Sequence[Table]) -> Table:
+    """The tables of several sites as one: a text has the same vector at each."""
+    vectors = np.concatenate([table[1] for table in tables])
+    first: dict[str, int] = {}
+    for i, text in enumerate(text for table in tables for text in table[0]):
+        first.setdefault(text, i)
+    return list(first), vectors[list(first.values())]
 
 
 def _look_up(

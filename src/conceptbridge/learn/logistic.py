@@ -1,0 +1,186 @@
+"""Logistic regression with L1 and L2 penalties: on which tokens a row has (one-hot: the OHDSI baseline), or on the mean
+and maximum of their vectors (a linear probe).
+
+At a target, coefficients are corrections to the source's: sparse ones (tune-head), or small ones, which is a prior
+whose mean is the source's coefficients (tune-all).
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save_file
+from scipy.optimize import minimize
+from scipy.special import expit
+
+from conceptbridge.learn.examples import Examples, OneHot
+from conceptbridge.learn.pooling import Features, pool, presence
+from conceptbridge.learn.runs import Run, cross_entropy
+
+logger = logging.getLogger(__name__)
+
+Vector = NDArray[np.float64]
+
+#: iterations of the solver at most, and the relative change of the objective at which it stops
+ITERATIONS, TOLERANCE = 500, 1e-9
+
+
+@dataclass(frozen=True)
+class Regression:
+    """Coefficients (members, features) and intercepts (members,), the seed and the solver's iterations of each member
+    and its loss on the rows that checked it. Nothing in it is drawn, so that seeds do not differ."""
+
+    coefficients: Vector
+    intercepts: Vector
+    seeds: list[int]
+    kept: list[int]
+    losses: list[float]
+    steps: int
+
+    def take(self, members: Sequence[int]) -> "Regression":
+        """The regression of these members, in this order."""
+        at = list(members)
+        return Regression(
+            self.coefficients[at],
+            self.intercepts[at],
+            [self.seeds[i] for i in at],
+            [self.kept[i] for i in at],
+            [self.losses[i] for i in at],
+            self.steps,
+        )
+
+    def save(self, folder: Path) -> dict[str, Any]:
+        """Write ``coefficients.safetensors`` to ``folder`` and return what model.json has to hold."""
+        arrays = {"coefficients": self.coefficients, "intercepts": self.intercepts}
+        save_file(
+            {name: np.ascontiguousarray(array) for name, array in arrays.items()}, folder / "coefficients.safetensors"
+        )
+        return {"seeds": self.seeds, "kept": self.kept}
+
+
+def fit(examples: Examples, runs: Sequence[Run]) -> Regression:
+    """One regression a run, from ``penalty`` (of the mean cross-entropy) and ``l1_share`` (the rest of it is L2)."""
+    features = _features(examples)
+    start = Regression(
+        np.zeros((len(runs), features.shape[1])), np.zeros(len(runs)), [run.seed for run in runs], [], [], 0
+    )
+    return _correct(start, features, examples.labels, runs)
+
+
+def tune(
+    source: Regression, examples: Examples, runs: Sequence[Run], head_only: bool, depths: Sequence[float] = ()
+) -> tuple[Regression, list[Regression]]:
+    """Correct the source's members, one a run, by the ``penalty`` on corrections: its settings make them sparse or
+    small, whether ``head_only`` or not. Where that makes the loss on the checked rows no lower, the source's
+    coefficients are kept.
+
+    The solver goes straight to its optimum, so there is no path along ``depths``.
+    """
+    made = _correct(source, _features(examples), examples.labels, runs)
+    return made, []
+
+
+def predict(regression: Regression, examples: Examples) -> NDArray[np.float64]:
+    """Probability of the outcome: shape (members, rows), in the rows' order."""
+    scores = _features(examples) @ regression.coefficients.T + regression.intercepts
+    return np.ascontiguousarray(expit(scores).T)
+
+
+def load(folder: Path, description: Mapping[str, Any]) -> Regression:
+    """The regression that ``Regression.save`` wrote."""
+    arrays = load_file(folder / "coefficients.safetensors")
+    losses = [float("nan")] * len(description["seeds"])
+    return Regression(
+        arrays["coefficients"], arrays["intercepts"], description["seeds"], description["kept"], losses, 0
+    )
+
+
+def _features(examples: Examples) -> Features:
+    if isinstance(examples.vectors, OneHot):
+        return presence(examples)
+    return pool(examples, counts=False)
+
+
+def _correct(
+    start: Regression,
+    features: Features,
+    labels: NDArray[np.int8],
+    runs: Sequence[Run],
+) -> Regression:
+    coefficients, intercepts = start.coefficients.copy(), start.intercepts.copy()
+    kept: list[int] = []
+    losses: list[float] = []
+    steps = 0
+    done: dict[Any, int] = {}
+    for i, run in enumerate(runs):
+        strength, share = run.settings["penalty"], run.settings["l1_share"]
+        # a run that differs in its seed alone has the same solution
+        same = (id(run.part), strength, share, start.coefficients[i].tobytes())
+        if same in done:
+            first = done[same]
+            coefficients[i], intercepts[i] = coefficients[first], intercepts[first]
+            kept.append(kept[first])
+            losses.append(losses[first])
+            continue
+        done[same] = i
+        train, check = run.part.train, run.part.check
+        offset = features[train] @ start.coefficients[i] + start.intercepts[i]
+        change, shift, iterations = solve(
+            features[train], labels[train], offset, strength * share, strength * (1 - share)
+        )
+        tuned = [(coefficients[i] + change, intercepts[i] + shift, iterations)]
+        if start.kept:
+            tuned.append((start.coefficients[i], start.intercepts[i], 0))
+        loss = [cross_entropy(labels[check], expit(features[check] @ c + b)) for c, b, _ in tuned]
+        best = int(np.argmin(loss))
+        coefficients[i], intercepts[i], n = tuned[best]
+        kept.append(n)
+        losses.append(loss[best])
+        steps += iterations
+    logger.info("%d runs, lowest validation losses %s", len(runs), np.round(losses, 4))
+    return Regression(coefficients, intercepts, [run.seed for run in runs], kept, losses, steps)
+
+
+def solve(
+    features: Features, labels: NDArray[np.int8], offset: Vector, l1: float, l2: float
+) -> tuple[Vector, float, int]:
+    """Minimise mean cross-entropy + ``l1`` * sum|c| + ``l2`` / 2 * sum c^2 over c, and an intercept that is not
+    penalised.
+
+    Dense features are penalised on the scale of their standard deviation over these rows, sparse ones as they are.
+    Returns the coefficients on the features' own scale, the intercept and the iterations. The absolute values are
+    smooth where a coefficient is the difference of two numbers that are not negative, which L-BFGS-B keeps so.
+    """
+    if isinstance(features, np.ndarray):
+        wide = features.astype(np.float64)
+        center, scale = wide.mean(axis=0), wide.std(axis=0)
+        used = scale > 1e-9
+        given: Any = (wide[:, used] - center[used]) / scale[used]
+    else:
+        used = np.asarray(features.sum(axis=0)).ravel() > 0
+        center, scale = np.zeros(features.shape[1]), np.ones(features.shape[1])
+        given = features[:, used].astype(np.float64)
+    rows, width = given.shape
+    sign = np.where(labels == 1, 1.0, -1.0)
+    twice = l1 > 0
+
+    def objective(x: Vector) -> tuple[float, Vector]:
+        c = x[:width] - x[width:-1] if twice else x[:-1]
+        margin = sign * (offset + given @ c + x[-1])
+        slope = -sign * expit(-margin) / rows
+        by_c = given.T @ slope + l2 * c
+        value = float(np.logaddexp(0, -margin).mean() + l2 / 2 * (c @ c) + l1 * x[:-1].sum() * twice)
+        return value, np.concatenate([by_c + l1, l1 - by_c, [slope.sum()]] if twice else [by_c, [slope.sum()]])
+
+    start = np.zeros(width * (1 + twice) + 1)
+    bounds = [(0, None)] * (2 * width) + [(None, None)] if twice else None
+    found = minimize(
+        objective, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": ITERATIONS, "ftol": TOLERANCE}
+    )
+    made = np.zeros(features.shape[1])
+    made[used] = (found.x[:width] - found.x[width:-1] if twice else found.x[:-1]) / scale[used]
+    return made, float(found.x[-1] - center @ made), int(found.nit)

@@ -1,0 +1,421 @@
+"""Arms on a small made-up site: every learner by every strategy."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from conceptbridge.embed.vectors import vector_table
+from conceptbridge.errors import StudyError
+from conceptbridge.learn import cnn
+from conceptbridge.learn.arms import CURVES, PREDICTIONS, Budget, train_local, train_pooled, transfer
+from conceptbridge.tasks.cohort import SCHEMA as COHORT
+from conceptbridge.tasks.sequences import SEQUENCES, TOKENS
+from made_site import CONCEPTS, site, vectors_of, write_site
+
+DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "steps": 60, "check_every": 10}
+CNN = DESCENT | {"filters": 8, "widths": [1], "projection": 0, "learning_rate": 0.01}
+ATTENTION = DESCENT | {"units": 8, "heads": 2, "learning_rate": 0.03}
+BOOST = {
+    "counts": True,
+    "leaves": 4,
+    "min_leaf": 10,
+    "learning_rate": 0.1,
+    "feature_share": 0.5,
+    "row_share": 0.8,
+    "trees": 20,
+    "patience": 20,
+    "refit_decay": 0.5,
+}
+LOGISTIC = {"penalty": 0.003, "l1_share": 0.5}
+LEARNERS = [("cnn", CNN), ("attention", ATTENTION), ("lightgbm", BOOST), ("logistic", LOGISTIC)]
+#: what each learner searches in one of the tests
+SEARCHED = {
+    "cnn": {"learning_rate": [1e-9, 0.01]},
+    "attention": {"learning_rate": [1e-9, 0.03]},
+    "lightgbm": {"learning_rate": [1e-9, 0.1]},
+    "logistic": {"penalty": [10.0, 0.003]},
+}
+
+
+def budget(settings: dict[str, Any], seeds: int = 2, min_events: int = 5, **more: Any) -> Budget:
+    return Budget(
+        settings,
+        more.pop("searched", {}),
+        4,
+        seeds,
+        min_events,
+        min_rows=1,
+        min_cell_count=10,
+        standardise=True,
+        **more,
+    )
+
+
+def embedding(backend: str = "sentence-transformers") -> dict[str, str]:
+    return {"name": "made", "fingerprint": "f" * 64, "backend": backend}
+
+
+def auroc(folder: Path, source: str) -> float:
+    from sklearn.metrics import roc_auc_score
+
+    t = pq.read_table(folder / "predictions.parquet").to_pandas()
+    t = t[(t.source == source) & (t.split == "test")]
+    return float(np.mean([roc_auc_score(g.label, g.probability) for _, g in t.groupby("seed")]))
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    return write_site(tmp_path / "home", CONCEPTS, seed=1)
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+@pytest.mark.parametrize("backend", ["onehot", "sentence-transformers", "shuffled"])
+def test_an_arm_learns_at_home_and_covers_every_row(
+    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any], backend: str
+) -> None:
+    train_local(
+        site(home, "home", backend != "onehot"), learner, embedding(backend), budget(settings), tmp_path / "arm"
+    )
+    made = pq.read_table(tmp_path / "arm/predictions.parquet")
+    assert made.schema.equals(PREDICTIONS)
+    cohort = pq.read_table(home / "cohort.parquet").to_pandas()
+    tested = cohort[cohort.split != "train"]
+    for seed in (1, 2):
+        part = made.to_pandas()
+        part = part[part.seed == seed]
+        assert part.row_id.tolist() == tested.row_id.tolist()
+        assert part.label.tolist() == tested.label.tolist()
+    assert auroc(tmp_path / "arm", "home") > 0.75
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+def test_a_model_meets_the_targets_concepts_by_text_whatever_their_position(
+    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+) -> None:
+    train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / "home-arm")
+    made = []
+    for name, order in (("same", CONCEPTS), ("mixed", CONCEPTS[::-1])):
+        # the same rows of the same site, its token table in another order
+        there = write_site(tmp_path / name, CONCEPTS, seed=2)
+        if order != CONCEPTS:
+            tokens = pq.read_table(there / "tokens.parquet").to_pylist()[::-1]
+            place = {t["token"]: i for i, t in enumerate(tokens)}
+            pq.write_table(
+                pa.Table.from_pylist([t | {"token": i} for i, t in enumerate(tokens)], schema=TOKENS),
+                there / "tokens.parquet",
+            )
+            rows = pq.read_table(there / "sequences.parquet").to_pylist()
+            rows = [r | {"tokens": [place[t] for t in r["tokens"]]} for r in rows]
+            pq.write_table(pa.Table.from_pylist(rows, schema=SEQUENCES), there / "sequences.parquet")
+        out = tmp_path / f"{name}-arm"
+        sources = {"home": tmp_path / "home-arm"}
+        transfer(site(there, name), learner, "direct", sources, "f" * 64, budget({}), out)
+        made.append(pq.read_table(out / "predictions.parquet")["probability"].to_numpy())
+    np.testing.assert_allclose(made[0], made[1], rtol=1e-6)
+    assert auroc(tmp_path / "same-arm", "home") > 0.75
+
+
+def test_names_unknown_at_home_are_missing_to_one_hot_and_reached_by_text(home: Path, tmp_path: Path) -> None:
+    aliases = ["a cough", "a sprain", "some fever", "a rash", "a thirst"]
+    there = write_site(tmp_path / "there", aliases, seed=3)
+    vectors = vectors_of(CONCEPTS)
+    meanings = np.stack([vectors[c] for c in CONCEPTS])
+    pq.write_table(vector_table(aliases, meanings + np.float32(0.01)), there / "table.parquet")
+    reached = {}
+    for backend in ("onehot", "sentence-transformers", "shuffled"):
+        table = backend != "onehot"
+        train_local(site(home, "home", table), "cnn", embedding(backend), budget(CNN), tmp_path / backend)
+        out = tmp_path / f"{backend}-there"
+        transfer(site(there, "there", table), "cnn", "direct", {"home": tmp_path / backend}, "f" * 64, budget({}), out)
+        reached[backend] = auroc(out, "home")
+    assert reached["onehot"] == 0.5  # nothing that it knows is there: every row looks the same
+    assert reached["sentence-transformers"] > 0.75
+    assert reached["sentence-transformers"] > reached["shuffled"] + 0.1
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+def test_direct_sees_no_label_of_the_site(home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]) -> None:
+    train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / "arm")
+    made = []
+    for flip in (False, True):
+        there = write_site(tmp_path / f"there{flip}", CONCEPTS, seed=4)
+        if flip:
+            cohort = pq.read_table(there / "cohort.parquet").to_pandas()
+            cohort["label"] = (1 - cohort.label).astype("int8")
+            pq.write_table(pa.Table.from_pandas(cohort, schema=COHORT), there / "cohort.parquet")
+        out = tmp_path / f"out{flip}"
+        transfer(site(there, "there"), learner, "direct", {"home": tmp_path / "arm"}, "f" * 64, budget({}), out)
+        made.append(pq.read_table(out / "predictions.parquet")["probability"].to_pylist())
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+def test_no_test_label_changes_a_model(home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]) -> None:
+    made = []
+    for flip in (False, True):
+        if flip:
+            cohort = pq.read_table(home / "cohort.parquet").to_pandas()
+            cohort.loc[cohort.split == "test", "label"] = 1 - cohort.label
+            pq.write_table(pa.Table.from_pandas(cohort, schema=COHORT), home / "cohort.parquet")
+        arms = tmp_path / f"arm{flip}"
+        train_local(site(home, "home"), learner, embedding(), budget(settings), arms)
+        out = tmp_path / f"tuned{flip}"
+        transfer(site(home, "home"), learner, "tune-all", {"home": arms}, "f" * 64, budget(settings), out)
+        made.append([pq.read_table(p / "predictions.parquet")["probability"].to_pylist() for p in (arms, out)])
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+@pytest.mark.parametrize("strategy", ["tune-head", "tune-all"])
+def test_tuning_never_keeps_what_the_validation_rows_find_worse(
+    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any], strategy: str
+) -> None:
+    """At a site where the first two concepts mean the opposite, tuning has to help."""
+    there = write_site(tmp_path / "there", [CONCEPTS[i] for i in (1, 0, 2, 3, 4)], seed=5)
+    train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / "arm")
+    sources = {"home": tmp_path / "arm"}
+    results = {}
+    for name in ("direct", strategy):
+        spent = budget(settings if name != "direct" else {})
+        transfer(site(there, "there"), learner, name, sources, "f" * 64, spent, tmp_path / name)
+        t = pq.read_table(tmp_path / name / "predictions.parquet").to_pandas()
+        v = t[t.split == "validation"]
+        results[name] = -np.mean(np.log(np.where(v.label == 1, v.probability, 1 - v.probability)))
+    assert results[strategy] < results["direct"]
+
+
+def test_tune_head_leaves_the_convolution_alone(home: Path, tmp_path: Path) -> None:
+    # the first two concepts mean the opposite there, so that the validation rows want a change
+    there = write_site(tmp_path / "there", [CONCEPTS[i] for i in (1, 0, 2, 3, 4)], seed=6)
+    train_local(site(home, "home"), "cnn", embedding(), budget(CNN), tmp_path / "arm")
+    was = cnn.load(tmp_path / "arm/models/home", {"seeds": [1, 2], "kept": [0, 0]}).weights
+    moved = {}
+    for strategy in ("tune-head", "tune-all"):
+        out = tmp_path / strategy
+        transfer(site(there, "there"), "cnn", strategy, {"home": tmp_path / "arm"}, "f" * 64, budget(CNN), out)
+        now = cnn.load(out / "models/home", {"seeds": [1, 2], "kept": [0, 0]}).weights
+        moved[strategy] = {name for name in was if not torch.equal(was[name], now[name])}
+    assert moved == {"tune-head": {"head", "head_bias"}, "tune-all": set(was)}
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+def test_too_few_events_are_a_finding_and_the_reason_travels(
+    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+) -> None:
+    quiet = write_site(tmp_path / "quiet", CONCEPTS, events=False)
+    train_local(site(quiet, "quiet"), learner, embedding(), budget(settings), tmp_path / "arm")
+    assert pq.read_table(tmp_path / "arm/predictions.parquet").num_rows == 0
+    arm = json.loads((tmp_path / "arm/arm.json").read_text())["sources"]["quiet"]
+    assert arm == {
+        "train_rows": None,
+        "train_events": None,
+        "reason": "fewer than 5 events among the training rows at quiet",
+    }
+    out = tmp_path / "out"
+    transfer(site(home, "home"), learner, "direct", {"quiet": tmp_path / "arm"}, "f" * 64, budget({}), out)
+    reason = json.loads((out / "arm.json").read_text())["sources"]["quiet"]["reason"]
+    assert reason == "no model from quiet: fewer than 5 events among the training rows at quiet"
+
+
+def test_a_model_refuses_another_embedding_by_name(home: Path, tmp_path: Path) -> None:
+    train_local(site(home, "home"), "cnn", embedding(), budget(CNN), tmp_path / "arm")
+    with pytest.raises(StudyError, match=r"made with another made \(ffffffffffff\); train it again"):
+        sources = {"home": tmp_path / "arm"}
+        transfer(site(home, "home"), "cnn", "direct", sources, "0" * 64, budget({}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+def test_a_seed_gives_the_same_model_whatever_runs_beside_it(
+    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+) -> None:
+    made = []
+    for seeds in (1, 3):
+        train_local(site(home, "home"), learner, embedding(), budget(settings, seeds), tmp_path / str(seeds))
+        t = pq.read_table(tmp_path / str(seeds) / "predictions.parquet").to_pandas()
+        made.append(t[t.seed == 1].probability.to_numpy())
+    np.testing.assert_allclose(made[0], made[1], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+def test_a_saved_model_predicts_as_before(home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]) -> None:
+    train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / "arm")
+    transfer(site(home, "home"), learner, "direct", {"home": tmp_path / "arm"}, "f" * 64, budget({}), tmp_path / "out")
+    was, now = (pq.read_table(tmp_path / p / "predictions.parquet")["probability"].to_numpy() for p in ("arm", "out"))
+    np.testing.assert_allclose(was, now, rtol=1e-6)
+
+
+def test_a_lightgbm_file_tells_no_count_of_rows(home: Path, tmp_path: Path) -> None:
+    train_local(site(home, "home"), "lightgbm", embedding(), budget(BOOST), tmp_path / "arm")
+    text = (tmp_path / "arm/models/home/seed-1.txt").read_text()
+    counts = re.findall(r"^(?:leaf|internal)_(?:count|weight)=(.*)$", text, flags=re.MULTILINE)
+    assert counts
+    assert set(" ".join(counts).split()) <= {"0"}
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+def test_settings_are_searched_on_validation_rows_and_what_was_spent_is_told(
+    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+) -> None:
+    given = budget(settings, searched=SEARCHED[learner])
+    train_local(site(home, "home"), learner, embedding(), given, tmp_path / "arm")
+    spent = json.loads((tmp_path / "arm/arm.json").read_text())["sources"]["home"]["spent"]
+    key, (_, good) = next(iter(SEARCHED[learner].items()))
+    assert spent["trials"] == 2
+    assert spent["chosen"] == {key: good}
+    assert len(spent["kept"]) == 2
+    if learner in ("cnn", "attention"):
+        assert spent["steps"] == (2 + 2) * 60  # a run a candidate, then one a seed
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+def test_recalibration_keeps_the_order_of_a_seeds_rows(
+    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+) -> None:
+    # a hospital where the outcome is far rarer
+    there = write_site(tmp_path / "there", CONCEPTS, rows=900, seed=7, intercept=-3.0)
+    train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / "arm")
+    found = {}
+    for strategy in ("direct", "recalibrate"):
+        out = tmp_path / strategy
+        transfer(site(there, "there"), learner, strategy, {"home": tmp_path / "arm"}, "f" * 64, budget({}), out)
+        found[strategy] = pq.read_table(out / "predictions.parquet").to_pandas()
+    for seed in (1, 2):
+        was, now = (t[(t.seed == seed) & (t.split == "test")] for t in found.values())
+        assert (np.diff(now.probability.to_numpy()[np.argsort(was.probability.to_numpy())]) >= -1e-12).all()
+        assert abs(now.probability.mean() - now.label.mean()) < 0.03 < abs(was.probability.mean() - was.label.mean())
+    entry = json.loads((tmp_path / "recalibrate/arm.json").read_text())["sources"]["home"]
+    assert entry["spent"]["chosen"]["recalibration"] in ("intercept", "slope")
+    kept = json.loads((tmp_path / "recalibrate/models/home/model.json").read_text())
+    assert len(kept["recalibration"]) == 2
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+@pytest.mark.parametrize("backend", ["onehot", "sentence-transformers"])
+def test_sites_learn_together_and_leave_one_out_sees_no_label_of_the_target(
+    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any], backend: str
+) -> None:
+    table = backend != "onehot"
+    others = [
+        site(write_site(tmp_path / "north", ["sprain", "cough", "thirst", "rash"], seed=8, swap=True), "north", table),
+        site(write_site(tmp_path / "south", CONCEPTS, seed=9), "south", table),
+    ]
+    made: dict[tuple[str, bool], list[float]] = {}
+    for flip in (False, True):
+        if flip:
+            cohort = pq.read_table(home / "cohort.parquet").to_pandas()
+            cohort["label"] = (1 - cohort.label).astype("int8")
+            pq.write_table(pa.Table.from_pandas(cohort, schema=COHORT), home / "cohort.parquet")
+        for strategy, source in (("pooled", "all"), ("leave-one-out", "others")):
+            out = tmp_path / f"{strategy}{flip}"
+            train_pooled(
+                site(home, "home", table), others, strategy, learner, embedding(backend), budget(settings), out
+            )
+            made[strategy, flip] = pq.read_table(out / "predictions.parquet")["probability"].to_pylist()
+            assert (out / "models" / source / "model.json").is_file()
+            if not flip:
+                assert auroc(out, source) > 0.75
+    assert made["leave-one-out", False] == made["leave-one-out", True]
+    assert made["pooled", False] != made["pooled", True]
+
+
+def test_a_target_without_events_still_has_the_arms_that_need_none_of_its_labels(home: Path, tmp_path: Path) -> None:
+    quiet = site(write_site(tmp_path / "quiet", CONCEPTS, events=False), "quiet")
+    train_local(site(home, "home"), "logistic", embedding(), budget(LOGISTIC), tmp_path / "arm")
+    reasons = {}
+    for strategy in ("direct", "recalibrate", "tune-head", "tune-all"):
+        out = tmp_path / strategy
+        sources = {"home": tmp_path / "arm"}
+        transfer(quiet, "logistic", strategy, sources, "f" * 64, budget(LOGISTIC), out)
+        reasons[strategy] = json.loads((out / "arm.json").read_text())["sources"]["home"]["reason"]
+    for strategy in ("pooled", "leave-one-out"):
+        out = tmp_path / strategy
+        train_pooled(quiet, [site(home, "home")], strategy, "logistic", embedding(), budget(LOGISTIC), out)
+        reasons[strategy] = next(iter(json.loads((out / "arm.json").read_text())["sources"].values()))["reason"]
+    few = "fewer than 5 events among the training rows at quiet"
+    assert reasons == {
+        "direct": None,
+        "recalibrate": few,
+        "tune-head": few,
+        "tune-all": few,
+        "pooled": None,
+        "leave-one-out": None,
+    }
+
+
+@pytest.mark.parametrize("rows", [0, 1, 2])
+def test_a_site_of_hardly_any_row_is_not_estimable_and_breaks_nothing(home: Path, tmp_path: Path, rows: int) -> None:
+    tiny = site(write_site(tmp_path / "tiny", CONCEPTS, rows=rows), "tiny")
+    for learner, settings in LEARNERS:
+        if "steps" in settings:
+            settings = settings | {"steps": 2}
+        train_local(tiny, learner, embedding(), budget(settings), tmp_path / learner)
+        entry = json.loads((tmp_path / learner / "arm.json").read_text())["sources"]["tiny"]
+        assert entry["reason"] == "fewer than 5 events among the training rows at tiny"
+        train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / f"{learner}-home")
+        sources = {"home": tmp_path / f"{learner}-home"}
+        transfer(tiny, learner, "direct", sources, "f" * 64, budget({}), tmp_path / f"{learner}-direct")
+        assert pq.read_table(tmp_path / f"{learner}-direct/predictions.parquet").num_rows == 2 * (rows - (rows > 0))
+
+
+def test_a_source_whose_names_nobody_can_embed_is_not_estimable(home: Path, tmp_path: Path) -> None:
+    pq.write_table(vector_table(["another"], np.ones((1, 6), np.float32)), home / "table.parquet")
+    train_local(site(home, "home"), "cnn", embedding(), budget(CNN), tmp_path / "arm")
+    entry = json.loads((tmp_path / "arm/arm.json").read_text())["sources"]["home"]
+    assert entry["reason"] == "no token of the training rows has a vector at home"
+
+
+def test_an_embedding_learned_at_one_site_cannot_be_pooled(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match="pooled: made is learned at one site"):
+        train_pooled(site(home, "home"), [], "pooled", "cnn", embedding("cooccurrence"), budget(CNN), tmp_path / "out")
+
+
+# --- curves --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+def test_curves_tell_how_much_data_and_how_much_tuning(
+    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+) -> None:
+    there = site(write_site(tmp_path / "there", CONCEPTS, rows=900, seed=5, swap=True, intercept=-2), "there")
+    given = budget(settings, sizes=[10, 20, 10_000], replicates=2, depths=[0.0, 0.5, 1.0])
+    train_local(there, learner, embedding(), given, tmp_path / "local")
+    local = pq.read_table(tmp_path / "local/curves.parquet")
+    assert local.schema.equals(CURVES)
+    tested = int((there.rows.split == "test").sum())
+    cells = local.to_pandas().groupby(["source", "size", "replicate", "seed"]).size()
+    assert set(cells) == {tested}
+    assert set(cells.index) == {("there", n, r, s) for n in (10, 20) for r in (1, 2) for s in (1, 2)}
+    sizes = json.loads((tmp_path / "local/arm.json").read_text())["sources"]["there"]["sizes"]
+    assert [(s["size"], s["replicate"], s["events"] >= s["size"]) for s in sizes] == [
+        (10, 1, True),
+        (20, 1, True),
+        (10, 2, True),
+        (20, 2, True),
+    ]
+    train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / "arm")
+    for strategy in ("direct", "recalibrate", "tune-head", "tune-all"):
+        sources = {"home": tmp_path / "arm"}
+        transfer(there, learner, strategy, sources, "f" * 64, given, tmp_path / strategy)
+    curves = {s: pq.read_table(tmp_path / s / "curves.parquet").to_pandas() for s in ("direct", "tune-all")}
+    assert not len(curves["direct"])
+    depths = set(curves["tune-all"].depth.dropna())
+    assert depths == (set() if learner == "logistic" else {0.0, 0.5, 1.0})
+    if depths:  # the curve begins with the source's own model
+        direct = pq.read_table(tmp_path / "direct/predictions.parquet").to_pandas()
+        begin = curves["tune-all"][curves["tune-all"].depth == 0]
+        np.testing.assert_allclose(begin.probability, direct.probability, rtol=1e-6)
+
+
+def test_what_curves_are_drawn_changes_no_arm(home: Path, tmp_path: Path) -> None:
+    for name, more in (("plain", {}), ("curved", {"sizes": [10, 20], "replicates": 2})):
+        train_local(site(home, "home"), "cnn", embedding(), budget(CNN, **more), tmp_path / name)
+    plain, curved = ((tmp_path / name / "predictions.parquet").read_bytes() for name in ("plain", "curved"))
+    assert plain == curved
