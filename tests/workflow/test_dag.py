@@ -16,7 +16,7 @@ pytestmark = pytest.mark.workflow
 
 SITES = ["riverside", "lakeshore"]
 LEARNERS = ["cnn", "lightgbm"]
-STRATEGIES = ["local", "direct", "tune-head", "tune-all"]
+STRATEGIES = ["local", "direct", "tune-head", "leave-one-out"]
 TINY: dict[str, Any] = {
     "name": "tiny",
     "simulate": {"persons": 600, "seed": 1},
@@ -32,10 +32,13 @@ TINY: dict[str, Any] = {
     },
     "embeddings": ["onehot", "random"],
     "learners": {
-        "cnn": {"filters": 8, "steps": 20, "tune_steps": 10, "check_every": 10},
-        "lightgbm": {"trees": 10, "tune_trees": 5},
+        "cnn": {"filters": 8, "check_every": 10},
+        "lightgbm": {"trees": 10},
     },
     "strategies": STRATEGIES,
+    "trials": 2,
+    "steps": 20,
+    "tuning_depth": [0, 1],
     "seeds": 2,
     "evaluation": {"replicates": 100},
 }
@@ -78,7 +81,7 @@ def test_every_cell_of_the_study_has_an_estimate_or_a_reason(done: Path) -> None
     pairs = {
         strategy: [(s, t) for s, t in product(SITES, SITES) if (s == t) == (strategy == "local")]
         for strategy in STRATEGIES
-    }
+    } | {"leave-one-out": [("others", site) for site in SITES]}
     assert cells == {
         (e, learner, strategy, s, t)
         for e, learner, strategy in product(TINY["embeddings"], LEARNERS, STRATEGIES)
@@ -151,7 +154,14 @@ JOINT = {"evaluate": len(SITES), "tables": 1, "figures": 1, "report": 1, "proven
     [
         pytest.param(
             {"embeddings": ["onehot", "random", "minilm"]},
-            {"compute_texts": 1, "embed": 2, "embedding_quality": 1, "train": 2 * 2, "transfer": 2 * 2 * 3}
+            {
+                "compute_texts": 1,
+                "embed": 2,
+                "embedding_quality": 1,
+                "train": 2 * 2,
+                "transfer": 2 * 2 * 2,
+                "pool": 2 * 2,
+            }
             | {"leaks": 2}  # the first embedding with meaning: only now can names be compared with the outcome's
             | EMBEDDED
             | JOINT,
@@ -162,17 +172,27 @@ JOINT = {"evaluate": len(SITES), "tables": 1, "figures": 1, "report": 1, "proven
             {"learners": {"lightgbm": TINY["learners"]["lightgbm"]}}, JOINT, id="a learner less: the joint tables"
         ),
         pytest.param(
-            {"learners": TINY["learners"] | {"lightgbm": {"trees": 10, "tune_trees": 6}}},
-            {"transfer": 2 * 2 * 2} | JOINT,
-            id="another tuning budget: that learner's tuned arms",
+            {"learners": TINY["learners"] | {"lightgbm": {"trees": 10, "tune-head": {"refit_decay": 0.9}}}},
+            {"transfer": 2 * 2} | JOINT,
+            id="other settings of a tuning strategy: that learner's arms by that strategy",
         ),
+        pytest.param(
+            {"steps": 30}, {"train": 4, "transfer": 8, "pool": 4} | JOINT, id="more steps: the networks' arms"
+        ),
+        pytest.param({"strategies": STRATEGIES[:-1]}, JOINT, id="a strategy less: the joint tables"),
+        pytest.param(
+            {"strategies": [*STRATEGIES, "recalibrate"]},
+            {"transfer": 2 * 2 * 2} | JOINT,
+            id="a strategy more: its arms",
+        ),
+        pytest.param({"pooling": False}, JOINT, id="no pooling: the joint tables"),
         pytest.param(
             {"evaluation": {"replicates": 200}}, JOINT, id="more replicates: evaluation and what comes after it"
         ),
         pytest.param(
             {"texts": {"absent": "No {name}"}},
             {"vocabulary": 2, "sequences": 2, "leaks": 2, "compute_texts": 1, "embed": 2, "embedding_quality": 1}
-            | {"train": 8, "transfer": 24}
+            | {"train": 8, "transfer": 16, "pool": 8}
             | EMBEDDED
             | JOINT,
             id="another template: the vocabulary and all after it, but no cohort",
@@ -182,7 +202,7 @@ JOINT = {"evaluate": len(SITES), "tables": 1, "figures": 1, "report": 1, "proven
             dict.fromkeys(("simulate", "ingest", "vocabulary", "cohort", "sequences", "leaks", "embed"), 1)
             | {"compute_texts": 1, "embedding_quality": 1}  # each an embedding, over all sites
             | EMBEDDED
-            | {"train": 2 * 2, "transfer": 3 * 2 * 2 * 3}
+            | {"train": 2 * 2, "transfer": 3 * 2 * 2 * 2, "pool": 3 * 2 * 2}
             | JOINT
             | {"evaluate": 3},
             id="a site more: its own jobs, the arms into every target, and no old local model",

@@ -30,6 +30,8 @@ Weights = dict[str, torch.Tensor]
 
 #: rows whose logits are computed at once outside training
 CHUNK = 4096
+#: bags whose rows are compared at once
+SIDE_BY_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -286,7 +288,19 @@ class Rest:
 
 def bag_max(table: torch.Tensor, place: torch.Tensor, begin: torch.Tensor) -> torch.Tensor:
     """The maximum over each bag of rows of ``table``, zeros for an empty one: shape (bags, outputs)."""
-    made: torch.Tensor = _BagMax.apply(table, place, begin)  # type: ignore[no-untyped-call]
+    if table.requires_grad:
+        made: torch.Tensor = _BagMax.apply(table, place, begin)  # type: ignore[no-untyped-call]
+        return made
+    # without a gradient nobody asks for the winners: bags of about the same length side by side take half the time
+    lengths = torch.diff(begin, append=torch.tensor([len(place)]))
+    made = table.new_zeros(len(begin), table.shape[1])
+    filled = torch.argsort(lengths)[int((lengths == 0).sum()) :]
+    for first in range(0, len(filled), SIDE_BY_SIDE):
+        bags = filled[first : first + SIDE_BY_SIDE]
+        nth = torch.arange(int(lengths[bags[-1]]))
+        # a shorter bag repeats its last row
+        at = place[begin[bags, None] + torch.minimum(nth, lengths[bags, None] - 1)]
+        made[bags] = table.index_select(0, at.flatten()).view(*at.shape, -1).amax(dim=1)
     return made
 
 
