@@ -140,6 +140,15 @@ def test_code_that_comes_with_a_model_is_not_run(bert: Path, tmp_path: Path) -> 
         load_backend(spec(folder))
 
 
+def test_models_are_fetched_ahead_or_it_is_told_how(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network here: what a machine with one would do differently is the hub's own library."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(bert / "no hub"))
+    models.fetch_models([{"backend": "onehot"}, spec(bert)])
+    with pytest.raises(StudyError, match=rf"some/encoder cannot be had from the hub at {REVISION}.*fetch_models"):
+        models.fetch_models([spec(bert) | {"model": "some/encoder", "revision": REVISION}])
+
+
 def test_a_hub_model_is_taken_at_its_revision(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A hub's local store, as a download leaves it; no network is needed then."""
     store = tmp_path / "hub"

