@@ -129,6 +129,16 @@ def test_weights_are_safetensors_and_the_pinned_ones(bert: Path, tmp_path: Path)
         load_backend(spec(folder))
     ours = encode_all(load_backend(spec(folder, pickled_weights=True)), TEXTS)
     assert close(ours, one_at_a_time(bert, "mean"))
+    # where there are both, the safetensors are what was checked, and what runs
+    shutil.copy(bert / "model.safetensors", folder)
+    torch.save({name: tensor * 0 for name, tensor in weights.items()}, folder / "pytorch_model.bin")
+    assert close(encode_all(load_backend(spec(folder, pickled_weights=True)), TEXTS), ours)
+
+
+def test_the_number_of_threads_changes_no_bit(bert: Path) -> None:
+    for more in ({}, {"layer": 1}, {"dtype": "bfloat16"}):
+        one, three = (encode_all(load_backend(spec(bert, **more), threads), TEXTS) for threads in (1, 3))
+        assert np.array_equal(one, three)
 
 
 def test_code_that_comes_with_a_model_is_not_run(bert: Path, tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def _with_pooling(
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    model = AutoModel.from_pretrained(folder, trust_remote_code=False, **_weights(spec)).eval().to(device)
+    model = AutoModel.from_pretrained(folder, trust_remote_code=False, **_weights(folder)).eval().to(device)
     _cast_once(model, spec)
     pooling, layer, normalize = spec["pooling"], spec.get("layer"), spec["normalize"]
 
@@ -173,7 +173,9 @@ def _with_own_modules(
 ) -> tuple[Any, Callable[[Features], torch.Tensor], int]:
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(folder), device=device, trust_remote_code=False, model_kwargs=_weights(spec)).eval()
+    model = SentenceTransformer(
+        str(folder), device=device, trust_remote_code=False, model_kwargs=_weights(folder)
+    ).eval()
     _cast_once(model, spec)
     prompt = spec.get("prompt", "")
     normalize = spec.get("normalize", False)
@@ -190,8 +192,9 @@ def _with_own_modules(
     return model.tokenizer, forward, model.get_max_seq_length() or model.tokenizer.model_max_length
 
 
-def _weights(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {"dtype": torch.float32, "use_safetensors": not spec.get("pickled_weights", False)}
+def _weights(folder: Path) -> dict[str, Any]:
+    # those that model_folder has checked: it lets a folder without safetensors pass only where the study says so
+    return {"dtype": torch.float32, "use_safetensors": any(folder.glob("*.safetensors"))}
 
 
 def _cast_once(model: torch.nn.Module, spec: Mapping[str, Any]) -> None:

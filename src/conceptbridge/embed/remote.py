@@ -21,8 +21,8 @@ from conceptbridge.errors import StudyError
 
 logger = logging.getLogger(__name__)
 
-#: characters a token, on the low side: English clinical terms have four to five
-CHARACTERS_A_TOKEN = 3.5
+#: bytes a token, on the low side: English clinical terms have four to five
+BYTES_A_TOKEN = 3.5
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 #: the longest that a server may ask to wait, seconds
 LONGEST_WAIT = 600
@@ -220,7 +220,8 @@ def _batches(spec: Mapping[str, Any], texts: Sequence[str]) -> list[list[str]]:
 
 
 def _tokens(spec: Mapping[str, Any], text: str) -> int:
-    return 1 + int((len(spec.get("prompt", "")) + len(text)) / CHARACTERS_A_TOKEN)
+    # in bytes: a letter of a script that is not Latin is about a token
+    return 1 + int(len((spec.get("prompt", "") + text).encode()) / BYTES_A_TOKEN)
 
 
 def _retry_after(value: str | None) -> float | None:
