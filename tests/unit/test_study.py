@@ -180,6 +180,13 @@ def test_a_model_without_a_version_has_to_be_pinned(demo: Any) -> None:
     assert study(asked).embeddings["mine"].spec["pooling"] == "cls"
 
 
+def test_an_entry_that_needs_itself_is_told(demo: Any) -> None:
+    for entry in ({"backend": "random", "parent": "loop"}, {"backend": "shuffled", "parent": "random"}):
+        asked: Any = {**demo, "embeddings": [{"random": {"parent": "loop"}}, {"loop": entry}]}
+        with pytest.raises(StudyError, match="is made from itself"):
+            study(asked)
+
+
 def test_every_entry_of_the_catalogue_is_complete() -> None:
     assert len({find_embedding(name, CATALOGUE, "test").id for name in CATALOGUE}) == len(CATALOGUE)
     for name, entry in CATALOGUE.items():
