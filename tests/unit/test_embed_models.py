@@ -1,6 +1,7 @@
 """Models that run here give the vectors that their own libraries give, however texts are sorted and batched."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,21 @@ def test_batches_change_nothing(bert: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(models, "BATCH_TOKENS", {"cpu": 17, "cuda": 17})
     monkeypatch.setattr(models, "PART", 7)
     assert close(encode_all(load_backend(spec(bert)), TEXTS), whole)
+
+
+def test_long_work_is_kept_every_few_seconds_and_ends_at_once(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is yielded is kept: a kill loses PART_SECONDS of work. Whoever stops asking waits for batches under way."""
+    monkeypatch.setattr(models, "PART_SECONDS", 0.0)
+    monkeypatch.setattr(models, "BATCH_TOKENS", {"cpu": 17, "cuda": 17})
+    ours = load_backend(spec(bert), 2)
+    assert isinstance(ours, models.LocalModel)
+    seen: list[int] = []
+    forward = ours.forward
+    ours.forward = lambda features: (seen.append(1), time.sleep(0.05), forward(features))[2]
+    parts = ours.encode(TEXTS)
+    assert len(next(parts)[0]) <= 4
+    parts.close()
+    assert len(seen) < len(TEXTS) / 4
 
 
 def test_bfloat16_stays_close(bert: Path) -> None:

@@ -92,7 +92,7 @@ class LocalModel:
             )["input_ids"]
             lengths += map(len, read)
             ids.append(np.fromiter(chain.from_iterable(read), np.int32))
-        return np.concatenate(ids), np.cumsum(lengths)
+        return np.concatenate([np.empty(0, np.int32), *ids]), np.cumsum(lengths)
 
     def _batches(self, lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
         """Texts of ``lengths`` tokens within the budget, longest first: of one length, or some shorter ones if few."""
