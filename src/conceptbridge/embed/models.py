@@ -82,9 +82,9 @@ class LocalModel:
         """The token ids of all texts one after the other, and where each text's begin: four bytes a token."""
         ids: list[NDArray[np.int32]] = []
         lengths = [0]
-        for first in range(0, len(texts), 10 * PART):
+        for first in range(0, len(texts), PART):
             read = self.tokenizer(
-                [self.prompt + text for text in texts[first : first + 10 * PART]],
+                [self.prompt + text for text in texts[first : first + PART]],
                 truncation=True,
                 max_length=self.max_length,
                 return_attention_mask=False,
