@@ -80,11 +80,16 @@ class Embedding:
         return self.parent if self.spec["backend"] == "shuffled" else self
 
 
-def find_embedding(name: str, catalogue: Mapping[str, Any], where: str) -> Embedding:
-    """The embedding of that name; ``where`` is the config key that asks for it.
+def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by: tuple[str, ...] = ()) -> Embedding:
+    """The embedding of that name; ``where`` is the config key that asks for it, ``asked_by`` the entries that need it.
 
-    Raises StudyError when the catalogue does not have it, with the nearest name, or its parent is a control itself.
+    Raises StudyError when the catalogue does not have it, with the nearest name, its parent is a control itself, or
+    it needs itself.
     """
+    if name in asked_by:
+        raise StudyError(
+            f"catalogue of embeddings: {name} is made from itself; name another parent or `missing` backend"
+        )
     if name not in catalogue:
         raise StudyError(
             f"config: {where}: {name!r} is not in the catalogue of embeddings{nearest(name, catalogue)}; "
@@ -95,7 +100,7 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str) -> Embed
     at = f"catalogue of embeddings: {name}"
     parent = fallback = None
     if "parent" in spec:
-        parent = find_embedding(spec["parent"], catalogue, f"the parent of {name}")
+        parent = find_embedding(spec["parent"], catalogue, f"the parent of {name}", (*asked_by, name))
         if parent.parent is not None or "width" not in parent.spec or parent.learned:
             raise StudyError(f"{at}: its parent {parent.name} has to be a real embedding")
         spec["width"] = parent.spec["width"]
@@ -111,7 +116,7 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str) -> Embed
     if backend == "shuffled" and parent is not None:
         identity["parent"] = parent.fingerprint
     if isinstance(missing := spec.get("missing"), dict):
-        fallback = find_embedding(missing["backend"], catalogue, f"{name}: missing")
+        fallback = find_embedding(missing["backend"], catalogue, f"{name}: missing", (*asked_by, name))
         if fallback.spec.get("width") != spec["width"] or fallback.spec["backend"] in NO_VECTOR_OF_TEXT:
             raise StudyError(
                 f"{at}: missing: {fallback.name} has to make vectors from texts, {spec['width']} numbers each"

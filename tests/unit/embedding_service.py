@@ -34,6 +34,7 @@ class Service(ThreadingHTTPServer):
         self.requests: list[dict[str, Any]] = []
         self.times: list[float] = []
         self.headers: list[dict[str, str]] = []
+        self.paths: list[str] = []
         self.paid: Counter[str] = Counter()
 
     @property
@@ -54,6 +55,7 @@ class Handler(BaseHTTPRequestHandler):
             self.server.requests.append(asked)
             self.server.times.append(time.monotonic())
             self.server.headers.append(dict(self.headers))
+            self.server.paths.append(self.path)
             fault = self.server.faults.pop(0) if self.server.faults else ""
         texts = asked["input"]
         if len(texts) > self.server.largest:

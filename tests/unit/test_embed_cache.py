@@ -1,5 +1,6 @@
 """The cache: every text computed once, whoever asks; nothing lost by a kill, two runs at once, or a broken disk."""
 
+import errno
 import json
 import logging
 import os
@@ -18,6 +19,7 @@ from conceptbridge.catalogue import Embedding, find_embedding
 from conceptbridge.embed.backends import RandomVectors, encode_all
 from conceptbridge.embed.cache import VectorCache
 from conceptbridge.embed.compute import compute_texts, dry_run, fill
+from conceptbridge.embed.quality import Site, measure
 from conceptbridge.embed.tables import write_site_table
 from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.errors import StudyError
@@ -105,6 +107,48 @@ def test_vectors_that_are_not_finite_are_not_kept(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match="1 of 2 vectors are not finite"):
         cache.add(["a", "b"], np.array([[1, np.nan], [1, 2]], np.float32))
     assert not list(tmp_path.rglob("*.arrow"))
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_anything_is_paid(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    with (
+        service() as running,
+        pytest.raises(StudyError, match=r"cache of vectors .*cache cannot be written \(Not a dir"),
+    ):
+        fill(far(running.url), TEXTS, tmp_path / "cache")
+    assert not running.requests
+
+
+def test_a_full_disk_is_told_and_what_is_there_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RandomVectors, "part", 10)
+    write, written = Path.write_bytes, []
+
+    def full(path: Path, content: bytes) -> int:
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(path)
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(StudyError, match=r"cannot be written \(No space left on device\).*What it has is kept"):
+        fill(RANDOM, TEXTS, tmp_path)
+    monkeypatch.undo()
+    assert len(list(tmp_path.rglob("*.*"))) == 2
+    assert fill(RANDOM, TEXTS, tmp_path)["cached"] == 20
+
+
+@pytest.mark.parametrize(
+    "texts", [[], ["", "\0", " ", "e\u0301", "\u00e9", "\U0001f9e0", "a\nb", "\u202eabc", "x" * 10**5]]
+)
+def test_a_table_of_no_text_or_of_odd_ones(tmp_path: Path, texts: list[str]) -> None:
+    site = write_vocabulary(tmp_path / "site.parquet", texts)
+    assert compute_texts(RANDOM, [site], [], tmp_path, tmp_path / "cache", False)["computed"] == len(texts)
+    write_site_table(site, RANDOM, tmp_path, tmp_path / "cache", False, tmp_path / "table.parquet")
+    found, vectors = read_vectors(tmp_path / "table.parquet")
+    assert found == sorted(texts, key=str.encode)
+    assert vectors.shape == (len(texts), WIDTH)
+    measured = measure(RANDOM, [Site(s, site, tmp_path / "table.parquet") for s in "ab"], [], tmp_path, tmp_path)
+    assert measured["texts"] == len(texts)
 
 
 def test_an_emptied_cache_is_told(tmp_path: Path) -> None:

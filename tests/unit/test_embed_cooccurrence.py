@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from scipy.sparse import coo_array
 
 from conceptbridge.catalogue import find_embedding
@@ -48,6 +49,14 @@ def test_other_rows_play_no_part(tmp_path: Path) -> None:
         site = write_site(tmp_path / name, TEXTS, rows)
         write_cooccurrence([site], LEARNED, 10, tmp_path / f"{name}.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
+
+
+@pytest.mark.parametrize("rows", [[(1, "train", [0, 1])], [(1, "train", [])], [(1, "test", [0, 1])]])
+def test_too_few_rows_leave_a_table_without_texts(tmp_path: Path, rows: list[tuple[int, str, list[int]]]) -> None:
+    site = write_site(tmp_path / "a", TEXTS, rows)
+    write_cooccurrence([site], LEARNED, 10, tmp_path / "out.parquet")
+    texts, vectors = read_vectors(tmp_path / "out.parquet")
+    assert (texts, vectors.shape) == ([], (0, 4))
 
 
 def test_persons_count_not_rows_and_few_of_them_count_as_none(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Models that run here give the vectors that their own libraries give, however texts are sorted and batched."""
 
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +112,21 @@ def test_batches_change_nothing(bert: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert close(encode_all(load_backend(spec(bert)), TEXTS), whole)
 
 
+def test_long_work_is_kept_every_few_seconds_and_ends_at_once(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is yielded is kept: a kill loses PART_SECONDS of work. Whoever stops asking waits for batches under way."""
+    monkeypatch.setattr(models, "PART_SECONDS", 0.0)
+    monkeypatch.setattr(models, "BATCH_TOKENS", {"cpu": 17, "cuda": 17})
+    ours = load_backend(spec(bert), 2)
+    assert isinstance(ours, models.LocalModel)
+    seen: list[int] = []
+    forward = ours.forward
+    ours.forward = lambda features: (seen.append(1), time.sleep(0.05), forward(features))[2]
+    parts = ours.encode(TEXTS)
+    assert len(next(parts)[0]) <= 4
+    parts.close()
+    assert len(seen) < len(TEXTS) / 4
+
+
 def test_bfloat16_stays_close(bert: Path) -> None:
     whole = encode_all(load_backend(spec(bert, normalize=True)), TEXTS)
     fast = encode_all(load_backend(spec(bert, normalize=True, dtype="bfloat16")), TEXTS)
@@ -129,6 +145,16 @@ def test_weights_are_safetensors_and_the_pinned_ones(bert: Path, tmp_path: Path)
         load_backend(spec(folder))
     ours = encode_all(load_backend(spec(folder, pickled_weights=True)), TEXTS)
     assert close(ours, one_at_a_time(bert, "mean"))
+    # where there are both, the safetensors are what was checked, and what runs
+    shutil.copy(bert / "model.safetensors", folder)
+    torch.save({name: tensor * 0 for name, tensor in weights.items()}, folder / "pytorch_model.bin")
+    assert close(encode_all(load_backend(spec(folder, pickled_weights=True)), TEXTS), ours)
+
+
+def test_the_number_of_threads_changes_no_bit(bert: Path) -> None:
+    for more in ({}, {"layer": 1}, {"dtype": "bfloat16"}):
+        one, three = (encode_all(load_backend(spec(bert, **more), threads), TEXTS) for threads in (1, 3))
+        assert np.array_equal(one, three)
 
 
 def test_code_that_comes_with_a_model_is_not_run(bert: Path, tmp_path: Path) -> None:
@@ -138,6 +164,15 @@ def test_code_that_comes_with_a_model_is_not_run(bert: Path, tmp_path: Path) -> 
     (folder / "run.py").write_text("raise SystemExit('code of a model was run')")
     with pytest.raises(StudyError, match="cannot be loaded"):
         load_backend(spec(folder))
+
+
+def test_models_are_fetched_ahead_or_it_is_told_how(bert: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a network here: what a machine with one would do differently is the hub's own library."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(bert / "no hub"))
+    models.fetch_models([{"backend": "onehot"}, spec(bert)])
+    with pytest.raises(StudyError, match=rf"some/encoder cannot be had from the hub at {REVISION}.*fetch_models"):
+        models.fetch_models([spec(bert) | {"model": "some/encoder", "revision": REVISION}])
 
 
 def test_a_hub_model_is_taken_at_its_revision(bert: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

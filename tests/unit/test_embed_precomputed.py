@@ -116,6 +116,38 @@ def test_a_file_that_is_not_as_stated_is_one_line(tmp_path: Path) -> None:
         made(tmp_path, embedding(text), site)
 
 
+BROKEN = {
+    "more.txt": b"1 2\na 1 2\nb 1 2\n",
+    "narrow.txt": b"1 2\na 1\n",
+    "cut.npz": b"PK\x03\x04nonsense",
+    "empty.npz": b"",
+    "text.npz": b"nonsense",
+    "cut.parquet": b"PAR1",
+    "text.h5": b"nonsense",
+    "bytes.vec": b"\xff\xfe\x00",
+}
+
+
+@pytest.mark.parametrize("name", [*BROKEN, "groups.h5", "uneven.npz"])
+def test_a_broken_file_is_one_line(tmp_path: Path, name: str) -> None:
+    file = tmp_path / name
+    if name == "groups.h5":
+        with h5py.File(file, "w") as nested:
+            nested["group/vector"] = VECTORS[0]
+    elif name == "uneven.npz":
+        np.savez(file, keys=np.array(KEYS), vectors=VECTORS[:2])
+    else:
+        file.write_bytes(BROKEN[name])
+    with pytest.raises(StudyError, match=rf"{name}: no vectors can be read from it: ."):
+        made(tmp_path, embedding(file, width=2), write_vocabulary(tmp_path / "site.parquet", TEXTS))
+
+
+def test_no_local_text_is_shown_of_what_the_file_lacks(tmp_path: Path) -> None:
+    site = write_vocabulary(tmp_path / "site.parquet", ["Cough", "a canary"], concept_id=[1, 2_000_000_001])
+    with pytest.raises(StudyError, match=r"no vector for 1 of 2 texts \(all of them local\)"):
+        made(tmp_path, embedding(write(tmp_path / "a.h5", KEYS)), site)
+
+
 def test_texts_are_compared_by_their_words() -> None:
     assert plain("lab positive vrp   pathogen\u00a0not specified") == plain("Lab-positive VRP: pathogen, not specified")
     assert plain("Not cough") != plain("cough")

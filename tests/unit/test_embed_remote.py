@@ -132,6 +132,27 @@ def test_the_key_comes_from_the_environment_and_goes_into_the_header_alone(
     assert not any(KEY.encode() in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
 
 
+@pytest.mark.parametrize("end", ["", "/", "/embeddings"])
+def test_azure_has_its_deployment_version_and_header(monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    monkeypatch.setenv("TEST_KEY", f"{KEY}\n")  # as a file's content has it
+    with service() as running:
+        here = running.url.removesuffix("/v1")
+        url = f"{here}/openai/deployments/small{end}?api-version=2024-10-21"
+        far = Remote(entry(running, url=url, key_env="TEST_KEY", key_header="api-key"))
+        assert same(encode_all(far, TEXTS[:3]), TEXTS[:3])
+        assert running.paths == ["/openai/deployments/small/embeddings?api-version=2024-10-21"]
+        assert running.headers[0]["api-key"] == KEY
+        assert "Authorization" not in running.headers[0]
+    at_azure = entry(running, url="https://r.openai.azure.com/openai/v1", key_env="TEST_KEY")
+    assert Remote(at_azure).key_header == "api-key"
+
+
+def test_a_key_that_is_none_is_told_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_KEY", "sk-\u2026secret")
+    with service() as running, pytest.raises(StudyError, match="TEST_KEY has characters that no key has"):
+        Remote(entry(running, key_env="TEST_KEY"))
+
+
 def test_the_cost_is_estimated_without_key_or_call() -> None:
     spec = {"model": "m", "url": "http://127.0.0.1:9", "width": 8, "key_env": "NOT_SET", "price": 0.02}
     expected = estimate(spec, ["x" * 35] * 1000)

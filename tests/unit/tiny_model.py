@@ -65,5 +65,7 @@ def write_vocabulary(path: Path, texts: Sequence[str], **columns: Sequence[Any])
         "private": [False] * count,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.table(of_count | columns), path)
+    types = {"concept_id": pa.int64(), "private": pa.bool_()}
+    schema = pa.schema([(name, types.get(name, pa.string())) for name in of_count])
+    pq.write_table(pa.table(of_count | columns, schema), path)
     return path

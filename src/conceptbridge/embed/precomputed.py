@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
@@ -37,7 +38,9 @@ class Precomputed:
             raise StudyError(f"{path}: its SHA-256 is {sha256}, not {spec['file_sha256']} as pinned")
         try:
             keys, vectors = read_file(path)
-        except (OSError, ValueError, KeyError, pa.ArrowInvalid) as error:
+            if len(keys) != len(vectors):
+                raise ValueError(f"{len(keys)} keys, {len(vectors)} vectors")
+        except (OSError, EOFError, ValueError, KeyError, TypeError, BadZipFile, pa.ArrowInvalid) as error:
             raise StudyError(f"{path}: no vectors can be read from it: {error}") from error
         width = spec.get("width", vectors.shape[1])
         if vectors.shape[1] != width or not np.isfinite(vectors).all():
@@ -73,7 +76,7 @@ def read_file(path: Path) -> tuple[Sequence[str], Matrix]:
     ``.npz``: arrays ``keys`` and ``vectors``. ``.parquet``: the first column is the key, the vector a list column or
     all other columns. ``.txt``, ``.vec``: word2vec text, a line a key, spaces in keys as ``_`` or as they are.
 
-    Raises OSError, ValueError or KeyError when the file is not of that form.
+    Raises OSError, EOFError, ValueError, KeyError, TypeError or BadZipFile when the file is not of that form.
     """
     suffix = path.suffix.lower()
     if suffix in (".h5", ".hdf5"):
@@ -110,14 +113,16 @@ def _read_word2vec(path: Path) -> tuple[Sequence[str], Matrix]:
             raise ValueError("the first line of word2vec text is the number of words and the width")
         count, width = int(header[0]), int(header[1])
         keys: list[str] = []
-        vectors = np.empty((count, width), np.float32)
-        for row, line in enumerate(file):
+        vectors: list[Matrix] = []
+        for line in file:
             key, *numbers = line.rstrip().rsplit(" ", width)
-            vectors[row] = np.array(numbers, np.float32)
             keys.append(key.replace("_", " "))
+            vectors.append(np.array(numbers, np.float32))
+            if len(numbers) != width:
+                raise ValueError(f"line {len(keys) + 1} has {len(numbers)} numbers, not {width}")
     if len(keys) != count:
         raise ValueError(f"it has {len(keys)} words and says {count}")
-    return keys, vectors
+    return keys, _matrix(np.array(vectors))
 
 
 def _matrix(values: Any) -> Matrix:

@@ -48,21 +48,23 @@ def measure(
     A null is what cannot be measured. Zero vectors, which a published file may leave, are no vectors here. At most
     ``SAMPLE`` texts of a site are looked at, the same in every run.
     """
-    tables = {site.name: _with_vector(*read_vectors(site.table)) for site in sites}
-    units = {name: (texts, _unit(vectors)) for name, (texts, vectors) in tables.items()}
-    place: dict[str, tuple[str, int]] = {}
-    for name, (texts, _) in tables.items():
-        for row, text in enumerate(texts):
-            place.setdefault(text, (name, row))
-    chosen = _sample(sorted(place))
-    vectors = np.stack([tables[place[text][0]][1][place[text][1]] for text in chosen]) if chosen else None
-    shape = None if vectors is None else _shape(vectors)
+    units: dict[str, tuple[list[str], Matrix]] = {}
+    raw: dict[str, Matrix] = {}
+    for site in sites:
+        texts, vectors = _with_vector(*read_vectors(site.table))
+        row = {text: i for i, text in enumerate(texts)}
+        # the sample of all texts is within the sites' samples
+        raw |= {text: vectors[row[text]].copy() for text in _sample(texts)}
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # in place: tables can be large
+        units[site.name] = (texts, vectors)
+    chosen = _sample(sorted(raw))
+    shape = _shape(np.stack([raw[text] for text in chosen])) if chosen else None
     return {
         "embedding": embedding.name,
         "fingerprint": embedding.fingerprint,
         "backend": embedding.spec["backend"],
         "dtype": embedding.spec.get("dtype", "float32"),
-        "texts": len(place),
+        "texts": len(set().union(*(texts for texts, _ in units.values()))),
         "shape": shape,
         "benchmarks": {path.stem: _rated(embedding, path, data, cache_folder) for path in benchmarks},
         "polarity": _polarity(sites, units, shape),

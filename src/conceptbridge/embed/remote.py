@@ -21,8 +21,8 @@ from conceptbridge.errors import StudyError
 
 logger = logging.getLogger(__name__)
 
-#: characters a token, on the low side: English clinical terms have four to five
-CHARACTERS_A_TOKEN = 3.5
+#: bytes a token, on the low side: English clinical terms have four to five
+BYTES_A_TOKEN = 3.5
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 #: the longest that a server may ask to wait, seconds
 LONGEST_WAIT = 600
@@ -65,21 +65,26 @@ class Remote:
     first_wait = 1.0
 
     def __init__(self, spec: Mapping[str, Any]) -> None:
-        self.url: str = spec["url"].rstrip("/")
-        if not urlsplit(self.url).path.endswith("/embeddings"):
-            self.url += "/embeddings"
+        address = urlsplit(spec["url"])
+        path = address.path.rstrip("/")
+        # the query stays behind the path: Azure's `?api-version=`
+        self.url: str = address._replace(path=path.removesuffix("/embeddings") + "/embeddings").geturl()
+        azure = (address.hostname or "").endswith(".azure.com")
+        self.key_header: str = spec.get("key_header", "api-key" if azure else "Authorization")
         self.spec = spec
         self.prompt: str = spec.get("prompt", "")
         self.timeout: float = spec.get("timeout", 120)
         self.tokens_used = 0
         self._stop = threading.Event()
         variable = spec.get("key_env")
-        self._key = os.environ.get(variable, "") if variable else ""
+        self._key = os.environ.get(variable, "").strip() if variable else ""
         if variable and not self._key:
             raise StudyError(
                 f"{spec['model']} at {self.url} needs a key: set the environment variable {variable} (it is written "
                 "nowhere else)"
             )
+        if not (self._key.isascii() and self._key.isprintable()):
+            raise StudyError(f"the key in the environment variable {variable} has characters that no key has")
 
     def encode(self, texts: Sequence[str]) -> Iterator[tuple[list[str], Matrix]]:
         """Yield the texts of each answered request with their vectors, as the answers come in.
@@ -189,9 +194,7 @@ class Remote:
     def _headers(self) -> dict[str, str]:
         if not self._key:
             return {}
-        if (urlsplit(self.url).hostname or "").endswith(".azure.com"):
-            return {"api-key": self._key}
-        return {"Authorization": f"Bearer {self._key}"}
+        return {self.key_header: f"Bearer {self._key}" if self.key_header == "Authorization" else self._key}
 
 
 def estimate(spec: Mapping[str, Any], texts: Sequence[str]) -> Estimate:
@@ -217,7 +220,8 @@ def _batches(spec: Mapping[str, Any], texts: Sequence[str]) -> list[list[str]]:
 
 
 def _tokens(spec: Mapping[str, Any], text: str) -> int:
-    return 1 + int((len(spec.get("prompt", "")) + len(text)) / CHARACTERS_A_TOKEN)
+    # in bytes: a letter of a script that is not Latin is about a token
+    return 1 + int(len((spec.get("prompt", "") + text).encode()) / BYTES_A_TOKEN)
 
 
 def _retry_after(value: str | None) -> float | None:

@@ -38,7 +38,7 @@ def site_tokens(vocabulary: Path, local_text: bool) -> pa.Table:
     ordered = kept.sort_by([("text", "ascending"), ("concept_id", "ascending"), ("state", "ascending")])
     text = ordered["text"].combine_chunks()
     new = pc.not_equal(text.slice(1), text.slice(0, max(0, len(text) - 1)))
-    return ordered.filter(pa.chunked_array([pa.array([True] * min(1, len(text))), new]))
+    return ordered.filter(pa.chunked_array([pa.array([True] * min(1, len(text)), pa.bool_()), new]))
 
 
 def rated_pairs(benchmark: Path) -> pa.Table:
