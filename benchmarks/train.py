@@ -125,7 +125,7 @@ def ours(rows: Examples, train: np.ndarray, test: np.ndarray, steps: int) -> tup
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--plain-steps", type=int, default=150, help="steps of each seed that the plain version takes")
+    parser.add_argument("--plain-steps", type=int, default=400, help="steps of each seed that the plain version takes")
     steps = parser.parse_args().plain_steps
     frame, rows = made(np.random.default_rng(1))
     train, test = np.arange(RECORDS), np.arange(RECORDS, RECORDS + TEST)

@@ -25,10 +25,9 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "data": str(DATA),
         "seeds": 1,
         "evaluation": {"replicates": 100},
-        "learners": {
-            "cnn": {"steps": 50, "tune_steps": 20, "check_every": 10},
-            "lightgbm": {"trees": 20, "tune_trees": 10},
-        },
+        "trials": 1,
+        "steps": 50,
+        "learners": {"cnn": {"check_every": 10}, "lightgbm": {"trees": 20}},
     }
     config = folder / "study.yaml"
     config.write_text(yaml.safe_dump(study))

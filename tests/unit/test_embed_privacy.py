@@ -10,7 +10,7 @@ from conceptbridge.catalogue import Embedding, find_embedding
 from conceptbridge.embed.compute import compute_texts
 from conceptbridge.embed.tables import write_site_table
 from conceptbridge.embed.vectors import read_vectors
-from conceptbridge.learn.arms import Budget, read_target, train_local
+from conceptbridge.learn.arms import Budget, read_site, train_local
 from embedding_service import WIDTH, Service, service
 from task_site import COUGH, DAY, FLU, Site, task
 from tiny_site import concept, condition, person, visit
@@ -58,9 +58,10 @@ def run(site: Path, far: Embedding, out: Path, local_text: bool) -> set[str]:
     table = out / "table.parquet"
     compute_texts(far, [site / "vocabulary.parquet"], [], out, out / "cache", local_text)
     write_site_table(site / "vocabulary.parquet", far, out, out / "cache", local_text, table)
-    target = read_target("here", site / "cohort.parquet", site / "tokens.parquet", site / "sequences.parquet", table)
-    settings = {"filters": 4, "dropout": 0.5, "batch": 8, "weight_decay": 0.0, "momentum": 0.9}
-    budget = Budget(settings | {"learning_rate": 0.01, "steps": 2, "check_every": 1}, 1, 2, 1, 10, True)
+    target = read_site("here", [site / f"{kind}.parquet" for kind in ("cohort", "tokens", "sequences")], table)
+    settings = {"filters": 4, "widths": [1], "projection": 0, "dropout": 0.5, "batch": 8, "weight_decay": 0.0}
+    settings |= {"momentum": 0.9, "learning_rate": 0.01, "steps": 2, "check_every": 1}
+    budget = Budget(settings, {}, 1, 1, 2, 1, 10, True)
     train_local(
         target, "cnn", {"name": "far", "fingerprint": far.fingerprint, "backend": "openai"}, budget, out / "arm"
     )

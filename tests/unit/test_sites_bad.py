@@ -378,6 +378,7 @@ def test_how_a_site_is_read_is_checked_with_the_config(site: dict[str, Any], mes
     files = ("config/config.yaml", "config/embeddings.yaml", "workflow/schemas/config.schema.yaml")
     config, catalogue, schema = (yaml.safe_load((ROOT / file).read_text()) for file in files)
     catalogue_schema = yaml.safe_load((ROOT / "workflow/schemas/embeddings.schema.yaml").read_text())
+    presets = yaml.safe_load((ROOT / "config/presets.yaml").read_text())
     config["sites"] = {"hill": {"extract": "somewhere", **site}}
     with pytest.raises(StudyError, match=message):
-        read_study(config, catalogue, schema, catalogue_schema)
+        read_study(config, catalogue, schema, catalogue_schema, presets)
