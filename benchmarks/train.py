@@ -37,6 +37,7 @@ SETTINGS = {
     "weight_decay": 0.001,
     "learning_rate": 0.001,
     "check_every": 100,
+    "patience": 5_000,
 }
 
 

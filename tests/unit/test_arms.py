@@ -20,6 +20,7 @@ from conceptbridge.tasks.sequences import SEQUENCES, TOKENS
 from made_site import CONCEPTS, site, vectors_of, write_site
 
 DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "steps": 60, "check_every": 10}
+DESCENT["patience"] = 60
 CNN = DESCENT | {"filters": 8, "widths": [1], "projection": 0, "learning_rate": 0.01}
 ATTENTION = DESCENT | {"units": 8, "heads": 2, "learning_rate": 0.03}
 BOOST = {

@@ -25,6 +25,7 @@ CNN: dict[str, Any] = {
     "learning_rate": 0.01,
     "steps": 3,
     "check_every": 3,
+    "patience": 100,
 }
 ATTENTION = CNN | {"units": 8, "heads": 2}
 NOBODY = np.empty(0, np.int64)
@@ -155,10 +156,11 @@ def test_one_hot_vectors_are_never_written_out_and_yet_the_same(module: Any) -> 
 def test_a_run_has_the_same_numbers_whatever_runs_beside_it(module: Any) -> None:
     rng = np.random.default_rng(3)
     rows = made_examples(rng, 60, 40, 9)
-    asked = ATTENTION | {"dropout": 0.5, "steps": 30, "check_every": 10}
+    asked = ATTENTION | {"dropout": 0.5, "steps": 60, "check_every": 5, "patience": 20}
     part, other = Part(np.arange(30), np.arange(30, 50)), Part(np.arange(20, 60), np.arange(20))
     alone = module.fit(rows, [Run(2, asked, part)])
-    beside = [Run(1, asked, part), Run(2, asked, part), Run(3, asked | {"learning_rate": 0.1}, other)]
+    # one of the others runs out of patience long before it
+    beside = [Run(1, asked, part), Run(2, asked, part), Run(3, asked | {"learning_rate": 3.0}, other)]
     among = module.fit(rows, beside)
     for name, tensor in alone.weights.items():
         assert torch.equal(tensor[0], among.weights[name][1]), name
@@ -184,3 +186,21 @@ def test_neither_the_order_of_tokens_nor_other_records_change_a_prediction(
     for module, asked in ((cnn, CNN), (cnn, CNN | {"widths": [1, 3]}), (attention, ATTENTION)):
         network = module.fit(was, runs_of(was, asked, check=True))
         np.testing.assert_allclose(module.predict(network, now)[:, :rows], module.predict(network, was), atol=1e-6)
+
+
+def test_a_run_without_patience_left_is_over_and_marks_change_nothing() -> None:
+    rng = np.random.default_rng(8)
+    rows = made_examples(rng, 60, 40, 9)
+    asked = CNN | {"learning_rate": 1.0, "steps": 200, "check_every": 5, "patience": 20}
+    runs = [Run(seed, asked, Part(np.arange(30), np.arange(30, 60))) for seed in (1, 2, 3)]
+    start = cnn.fit(
+        rows, [Run(seed, asked | {"learning_rate": 0.01, "steps": 5}, run.part) for seed, run in enumerate(runs)]
+    )
+    plain, _ = cnn.tune(start, rows, runs, head_only=False)
+    marked, along = cnn.tune(start, rows, runs, head_only=False, depths=[0.5, 1.0])
+    assert plain.steps < marked.steps == 3 * 200
+    assert plain.kept == marked.kept
+    assert plain.losses == marked.losses
+    for name, tensor in plain.weights.items():
+        assert torch.equal(tensor, marked.weights[name])
+    assert len(along) == 2

@@ -254,7 +254,13 @@ def test_the_papers_preset_is_the_papers(demo: Any) -> None:
     assert given["standardise"] is False
     assert given["trials"] == 1
     wanted = {"batch": 32, "dropout": 0.5, "filters": 100, "learning_rate": 0.001, "momentum": 0.9, "steps": 5000}
-    assert given["settings"] == wanted | {"weight_decay": 0.001, "widths": [1], "projection": 0, "check_every": 100}
+    assert given["settings"] == wanted | {
+        "weight_decay": 0.001,
+        "widths": [1],
+        "projection": 0,
+        "check_every": 100,
+        "patience": 5000,
+    }
     assert json.loads(s.budget("influenza", "cnn", "tune-all"))["settings"]["learning_rate"] == 0.01
 
 

@@ -12,8 +12,9 @@ from typing import Any
 import torch
 
 from conceptbridge.learn import descent
-from conceptbridge.learn.descent import Batch, Network, Shape, Weights, bag_max, load
+from conceptbridge.learn.descent import Network, Shape, Weights, load
 from conceptbridge.learn.examples import Examples
+from conceptbridge.learn.records import Batch, bag_max
 from conceptbridge.learn.runs import Run
 
 __all__ = ["fit", "load", "predict", "tune"]

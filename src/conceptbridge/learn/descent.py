@@ -11,7 +11,7 @@ wide vectors of few tokens can be exchanged for their coordinates in the space t
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +21,13 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
-from conceptbridge.learn.examples import Examples, OneHot
+from conceptbridge.learn.examples import Examples
+from conceptbridge.learn.records import Batch, Records
 from conceptbridge.learn.runs import Run
 
 logger = logging.getLogger(__name__)
 
 Weights = dict[str, torch.Tensor]
-
-#: rows whose logits are computed at once outside training
-CHUNK = 4096
-#: bags whose rows are compared at once
-SIDE_BY_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -69,25 +65,6 @@ def load(folder: Path, description: Mapping[str, Any]) -> Network:
 
 
 @dataclass(frozen=True)
-class Batch:
-    """The records of a batch, each run's own: ``distinct`` are a run's tokens, ``place`` of each token of the records
-    is its row among those of all runs one after another, ``begin`` where each record begins among these tokens."""
-
-    vectors: torch.Tensor | OneHot
-    distinct: list[torch.Tensor]
-    place: torch.Tensor
-    begin: torch.Tensor
-    lengths: torch.Tensor
-
-    def through(self, weight: torch.Tensor) -> list[torch.Tensor]:
-        """Each run's distinct tokens times its ``weight`` (runs, width, outputs): shape (tokens, outputs) each."""
-        if isinstance(self.vectors, OneHot):
-            center, scale = self.vectors.center, self.vectors.scale
-            return [(w[at] - center * w.sum(0)) * scale for at, w in zip(self.distinct, weight, strict=True)]
-        return [self.vectors[at] @ w for at, w in zip(self.distinct, weight, strict=True)]
-
-
-@dataclass(frozen=True)
 class Shape:
     """What tells one kind of network from another.
 
@@ -103,56 +80,6 @@ class Shape:
     body: Callable[[Weights], list[str]]
     read: Callable[[Weights], list[str]]
     ordered: bool
-
-
-class Records:
-    """Examples as tensors; the tokens of record i are ``lengths[i]`` of ``tokens`` from ``offsets[i]`` on."""
-
-    def __init__(self, examples: Examples, ordered: bool) -> None:
-        self.vectors = examples.vectors if isinstance(examples.vectors, OneHot) else torch.from_numpy(examples.vectors)
-        self.labels = torch.from_numpy(examples.labels.astype(np.int64))
-        row_of, token, width = examples.row_of, examples.tokens, max(examples.vectors.shape[0], 1)
-        if not ordered:  # a set has each token once
-            row_of, token = np.divmod(np.unique(row_of * width + token), width)
-        self.tokens = torch.from_numpy(token)
-        self.lengths = torch.from_numpy(np.bincount(row_of, minlength=len(examples)))
-        self.offsets = self.lengths.cumsum(0) - self.lengths
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def batch(self, chosen: torch.Tensor) -> Batch:
-        """The records ``chosen``, (runs, records)."""
-        flat = chosen.flatten()
-        lengths = self.lengths[flat]
-        begin = lengths.cumsum(0) - lengths
-        tokens = self.tokens[
-            torch.arange(int(lengths.sum())) + torch.repeat_interleave(self.offsets[flat] - begin, lengths)
-        ]
-        distinct, place, rows = [], [], 0
-        for of_run in tokens.split(lengths.view(chosen.shape).sum(1).tolist()):  # type: ignore[no-untyped-call]
-            seen = torch.zeros(self.vectors.shape[0], dtype=torch.bool)
-            seen[of_run] = True
-            distinct.append(seen.nonzero()[:, 0])
-            place.append((seen.cumsum(0) - 1 + rows)[of_run])
-            rows += len(distinct[-1])
-        return Batch(self.vectors, distinct, torch.cat(place), begin, lengths)
-
-    def chunks(self, rows: NDArray[np.int64]) -> list[Batch]:
-        """``rows`` as batches of one run, for what is computed outside training."""
-        return [self.batch(torch.from_numpy(rows[i : i + CHUNK])[None]) for i in range(0, len(rows), CHUNK)]
-
-    def span(self, rows: NDArray[np.int64]) -> torch.Tensor | None:
-        """An orthonormal basis of the space that the tokens of ``rows`` span, (width, rank at most); vectors become
-        their coordinates in it. None, and nothing changes, where the tokens are as many as the vectors are wide."""
-        if isinstance(self.vectors, OneHot):
-            return None
-        used = self.batch(torch.from_numpy(rows)[None]).distinct[0]
-        if len(used) >= self.vectors.shape[1]:
-            return None
-        basis: torch.Tensor = torch.linalg.qr(self.vectors[used].double().T).Q
-        self.vectors = (self.vectors.double() @ basis).float()
-        return basis.to(torch.float32)
 
 
 def fit(shape: Shape, examples: Examples, runs: Sequence[Run]) -> Network:
@@ -195,154 +122,173 @@ def descend(
     trained: Sequence[str],
     depths: Sequence[float],
 ) -> tuple[Network, list[Network]]:
-    """Take ``steps`` steps of each run from ``start``, training the weights named ``trained``.
+    """Take at most ``steps`` steps of each run from ``start``, training the weights named ``trained``.
 
-    Learning rate, momentum, weight decay and dropout may differ between the runs; steps, batch and check_every are
-    those of the first. Weights are kept at the lowest loss on the run's checked rows, ``start`` included, and at the
-    end where there are none. A run's numbers do not depend on the others.
+    Every ``check_every`` steps a run's loss on its checked rows is looked at; its weights are kept where that is
+    lowest, ``start`` included, or at the end where there are no such rows. After ``patience`` steps without a lower one
+    it is over. Learning rate, momentum, weight decay and dropout may differ between the runs, other settings are those
+    of the first. A run's numbers do not depend on the others.
     """
-    steps, batch, every = (runs[0].settings[key] for key in ("steps", "batch", "check_every"))
-    learning_rate, momentum, decay = (
-        torch.tensor([run.settings[key] for run in runs])[:, None, None]
-        for key in ("learning_rate", "momentum", "weight_decay")
-    )
-    keep = 1 - torch.tensor([run.settings["dropout"] for run in runs])[:, None, None]
-    records = Records(examples, shape.ordered)
-    weights = {name: tensor.clone() for name, tensor in start.items()}
-    generators = [torch.Generator().manual_seed(run.seed + 1_000_003) for run in runs]
-    order = torch.stack([_order(run.part.train, steps * batch, g) for run, g in zip(runs, generators, strict=True)])
-    frozen = not set(trained) & set(shape.body(weights))
-    rows = np.unique(np.concatenate([np.concatenate([run.part.train, run.part.check]) for run in runs]))
-    basis = None if frozen else records.span(rows)
-    rest = Rest(weights, shape.read(weights), basis)
-    pooled = _pool_once(shape, weights, records) if frozen else None
-    checks = _checks(records, runs)
-    velocity = {name: torch.zeros_like(weights[name]) for name in trained}
-    lowest = _losses(shape, weights, records, runs, checks, pooled)
-    best, kept = rest.whole(weights), [0] * len(runs)
-    marks, marked = [round(depth * steps) for depth in depths], {0: best}
-    which = torch.arange(len(runs))[:, None]
+    steps, every, patience = (runs[0].settings[key] for key in ("steps", "check_every", "patience"))
+    now = _begin(shape, start, examples, runs, trained)
+    checks = {id(run.part): now.records.chunks(run.part.check) for run in runs if len(run.part.check)}
+    best, lowest, kept = now.whole(), now.losses(checks), torch.zeros(len(runs), dtype=torch.int64)
+    marks = [round(depth * steps) for depth in depths]
+    marked, taken = {0: now.whole()}, 0
+    alive = torch.arange(len(runs))
     for step in range(1, steps + 1):
-        chosen = order[:, (step - 1) * batch : step * batch]
-        leaves = {name: tensor.requires_grad_(name in velocity) for name, tensor in weights.items()}
-        features = (
-            shape.pool(leaves, records.batch(chosen)).view(*chosen.shape, -1)
-            if pooled is None
-            else pooled[which, chosen]
-        )
-        passed = torch.stack([torch.rand(features.shape[1:], generator=g) for g in generators]) < keep
-        logits = shape.head(leaves, features * passed / keep)
-        # the sum over runs of each run's mean, so that a run's gradient is its own
-        loss = cross_entropy(logits.flatten(0, 1), records.labels[chosen].flatten(), reduction="sum") / batch
-        slopes = torch.autograd.grad(loss, [leaves[name] for name in velocity])
-        # torch.optim.SGD with Nesterov momentum, whose import alone takes longer than a tuning run
-        with torch.no_grad():
-            for (name, speed), slope in zip(velocity.items(), slopes, strict=True):
-                slope = slope + decay * weights[name]
-                speed.mul_(momentum).add_(slope)
-                weights[name] = weights[name].detach() - learning_rate * (slope + momentum * speed)
-            rest.step(learning_rate, momentum, decay)
-            if step % every == 0 or step == steps:
-                now = _losses(shape, weights, records, runs, checks, pooled)
-                better = now <= lowest
-                lowest = torch.where(better, now, lowest)
-                whole = rest.whole(weights)
-                best = {name: torch.where(better[:, None, None], whole[name], best[name]) for name in whole}
-                kept = [step if b else k for b, k in zip(better.tolist(), kept, strict=True)]
-            if step in marks:
-                marked[step] = rest.whole(weights)
-    logger.info("%d runs of %d steps, lowest validation losses %s", len(runs), steps, lowest.numpy().round(4))
+        now.step(step)
+        taken += len(alive)
+        if step in marks:
+            marked[step] = now.whole()
+        if step % every and step != steps:
+            continue
+        losses = now.losses(checks)
+        # who has run out of patience only goes on for the marks
+        better = (losses <= lowest[alive]) & (step - kept[alive] <= patience)
+        at, whole = alive[better], now.whole()
+        lowest[at], kept[at] = losses[better], step
+        for name, tensor in best.items():
+            tensor[at] = whole[name][better]
+        going = step - kept[alive] < patience
+        if not marks and not going.all():
+            alive, now = alive[going], now.take(going)
+            if not len(alive):
+                break
+    logger.info("%d runs, %d steps, lowest validation losses %s", len(runs), taken, lowest.numpy().round(4))
     seeds = [run.seed for run in runs]
-    made = Network(best, seeds, kept, lowest.tolist(), steps * len(runs))
+    made = Network(best, seeds, kept.tolist(), lowest.tolist(), taken)
     return made, [Network(marked[at], seeds, [at] * len(runs), [math.nan] * len(runs), 0) for at in marks]
 
 
-class Rest:
-    """What the weights that read the vectors have beside the span of the vectors: it meets none of the tokens that are
-    trained on, only shrinks with the penalty, and is given back where the weights are to meet other tokens."""
+@dataclass
+class _Descent:
+    """Where the runs of a descent are; the first dimension of every tensor is the runs'.
 
-    def __init__(self, weights: Weights, read: Sequence[str], basis: torch.Tensor | None) -> None:
-        self.basis, self.beside = basis, {}
-        self.factor, self.speed = torch.ones(1), torch.zeros(1)
-        if basis is not None:
-            for name in read:
-                inside = basis.T @ weights[name]
-                self.beside[name] = weights[name] - basis @ inside
-                weights[name] = inside
+    ``beside`` is what the weights that read the vectors have beside the span of the vectors: it meets none of the
+    tokens that are trained on, only shrinks with the penalty (to ``factor``, with ``speed``), and is given back where
+    the weights are to meet other tokens. ``pooled`` are the features of all records where the body is frozen.
+    """
 
-    def step(self, learning_rate: torch.Tensor, momentum: torch.Tensor, decay: torch.Tensor) -> None:
-        """The optimiser's step on it, whose only slope is the penalty's."""
-        if self.basis is not None:
+    shape: Shape
+    records: Records
+    basis: torch.Tensor | None
+    runs: list[Run]
+    generators: list[torch.Generator]
+    order: torch.Tensor
+    settings: dict[str, torch.Tensor]
+    weights: Weights
+    velocity: Weights
+    beside: Weights
+    factor: torch.Tensor
+    speed: torch.Tensor
+    pooled: torch.Tensor | None
+
+    def take(self, which: torch.Tensor) -> "_Descent":
+        """Only the runs for which ``which`` is true."""
+        at = which.nonzero()[:, 0].tolist()
+
+        def of(tensors: Weights) -> Weights:
+            return {name: tensor[which] for name, tensor in tensors.items()}
+
+        return replace(
+            self,
+            runs=[self.runs[i] for i in at],
+            generators=[self.generators[i] for i in at],
+            order=self.order[which],
+            settings=of(self.settings),
+            weights=of(self.weights),
+            velocity=of(self.velocity),
+            beside=of(self.beside),
+            factor=self.factor[which],
+            speed=self.speed[which],
+            pooled=None if self.pooled is None else self.pooled[which],
+        )
+
+    def step(self, number: int) -> None:
+        """The ``number``-th step of every run: torch.optim.SGD's with Nesterov momentum, whose import alone takes
+        longer than a tuning run."""
+        batch = self.runs[0].settings["batch"]
+        chosen = self.order[:, (number - 1) * batch : number * batch]
+        leaves = {name: tensor.detach().requires_grad_(name in self.velocity) for name, tensor in self.weights.items()}
+        if self.pooled is None:
+            features = self.shape.pool(leaves, self.records.batch(chosen)).view(*chosen.shape, -1)
+        else:
+            features = self.pooled[torch.arange(len(self.runs))[:, None], chosen]
+        keep = 1 - self.settings["dropout"]
+        passed = torch.stack([torch.rand(features.shape[1:], generator=g) for g in self.generators]) < keep
+        logits = self.shape.head(leaves, features * passed / keep)
+        # the sum over runs of each run's mean, so that a run's gradient is its own
+        loss = cross_entropy(logits.flatten(0, 1), self.records.labels[chosen].flatten(), reduction="sum") / batch
+        slopes = torch.autograd.grad(loss, [leaves[name] for name in self.velocity])
+        rate, momentum, decay = (self.settings[key] for key in ("learning_rate", "momentum", "weight_decay"))
+        with torch.no_grad():
+            for (name, speed), slope in zip(self.velocity.items(), slopes, strict=True):
+                slope = slope + decay * leaves[name]
+                speed.mul_(momentum).add_(slope)
+                self.weights[name] = leaves[name] - rate * (slope + momentum * speed)
             slope = decay * self.factor
             self.speed = momentum * self.speed + slope
-            self.factor = self.factor - learning_rate * (slope + momentum * self.speed)
+            self.factor = self.factor - rate * (slope + momentum * self.speed)
 
-    def whole(self, weights: Weights) -> Weights:
+    def whole(self) -> Weights:
         """A copy of the weights as they meet any vector."""
-        made = {name: tensor.detach().clone() for name, tensor in weights.items()}
+        made = {name: tensor.detach().clone() for name, tensor in self.weights.items()}
         if self.basis is not None:
             for name, beside in self.beside.items():
                 made[name] = self.basis @ made[name] + self.factor * beside
         return made
 
-
-def bag_max(table: torch.Tensor, place: torch.Tensor, begin: torch.Tensor) -> torch.Tensor:
-    """The maximum over each bag of rows of ``table``, zeros for an empty one: shape (bags, outputs)."""
-    if table.requires_grad:
-        made: torch.Tensor = _BagMax.apply(table, place, begin)  # type: ignore[no-untyped-call]
-        return made
-    # without a gradient nobody asks for the winners: bags of about the same length side by side take half the time
-    lengths = torch.diff(begin, append=torch.tensor([len(place)]))
-    made = table.new_zeros(len(begin), table.shape[1])
-    filled = torch.argsort(lengths)[int((lengths == 0).sum()) :]
-    for first in range(0, len(filled), SIDE_BY_SIDE):
-        bags = filled[first : first + SIDE_BY_SIDE]
-        nth = torch.arange(int(lengths[bags[-1]]))
-        # a shorter bag repeats its last row
-        at = place[begin[bags, None] + torch.minimum(nth, lengths[bags, None] - 1)]
-        made[bags] = table.index_select(0, at.flatten()).view(*at.shape, -1).amax(dim=1)
-    return made
-
-
-class _BagMax(torch.autograd.Function):
-    """torch's own gradient visits every row of every bag; only the winners have one."""
-
-    @staticmethod
-    def forward(ctx: Any, table: torch.Tensor, place: torch.Tensor, begin: torch.Tensor) -> torch.Tensor:
-        made, _, _, winner = torch.embedding_bag(table, place, begin, False, 2)
-        lengths = torch.diff(begin, append=torch.tensor([len(place)]))
-        ctx.save_for_backward(winner * table.shape[1] + torch.arange(table.shape[1]), lengths > 0)
-        ctx.shape = table.shape
+    def losses(self, checks: Mapping[int, list[Batch]]) -> torch.Tensor:
+        """Mean cross-entropy of each run on its checked rows, (runs,); infinite where it has none, so that the last
+        weights are kept."""
+        made = torch.full((len(self.runs),), math.inf)
+        with torch.no_grad():
+            for i, run in enumerate(self.runs):
+                if id(run.part) not in checks:
+                    continue
+                own = {name: tensor[[i]] for name, tensor in self.weights.items()}
+                check = torch.from_numpy(run.part.check)
+                if self.pooled is None:
+                    logits = _logits(self.shape, own, checks[id(run.part)])
+                else:
+                    logits = self.shape.head(own, self.pooled[[i]][:, check])[0]
+                made[i] = cross_entropy(logits, self.records.labels[check])
         return made
 
-    @staticmethod
-    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        at, filled = ctx.saved_tensors
-        made = slope.new_zeros(ctx.shape).flatten()
-        made.index_add_(0, at[filled].flatten(), slope[filled].flatten())
-        return made.view(ctx.shape), None, None
 
-
-def bag_sum(table: torch.Tensor, place: torch.Tensor, begin: torch.Tensor) -> torch.Tensor:
-    """The sum over each bag of rows of ``table``: shape (bags, outputs)."""
-    made: torch.Tensor = _BagSum.apply(table, place, begin)  # type: ignore[no-untyped-call]
-    return made
-
-
-class _BagSum(torch.autograd.Function):
-    """torch's own gradient adds up in an order that depends on the other bags."""
-
-    @staticmethod
-    def forward(ctx: Any, table: torch.Tensor, place: torch.Tensor, begin: torch.Tensor) -> torch.Tensor:
-        ctx.save_for_backward(place, torch.diff(begin, append=torch.tensor([len(place)])))
-        ctx.shape = table.shape
-        return torch.embedding_bag(table, place, begin, False, 0)[0]
-
-    @staticmethod
-    def backward(ctx: Any, slope: torch.Tensor) -> tuple[torch.Tensor, None, None]:
-        place, lengths = ctx.saved_tensors
-        made = slope.new_zeros(ctx.shape)
-        return made.index_add_(0, place, torch.repeat_interleave(slope, lengths, dim=0)), None, None
+def _begin(shape: Shape, start: Weights, examples: Examples, runs: Sequence[Run], trained: Sequence[str]) -> _Descent:
+    records, weights, basis = Records(examples, shape.ordered), {n: t.clone() for n, t in start.items()}, None
+    beside, pooled = {}, None
+    if set(trained) & set(shape.body(weights)):
+        basis = records.span(np.unique(np.concatenate([rows for r in runs for rows in (r.part.train, r.part.check)])))
+    else:
+        pooled = _pool_once(shape, weights, records)
+    if basis is not None:
+        for name in shape.read(weights):
+            inside = basis.T @ weights[name]
+            beside[name] = weights[name] - basis @ inside
+            weights[name] = inside
+    generators = [torch.Generator().manual_seed(run.seed + 1_000_003) for run in runs]
+    wanted = runs[0].settings["steps"] * runs[0].settings["batch"]
+    return _Descent(
+        shape,
+        records,
+        basis,
+        list(runs),
+        generators,
+        torch.stack([_order(run.part.train, wanted, g) for run, g in zip(runs, generators, strict=True)]),
+        {
+            key: torch.tensor([run.settings[key] for run in runs])[:, None, None]
+            for key in ("learning_rate", "momentum", "weight_decay", "dropout")
+        },
+        weights,
+        {name: torch.zeros_like(weights[name]) for name in trained},
+        beside,
+        torch.ones(len(runs), 1, 1),
+        torch.zeros(len(runs), 1, 1),
+        pooled,
+    )
 
 
 def _order(rows: NDArray[np.int64], wanted: int, generator: torch.Generator) -> torch.Tensor:
@@ -360,40 +306,6 @@ def _pool_once(shape: Shape, weights: Weights, records: Records) -> torch.Tensor
         runs = range(len(next(iter(weights.values()))))
         each = [{name: tensor[[run]] for name, tensor in weights.items()} for run in runs]
         return torch.stack([torch.cat([shape.pool(of_run, batch) for batch in batches]) for of_run in each])
-
-
-def _checks(records: Records, runs: Sequence[Run]) -> dict[int, list[Batch]]:
-    """The checked rows of each part, by its identity."""
-    return {
-        id(run.part): records.chunks(run.part.check)
-        for run in {id(run.part): run for run in runs}.values()
-        if len(run.part.check)
-    }
-
-
-def _losses(
-    shape: Shape,
-    weights: Weights,
-    records: Records,
-    runs: Sequence[Run],
-    checks: Mapping[int, list[Batch]],
-    pooled: torch.Tensor | None,
-) -> torch.Tensor:
-    """Mean cross-entropy of each run on its checked rows, (runs,); infinite where it has none, so that the last weights
-    are kept."""
-    made = torch.full((len(runs),), math.inf)
-    with torch.no_grad():
-        for i, run in enumerate(runs):
-            if id(run.part) not in checks:
-                continue
-            own = {name: tensor[[i]] for name, tensor in weights.items()}
-            check = torch.from_numpy(run.part.check)
-            if pooled is None:
-                logits = _logits(shape, own, checks[id(run.part)])
-            else:
-                logits = shape.head(own, pooled[[i]][:, check])[0]
-            made[i] = cross_entropy(logits, records.labels[check])
-    return made
 
 
 def _logits(shape: Shape, weights: Weights, batches: Sequence[Batch]) -> torch.Tensor:
