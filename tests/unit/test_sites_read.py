@@ -468,6 +468,13 @@ def test_no_small_count_leaves_the_site(tmp_path: Path) -> None:
         "noted": {"its concept is 0": 500},
     }
     assert shown["tables"]["person"]["kept"] is None
+    assert shown["tables"]["person"]["read"] is None
     assert shown["persons"] == "under 10"
     assert shown["events"] == {"condition": "under 10"}
     assert quality["persons"] == 2
+    quality["events"]["measurement"] = {"rows": 985, "unmapped_share": 0.5, "named_share": 0.99, "years": [2010] * 3}
+    events = shareable(quality, 10)["events"]["measurement"]
+    # of 985 rows one per cent is ten, and half of one is five
+    assert (events["unmapped_share"], events["named_share"]) == (0.5, 0.99)
+    quality["events"]["measurement"]["named_share"] = 0.995
+    assert shareable(quality, 10)["events"]["measurement"]["named_share"] is None
