@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from conceptbridge.errors import StudyError
-from conceptbridge.sites.cdm import REQUIRED, TABLES
+from conceptbridge.sites.cdm import REQUIRED, TABLES, in_place_of
 from conceptbridge.sites.extract import Place
 from conceptbridge.sites.layout import Layout, read_layout
 from conceptbridge.sites.typed import read_column
@@ -72,8 +72,10 @@ def open_source(
         else Counter()
     )
     columns: dict[str, tuple[str, str]] = {}
+    repaired = in_place_of(table, [str(name).strip().lower() for name, *_ in described])
+    timed = {time: day for day, time in repaired.items()}
     for name, found, *_ in described:
-        column = name.strip().lower()
+        column = timed.get(name.strip().lower(), name.strip().lower())
         if column in TABLES[table]:
             if column in columns or same[column] > 1:
                 raise StudyError(f"{place}: the column {column} is there twice, in different case; keep one")
@@ -82,7 +84,7 @@ def open_source(
         if column not in columns:
             told = ", ".join(str(row[0]).lower() for row in described if row[0] != "file_row_number")
             raise StudyError(f"{place}: the column {column} is missing; found {told}; export it, no row can do without")
-    return Source(table, place, relation, columns, position)
+    return Source(table, place, relation, columns, position, repaired=repaired)
 
 
 def typed(source: Source) -> str:
@@ -245,7 +247,9 @@ def _copy_sqlite(table: str, place: Place, target: Path) -> Path:
     try:
         with sqlite3.connect(f"{place.file.absolute().as_uri()}?mode=ro", uri=True) as base:
             names = [row[1] for row in base.execute(f"PRAGMA table_info({quoted(place.member)})")]
-            wanted = {n: TABLES[table][n.lower()] for n in names if n.lower() in TABLES[table]}
+            timed = in_place_of(table, [name.lower() for name in names])
+            kinds = TABLES[table] | dict.fromkeys(timed.values(), "DATE")
+            wanted = {n: kinds[n.lower()] for n in names if n.lower() in kinds}
             cursor = base.execute(
                 f"SELECT {', '.join(_sqlite_text(quoted(n), kind) for n, kind in wanted.items()) or 'NULL'} "
                 f"FROM {quoted(place.member)}"
