@@ -300,6 +300,7 @@ def test_what_cannot_be_read_right_is_refused(name: str, tmp_path: Path) -> None
     with pytest.raises(StudyError, match=message) as refused:
         load(tmp_path / "extract", tmp_path / "out", **reading)
     assert "\n" not in str(refused.value)
+    assert "1234567" not in str(refused.value)  # nobody's id
     assert [p.name for p in (tmp_path / "out").rglob("*")] == []  # nothing half-written
 
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from conceptbridge.errors import StudyError
 from conceptbridge.files import whole_file, write_parquet
 from conceptbridge.records import AS_RECORDED, SEX_CONCEPTS, open_records, site_database
+from conceptbridge.tasks.check import cohort_file
 from conceptbridge.tasks.events import make_events
 
 SCHEMA = pa.schema(
@@ -84,7 +85,9 @@ def _make_rows(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]
     if outcome["domain"] == "cohort" and outcome["file"] is None:
         unlabelled = db.execute("SELECT count(*) FROM starts WHERE label IS NULL").fetchall()[0][0]
         if unlabelled:
-            raise StudyError(f"{index['file'].format(site=site)}: rows have no label, and the outcome is said to be it")
+            raise StudyError(
+                f"{cohort_file(index['file'], site)}: rows have no label, and the outcome is said to be it"
+            )
         db.execute(
             f"CREATE TEMP TABLE rows AS SELECT person_id, date AS index_date, label, {given} AS split FROM starts s"
         )
