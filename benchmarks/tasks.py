@@ -3,6 +3,7 @@
     python benchmarks/tasks.py                              1 million persons, 200 million events (about 3 GB on disk)
     python benchmarks/tasks.py --persons 50000 --events 10000000
 
+The tables' rows are in no order: ingest keeps that of the extract, whatever it is (--in-order: person by person).
 Each is a process of its own on two threads; its peak memory is that of the process. The bare query joins, numbers and
 lists the events of one table and does nothing else: no guards, states, bins, texts or privacy. pandas gets the largest
 part of the events that it can do in the same memory (--pandas-events).
@@ -47,8 +48,8 @@ SHARES = {
 GIB = 1024**2  # of ru_maxrss's KiB
 
 
-def make_site(cdm: Path, persons: int, events: int, shuffled: bool) -> None:
-    """Write typed tables: ten years of events, in the order of person_id or in none; an emergency visit in the last."""
+def make_site(cdm: Path, persons: int, events: int, in_order: bool) -> None:
+    """Write typed tables: ten years of events, in no order or in that of person_id; an emergency visit in the last."""
     cdm.mkdir(parents=True)
     day = "DATE '2010-01-01' + (hash(i, 1) % 3640)::INTEGER"
     given: dict[str, tuple[str, dict[str, str]]] = {
@@ -67,7 +68,7 @@ def make_site(cdm: Path, persons: int, events: int, shuffled: bool) -> None:
         prefix = table.split("_")[0]
         date = {"condition": "condition_start_date", "drug": "drug_exposure_start_date"}.get(prefix, f"{prefix}_date")
         columns = {
-            "person_id": f"hash(i, 7) % {persons}" if shuffled else f"i * {persons} // {n}",
+            "person_id": f"i * {persons} // {n}" if in_order else f"hash(i, 7) % {persons}",
             f"{prefix}_concept_id": f"{first} + floor({concepts} * pow((hash(i, 3) % 1000000) / 1000000.0, 3))",
             date: day,
             f"{prefix}_source_value": f"'S' || (hash(i, 3) % {concepts})",
@@ -172,8 +173,8 @@ def main(a: argparse.Namespace) -> None:
         return
     with tempfile.TemporaryDirectory(dir=a.folder) as name:
         folder = Path(name)
-        make_site(folder / "cdm", a.persons, a.events, a.shuffled)
-        order = "in no order" if a.shuffled else "in the order of persons"
+        make_site(folder / "cdm", a.persons, a.events, a.in_order)
+        order = "in the order of persons" if a.in_order else "in no order"
         print(f"{a.persons:,} persons, {a.events:,} events {order}, 2 threads", flush=True)
         lines = {}
         for step in ("vocabulary", "cohort", "sequences"):
@@ -199,7 +200,7 @@ if __name__ == "__main__":
     p.add_argument("--persons", type=int, default=1_000_000)
     p.add_argument("--events", type=int, default=200_000_000)
     p.add_argument("--pandas-events", type=int, default=10_000_000)
-    p.add_argument("--shuffled", action="store_true", help="events in no order, instead of person by person")
+    p.add_argument("--in-order", action="store_true", help="events person by person, instead of in no order")
     p.add_argument("--folder", type=Path, help="where the made-up site is written, and removed again")
     p.add_argument("--step", help=argparse.SUPPRESS)
     main(p.parse_args())

@@ -1,12 +1,13 @@
 """A site's clinical records of all domains as one relation, each with its concept's key, its state and its value."""
 
-import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+from numpy.typing import NDArray
 
 from conceptbridge.sites.cdm import DOMAINS, TABLES
 
@@ -59,7 +60,7 @@ UNITS = "units.csv"
 #: what a unit of mass becomes for one analyte: a pattern of the concept's name (factors: SI conversion tables)
 ANALYTES = "analytes.csv"
 
-#: records that are worked on at once: bounds the memory, and is no setting, so that the same rows give the same bytes
+#: numbers that are worked on at once: bounds the memory, and is no setting, so that the same rows give the same bytes
 CHUNK = 8_000_000
 #: what DuckDB may hold; more goes to disk
 MEMORY = "2GB"
@@ -114,29 +115,28 @@ def concept_key(site: str) -> str:
     )
 
 
-def person_ranges(db: duckdb.DuckDBPyConnection, persons: str, records: int) -> list[tuple[int, int]]:
-    """Divide the relation ``persons`` (person_id) into ranges of ids, each with about ``CHUNK`` of ``records``.
+def in_order(db: duckdb.DuckDBPyConnection, query: str, width: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the whole numbers of ``query`` (one column, no nulls) in ascending order, in pieces of about ``CHUNK``.
 
-    The typed tables are in the order of person_id, so that a range reads only its own part of the files.
+    Numbers with the same quotient by ``width`` are in one piece. Out of core: the database sorts, on disk if need be.
     """
-    parts = max(1, math.ceil(records / CHUNK))
-    return [
-        (int(first), int(last))
-        for first, last in db.execute(
-            f"""
-            SELECT min(person_id), max(person_id)
-            FROM (SELECT person_id, ntile({parts}) OVER (ORDER BY person_id) AS part
-                  FROM (SELECT DISTINCT person_id FROM {persons}))
-            GROUP BY part ORDER BY part
-            """
-        ).fetchall()
-    ]
+    kept = np.empty(0, np.int64)
+    for batch in db.sql(f"FROM ({query}) ORDER BY ALL").to_arrow_reader(1 << 20):
+        kept = np.concatenate([kept, batch.columns[0].to_numpy()])
+        # where a piece ends depends on the numbers alone, not on how they come
+        while len(kept) >= CHUNK and kept[-1] >= (end := (kept[CHUNK - 1] // width + 1) * width):
+            cut = int(np.searchsorted(kept, end))
+            yield kept[:cut]
+            kept = kept[cut:]
+    if len(kept):
+        yield kept
 
 
-def count_records(db: duckdb.DuckDBPyConnection) -> int:
-    """Return the number of records in all domains (from the files' footers)."""
-    counts = " + ".join(f"(SELECT count(*) FROM {d.table})" for d in DOMAINS.values())
-    return int(db.execute(f"SELECT {counts}").fetchall()[0][0])
+def first_of_each(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where sorted ``values`` differ from the one before."""
+    first = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=first[1:])
+    return first
 
 
 def text(value: str) -> str:

@@ -15,7 +15,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from conceptbridge.catalogue import Embedding, canonical, find_embedding, nearest
 from conceptbridge.errors import StudyError
-from conceptbridge.tasks.check import check_task
+from conceptbridge.tasks.check import check_task, cohort_file
 
 HOSPITALS = ("riverside", "lakeshore", "prairie")
 SIMULATED = "simulated"
@@ -104,7 +104,7 @@ class Study:
     def task_files(self, name: str, site: str) -> list[str]:
         """The files that a task's cohort at a site is made from, its extract apart: concept sets, handed-in cohorts."""
         events = (self.config["tasks"][name][key] for key in ("index", "outcome"))
-        handed_in = [event["file"].format(site=site) for event in events if event["file"] is not None]
+        handed_in = [str(cohort_file(event["file"], site)) for event in events if event["file"] is not None]
         return self.concept_files(name) + handed_in
 
     @property

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import duckdb
+import numpy as np
 import pyarrow as pa
 
 from conceptbridge.files import write_parquet
@@ -15,9 +17,9 @@ from conceptbridge.records import (
     RANGE_STATES,
     SEX_CONCEPTS,
     concept_key,
-    count_records,
+    first_of_each,
+    in_order,
     open_records,
-    person_ranges,
     site_database,
 )
 from conceptbridge.sites.cdm import DOMAINS
@@ -57,26 +59,18 @@ def make_vocabulary(
     """Write the vocabulary of the typed tables in ``cdm`` to ``out`` (``SCHEMA``, ordered by key).
 
     ``texts`` has the templates ``present``, ``absent`` and ``other``, with {name} and {state} to fill in; ``roll_up``
-    says which concepts stand for drugs and conditions. Out of core: persons are counted range by range.
+    says which concepts stand for drugs and conditions. Out of core: one pass over the records, whatever their order.
     """
     with site_database(cdm, threads, out) as db:
         open_records(db, site, roll_up)
-        db.execute(
-            """
-            CREATE TABLE counts (domain VARCHAR, concept_id BIGINT, source VARCHAR, state VARCHAR, valued BOOLEAN,
-                                 local_value BOOLEAN, records BIGINT, persons BIGINT, persons_of_concept BIGINT)
-            """
-        )
-        for first, last in person_ranges(db, "person", count_records(db)):
-            for domain in DOMAINS:
-                db.execute(_counts(domain, first, last))
+        _make_counts(db)
         db.execute(
             f"""
             CREATE TABLE concepts AS
             WITH counted AS (
                 SELECT domain, concept_id, source, sum(records)::BIGINT AS records,
-                       sum(persons_of_concept)::BIGINT AS persons
-                FROM counts WHERE state IS NULL GROUP BY ALL
+                       any_value(persons_of_concept) AS persons
+                FROM counts GROUP BY ALL
             ), named AS (
                 SELECT counted.*, c.vocabulary_id AS vocabulary,
                        CASE WHEN concept_id <> 0 THEN nullif(trim(c.concept_name), '') END AS concept_name
@@ -107,7 +101,7 @@ def make_vocabulary(
                        -- the name of a site's own value concept can carry free text, too
                        local_value AND persons < {min_cell_count} AS few
                 FROM (SELECT {concept_key(site)} AS concept, state, valued, local_value, sum(persons) AS persons
-                      FROM counts WHERE state IS NOT NULL GROUP BY ALL))
+                      FROM counts GROUP BY ALL))
             GROUP BY ALL
             """
         )
@@ -127,24 +121,53 @@ def make_vocabulary(
         write_parquet(named.to_arrow_table().cast(SCHEMA), out)
 
 
-def _counts(domain: str, first: int, last: int) -> str:
-    """SQL that adds to ``counts`` what persons ``first`` to ``last`` have: a row a state, and one a concept."""
-    state = "state, value IS NOT NULL, local_value" if DOMAINS[domain].values else "'present', false, false"
-    return f"""
-        INSERT INTO counts
-        WITH own (concept_id, source, person_id, state, valued, local_value, records) AS (
-            SELECT concept_id, CASE WHEN concept_id = 0 THEN source END, person_id, {state}, count(*)
-            FROM {domain}_records WHERE person_id BETWEEN {first} AND {last} GROUP BY ALL
-        ), stood_for AS (
-            SELECT own.* REPLACE (coalesce(ancestor, concept_id) AS concept_id)
-            FROM own LEFT JOIN (FROM rolled WHERE domain = '{domain}') USING (concept_id)
+def _make_counts(db: duckdb.DuckDBPyConnection) -> None:
+    """Make the table ``counts``: records and persons of each concept in each state, and the concept's persons."""
+    source = "CASE WHEN concept_id = 0 THEN source ELSE '' END AS source"
+    key = "domain, concept_id, source, state, valued, local_value"
+    records = " UNION ALL ".join(
+        f"SELECT person_id, '{name}' AS domain, concept_id, {source}, "
+        + (
+            "state, value IS NOT NULL AS valued, local_value"
+            if d.values
+            else "'present' AS state, false AS valued, false AS local_value"
         )
-        SELECT '{domain}', concept_id, source, state, valued, local_value, sum(records),
-               count(DISTINCT person_id), NULL FROM stood_for GROUP BY ALL
-        UNION ALL
-        SELECT '{domain}', concept_id, source, NULL, NULL, NULL, sum(records), NULL, count(DISTINCT person_id)
-        FROM stood_for GROUP BY ALL
+        + f" FROM {name}_records"
+        for name, d in DOMAINS.items()
+    )
+    db.execute(
+        f"""
+        CREATE TABLE coded AS
+        SELECT *, dense_rank() OVER (ORDER BY domain, stands_for, source, state, valued, local_value) - 1 AS code,
+               dense_rank() OVER (ORDER BY domain, stands_for, source) - 1 AS concept
+        FROM (SELECT seen.*, coalesce(ancestor, concept_id) AS stands_for
+              FROM (SELECT {key}, count(*) AS records FROM ({records}) GROUP BY ALL) AS seen
+              LEFT JOIN rolled USING (domain, concept_id))
+        """
+    )
+    codes = db.sql("SELECT DISTINCT code, concept FROM coded ORDER BY code").to_arrow_table()
+    concept, n = codes["concept"].to_numpy(), len(codes)
+    persons, persons_of_concept = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    hits = f"""
+        SELECT p.place * {n} + k.code FROM ({records}) r JOIN coded k USING ({key})
+        JOIN (SELECT person_id, row_number() OVER () - 1 AS place FROM person) p USING (person_id)
     """
+    for piece in in_order(db, hits, max(n, 1)):
+        person, code = np.divmod(piece[first_of_each(piece)], n)
+        persons += np.bincount(code, minlength=n)
+        pairs = np.sort(person * n + concept[code])
+        persons_of_concept += np.bincount(pairs[first_of_each(pairs)] % n, minlength=n)
+    found = {"code": codes["code"], "persons": persons, "persons_of_concept": persons_of_concept[concept]}
+    db.register("found", pa.table(found))
+    db.execute(
+        """
+        CREATE TABLE counts AS
+        SELECT domain, stands_for AS concept_id, nullif(source, '') AS source, state, valued, local_value,
+               sum(records) AS records, any_value(persons) AS persons,
+               any_value(persons_of_concept) AS persons_of_concept
+        FROM coded JOIN found USING (code) GROUP BY ALL
+        """
+    )
 
 
 def _demographics(texts: Mapping[str, str]) -> str:

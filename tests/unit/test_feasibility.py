@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from conceptbridge.sites.shareable import withheld
 from conceptbridge.tasks.feasibility import write_feasibility
 from conceptbridge.tasks.survey import make_survey, parameters_carried
 from conceptbridge.tasks.units import make_units
@@ -52,6 +53,14 @@ def test_a_survey_shows_no_small_count(tmp_path: Path) -> None:
     assert found["sample"]["events per parameter"] is None
 
 
+def test_no_small_count_can_be_worked_out_from_a_sum() -> None:
+    assert withheld([100, 30, 4], 10) == [100, None, None]
+    assert withheld([100, 0, 4], 10) == [None, 0, None]
+    assert withheld([100, 30, 4, 3], 10) == [100, None, None, None]
+    assert withheld([100, 30, 8, 7], 10) == [100, 30, None, None]
+    assert withheld([100, 30, 10], 10) == [100, 30, 10]
+
+
 def test_an_empty_cohort_is_surveyed(tmp_path: Path) -> None:
     found = survey(tmp_path, Site(tmp_path, task(), person=[person(1)]))
     assert found["years"] == {}
@@ -74,7 +83,7 @@ def test_the_units_of_few_values_are_added_up(tmp_path: Path) -> None:
     make_units(tmp_path / "cdm", "here", 10, tmp_path / "units.json")
     found = json.loads((tmp_path / "units.json").read_text())
     assert [(row["unit_text"], row["unit"], row["values"]) for row in found["units"]] == [("degc", "Cel", 12)]
-    assert (found["values"], found["unknown_share"], found["rare"]) == (15, 0.2, None)
+    assert (found["values"], found["unknown_share"], found["rare"]) == (None, None, None)
     assert "hot" not in (tmp_path / "units.json").read_text()
 
 

@@ -300,6 +300,7 @@ def test_what_cannot_be_read_right_is_refused(name: str, tmp_path: Path) -> None
     with pytest.raises(StudyError, match=message) as refused:
         load(tmp_path / "extract", tmp_path / "out", **reading)
     assert "\n" not in str(refused.value)
+    assert "1234567" not in str(refused.value)  # nobody's id
     assert [p.name for p in (tmp_path / "out").rglob("*")] == []  # nothing half-written
 
 
@@ -323,6 +324,53 @@ def test_a_table_may_be_there_once(tmp_path: Path) -> None:
     (tmp_path / "PERSON.tsv").write_text("person_id\tyear_of_birth\n1\t1980\n")
     with pytest.raises(StudyError, match=r"person is there twice, PERSON\.tsv and person\.csv; keep one"):
         find_tables(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "message"),
+    [
+        ("person_1.csv", r"person_1\.csv looks like a part of person; .*named after it \(person/person_1\.csv\)"),
+        ("PERSON-00000-of-00002.parquet", r"looks like a part of person"),
+        ("drug_exposure.part-3.csv.gz", r"looks like a part of drug_exposure"),
+        ("observation_period000000000001.csv.gz", r"looks like a part of observation_period"),
+        (
+            "death/part-0.orc",
+            r"death: part-0\.orc is no such part; a folder that is named after a table holds its parts",
+        ),
+        ("death/_SUCCESS", r"death: it is empty"),
+        ("death/_delta_log/0.json", r"death: there is a folder _delta_log in it"),
+        ("death/year=2020/part-0.parquet", r"death: there is a folder year=2020 in it"),
+        ("person/part-0.csv", r"person is there twice"),
+    ],
+)
+def test_parts_that_cannot_be_told_from_other_files(tmp_path: Path, file: str, message: str) -> None:
+    write_extract(tmp_path)
+    (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / file).write_text("x")
+    with pytest.raises(StudyError, match=message):
+        find_tables(tmp_path)
+
+
+def test_parts_in_a_zip_are_to_be_unpacked(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "e.zip", "w") as archive:
+        archive.writestr("cdm/person/part-0.csv", GOOD["person"])
+    with pytest.raises(StudyError, match=r"cdm/person/part-0\.csv looks like a part of person; .*an unpacked extract"):
+        find_tables(tmp_path / "e.zip")
+
+
+def test_parts_that_do_not_go_together(tmp_path: Path) -> None:
+    parts = write_extract(tmp_path / "text", person=None) / "person"
+    parts.mkdir()
+    (parts / "a.csv").write_text(GOOD["person"])
+    (parts / "b.csv").write_text("year_of_birth,person_id\n1980,3\n")
+    with pytest.raises(StudyError, match=r"b\.csv: its header, delimiter or number of fields is not that of a\.csv"):
+        load(tmp_path / "text", tmp_path / "out")
+    parts = write_extract(tmp_path / "parquet", person=None) / "person"
+    parts.mkdir()
+    for name, kind in (("a", pa.int64()), ("b", pa.float64())):
+        pq.write_table(pa.table({"person_id": pa.array([1], kind), "year_of_birth": [1980]}), parts / f"{name}.parquet")
+    with pytest.raises(StudyError, match=r"b\.parquet: its columns or their types are not those of a\.parquet"):
+        load(tmp_path / "parquet", tmp_path / "out")
 
 
 def test_a_table_that_a_task_needs_has_to_be_there(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 import shutil
 import signal
 import sqlite3
@@ -116,9 +117,54 @@ def mixed(folder: Path) -> Path:
     return folder
 
 
+def with_datetimes(folder: Path) -> Path:
+    """No column is a date: each has a time, in another name."""
+    for file in folder.glob("*.csv"):
+        header, *lines = file.read_text().splitlines()
+        timed = [re.sub(r"(\d{4}-\d{2}-\d{2})", r"\1 23:59:59", line) for line in lines]
+        file.write_text("\n".join([header.replace("_date", "_datetime"), *timed]) + "\n")
+    return folder
+
+
+def in_parts(folder: Path) -> Path:
+    """Each table as a folder of two or more gzipped parts, each with the header."""
+    for file in folder.glob("*.csv"):
+        header, *lines = file.read_text().splitlines(keepends=True)
+        (folder / file.stem.upper()).mkdir()
+        for n, line in enumerate(lines):
+            (folder / file.stem.upper() / f"part-{n}.csv.gz").write_bytes(gzip.compress((header + line).encode()))
+        (folder / file.stem.upper() / "_SUCCESS").touch()
+        file.unlink()
+    return folder
+
+
+def in_parquet_parts(folder: Path) -> Path:
+    for file in as_parquet(folder).glob("*.parquet"):
+        table = pq.read_table(file)
+        file.with_suffix("").mkdir()
+        for n in range(len(table)):
+            pq.write_table(table[n : n + 1], file.with_suffix("") / f"part-{n}.snappy.parquet")
+        file.unlink()
+    return folder
+
+
 @pytest.mark.parametrize(
     "form",
-    [lambda f: f, as_parquet, as_upper_tsv, as_gzip, as_zip, as_duckdb, as_sqlite, mixed],
+    [
+        lambda f: f,
+        as_parquet,
+        as_upper_tsv,
+        as_gzip,
+        as_zip,
+        as_duckdb,
+        as_sqlite,
+        mixed,
+        with_datetimes,
+        lambda f: as_parquet(with_datetimes(f)),
+        lambda f: as_duckdb(with_datetimes(f)),
+        in_parts,
+        in_parquet_parts,
+    ],
     ids=lambda f: f.__name__,
 )
 def test_the_same_content_in_any_format(form: Any, tmp_path: Path) -> None:
@@ -338,7 +384,8 @@ def test_the_output_is_the_same_bytes_again_and_on_any_number_of_threads(tmp_pat
         db.execute(
             f"""
             COPY (SELECT 7919 * i % 300_007 AS measurement_id, 31 * i % 450_000 AS person_id,
-                         3 AS measurement_concept_id, DATE '2015-01-01' + (i % 999)::INT AS measurement_date
+                         3 AS measurement_concept_id, 'S' || i % 7 AS measurement_source_value,
+                         DATE '2015-01-01' + (i % 999)::INT AS measurement_date
                   FROM range(300_000) t(i)) TO '{tmp_path}/measurement.parquet' (ROW_GROUP_SIZE 20_000)
             """
         )
@@ -383,6 +430,37 @@ def test_the_files_of_an_extract_are_listed(tmp_path: Path) -> None:
     assert [file.name for file in extract_files(find_tables(tmp_path))] == sorted(f"{table}.csv" for table in GOOD)
 
 
+def test_bad_rows_of_every_part_are_counted_and_left_out(tmp_path: Path) -> None:
+    header, *good = GOOD["condition_occurrence"].splitlines(keepends=True)
+    bad = "102,5,1,2015-03-02,,,\n", "103,1\n", "104,1,1,1979-01-01,,,\n"
+    parts = write_extract(tmp_path / "text", condition_occurrence=None) / "condition_occurrence"
+    parts.mkdir()
+    for n, line in enumerate(good):
+        (parts / f"{n}.csv").write_text("".join([header, bad[0], bad[1], line, bad[2]]))
+    cdm, quality = load(tmp_path / "text", tmp_path / "out")
+    expected(cdm)
+    assert quality["tables"]["condition_occurrence"]["file"] == "condition_occurrence"
+    assert quality["tables"]["condition_occurrence"]["dropped"] == {
+        "it has fewer fields than the header": 2,
+        "its person is not in the person table": 2,
+        "condition_start_date is before the person's birth": 2,
+    }
+    assert_adds_up(quality)
+    assert [f.name for f in extract_files(find_tables(tmp_path / "text")) if f.parent == parts] == ["0.csv", "1.csv"]
+
+
+def test_rows_are_dropped_from_the_right_part(tmp_path: Path) -> None:
+    parts = write_extract(tmp_path / "e", condition_occurrence=None) / "condition_occurrence"
+    parts.mkdir()
+    for n in range(3):
+        ids = range(10 * n, 10 * n + 10)
+        persons = [7 if i == 14 else 1 for i in ids]
+        columns = {"condition_occurrence_id": ids, "person_id": persons, "condition_start_date": ["2015-03-02"] * 10}
+        pq.write_table(pa.table({k: pa.array(v) for k, v in columns.items()}), parts / f"{n}.parquet")
+    cdm, _ = load(tmp_path / "e", tmp_path / "out")
+    assert [i for (i,) in rows(cdm, "condition_occurrence", "condition_occurrence_id")] == [*range(14), *range(15, 30)]
+
+
 def test_no_small_count_leaves_the_site(tmp_path: Path) -> None:
     _, quality = load(write_extract(tmp_path / "e"), tmp_path / "out")
     quality["tables"]["measurement"] = {
@@ -403,6 +481,13 @@ def test_no_small_count_leaves_the_site(tmp_path: Path) -> None:
         "noted": {"its concept is 0": 500},
     }
     assert shown["tables"]["person"]["kept"] is None
+    assert shown["tables"]["person"]["read"] is None
     assert shown["persons"] == "under 10"
     assert shown["events"] == {"condition": "under 10"}
     assert quality["persons"] == 2
+    quality["events"]["measurement"] = {"rows": 985, "unmapped_share": 0.5, "named_share": 0.99, "years": [2010] * 3}
+    events = shareable(quality, 10)["events"]["measurement"]
+    # of 985 rows one per cent is ten, and half of one is five
+    assert (events["unmapped_share"], events["named_share"]) == (0.5, 0.99)
+    quality["events"]["measurement"]["named_share"] = 0.995
+    assert shareable(quality, 10)["events"]["measurement"]["named_share"] is None

@@ -127,6 +127,28 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
             r"split\.test: '2023-02-30' is no date",
         ),
         (
+            lambda c: c["tasks"]["influenza"].update(min_time_at_risk=3),
+            r"influenza\.min_time_at_risk: `censoring: keep` leaves nobody out; say `drop`",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["index"].update(definition=3),
+            r"influenza\.index\.definition: it chooses a cohort of a file; the domain is visit",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["index"].update(domain="cohort", file="cohort.csv"),
+            r"influenza\.index\.file: cohort\.csv would be the cohort of every site; put \{site\} in its name",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["index"].update(domain="cohort", file="{hospital}/{site}.csv"),
+            r"influenza\.index\.file: there is no cohort \{hospital\}/riverside\.csv for the site riverside",
+        ),
+        (
+            lambda c: c["tasks"]["influenza"]["outcome"].update(
+                domain="measurement", value={"at_least": 9, "at_most": 3, "unit": "mg/dL"}
+            ),
+            r"influenza\.outcome\.value: nothing is at least 9 and at most 3",
+        ),
+        (
             lambda c: c["tasks"]["influenza"].update(split={"by": "hash", "shares": [0.6, 0.3, 0.3]}),
             r"split\.shares: .* add up to 1\.2",
         ),

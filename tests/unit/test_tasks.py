@@ -222,6 +222,20 @@ def test_small_counts_are_left_blank_in_the_attrition_table(tmp_path: Path) -> N
     assert site.attrition.splitlines()[1] == "index event,30,30,"
 
 
+def test_no_small_count_is_the_difference_of_two_steps(tmp_path: Path) -> None:
+    """Of 100 persons 4 are too young, 20 of the others too old."""
+    people = range(1, 101)
+    born = {i: 2015 if i <= 4 else 1920 if i <= 24 else 1980 for i in people}
+    site = Site(
+        tmp_path,
+        task(index={"sex": "female", "age": [18, 80]}),
+        min_cell_count=10,
+        person=[person(i, born[i], gender_concept_id=8507 if i > 95 else 8532) for i in people],
+        visit_occurrence=[visit(i, DAY) for i in people],
+    )
+    assert [line.rsplit(",", 3)[1] for line in site.attrition.splitlines()[1:]] == ["100", "100", "", "71", "71"]
+
+
 def test_a_site_without_index_events_has_an_empty_cohort(tmp_path: Path) -> None:
     site = Site(tmp_path, task(), person=[person(1)], condition_occurrence=[condition(1, DAY, COUGH)])
     assert site.cohort == site.tokens == site.sequences == []

@@ -30,7 +30,8 @@ rule ingest:
         vocabulary=[str(file) for file in VOCABULARY],
         code=code("ingest.py"),
     output:
-        tables=[f"<results>/sites/{{site}}/cdm/{table}.parquet" for table in TABLES],
+        # one output, not one a table: Snakemake reads the whole extract again for the record of each
+        tables=directory("<results>/sites/{site}/cdm"),
         quality="<results>/sites/{site}/quality.json",
     log:
         "<logs>/ingest/{site}.log",

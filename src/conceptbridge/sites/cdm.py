@@ -1,5 +1,6 @@
 """The part of the OMOP CDM that a study reads: tables, columns and types, in one place."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 _EVENT = {"person_id": "BIGINT", "visit_occurrence_id": "BIGINT"}
@@ -127,6 +128,15 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "concept_ancestor": ("ancestor_concept_id", "descendant_concept_id"),
     "cdm_source": (),
 }
+
+
+def in_place_of(table: str, there: Collection[str]) -> dict[str, str]:
+    """Date column that is not ``there`` -> the column with a time that is: condition_start_datetime."""
+    return {
+        column: f"{column}time"
+        for column, kind in TABLES[table].items()
+        if kind == "DATE" and column not in there and f"{column}time" in there
+    }
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Asked whenever the workflow is planned, so nothing heavy is imported at the top.
 """
 
+import re
 import sqlite3
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,6 +16,8 @@ from conceptbridge.sites.cdm import DOMAINS, TABLES
 
 #: name's end -> kind of table file
 SUFFIXES = {".parquet": "parquet", ".csv": "text", ".tsv": "text", ".csv.gz": "text", ".tsv.gz": "text"}
+# person_1, person-00000-of-00012, person.part-3, person000000000001
+_NUMBERED = re.compile(rf"({'|'.join(TABLES)})[._-]*(?:part[._-]*)?\d+(?:[._-].*)?")
 DATABASES = (".duckdb", ".db", ".sqlite", ".sqlite3")
 #: what every cohort is made from
 ALWAYS = ("person", "observation_period")
@@ -22,11 +25,15 @@ ALWAYS = ("person", "observation_period")
 
 @dataclass(frozen=True)
 class Place:
-    """Where a table stands: ``member`` is its name inside a zip archive or a database, else empty."""
+    """Where a table stands: ``member`` is its name inside a zip archive or a database, else empty.
+
+    A table in parts is a folder, and ``parts`` its files.
+    """
 
     file: Path
     kind: str  # parquet | text | duckdb | sqlite
     member: str = ""
+    parts: tuple[Path, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.file}: {self.member}" if self.member else str(self.file)
@@ -40,7 +47,8 @@ class Place:
 def find_tables(extract: Path) -> dict[str, Place]:
     """Table name -> place, for the CDM tables of a folder, a zip archive or a database; names in any case.
 
-    Raises StudyError when nothing is there, it cannot be opened, holds no CDM table, or holds one twice.
+    Raises StudyError when nothing is there, it cannot be opened, holds no CDM table, holds one twice, or has parts of
+    one where they cannot be told from other files.
     """
     if not extract.exists():
         raise StudyError(
@@ -59,7 +67,7 @@ def find_tables(extract: Path) -> dict[str, Place]:
 
 def extract_files(tables: Mapping[str, Place]) -> list[Path]:
     """The files in which the tables stand, each once."""
-    return sorted({place.file for place in tables.values()})
+    return sorted({file for place in tables.values() for file in place.parts or (place.file,)})
 
 
 def check_needs(site: str, extract: Path, tables: Mapping[str, Place], tasks: Mapping[str, Any]) -> None:
@@ -80,12 +88,18 @@ def _table_of(domain: str) -> str:
 def _places(extract: Path) -> Iterator[tuple[str, Place]]:
     if extract.is_dir():
         for file in sorted(extract.iterdir()):
-            if file.name.lower().endswith(DATABASES):
+            if file.is_dir():
+                if file.name.lower() in TABLES:
+                    yield file.name.lower(), _in_parts(file)
+            elif file.name.lower().endswith(DATABASES):
                 yield from _in_database(file)
             else:
+                _refuse_part(extract, file.name)
                 yield from ((table, Place(file, kind)) for table, kind in _named([file.name]).values())
     elif zipfile.is_zipfile(extract):
         with zipfile.ZipFile(extract) as archive:
+            for member in archive.namelist():
+                _refuse_part(extract, member)
             for member, (table, kind) in _named(archive.namelist()).items():
                 yield table, Place(extract, kind, member)
     elif extract.name.lower().endswith(DATABASES):
@@ -106,6 +120,42 @@ def _named(names: Iterable[str]) -> dict[str, tuple[str, str]]:
         if suffix and last.removesuffix(suffix) in TABLES:
             named[name] = (last.removesuffix(suffix), SUFFIXES[suffix])
     return named
+
+
+def _in_parts(folder: Path) -> Place:
+    """A table as a folder of files; every file counts, but for those that writers leave beside them (_SUCCESS)."""
+    parts = sorted(file for file in folder.iterdir() if not file.name.startswith((".", "_")))
+    beside = next((f for f in sorted(folder.iterdir()) if f.is_dir()), None)
+    if beside:
+        raise StudyError(
+            f"{folder}: there is a folder {beside.name} in it: the files of a partitioned or versioned table do not "
+            "say alone what is in it; export the table as one file, or as plain parts"
+        )
+    kinds = {file: next((k for s, k in SUFFIXES.items() if file.name.lower().endswith(s)), None) for file in parts}
+    odd = next((file for file, kind in kinds.items() if kind is None or kind != kinds[parts[0]]), None)
+    if odd or not parts:
+        found = f"{odd.name} is no such part" if odd else "it is empty"
+        raise StudyError(
+            f"{folder}: {found}; a folder that is named after a table holds its parts, all of them Parquet or all of "
+            f"them text ({', '.join(SUFFIXES)})"
+        )
+    return Place(folder, str(kinds[parts[0]]), parts=tuple(parts))
+
+
+def _refuse_part(extract: Path, name: str) -> None:
+    """Raise StudyError for a file that looks like one part of a table: passing over it would lose rows unseen."""
+    *folders, last = name.lower().split("/")
+    suffix = next((s for s in SUFFIXES if last.endswith(s)), None)
+    if not suffix:
+        return
+    inside = folders[-1] if folders and folders[-1] in TABLES and last.removesuffix(suffix) not in TABLES else None
+    numbered = _NUMBERED.fullmatch(last.removesuffix(suffix))
+    if inside or (numbered and numbered[1] in TABLES):
+        table = inside or (numbered and numbered[1])
+        raise StudyError(
+            f"{extract}: {name} looks like a part of {table}; a table in parts is a folder that is named after it "
+            f"({table}/{last}) in an unpacked extract: put them all there, or take this file out"
+        )
 
 
 def _in_database(file: Path) -> Iterator[tuple[str, Place]]:

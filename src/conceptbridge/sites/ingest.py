@@ -323,8 +323,9 @@ class _Ingest:
                     f"({_shape(value)}), so that in others the two cannot be told apart; export dates as YYYY-MM-DD"
                 )
             raise StudyError(
-                f"{source.place}: row {row} of the data, column {column}: {value} is a number that went through a "
-                "spreadsheet or a floating-point column, and its last digits are lost; export ids as whole numbers"
+                f"{source.place}: row {row} of the data, column {column}: {_start(value)} is a number that went "
+                "through a spreadsheet or a floating-point column, and its last digits are lost; export ids as whole "
+                "numbers"
             )
 
     def _refuse_all(self, table: str, place: Place, counts: Counts) -> None:
@@ -403,6 +404,11 @@ def _applies(change: Repair, changes: list[Repair]) -> str:
 def _shape(value: object) -> str:
     """The value with every digit a 9: a date is nobody's business in a log."""
     return "".join("9" if c.isdigit() else c for c in str(value))
+
+
+def _start(value: object) -> str:
+    """The value, or its first digits where it has so many that they could be somebody's id."""
+    return str(value) if sum(c.isdigit() for c in str(value)) <= 6 else f"{str(value)[:4]}..."
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from conceptbridge.errors import StudyError
-from conceptbridge.sites.cdm import REQUIRED, TABLES
+from conceptbridge.sites.cdm import REQUIRED, TABLES, in_place_of
 from conceptbridge.sites.versions import COLUMNS, known_columns
 
 DELIMITERS = ",\t;|"
@@ -43,9 +43,11 @@ def read_layout(file: Path, table: str, headerless: bool = False, cdm_version: s
     text, encoding, whole = _start(file)
     if not text.strip():
         raise StudyError(f"{file}: the file is empty; export {table} again, at least with its header")
-    known = known_columns(table)
+    known = known_columns(table) | {f"{column}time" for column, kind in TABLES[table].items() if kind == "DATE"}
     delimiter, first = _delimiter(text, known)
     names = [_column(name, known) for name in first]
+    timed = {time: day for day, time in in_place_of(table, names).items()}
+    names = [timed.get(name, name) for name in names]
     if not any(names):
         columns, delimiter = _declared(file, table, text, headerless, cdm_version)
         layout = Layout(columns, delimiter, False, _quoted(text, delimiter), encoding)

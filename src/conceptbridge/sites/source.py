@@ -4,8 +4,8 @@ import sqlite3
 import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from conceptbridge.errors import StudyError
-from conceptbridge.sites.cdm import REQUIRED, TABLES
+from conceptbridge.sites.cdm import REQUIRED, TABLES, in_place_of
 from conceptbridge.sites.extract import Place
 from conceptbridge.sites.layout import Layout, read_layout
 from conceptbridge.sites.typed import read_column
@@ -63,14 +63,19 @@ def open_source(
     else:
         if kind == "sqlite":
             file = _copy_sqlite(table, place, folder / f"{table}.sqlite.parquet")
-        relation = f"read_parquet({literal(file)}, binary_as_string=true, file_row_number=true)"
-        position = "file_row_number"
+        relation, position = _parquet(place, file)
     described = db.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
     # DuckDB gives the second of two names that differ in case another one
-    same = Counter(name.lower() for name in pq.read_schema(file).names) if kind == "parquet" else Counter()
+    same = (
+        Counter(name.lower() for name in pq.read_schema((place.parts or (file,))[0]).names)
+        if kind == "parquet"
+        else Counter()
+    )
     columns: dict[str, tuple[str, str]] = {}
+    repaired = in_place_of(table, [str(name).strip().lower() for name, *_ in described])
+    timed = {time: day for day, time in repaired.items()}
     for name, found, *_ in described:
-        column = name.strip().lower()
+        column = timed.get(name.strip().lower(), name.strip().lower())
         if column in TABLES[table]:
             if column in columns or same[column] > 1:
                 raise StudyError(f"{place}: the column {column} is there twice, in different case; keep one")
@@ -79,7 +84,7 @@ def open_source(
         if column not in columns:
             told = ", ".join(str(row[0]).lower() for row in described if row[0] != "file_row_number")
             raise StudyError(f"{place}: the column {column} is missing; found {told}; export it, no row can do without")
-    return Source(table, place, relation, columns, position)
+    return Source(table, place, relation, columns, position, repaired=repaired)
 
 
 def typed(source: Source) -> str:
@@ -118,14 +123,14 @@ def rejected(db: duckdb.DuckDBPyConnection, source: Source) -> dict[str, tuple[i
     """
     faults = db.execute(
         """
-        SELECT error_type::VARCHAR, line, any_value(csv_line) FROM reject_errors
-        GROUP BY ALL ORDER BY 2, 1
+        SELECT error_type::VARCHAR, file_id, line, any_value(csv_line) FROM reject_errors
+        GROUP BY ALL ORDER BY 2, 3, 1
         """
     ).fetchall()
     counts: Counter[str] = Counter()
     first: dict[str, int] = {}
     seen = set()
-    for kind, line, content in faults:
+    for kind, file, line, content in faults:
         if kind == "INVALID ENCODING":
             raise StudyError(f"{source.place}: line {line} is not UTF-8; export the table in UTF-8")
         if kind == "UNQUOTED VALUE" and "\n" in str(content).rstrip("\r\n"):
@@ -136,8 +141,8 @@ def rejected(db: duckdb.DuckDBPyConnection, source: Source) -> dict[str, tuple[i
             )
         if kind not in _REJECTIONS:
             raise StudyError(f"{source.place}: line {line} cannot be read ({kind.lower()}); export the table again")
-        if line not in seen:
-            seen.add(line)
+        if (file, line) not in seen:
+            seen.add((file, line))
             counts[_REJECTIONS[kind]] += 1
             first.setdefault(_REJECTIONS[kind], line)
     if sum(counts.values()) >= MOST_REJECTED:
@@ -161,20 +166,57 @@ def quoted(name: str) -> str:
 def _text_source(
     db: duckdb.DuckDBPyConnection, table: str, place: Place, file: Path, reading: Mapping[str, Any]
 ) -> Source:
-    layout = read_layout(file, table, bool(reading.get("headerless")), reading.get("cdm_version"))
+    files = place.parts or (file,)
+    layouts = [read_layout(f, table, bool(reading.get("headerless")), reading.get("cdm_version")) for f in files]
+    # quotes may happen to be in one part alone
+    quoted_ones = [replace(found, quoted=any(other.quoted for other in layouts)) for found in layouts]
+    layout = quoted_ones[0]
+    for part, other in zip(files, quoted_ones, strict=True):
+        if other != layout:
+            raise StudyError(
+                f"{part}: its header, delimiter or number of fields is not that of {files[0].name}; export all parts "
+                "of the table in the same way"
+            )
     width = len(layout.columns) + layout.surplus
     names = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
     quote = "'\"'" if layout.quoted else "''"
     db.execute("DROP TABLE IF EXISTS reject_errors")
     db.execute("DROP TABLE IF EXISTS reject_scans")
     relation = (
-        f"read_csv({literal(file)}, auto_detect=false, columns={{{names}}}, header=false, skip={int(layout.header)}, "
+        f"read_csv({_list(files)}, auto_detect=false, columns={{{names}}}, header=false, skip={int(layout.header)}, "
         f"delim={literal(layout.delimiter)}, quote={quote}, escape={quote}, encoding='{layout.encoding}', "
         f"nullstr='{_NO_NULL}', max_line_size=16777216, strict_mode=true, "
         f"null_padding=false, ignore_errors=true, store_rejects=true, rejects_limit={MOST_REJECTED})"
     )
     columns = {name: (f"c{n}", "VARCHAR") for n, name in enumerate(layout.columns) if name in TABLES[table]}
     return Source(table, place, relation, columns, None, layout, layout.repaired)
+
+
+def _list(files: Iterable[Path]) -> str:
+    return f"[{', '.join(map(literal, files))}]"
+
+
+def _parquet(place: Place, file: Path) -> tuple[str, str]:
+    """The relation of a Parquet file, or of all parts of a table, and the number of a row in it."""
+    files = place.parts or (file,)
+    position = "file_row_number"
+    if place.parts:
+        before, first = [0], None
+        for part in files:
+            try:
+                footer = pq.read_metadata(part)
+            except (OSError, pa.ArrowException) as error:
+                raise StudyError(f"{part}: cannot be read as Parquet ({error}); copy or export it again") from error
+            schema = footer.schema.to_arrow_schema()
+            if not schema.equals(first or schema):
+                raise StudyError(
+                    f"{part}: its columns or their types are not those of {files[0].name}; export all parts of the "
+                    "table in the same way"
+                )
+            first = schema
+            before.append(before[-1] + footer.num_rows)
+        position = f"file_row_number + {before}[file_index::BIGINT + 1]"
+    return f"read_parquet({_list(files)}, binary_as_string=true, file_row_number=true)", position
 
 
 def _attach(db: duckdb.DuckDBPyConnection, place: Place) -> tuple[str, str | None]:
@@ -205,7 +247,9 @@ def _copy_sqlite(table: str, place: Place, target: Path) -> Path:
     try:
         with sqlite3.connect(f"{place.file.absolute().as_uri()}?mode=ro", uri=True) as base:
             names = [row[1] for row in base.execute(f"PRAGMA table_info({quoted(place.member)})")]
-            wanted = {n: TABLES[table][n.lower()] for n in names if n.lower() in TABLES[table]}
+            timed = in_place_of(table, [name.lower() for name in names])
+            kinds = TABLES[table] | dict.fromkeys(timed.values(), "DATE")
+            wanted = {n: kinds[n.lower()] for n in names if n.lower() in kinds}
             cursor = base.execute(
                 f"SELECT {', '.join(_sqlite_text(quoted(n), kind) for n, kind in wanted.items()) or 'NULL'} "
                 f"FROM {quoted(place.member)}"

@@ -93,5 +93,6 @@ def read_column(column: str, found: str, kind: str, r: str = "r", v: str = "v") 
 
 def _text(column: str, found: str) -> str:
     text = column if found == "VARCHAR" else f"{column}::VARCHAR"
-    nulls = ", ".join(f"'{null}'" for null in NULLS)
-    return f"CASE WHEN {text} NOT IN ({nulls}) THEN {text} END"
+    # no IN: of a list as long as this DuckDB makes a join, which does not keep the order of rows
+    is_value = " AND ".join(f"{text} <> '{null}'" for null in NULLS)
+    return f"CASE WHEN {is_value} THEN {text} END"

@@ -28,6 +28,10 @@ def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str]) -> None
             raise StudyError(f"{at}.index.{key}: {index[key]} ends before it begins")
     for day in index["period"] or []:
         _check_date(f"{at}.index.period", day)
+    if task["min_time_at_risk"] is not None and task["censoring"] == "keep":
+        raise StudyError(
+            f"{at}.min_time_at_risk: `censoring: keep` leaves nobody out; say `drop` or `drop-unless-dead`"
+        )
     if split["by"] == "given" and index["domain"] != "cohort":
         raise StudyError(f"{at}.split.by: a given split is a column of a handed-in cohort; the index is none")
     if split["by"] == "hash" and abs(sum(split["shares"]) - 1) > 1e-9:
@@ -39,6 +43,11 @@ def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str]) -> None
             raise StudyError(f"{at}.split: the test period has to begin after the validation period")
 
 
+def cohort_file(pattern: str, site: str) -> Path:
+    """The file of the cohort handed in for ``site``; {site} in its name stands for the site."""
+    return Path(pattern.replace("{site}", site))
+
+
 def _check_event(at: str, spec: Mapping[str, Any], sites: Iterable[str], file_needed: bool) -> None:
     domain, value = spec["domain"], spec["value"]
     if domain == "cohort":
@@ -46,10 +55,14 @@ def _check_event(at: str, spec: Mapping[str, Any], sites: Iterable[str], file_ne
             raise StudyError(
                 f"{at}: the key 'file' is missing: the file of the handed-in cohort, with {{site}} in its name"
             )
+        if spec["file"] and "{site}" not in spec["file"] and len(list(sites)) > 1:
+            raise StudyError(f"{at}.file: {spec['file']} would be the cohort of every site; put {{site}} in its name")
         for site in sites if spec["file"] else ():
-            file = Path(spec["file"].format(site=site))
+            file = cohort_file(spec["file"], site)
             if not file.is_file():
                 raise StudyError(f"{at}.file: there is no cohort {file} for the site {site}")
+    elif spec["definition"] is not None:
+        raise StudyError(f"{at}.definition: it chooses a cohort of a file; the domain is {domain}")
     elif spec["file"] is not None:
         raise StudyError(f"{at}.file: a file belongs to `domain: cohort`; the domain is {domain}")
     elif domain != "death" and not spec["concepts"]:
@@ -67,6 +80,8 @@ def _check_event(at: str, spec: Mapping[str, Any], sites: Iterable[str], file_ne
         limited = value["at_least"] is not None or value["at_most"] is not None
         if not limited and not value["states"]:
             raise StudyError(f"{at}.value: say `at_least`, `at_most` or `states`")
+        if None not in (value["at_least"], value["at_most"]) and value["at_most"] < value["at_least"]:
+            raise StudyError(f"{at}.value: nothing is at least {value['at_least']} and at most {value['at_most']}")
         if limited and value["unit"] is None:
             raise StudyError(f'{at}.value.unit: a limit needs its unit (UCUM, "" where values have none)')
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 from conceptbridge.errors import StudyError
 from conceptbridge.files import whole_file, write_parquet
 from conceptbridge.records import AS_RECORDED, SEX_CONCEPTS, open_records, site_database
+from conceptbridge.tasks.check import cohort_file
 from conceptbridge.tasks.events import make_events
 
 SCHEMA = pa.schema(
@@ -50,8 +51,9 @@ def make_cohort(
     """Write the cohort of ``task`` (``SCHEMA``, one prediction a row, row_id in (person_id, index_date) order).
 
     ``attrition`` gets persons, rows and events left after each inclusion step; counts under ``min_cell_count`` are
-    left blank. A person's index events on one day are one prediction. Day 0 is the index date; both ends of a window
-    belong to it. A site without any index event has an empty cohort: that is a finding, not an error.
+    left blank, and so are those that differ by so few from the next. A person's index events on one day are one
+    prediction. Day 0 is the index date; both ends of a window belong to it. A site without any index event has an empty
+    cohort: that is a finding, not an error.
 
     Raises StudyError when a handed-in cohort cannot be used, or, where the task asks for that, when the training rows
     have fewer than ``min_events`` with or without the outcome.
@@ -83,7 +85,9 @@ def _make_rows(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]
     if outcome["domain"] == "cohort" and outcome["file"] is None:
         unlabelled = db.execute("SELECT count(*) FROM starts WHERE label IS NULL").fetchall()[0][0]
         if unlabelled:
-            raise StudyError(f"{index['file'].format(site=site)}: rows have no label, and the outcome is said to be it")
+            raise StudyError(
+                f"{cohort_file(index['file'], site)}: rows have no label, and the outcome is said to be it"
+            )
         db.execute(
             f"CREATE TEMP TABLE rows AS SELECT person_id, date AS index_date, label, {given} AS split FROM starts s"
         )
@@ -248,8 +252,15 @@ def _note(db: duckdb.DuckDBPyConnection, steps: list[Step], step: str) -> None:
 
 
 def _write_attrition(steps: list[Step], min_cell_count: int, path: Path) -> None:
+    """Write the steps; blank is a count under the minimum, or one from which the next shown one differs by so few."""
+    columns = []
+    for counts in zip(*(step[1:] for step in steps), strict=True):
+        shown: list[int | str] = []
+        for n in reversed(counts):
+            later = next((count for count in shown if count != ""), 0)
+            shown.insert(0, "" if 0 < n < min_cell_count or 0 < n - int(later) < min_cell_count else n)
+        columns.append(shown)
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Step._fields)
-        for step, *counts in steps:
-            writer.writerow([step, *("" if 0 < n < min_cell_count else n for n in counts)])
+        writer.writerows(zip([step.step for step in steps], *columns, strict=True))

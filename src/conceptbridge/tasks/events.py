@@ -1,7 +1,6 @@
 """Events of a task at a site: the dates on which its index event, or its outcome, is recorded."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -9,6 +8,7 @@ import duckdb
 from conceptbridge.errors import StudyError
 from conceptbridge.records import harmonised, text
 from conceptbridge.sites.cdm import DOMAINS, Domain
+from conceptbridge.tasks.check import cohort_file
 from conceptbridge.tasks.concepts import concept_items
 
 VISIT = Domain("visit_occurrence", "visit_concept_id", "visit_start_date", "visit_source_value")
@@ -91,7 +91,7 @@ def _value(db: duckdb.DuckDBPyConnection, value: Mapping[str, Any], concepts: st
 
 def _handed_in(db: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], site: str) -> str:
     """SQL of a cohort made elsewhere: an OMOP cohort table, or person_id, index_date[, label][, split]."""
-    file = Path(spec["file"].format(site=site))
+    file = cohort_file(spec["file"], site)
     name = text(str(file))
     scan = f"read_parquet({name})" if file.suffix.lower() == ".parquet" else f"read_csv({name}, all_varchar=true)"
     try:

@@ -18,9 +18,9 @@ from conceptbridge.records import (
     BIN_STATES,
     BINNED,
     concept_key,
-    count_records,
+    first_of_each,
+    in_order,
     open_records,
-    person_ranges,
     site_database,
 )
 from conceptbridge.sites.cdm import DOMAINS
@@ -67,7 +67,7 @@ def make_sequences(
     ``min_rows`` of them. A token counts once a day, or on its first day in the window alone; of a longer sequence the
     most recent ``max_tokens`` stay.
 
-    Out of core: persons are worked on range by range (``records.CHUNK``).
+    Out of core: one pass over the records, whatever their order; their codes are sorted, and listed piece by piece.
     """
     predictors = task["predictors"]
     with site_database(cdm, threads, sequences) as db:
@@ -75,22 +75,15 @@ def make_sequences(
         vocab = _make_codes(db, vocabulary, task)
         _make_rows(db, cohort, predictors["days"])
         _make_cuts(db, predictors["domains"], task["min_rows"])
-        window = predictors["days"][0]
         query = _query(db, site, task)
-        counter = _Counter(len(vocab), 1 - window, predictors)
-        rows, persons = db.execute("SELECT count(*), greatest(count(DISTINCT person_id), 1) FROM rows").fetchall()[0]
-        ranges = person_ranges(db, "rows", count_records(db) * rows // persons) if rows else []
+        counter = _Counter(db, len(vocab), predictors)
         with tempfile.TemporaryDirectory(dir=sequences.parent, prefix=".sequences.") as folder:
             draft = Path(folder) / "draft.arrow"
             with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, SEQUENCES) as writer:
-                for first, last in ranges:
-                    db.execute(
-                        "CREATE OR REPLACE TEMP TABLE part AS "
-                        f"SELECT * FROM rows WHERE person_id BETWEEN {first} AND {last}"
-                    )
-                    hits = db.sql(query.format(first=first, last=last)).to_arrow_table()["hit"]
-                    order = db.sql("SELECT row, training FROM part ORDER BY row").to_arrow_table()
-                    writer.write_table(counter.count(hits, order))
+                for hits in in_order(db, query, counter.width):
+                    writer.write_table(counter.count(hits, int(hits[-1] // counter.width) + 1))
+                if counter.done < counter.rows:  # those without any hit
+                    writer.write_table(counter.count(np.empty(0, np.int64), counter.rows))
             token_of = np.cumsum(counter.used, dtype=np.int32) - 1
             _write_sequences(draft, token_of, sequences)
         table = _token_table(db, site, vocab, counter)
@@ -100,35 +93,38 @@ def make_sequences(
 class _Counter:
     """Turns hits into sequences, and counts the rows that hold each token."""
 
-    def __init__(self, codes: int, days: int, predictors: Mapping[str, Any]) -> None:
-        self.codes, self.days = codes, days
+    def __init__(self, db: duckdb.DuckDBPyConnection, codes: int, predictors: Mapping[str, Any]) -> None:
+        self.training = db.sql("SELECT training FROM rows ORDER BY row").to_arrow_table()["training"].to_numpy()
+        self.rows, self.done = len(self.training), 0
+        self.codes, self.days = max(codes, 1), 1 - predictors["days"][0]
+        self.width = self.days * self.codes
         self.first_only = predictors["occurrence"] == "first"
         self.longest = int(predictors["max_tokens"])
         self.used = np.zeros(codes, bool)
         self.training_rows = np.zeros(codes, np.int64)
 
-    def count(self, hits: pa.ChunkedArray, order: pa.Table) -> pa.Table:
-        """The sequences of consecutive rows (row, training), with codes of the vocabulary in place of tokens.
+    def count(self, hits: NDArray[np.int64], end: int) -> pa.Table:
+        """The sequences of the rows before ``end`` that come next, with codes of the vocabulary in place of tokens.
 
-        A hit is one number, (row * days + day) * codes + code, so that sorting numbers sorts rows, days and tokens.
+        A hit is one number, (row * days + day) * codes + code, so that numbers in order are rows, days and tokens in
+        order.
         """
-        rows, training = order["row"].to_numpy(), order["training"].to_numpy()
-        packed = np.sort(hits.to_numpy())
-        packed = packed[_first_of_each(packed)]
-        at, code = np.divmod(packed, self.codes)
+        rows = np.arange(self.done, end)
+        at, code = np.divmod(hits[first_of_each(hits)], self.codes)
         row, day = np.divmod(at, self.days)
         if self.first_only:
             # hits are in the order of days, so that the first of a row and code is the earliest
             _, kept = np.unique(row * self.codes + code, return_index=True)
             kept.sort()
             row, day, code = row[kept], day[kept], code[kept]
+        place = row - self.done
         ends = np.searchsorted(row, rows, side="right")
-        place = np.searchsorted(rows, row)
         recent = ends[place] - np.arange(len(row)) <= self.longest
-        place, day, code = place[recent], day[recent], code[recent]
+        row, place, day, code = row[recent], place[recent], day[recent], code[recent]
+        self.done = end
         self.used[code] = True
-        pairs = np.sort((place * self.codes + code)[training[place]])
-        self.training_rows += np.bincount(pairs[_first_of_each(pairs)] % self.codes, minlength=self.codes)
+        pairs = np.sort((place * self.codes + code)[self.training[row]])
+        self.training_rows += np.bincount(pairs[first_of_each(pairs)] % self.codes, minlength=len(self.training_rows))
         offsets = pa.array(np.searchsorted(place, np.arange(len(rows) + 1)), pa.int32())
         return pa.table(
             [
@@ -138,13 +134,6 @@ class _Counter:
             ],
             schema=SEQUENCES,
         )
-
-
-def _first_of_each(values: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Where sorted ``values`` differ from the one before."""
-    first = np.ones(len(values), bool)
-    np.not_equal(values[1:], values[:-1], out=first[1:])
-    return first
 
 
 def _make_codes(db: duckdb.DuckDBPyConnection, vocabulary: Path, task: Mapping[str, Any]) -> pa.Table:
@@ -200,29 +189,45 @@ def _make_rows(db: duckdb.DuckDBPyConnection, cohort: Path, days: tuple[int, int
 
 
 def _make_cuts(db: duckdb.DuckDBPyConnection, domains: list[str], min_rows: int) -> None:
-    """Fit the bins of values without a reference range: on the training rows' windows, each unit by itself."""
-    db.execute("CREATE TABLE cuts (concept_id BIGINT, domain VARCHAR, source VARCHAR, unit VARCHAR, cuts DOUBLE[])")
-    for own, name in (("concept_id <> 0", "NULL AS domain, NULL AS source"), ("concept_id = 0", "domain, source")):
-        values = " UNION ALL ".join(
-            f"SELECT person_id, date, concept_id, {name}, unit, value FROM {domain}_records "
-            f"WHERE state = '{BINNED}' AND {own}"
-            for domain in domains
-            if domain in DOMAINS and DOMAINS[domain].values
-        )
-        if values:
-            db.execute(
-                f"""
-                INSERT INTO cuts
-                SELECT concept_id, domain, source, unit, quantile_cont(value, {list(BIN_CUTS)})
-                FROM ({values}) v JOIN rows c
-                  ON c.training AND c.person_id = v.person_id AND v.date BETWEEN c.first AND c.last
-                GROUP BY ALL HAVING count(*) >= {min_rows}
-                """
-            )
+    """Fit the bins of values without a reference range: on the training rows' windows, each unit by itself.
+
+    Out of core: the database sorts the values, of which only those beside a cut are kept.
+    """
+    key = "concept_id, domain, source, unit"
+    own = "CASE WHEN concept_id = 0 THEN {0} ELSE '' END AS {0}"
+    values = " UNION ALL ".join(
+        f"SELECT concept_id, {own.format('domain')}, {own.format('source')}, unit, value "
+        f"FROM {domain}_records v JOIN rows c ON c.person_id = v.person_id AND v.date BETWEEN c.first AND c.last "
+        f"WHERE c.training AND state = '{BINNED}'"
+        for domain in domains
+        if domain in DOMAINS and DOMAINS[domain].values
+    )
+    nothing = "SELECT 0 AS concept_id, '' AS domain, '' AS source, '' AS unit, 0.0 AS value WHERE false"
+    db.execute(
+        f"""
+        CREATE TABLE binned AS SELECT {key}, row_number() OVER (ORDER BY {key}) - 1 AS place, n
+        FROM (SELECT {key}, count(*) AS n FROM ({values or nothing}) GROUP BY ALL HAVING n >= {min_rows})
+        """
+    )
+    n = db.sql("SELECT n FROM binned ORDER BY place").to_arrow_table()["n"].to_numpy()
+    at = np.multiply.outer(n - 1, np.array(BIN_CUTS))
+    below = np.floor(at).astype(np.int64) + (np.cumsum(n) - n)[:, None]
+    above = below + (at > np.floor(at))
+    wanted = np.unique([below, above])
+    found, seen = np.empty(len(wanted)), 0
+    ordered = f"SELECT value FROM ({values or nothing}) JOIN binned USING ({key}) ORDER BY place, value"
+    for batch in db.sql(ordered).to_arrow_reader(1 << 20):
+        here = slice(*np.searchsorted(wanted, [seen, seen + len(batch)]))
+        found[here] = batch.columns[0].to_numpy()[wanted[here] - seen]
+        seen += len(batch)
+    low, high = (found[np.searchsorted(wanted, places)] for places in (below, above))
+    cuts = low + (high - low) * (at - np.floor(at))
+    db.register("cut_at", pa.table({"place": np.arange(len(n)), "cuts": pa.array(list(cuts), pa.list_(pa.float64()))}))
+    db.execute(f"CREATE TABLE cuts AS SELECT {key}, cuts FROM binned JOIN cut_at USING (place)")
 
 
 def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) -> str:
-    """SQL of the hits of the rows in ``part``, with the places {first} and {last} for their persons."""
+    """SQL of the hits of all rows."""
     predictors = task["predictors"]
     days = 1 - predictors["days"][0]
     (codes,) = db.execute("SELECT greatest(count(*), 1) FROM vocab").fetchall()[0]
@@ -241,7 +246,7 @@ def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) ->
                 + ("" if valued else " AND state = 'present'")
             )
             part = (
-                f"SELECT {hit} AS hit FROM ({_records(domain, kind, site)}) r JOIN part c ON {window} "
+                f"SELECT {hit} AS hit FROM ({_records(domain, kind, site)}) r JOIN rows c ON {window} "
                 f"JOIN {domain}_{kind} k ON {key}" + (" AND k.state = r.state" if valued else "")
             )
             if domain == "condition":
@@ -253,21 +258,20 @@ def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) ->
         band = " ".join(f"WHEN age BETWEEN {low} AND {high} THEN '{name}'" for name, (low, high) in AGE_BANDS.items())
         for key in (token_key("'age'", f"CASE {band} END"), token_key("'sex'", "sex")):
             parts.append(
-                f"SELECT (c.row * {days} + {days - 1}) * {codes} + k.code FROM part c JOIN vocab k ON k.key = {key}"
+                f"SELECT (c.row * {days} + {days - 1}) * {codes} + k.code FROM rows c JOIN vocab k ON k.key = {key}"
             )
     return " UNION ALL ".join(parts)
 
 
 def _records(domain: str, kind: str, site: str) -> str:
     """SQL of the mapped or unmapped records of a domain, values in their bins."""
-    persons = "person_id BETWEEN {first} AND {last}"
     if kind == "mapped":
         records, cut = (
-            f"SELECT * FROM {domain}_records WHERE concept_id <> 0 AND {persons}",
+            f"SELECT * FROM {domain}_records WHERE concept_id <> 0",
             "b.concept_id = r.concept_id",
         )
     else:
-        records = f"SELECT *, {concept_key(site)} AS concept FROM {domain}_records WHERE concept_id = 0 AND {persons}"
+        records = f"SELECT *, {concept_key(site)} AS concept FROM {domain}_records WHERE concept_id = 0"
         cut = "b.domain = r.domain AND b.source = r.source"
     if not DOMAINS[domain].values:
         return records
@@ -280,7 +284,7 @@ def _records(domain: str, kind: str, site: str) -> str:
     """
 
 
-_VISIT = """LEFT JOIN (FROM visit_occurrence WHERE person_id BETWEEN {first} AND {last}) v
+_VISIT = """LEFT JOIN visit_occurrence v
             ON v.visit_occurrence_id = r.visit_id AND v.person_id = r.person_id"""
 #: the record's visit had ended before the index; a record without a visit stands for itself
 _CLOSED = "coalesce(v.visit_end_date, v.visit_start_date, r.date) < c.index_date AND r.date < c.index_date"

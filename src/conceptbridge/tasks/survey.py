@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from conceptbridge.files import write_json
+from conceptbridge.sites.shareable import withheld
 from conceptbridge.tasks.cohort import SPLITS
 
 #: expected shrinkage, and the share of the greatest possible R² that is hoped for (Riley et al., BMJ 2020;368:m441)
@@ -20,7 +21,8 @@ def make_survey(
 ) -> None:
     """Write what the task has at the site to ``out``: splits, years, sequences, and whether the sample is enough.
 
-    ``settings`` has the task's ``min_events`` and ``min_rows``. Counts under ``min_cell_count`` are null.
+    ``settings`` has the task's ``min_events`` and ``min_rows``. Counts under ``min_cell_count`` are null, and as
+    many more as keep these from being worked out.
     """
     people = pq.read_table(cohort, columns=["person_id", "index_date", "label", "split"]).to_pandas()
     lengths = pq.read_table(sequences, columns=["tokens"])["tokens"].combine_chunks().value_lengths()
@@ -29,11 +31,14 @@ def make_survey(
     def shown(n: Any) -> int | None:
         return int(n) if n == 0 or n >= min_cell_count else None
 
-    splits = {}
-    for name in SPLITS:
-        part = people[people["split"] == name]
-        counts = part["person_id"].nunique(), len(part), part["label"].sum()
-        splits[name] = dict(zip(("persons", "rows", "events"), map(shown, counts), strict=True))
+    by_split = [people[people["split"] == name] for name in SPLITS]
+    columns = {
+        "persons": [part["person_id"].nunique() for part in by_split],
+        "rows": [len(part) for part in by_split],
+        "events": [int(part["label"].sum()) for part in by_split],
+    }
+    told = {key: withheld(parts, min_cell_count) for key, parts in columns.items()}
+    splits = {name: {key: parts[n] for key, parts in told.items()} for n, name in enumerate(SPLITS)}
     training = people.loc[people["split"] == "train", "label"]
     rows, events = len(training), int(training.sum())
     parameters = int((held >= settings["min_rows"]).sum())
@@ -42,7 +47,7 @@ def make_survey(
     write_json(
         {
             "splits": splits,
-            "years": {str(year): shown(n) for year, n in years.items()},
+            "years": dict(zip(map(str, years.index), withheld(years.tolist(), min_cell_count), strict=True)),
             "tokens": len(held),
             "sequence": {
                 "median": float(np.median(steps)) if len(steps) else None,

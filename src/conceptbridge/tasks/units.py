@@ -36,12 +36,14 @@ def make_units(cdm: Path, site: str, min_cell_count: int, out: Path, threads: in
     total = sum(row["values"] for row in rows)
     unknown = sum(row["values"] for row in rows if not row["known"] and row["unit"])
     without = sum(row["values"] for row in rows if not row["unit"])
+    # with the sum, or a share of it, the values that are not listed could be worked out
+    small = any(0 < n < min_cell_count for n in (total, rare))
     write_json(
         {
-            "values": total if total == 0 or total >= min_cell_count else None,
-            "unknown_share": round(unknown / total, 3) if total >= min_cell_count else None,
-            "without_share": round(without / total, 3) if total >= min_cell_count else None,
-            "rare": rare if rare == 0 or rare >= min_cell_count else None,
+            "values": None if small else total,
+            "unknown_share": round(unknown / total, 3) if total and not small else None,
+            "without_share": round(without / total, 3) if total and not small else None,
+            "rare": None if small else rare,
             "units": listed,
         },
         out,
