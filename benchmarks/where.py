@@ -1,0 +1,51 @@
+"""Where a study's time went: processor time and wall time of its jobs, by stage, learner and strategy.
+
+    snakemake --cores 8 --configfile config/studies/demo-full.yaml
+    python benchmarks/where.py results-demo-full
+
+Reads the benchmark files that Snakemake wrote. Starting Python and importing the learner's library is told apart by the
+cheapest job of each kind that trains nothing (direct).
+"""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+
+def read(results: Path) -> pd.DataFrame:
+    """One row a job: its stage, learner and strategy (empty before training), CPU and wall seconds."""
+    rows = []
+    for path in sorted((results / "benchmarks").glob("**/*.tsv")):
+        parts = path.relative_to(results / "benchmarks").with_suffix("").parts
+        measured = pd.read_csv(path, sep="\t").iloc[-1]
+        in_arms = parts[0] in ("train", "transfer", "pool")
+        rows.append(
+            {
+                "stage": parts[0],
+                "learner": parts[3] if in_arms else "",
+                "strategy": ("local" if parts[0] == "train" else parts[4]) if in_arms else "",
+                "cpu": float(measured["cpu_time"]),
+                "wall": float(measured["s"]),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", type=Path, help="the study's results folder")
+    jobs = read(parser.parse_args().results)
+    by = ["stage", "learner", "strategy"]
+    table = jobs.groupby(by).agg(jobs=("cpu", "size"), cpu=("cpu", "sum"), wall=("wall", "sum"))
+    table["share"] = table["cpu"] / table["cpu"].sum()
+    print(table.sort_values("cpu", ascending=False).round({"cpu": 0, "wall": 0, "share": 3}).to_string())
+    arms = jobs[jobs["learner"] != ""]
+    start = arms[arms["strategy"] == "direct"].groupby("learner")["cpu"].min()
+    starting = float(start.reindex(arms["learner"]).sum())
+    print(f"\n{len(jobs)} jobs, {jobs['cpu'].sum() / 3600:.2f} h of processor time; of that of the arms at most", end=" ")
+    print(f"{starting / arms['cpu'].sum():.0%} is starting Python")
+
+
+if __name__ == "__main__":
+    main()
