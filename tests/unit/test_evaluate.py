@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 import made_study as made
 from conceptbridge.errors import StudyError
-from conceptbridge.evaluate.arms import Evaluation, evaluate
+from conceptbridge.evaluate.arms import SCHEMAS, evaluate
 
 TARGET = "lakeside"
 
@@ -25,7 +25,8 @@ def results(tmp_path_factory) -> Path:
     return folder
 
 
-def evaluate_made(results: Path, target: str = TARGET, **changed) -> Evaluation:
+def evaluate_made(results: Path, target: str = TARGET, settings=None, **changed) -> dict[str, pa.Table]:
+    tasks = results / "tasks" / made.TASK
     arguments = {
         "arms": results / "arms" / made.TASK,
         "task": made.TASK,
@@ -33,17 +34,18 @@ def evaluate_made(results: Path, target: str = TARGET, **changed) -> Evaluation:
         "embeddings": made.EMBEDDINGS,
         "learners": made.LEARNERS,
         "strategies": made.STRATEGIES,
-        "cohort": results / "tasks" / made.TASK / target / "cohort.parquet",
+        "cohort": tasks / target / "cohort.parquet",
         "controls": made.CONTROLS,
-        "replicates": 200,
-        "seed": 7,
-        "min_cell_count": 10,
+        "settings": made.SETTINGS | (settings or {}),
     }
+    if (tasks / target / "sequences.parquet").is_file():
+        arguments["sequences"] = tasks / target / "sequences.parquet"
+        arguments["tokens"] = {site: tasks / site / "tokens.parquet" for site in made.SITES}
     return evaluate(**{**arguments, **changed})
 
 
 @pytest.fixture(scope="module")
-def evaluation(results) -> Evaluation:
+def evaluation(results) -> dict[str, pa.Table]:
     return evaluate_made(results)
 
 
@@ -53,7 +55,7 @@ def rows(table: pa.Table, **where) -> list[dict]:
     return table.to_pylist()
 
 
-def one_arm(tmp_path: Path, label, probability, person=None, split=None, **changed) -> Evaluation:
+def one_arm(tmp_path: Path, label, probability, person=None, split=None, **changed) -> dict[str, pa.Table]:
     """Evaluate a single local arm with these rows; ``probability`` is (seeds, rows)."""
     count = len(label)
     cohort = pa.table(
@@ -76,22 +78,26 @@ def one_arm(tmp_path: Path, label, probability, person=None, split=None, **chang
 
 def test_every_arm_of_the_product_has_an_estimate_or_a_reason(evaluation):
     keys = ["embedding", "learner", "strategy", "source", "split", "metric"]
-    found = [tuple(row[key] for key in keys) for row in evaluation.metrics.to_pylist()]
+    found = [tuple(row[key] for key in keys) for row in evaluation["metrics"].to_pylist()]
     arms = [
         (embedding, learner, strategy, source)
         for embedding, learner, strategy in product(made.EMBEDDINGS, made.LEARNERS, made.STRATEGIES)
         for source in ([TARGET] if strategy == "local" else ["prairie", "riverside"])
     ]
+    cuts = 2 * ["sensitivity", "specificity", "ppv", "alerted", "net_benefit"]
+    calibration = ["calibration_in_the_large", "calibration_slope", "ici", "ece"]
+    ranked = ["auroc", "auprc", "brier", "scaled_brier"]
     assert found == [
         (*arm, split, metric)
         for arm in arms
-        for split in ("validation", "test")
-        for metric in ("auroc", "auprc", "brier")
+        for split, metrics in (("validation", ranked), ("test", ranked + calibration + cuts))
+        for metric in metrics
     ]
-    for row in evaluation.metrics.to_pylist():
-        assert (row["estimate"] is None) == (row["reason"] is not None)
+    for row in evaluation["metrics"].to_pylist():
         assert (row["reason"] == made.WHY_SCARCE) == (row["source"] == made.SCARCE)
-        assert (row["lower"] is None) == (row["split"] == "validation" or row["reason"] is not None)
+        assert row["reason"] or row["estimate"] is not None
+        limits = row["split"] == "test" and row["reason"] is None
+        assert (row["lower"] is not None) == (row["method"] is not None) == limits
 
 
 def test_the_estimate_is_the_mean_of_all_seeds(results, evaluation):
@@ -100,19 +106,19 @@ def test_the_estimate_is_the_mean_of_all_seeds(results, evaluation):
     table = pq.read_table(folder / "predictions.parquet").to_pandas()
     table = table[table["split"] == "test"]
     expected = [roc_auc_score(part["label"], part["probability"]) for _, part in table.groupby("seed")]
-    [row] = rows(evaluation.metrics, **arm, split="test", metric="auroc")
+    [row] = rows(evaluation["metrics"], **arm, split="test", metric="auroc")
     assert row["estimate"] == pytest.approx(np.mean(expected), abs=1e-12)
     assert row["seed_sd"] == pytest.approx(np.std(expected, ddof=1), abs=1e-12)
     assert row["seeds"] == len(made.SEEDS)
     assert row["rows"] == len(table) / len(made.SEEDS)
     assert row["lower"] < row["estimate"] < row["upper"]
-    of_seeds = rows(evaluation.seeds, **arm, split="test", metric="auroc")
+    of_seeds = rows(evaluation["seeds"], **arm, split="test", metric="auroc")
     assert [each["estimate"] for each in of_seeds] == pytest.approx(expected, abs=1e-12)
     assert [each["seed"] for each in of_seeds] == list(made.SEEDS)
 
 
 def test_comparisons_answer_the_three_questions(evaluation):
-    comparisons = evaluation.comparisons
+    comparisons = evaluation["comparisons"]
     [meaning] = rows(
         comparisons,
         question="meaning",
@@ -140,8 +146,8 @@ def test_comparisons_answer_the_three_questions(evaluation):
 
 
 def test_the_recommendation_is_chosen_on_validation_rows(evaluation):
-    [row] = rows(evaluation.comparisons, question="recommendation", metric="auroc")
-    validation = rows(evaluation.metrics, split="validation", metric="auroc")
+    [row] = rows(evaluation["comparisons"], question="recommendation", metric="auroc")
+    validation = rows(evaluation["metrics"], split="validation", metric="auroc")
     estimable = [each for each in validation if each["estimate"] is not None]
     best = max((each for each in estimable if each["embedding"] == "minilm"), key=lambda each: each["estimate"])
     local = max((each for each in estimable if each["strategy"] == "local"), key=lambda each: each["estimate"])
@@ -157,25 +163,28 @@ def test_differences_are_paired(tmp_path):
     arms = tmp_path / "arms" / made.TASK
     (arms / made.EMBEDDINGS["random"]).rename(arms / "other")
     twin = {**made.EMBEDDINGS, "random": made.EMBEDDINGS["minilm"]}
-    table = evaluate_made(tmp_path, embeddings=twin).comparisons
+    table = evaluate_made(tmp_path, embeddings=twin)["comparisons"]
     for row in rows(table, question="meaning", ref_embedding="random", source="riverside"):
         assert (row["difference"], row["lower"], row["upper"]) == (0, 0, 0)
+        assert row["p"] == 1
 
 
 def test_an_arm_does_not_depend_on_the_other_arms(results, evaluation):
     alone = evaluate_made(results, embeddings={"minilm": made.EMBEDDINGS["minilm"]}, controls=[])
-    assert alone.metrics.equals(evaluation.metrics.filter(pc.equal(evaluation.metrics["embedding"], "minilm")))
+    assert alone["metrics"].equals(evaluation["metrics"].filter(pc.equal(evaluation["metrics"]["embedding"], "minilm")))
 
 
 def test_says_the_same_again(results, evaluation):
-    for first, second in zip(evaluation, evaluate_made(results), strict=True):
-        assert first.equals(second)
+    again = evaluate_made(results)
+    assert list(again) == list(evaluation) == list(SCHEMAS)
+    for name, table in evaluation.items():
+        assert table.equals(again[name]), name
 
 
 def test_one_seed_has_no_spread(tmp_path):
     random = np.random.default_rng(0)
     label = random.integers(0, 2, 60)
-    [row, *_] = rows(one_arm(tmp_path, label, random.random(60)).metrics, split="test")
+    [row, *_] = rows(one_arm(tmp_path, label, random.random(60))["metrics"], split="test")
     assert row["seed_sd"] is None
     assert row["seeds"] == 1
 
@@ -185,36 +194,36 @@ def test_one_seed_has_no_spread(tmp_path):
 )
 def test_one_class_is_not_estimable(tmp_path, label, reason):
     evaluation = one_arm(tmp_path, [label] * 30, [0.5] * 30)
-    for row in rows(evaluation.metrics, split="test"):
+    for row in rows(evaluation["metrics"], split="test"):
         assert (row["estimate"], row["lower"], row["reason"]) == (None, None, reason)
         assert row["events"] is None
-    assert {row["reason"] for row in rows(evaluation.metrics, split="validation")} == {"no validation rows"}
-    assert rows(evaluation.comparisons) == []
+    assert {row["reason"] for row in rows(evaluation["metrics"], split="validation")} == {"no validation rows"}
+    assert rows(evaluation["comparisons"]) == []
 
 
 def test_a_cohort_without_rows_to_predict_is_not_estimable(tmp_path):
     evaluation = one_arm(tmp_path, [0, 1] * 20, [0.5] * 40, split=["train"] * 40)
-    assert {row["reason"] for row in rows(evaluation.metrics, split="test")} == {"no test rows"}
+    assert {row["reason"] for row in rows(evaluation["metrics"], split="test")} == {"no test rows"}
 
 
 def test_few_events_are_estimated_without_their_count(tmp_path):
     random = np.random.default_rng(0)
     label = np.r_[np.ones(8, int), np.zeros(92, int)]
     evaluation = one_arm(tmp_path, label, random.random((2, 100)))
-    [row] = rows(evaluation.metrics, split="test", metric="auroc")
+    [row] = rows(evaluation["metrics"], split="test", metric="auroc")
     assert row["estimate"] is not None
     assert (row["rows"], row["events"]) == (100, None)
     assert row["reason"] is None
-    [site] = rows(evaluation.site, split="test")
+    [site] = rows(evaluation["site"], split="test")
     assert (site["persons"], site["rows"], site["events"]) == (100, 100, None)
-    [site] = rows(evaluation.site, split="validation")
-    assert (site["persons"], site["rows"], site["events"]) == (None, None, None)
+    [site] = rows(evaluation["site"], split="validation")
+    assert (site["persons"], site["rows"], site["events"]) == (0, 0, None)
 
 
 def test_few_rows_without_the_event_hide_the_events_too(tmp_path):
     label = np.r_[np.ones(92, int), np.zeros(8, int)]
     evaluation = one_arm(tmp_path, label, np.linspace(0, 1, 100))
-    assert {row["events"] for row in rows(evaluation.metrics, split="test")} == {None}
+    assert {row["events"] for row in rows(evaluation["metrics"], split="test")} == {None}
 
 
 def test_limits_are_missing_where_resamples_lose_a_class(tmp_path):
@@ -223,7 +232,7 @@ def test_limits_are_missing_where_resamples_lose_a_class(tmp_path):
     label = np.r_[np.ones(12, int), np.zeros(40, int)]
     person = np.r_[np.zeros(12, int), np.arange(1, 41)]
     evaluation = one_arm(tmp_path, label, random.random(52), person=person)
-    found = {row["metric"]: row for row in rows(evaluation.metrics, split="test")}
+    found = {row["metric"]: row for row in rows(evaluation["metrics"], split="test")}
     assert found["auroc"]["estimate"] is not None
     assert found["auroc"]["lower"] is None
     assert "resamples" in found["auroc"]["reason"]

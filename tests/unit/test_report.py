@@ -17,8 +17,9 @@ from conceptbridge.embed.quality_tables import write_quality
 from conceptbridge.errors import StudyError
 from conceptbridge.evaluate.arms import evaluate
 from conceptbridge.files import write_json, write_parquet
+from conceptbridge.report.answers import Interval, answers
 from conceptbridge.report.figures import write_figures
-from conceptbridge.report.page import Interval, answers, write_page
+from conceptbridge.report.page import write_page
 from conceptbridge.report.tables import markdown, tables, write_tables
 
 TITLE = "Influenza <at> three hospitals"
@@ -27,6 +28,7 @@ TITLE = "Influenza <at> three hospitals"
 def make_report(results: Path, noise: bool = False) -> Path:
     """Run everything after training on the made-up study, as the workflow's rules do."""
     made.write_study(results, noise=noise)
+    tasks = results / "tasks" / made.TASK
     for target in made.SITES:
         evaluation = evaluate(
             arms=results / "arms" / made.TASK,
@@ -35,17 +37,17 @@ def make_report(results: Path, noise: bool = False) -> Path:
             embeddings=made.EMBEDDINGS,
             learners=made.LEARNERS,
             strategies=made.STRATEGIES,
-            cohort=results / "tasks" / made.TASK / target / "cohort.parquet",
+            cohort=tasks / target / "cohort.parquet",
             controls=made.CONTROLS,
-            replicates=200,
-            seed=7,
-            min_cell_count=10,
+            settings=made.SETTINGS,
+            sequences=tasks / target / "sequences.parquet",
+            tokens={site: tasks / site / "tokens.parquet" for site in made.SITES},
         )
-        for name, table in evaluation._asdict().items():
+        for name, table in evaluation.items():
             write_parquet(table, results / "metrics" / made.TASK / target / f"{name}.parquet")
-    write_tables(tables(results / "metrics", results / "tasks", [made.TASK], made.SITES), results / "tables")
-    write_figures(pq.read_table(results / "tables" / "arms.parquet"), results / "figures")
+    write_tables(tables(results / "metrics", results / "tasks", [made.TASK], made.SITES, 10), results / "tables")
     write_quality([], results / "tables", results / "figures")
+    write_figures(results / "tables", results / "figures")
     write_json({"simulated": True, "versions": {"torch": "2.13"}}, results / "provenance.json")
     write_page(
         results / "tables",
@@ -69,7 +71,7 @@ def read(results: Path, name: str) -> list[dict]:
 
 def answers_of(results: Path) -> dict:
     comparisons = [row for row in read(results, "comparisons") if row["metric"] == "auroc"]
-    found = answers(read(results, "arms"), comparisons, read(results, "sites"))
+    found = answers(read(results, "arms"), comparisons, read(results, "sites"), read(results, "breakeven"))
     return {answer.target: answer for answer in found}
 
 
@@ -109,8 +111,12 @@ def test_wide_rows_hold_the_numbers_of_the_long_ones(results):
         assert row["validation_auroc"] == validation["estimate"]
 
 
+def tables_of(results: Path) -> list[str]:
+    return [path.stem for path in sorted((results / "tables").glob("*.parquet"))]
+
+
 def test_csv_and_parquet_are_the_same_table(results):
-    for name in ("arms", "seeds", "comparisons", "sites", "overlap", "attrition", "leaks"):
+    for name in tables_of(results):
         table = pq.read_table(results / "tables" / f"{name}.parquet")
         options = pacsv.ConvertOptions(
             column_types=table.schema, strings_can_be_null=True, quoted_strings_can_be_null=False
@@ -164,70 +170,116 @@ def test_a_figure_has_a_number_or_n_e_for_every_arm(results):
         assert sorted(cells) == sorted(expected)
 
 
-def test_the_answer_is_to_borrow_where_names_carry_the_model(results):
+def test_the_answer_follows_the_numbers(results):
     found = answers_of(results)
     here = found["lakeside"]
-    assert here.verdict == "Borrow"
+    assert here.verdict == "No difference that this study can see between borrowed and local on onehot"
     assert re.match(
-        r"riverside's \w+ on minilm, [\w-]+: AUROC 0\.\d\d \[0\.\d\d, 0\.\d\d\]; local alone", here.sentence
+        r"riverside's \w+ on minilm, [\w ]+, AUROC 0\.\d\d \[0\.\d\d, 0\.\d\d\]; local \w+ on onehot 0\.\d\d \[",
+        here.sentence,
     )
-    assert here.sentence.endswith("better than each of them.")
-    assert [line.role for line in here.evidence] == ["recommended", "local alone, best", "control", "control"]
+    assert here.sentence.endswith("the gain is in the meaning.")
+    assert [line.role for line in here.evidence] == ["recommended", "reference", "control", "control"]
     scarce = found[made.SCARCE]
-    assert scarce.verdict.startswith("Borrow: there is no local model")
-    assert made.WHY_SCARCE in scarce.sentence
+    assert scarce.verdict == "Borrow: there is no local model to compare with"
+    assert "no arm of the reference is estimable" in scarce.sentence
 
 
 def test_noise_is_called_noise(tmp_path):
     found = answers_of(make_report(tmp_path, noise=True))
     assert {answer.verdict for answer in found.values()} == {"Nothing better than chance that this study can see"}
-    assert "that this study can see" in found["lakeside"].sentence
+    text = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    first_screen = text[text.index('<h2 id="answers-title"') : text.index("<article")]
+    assert "Nothing is better than chance" in first_screen
+    claimed = [row for row in read(tmp_path, "comparisons") if row["p_holm"] is not None and row["p_holm"] < 0.05]
+    assert claimed == []
 
 
 ARM = {"task": "t", "learner": "cnn", "target": "here", "reason": None}
-RECOMMENDED = {**ARM, "embedding": "minilm", "strategy": "direct", "source": "there"}
+RECOMMENDED = {**ARM, "embedding": "minilm", "strategy": "tune-head", "source": "there"}
 LOCAL = {**ARM, "embedding": "onehot", "strategy": "local", "source": "here"}
+NAMES = ("embedding", "learner", "strategy", "source")
 
 
-def answer_to(difference: Interval, recommended: dict = RECOMMENDED, reference: dict = LOCAL):
-    names = ("embedding", "learner", "strategy", "source")
-    comparison = {
+def compared(question: str, arm: dict, reference: dict | None, difference: Interval) -> dict:
+    return {
         "task": "t",
         "target": "here",
-        "question": "recommendation",
-        **{name: recommended[name] for name in names},
-        **{f"ref_{name}": reference[name] for name in names},
-        **difference._asdict(),
+        "question": question,
+        "reason": None,
+        **{name: arm[name] for name in NAMES},
+        **{f"ref_{name}": None if reference is None else reference[name] for name in NAMES},
         "difference": difference.estimate,
+        "lower": difference.lower,
+        "upper": difference.upper,
+        "p_holm": difference.p,
     }
+
+
+def answer_to(difference: Interval, recommended=RECOMMENDED, reference=LOCAL, chance=0.001, breakeven=()):
     numbers = {"auroc": 0.8, "auroc_lower": 0.7, "auroc_upper": 0.9}
-    [answer] = answers([{**arm, **numbers} for arm in (RECOMMENDED, LOCAL)], [comparison], [])
+    comparisons = [
+        compared("chance", recommended, None, Interval(0.3, 0.2, 0.4, chance)),
+        compared("recommendation", recommended, reference, difference),
+        compared("home", recommended, reference, difference),
+    ]
+    arms = [{**arm, **numbers} for arm in (RECOMMENDED, LOCAL)]
+    [answer] = answers(arms, comparisons, [], list(breakeven))
     return answer
 
 
 @pytest.mark.parametrize(
     ("difference", "verdict"),
     [
-        (Interval(0.05, 0.01, 0.09), "Borrow"),
-        (Interval(0.05, -0.01, 0.09), "No difference that this study can see between borrowed and local"),
-        (Interval(-0.05, -0.09, -0.01), "Stay local: the borrowed model that validation rows chose is worse"),
+        (Interval(0.05, 0.01, 0.09, 0.01), "Borrow"),
+        (
+            Interval(0.05, 0.01, 0.09, 0.06),
+            "No difference that this study can see between borrowed and local on onehot",
+        ),
+        (Interval(-0.05, -0.09, -0.01, 0.01), "Stay with local on onehot: what validation rows chose is worse on test"),
     ],
 )
-def test_the_verdict_follows_the_paired_interval(difference, verdict):
+def test_the_verdict_follows_holm_s_p(difference, verdict):
     assert answer_to(difference).verdict.startswith(verdict)
     assert str(difference) in answer_to(difference).sentence
 
 
-def test_the_best_local_arm_is_compared_with_nothing():
+def test_what_is_not_better_than_chance_is_not_borrowed():
+    answer = answer_to(Interval(0.3, 0.2, 0.4, 0.001), chance=0.06)
+    assert answer.verdict == "Nothing better than chance that this study can see"
+    assert answer.above_chance is False
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (("within the sizes", 900.4, 600, None), "catch up at about 900 events [600, over 2,000]."),
+        (("not reached within the largest size", None, None, None), "do not catch up within 2,000 events."),
+        (("at the smallest size already", None, None, None), "as good from 50 events or fewer on."),
+    ],
+)
+def test_the_break_even_is_said(found, said):
+    row = {
+        "task": "t",
+        "target": "here",
+        **{name: RECOMMENDED[name] for name in NAMES},
+        "smallest": 50,
+        "largest": 2000,
+    }
+    row |= {"local_embedding": "onehot", "local_learner": "cnn"}
+    row |= dict(zip(("reached", "events", "lower", "upper"), found, strict=True))
+    assert said in answer_to(Interval(0.05, 0.01, 0.09, 0.01), breakeven=[row]).sentence
+
+
+def test_the_reference_is_compared_with_nothing():
     answer = answer_to(Interval(None, None, None), LOCAL, LOCAL)
-    assert answer.verdict == "Stay local"
-    assert "it is the best local model" in answer.sentence
+    assert answer.verdict == "Stay local: the reference is the best on validation rows"
     assert len(answer.evidence) == 1
 
 
 def test_a_target_without_any_estimate_says_why():
     arms = [{**arm, "auroc": None, "reason": "no events among the test rows"} for arm in (RECOMMENDED, LOCAL)]
-    [answer] = answers(arms, [], [])
+    [answer] = answers(arms, [], [], [])
     assert (answer.verdict, answer.evidence) == ("Not estimable", [])
     assert "no events among the test rows" in answer.sentence
 
@@ -317,4 +369,4 @@ def test_the_page_shows_what_it_does_not_know_of_data_quality(results, tmp_path)
 
 def test_a_missing_table_is_a_message(tmp_path):
     with pytest.raises(StudyError, match=r"metrics\.parquet is missing"):
-        tables(tmp_path, tmp_path, ["t"], ["a"])
+        tables(tmp_path, tmp_path, ["t"], ["a"], 10)
