@@ -53,7 +53,7 @@ rule tables:
     params:
         metrics=folder("metrics"),
         tasks=folder("tasks"),
-        out=subpath(output[0], parent=True),
+        out=folder("tables"),
         task=TASKS,
         site=study.sites,
         min_cell_count=study.config["min_cell_count"],
@@ -108,8 +108,8 @@ rule figures:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
-        tables=subpath(input.tables[0], parent=True),
-        out=subpath(output[0], parent=True),
+        tables=folder("tables"),
+        out=folder("figures"),
     shell:
         "python {input.code[0]:q} --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1"
 

@@ -12,9 +12,9 @@ from conceptbridge.evaluate.measured import DELONG, NO_LIMITS, PERCENTILE, Arm, 
 from conceptbridge.evaluate.metrics import METRICS
 
 LOCAL = "local"
-CHANCE, RECOMMENDATION, HOME, MEANING, BORROWING = "chance", "recommendation", "home", "meaning", "borrowing"
-QUESTIONS = (CHANCE, RECOMMENDATION, HOME, MEANING, BORROWING)
-"""Each is a family of comparisons; see :func:`pairs`."""
+CHANCE, RECOMMENDATION, HOME, ABROAD, CONTROL = "chance", "recommendation", "home", "abroad", "control"
+MEANING, BORROWING = "meaning", "borrowing"
+"""Questions: each is a family of comparisons; see :func:`pairs`."""
 
 _AUROC = METRICS.index("auroc")
 _COMPARED = tuple(METRICS.index(name) for name in ("auroc", "auprc", "brier"))
@@ -35,6 +35,7 @@ class Choice(NamedTuple):
     recommended: Arm | None
     reference: Arm | None
     best_local: Arm | None
+    best_borrowed: Arm | None
 
 
 class Pair(NamedTuple):
@@ -63,7 +64,8 @@ def choose(results: Mapping[Arm, Measured], controls: Sequence[str], reference: 
     """Choose by the highest mean AUROC over seeds on validation rows; the first of equals.
 
     Recommended is the best of all arms but those on a control embedding (the reference's own embedding is no
-    control here); the reference is the best of those that it describes, in any embedding where the study lacks its.
+    control here), and the best borrowed one is of these; the reference is the best of those that it describes, in any
+    embedding where the study lacks its.
     """
     candidates = [arm for arm in results if arm.embedding not in controls or arm.embedding == reference.embedding]
     of_reference = [
@@ -74,7 +76,8 @@ def choose(results: Mapping[Arm, Measured], controls: Sequence[str], reference: 
         and reference.learner in (None, arm.learner)
     ]
     local = [arm for arm in results if arm.strategy == LOCAL]
-    return Choice(*(_best(results, among) for among in (candidates, of_reference, local)))
+    borrowed = [arm for arm in candidates if arm.strategy != LOCAL]
+    return Choice(*(_best(results, among) for among in (candidates, of_reference, local, borrowed)))
 
 
 def pairs(results: Mapping[Arm, Measured], target: str, controls: Sequence[str], choice: Choice) -> Iterator[Pair]:
@@ -82,19 +85,24 @@ def pairs(results: Mapping[Arm, Measured], target: str, controls: Sequence[str],
 
     - *chance*: the recommended arm against an AUROC of 0.5 (of AUROC alone);
     - *recommendation*: the recommended arm against the reference;
-    - *home*: the recommended arm against the best local arm;
+    - *home*: the recommended arm, where it is borrowed, against the best local arm;
+    - *abroad*: the recommended arm, where it is local, against the best borrowed arm;
+    - *control*: the recommended arm against each control in its embedding's place;
     - *meaning*: each embedding against each control, all else equal;
     - *borrowing*: each borrowed strategy against local, same embedding and learner.
     """
-    recommended, reference, best_local = choice
+    recommended, reference, best_local, best_borrowed = choice
     if recommended is not None:
         yield Pair(CHANCE, recommended, None, None)
         why = "no arm of the reference is estimable on validation rows" if reference is None else None
         why = "the recommended arm is the reference" if recommended == reference else why
         yield Pair(RECOMMENDATION, recommended, reference, why)
-        why = "no local arm is estimable on validation rows" if best_local is None else None
-        why = "the recommended arm is the best local arm" if recommended == best_local else why
-        yield Pair(HOME, recommended, best_local, why)
+        question, other = (ABROAD, best_borrowed) if recommended.strategy == LOCAL else (HOME, best_local)
+        if other is not None:
+            yield Pair(question, recommended, other, None)
+        for control in controls:
+            if control != recommended.embedding:
+                yield Pair(CONTROL, recommended, recommended._replace(embedding=control), None)
     for arm in results:
         if arm.embedding not in controls:
             for control in controls:

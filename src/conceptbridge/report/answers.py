@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from conceptbridge.evaluate.comparisons import CHANCE, HOME, LOCAL, MEANING, RECOMMENDATION
+from conceptbridge.evaluate.comparisons import ABROAD, CHANCE, CONTROL, HOME, LOCAL, RECOMMENDATION
 from conceptbridge.evaluate.curves import BELOW, NEVER
 from conceptbridge.evaluate.families import ALPHA
 
@@ -87,7 +87,7 @@ def _answer(
     breakeven: Sequence[Row],
 ) -> Answer:
     by_key = {key_of(row): row for row in arms}
-    asked = {row["question"]: row for row in comparisons if row["question"] in (CHANCE, RECOMMENDATION, HOME)}
+    asked = {row["question"]: row for row in comparisons if row["question"] != CONTROL}
     chosen = asked.get(RECOMMENDATION)
     if chosen is None or by_key[key_of(chosen)]["auroc"] is None:
         return Answer(*place, events, None, "Not estimable", f"No arm can be recommended: {_why_not(arms)}.", [])
@@ -103,25 +103,27 @@ def _answer(
     else:
         evidence.append(Evidence("reference", describe(reference), _auroc(reference), difference))
         sentence += f"; {describe(reference)} {_auroc(reference)}; difference {difference}{_holm(difference)}."
-    home = asked.get(HOME)
-    best = by_key.get(key_of(home, "ref_")) if home is not None else None
-    if home is not None and best is not None and best not in (recommended, reference):
-        against = _difference(home)
-        evidence.append(Evidence("best local model", describe(best), _auroc(best), against))
-        seen = f"difference {against}{_holm(against)}" if against.sign else f"{NO_DIFFERENCE.lower()}: {against}"
-        sentence += f" The best local model on validation rows, {describe(best)}, {_auroc(best)}: {seen}."
+    for question, role in ((HOME, "best local model"), (ABROAD, "best borrowed model")):
+        best = by_key[key_of(asked[question], "ref_")] if question in asked else recommended
+        if best is not recommended and best is not reference:
+            against = _difference(asked[question])
+            evidence.append(Evidence(role, describe(best), _auroc(best), against))
+            seen = "no difference that this study can see" if against.sign == 0 else "difference"
+            sentence += (
+                f" The {role} on validation rows, {describe(best)}, {_auroc(best)}: {seen}, {against}{_holm(against)}."
+            )
     if chance.sign > 0:
         sentence += _catches_up(chosen, breakeven)
     controls = [
         (by_key[key_of(row, "ref_")], _difference(row))
         for row in comparisons
-        if row["question"] == MEANING and key_of(row) == key_of(chosen)
+        if row["question"] == CONTROL and key_of(row, "ref_") != key_of(chosen, "ref_")
     ]
     evidence += [Evidence("control", describe(arm), _auroc(arm), by) for arm, by in controls]
     if controls and chance.sign > 0:
         sentence += f" {_meaning(recommended, controls)}"
     verdict = _verdict(chance, recommended, reference, difference)
-    return Answer(*place, events, chance.sign > 0, verdict, sentence, evidence)
+    return Answer(*place, events, chance.sign > 0, verdict, sentence[0].upper() + sentence[1:], evidence)
 
 
 def _verdict(chance: Interval, recommended: Row, reference: Row | None, difference: Interval) -> str:

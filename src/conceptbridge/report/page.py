@@ -26,6 +26,7 @@ TABLES = (
     "metrics",
     "subgroups",
     "unseen",
+    "curves",
     "breakeven",
     "spent",
     "sites",
@@ -86,7 +87,8 @@ def write_page(
     joint = {name: pq.read_table(_existing(tables / f"{name}.parquet")) for name in TABLES}
     names = dict.fromkeys(joint["sites"]["site"].to_pylist())
     quality = {name: shareable(_read_json(sites / name / "quality.json"), min_cell_count) for name in names}
-    shown = page(title, joint, _pictures(figures, joint["arms"]), quality, _read_json(provenance), min_cell_count)
+    pictures = _pictures(figures, joint["arms"], joint["curves"])
+    shown = page(title, joint, pictures, quality, _read_json(provenance), min_cell_count)
     write_text(shown, out)
 
 
@@ -193,10 +195,10 @@ def _reference(provenance: Mapping[str, Any]) -> str:
 
 
 def _named(comparisons: Sequence[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
-    """Return (task, target, arm) of the recommended and the reference arms, and of the best local ones."""
+    """Return (task, target, arm) of the recommended and the reference arms, and of the best local or borrowed ones."""
     named = set()
     for row in comparisons:
-        if row["question"] in ("recommendation", "home"):
+        if row["question"] in ("recommendation", "home", "abroad"):
             named |= {(row["task"], row["target"], *key_of(row, prefix)) for prefix in ("", "ref_")}
     return named
 
@@ -205,10 +207,15 @@ def _at(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (row["task"], row["target"], *(row[name] for name in ARM))
 
 
-def _pictures(folder: Path, arms: pa.Table) -> dict[str, list[dict[str, str]]]:
+def _pictures(folder: Path, arms: pa.Table, curves: pa.Table) -> dict[str, list[dict[str, str]]]:
     left = MOST_PICTURES
     found: dict[str, list[dict[str, str]]] = {"transfer": [], **{place: [] for place in _PLACES}}
+    drawn = {
+        kind: curves[column].null_count < len(curves) for kind, column in (("learning", "size"), ("depth", "depth"))
+    }
     for place, kind, name, caption in _figures(arms):
+        if not drawn.get(kind, True):
+            continue
         svg = base64.b64encode(_existing(folder / f"{name}.svg").read_bytes()).decode()
         left -= len(svg)
         shown = svg if left >= 0 else ""

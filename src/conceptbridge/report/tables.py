@@ -125,12 +125,13 @@ def tables(metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str],
         )
 
     long = joined("metrics")
-    arms, comparisons = _arms(long), _corrected(joined("comparisons"))
+    arms = _arms(long)
+    comparisons, summary = compared(joined("comparisons"), joined("effects"))
     as_they_are = ("seeds", "subgroups", "unseen", "curves", "breakeven", "points", "spent")
     return {
         "arms": arms,
         "main": _main(arms),
-        "summary": _summary(joined("effects"), comparisons),
+        "summary": summary,
         "comparisons": comparisons,
         "metrics": long,
         **{name: joined(name) for name in as_they_are},
@@ -139,6 +140,12 @@ def tables(metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str],
         "attrition": _attrition(tasks, task, site, least),
         "leaks": _leaks(tasks, task, site),
     }
+
+
+def compared(comparisons: pa.Table, effects: pa.Table) -> tuple[pa.Table, pa.Table]:
+    """Correct the comparisons of all targets (``comparisons``), and summarise over targets (``summary``)."""
+    corrected = _corrected(comparisons)
+    return corrected, _summary(effects, corrected)
 
 
 def write_tables(joint: Mapping[str, pa.Table], folder: Path) -> None:
