@@ -61,7 +61,7 @@ def write(folder: Path, arms: int, rows: int, seeds: int) -> list[str]:
     pq.write_table(cohort, folder / "cohort.parquet")
     sources = [f"site{number}" for number in range(SOURCES)]
     per_embedding = len(LEARNERS) * (1 + (len(STRATEGIES) - 1) * SOURCES)
-    embeddings = ["onehot", *(f"embedding{number}" for number in range(1, round(arms / per_embedding)))]
+    embeddings = ["onehot", *(f"embedding{number}" for number in range(1, -(-arms // per_embedding)))]
     for embedding in embeddings:
         for learner in LEARNERS:
             for strategy in STRATEGIES:
@@ -112,7 +112,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         embeddings = write(folder, asked.arms, asked.rows, asked.seeds)
-        start = time.perf_counter()
+        before, start = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), time.perf_counter()
         tables = evaluate(
             folder / "arms",
             "task",
@@ -129,10 +129,11 @@ def main() -> None:
         arms = len(tables["spent"])
         test = pq.read_table(folder / "cohort.parquet", filters=[("split", "=", "test")])
         one = reference(test["label"].to_numpy(), test["person_id"].to_numpy(), asked.replicates)
+    used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) - before
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
     plain = one * arms * asked.seeds / asked.processes
     print(f"{arms} arms x {asked.seeds} seeds x {len(test)} test rows x {asked.replicates} replicates")
-    print(f"{seconds:.0f} s in {asked.processes} processes, peak {peak:.0f} MiB a process")
+    print(f"{seconds:.0f} s in {asked.processes} processes ({used:.0f} s of CPU), peak {peak:.0f} MiB a process")
     print(f"scikit-learn, one call a resample, three metrics: {plain / 3600:.1f} h; ratio {plain / seconds:.0f}")
 
 

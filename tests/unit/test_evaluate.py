@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 import made_study as made
 from conceptbridge.errors import StudyError
-from conceptbridge.evaluate.arms import SCHEMAS, evaluate
+from conceptbridge.evaluate.arms import evaluate
+from conceptbridge.evaluate.schemas import SCHEMAS
 
 TARGET = "lakeside"
 
@@ -174,13 +175,6 @@ def test_an_arm_does_not_depend_on_the_other_arms(results, evaluation):
     assert alone["metrics"].equals(evaluation["metrics"].filter(pc.equal(evaluation["metrics"]["embedding"], "minilm")))
 
 
-def test_says_the_same_again(results, evaluation):
-    again = evaluate_made(results)
-    assert list(again) == list(evaluation) == list(SCHEMAS)
-    for name, table in evaluation.items():
-        assert table.equals(again[name]), name
-
-
 def test_one_seed_has_no_spread(tmp_path):
     random = np.random.default_rng(0)
     label = random.integers(0, 2, 60)
@@ -279,3 +273,138 @@ def test_refuses_an_arm_that_is_missing_or_of_other_sites(tmp_path):
 def test_refuses_a_control_that_is_no_embedding_of_the_study(results):
     with pytest.raises(StudyError, match="shuffled"):
         evaluate_made(results, controls=["shuffled"])
+
+
+def test_says_the_same_again_in_any_number_of_processes(results, evaluation):
+    again = evaluate_made(results, processes=2)
+    assert list(again) == list(evaluation) == list(SCHEMAS)
+    for name, table in evaluation.items():
+        assert table.equals(again[name]), name
+
+
+def test_bca_limits_are_others_of_the_same_estimate(results, evaluation):
+    one = {"embeddings": {"minilm": made.EMBEDDINGS["minilm"]}, "controls": [], "strategies": ["local"]}
+    bca = evaluate_made(results, settings={"interval": "bca"}, **one)["metrics"]
+    for metric in ("auroc", "auprc", "scaled_brier", "ppv"):
+        [found, *_] = rows(bca, metric=metric, split="test", learner="cnn")
+        [percentile, *_] = rows(
+            evaluation["metrics"], metric=metric, split="test", embedding="minilm", strategy="local"
+        )
+        assert found["method"] == "BCa bootstrap"
+        assert found["estimate"] == percentile["estimate"]
+        assert found["lower"] != percentile["lower"]
+        assert found["lower"] == pytest.approx(percentile["lower"], abs=0.04)
+
+
+def test_seeds_widen_limits(tmp_path):
+    """The same persons and mean, more spread over seeds: the limits have to be wider."""
+    random = np.random.default_rng(0)
+    label = random.integers(0, 2, 300)
+    noise = random.normal(0, 1, 300)
+    alike = 1 / (1 + np.exp(-np.stack([label + noise] * 3)))
+    apart = 1 / (1 + np.exp(-np.stack([label * skill + noise for skill in (0.5, 1.0, 1.5)])))
+    widths = []
+    for name, probability in (("alike", alike), ("apart", apart)):
+        [row] = rows(one_arm(tmp_path / name, label, probability)["metrics"], split="test", metric="auroc")
+        widths.append(row["upper"] - row["lower"])
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_the_reference_is_declared(results, evaluation):
+    [row] = rows(evaluation["comparisons"], question="recommendation", metric="auroc")
+    assert (row["ref_embedding"], row["ref_strategy"]) == ("onehot", "local")
+    few = {"learners": ["cnn"], "strategies": ["local", "direct"]}
+    other = {"reference": {"strategy": "direct", "embedding": "random", "learner": "cnn"}}
+    [row] = rows(
+        evaluate_made(results, settings=other, **few)["comparisons"], question="recommendation", metric="auroc"
+    )
+    assert [row[f"ref_{name}"] for name in ("embedding", "learner", "strategy")] == ["random", "cnn", "direct"]
+    absent = {"reference": {"strategy": "local", "embedding": "elsewhere", "learner": None}}
+    [row] = rows(
+        evaluate_made(results, settings=absent, **few)["comparisons"], question="recommendation", metric="auroc"
+    )
+    assert row["ref_strategy"] == "local"
+
+
+def test_a_cut_with_a_small_cell_is_not_shown(tmp_path):
+    random = np.random.default_rng(0)
+    label = random.integers(0, 2, 200)
+    evaluation = one_arm(tmp_path, label, random.random(200), settings={"thresholds": [0.5, 0.99]})
+    for row in rows(evaluation["metrics"], split="test", metric="sensitivity"):
+        if row["threshold"] == 0.5:
+            assert row["lower"] < row["estimate"] < row["upper"]
+        if row["threshold"] == 0.99:
+            assert row["estimate"] is None
+            assert row["reason"] == "not shown: a count under 10 could be worked out"
+        if row["alert_rate"] is not None:
+            assert row["reason"] == "no validation rows to find the cut of this alert rate"
+
+
+def test_the_cut_of_an_alert_rate_is_the_validation_rows_(tmp_path):
+    random = np.random.default_rng(0)
+    label, probability = random.integers(0, 2, 1000), random.random(1000).round(3)
+    split = np.repeat(["validation", "test"], 500)
+    evaluation = one_arm(tmp_path, label, probability, split=split)
+    cut = np.sort(probability[:500])[-150]  # three in ten
+    [row] = [row for row in rows(evaluation["metrics"], metric="alerted", split="test") if row["alert_rate"]]
+    assert row["estimate"] == pytest.approx((probability[500:] >= cut).mean())
+
+
+def test_subgroups_hide_small_counts_and_what_would_give_them_away(evaluation):
+    arm = {"embedding": "minilm", "learner": "cnn", "strategy": "direct", "source": "riverside", "metric": "auroc"}
+    found = rows(evaluation["subgroups"], **arm)
+    dimensions = {row["dimension"] for row in found}
+    assert dimensions == {"sex", "age", "race", "first-finding", "unseen"}
+    for row in found:
+        assert (row["estimate"] is None) == (row["reason"] is not None)
+        assert row["events"] is None or min(row["events"], row["rows"] - row["events"]) >= 10
+    race = {row["group"]: row for row in found if row["dimension"] == "race"}
+    assert (race["Asian"]["events"], race["White"]["events"]) == (None, None)  # few persons are either
+    sex = [row for row in found if row["dimension"] == "sex"]
+    assert all(row["lower"] < row["estimate"] < row["upper"] for row in sex)
+
+
+def test_unseen_events_are_those_that_no_training_row_of_the_source_holds(results, evaluation):
+    [row] = rows(evaluation["unseen"], source="riverside")
+    tasks = results / "tasks" / made.TASK
+    cohort = pq.read_table(tasks / TARGET / "cohort.parquet").to_pandas()
+    held = pq.read_table(tasks / TARGET / "sequences.parquet").to_pandas().set_index("row_id")["tokens"]
+    tokens = np.concatenate(held[cohort.loc[cohort["split"] == "test", "row_id"]].to_numpy())
+    # five of the ten keys are the target's own; of these one has a text that the source knows in another case
+    assert row["events"] == pytest.approx((tokens >= 5).mean())
+    assert row["events_by_text"] == pytest.approx(((tokens >= 5) & (tokens != 9)).mean())
+
+
+def test_learning_curves_rise_and_cross(evaluation):
+    local = rows(evaluation["curves"], embedding="minilm", strategy="local", split="test")
+    assert [row["size"] for row in local] == list(made.SIZES)
+    aurocs = [row["estimate"] for row in local]
+    assert aurocs == sorted(aurocs)
+    assert all(row["lower"] < row["estimate"] < row["upper"] for row in local)
+    depths = rows(evaluation["curves"], embedding="minilm", strategy="tune-head", source="riverside", split="test")
+    assert [row["depth"] for row in depths if row["size"] is None] == list(made.DEPTHS)
+    found = rows(evaluation["breakeven"], embedding="onehot", learner="cnn", source="riverside", strategy="direct")
+    [row] = [row for row in found if row["local_embedding"] == "onehot"]
+    assert row["reached"] == "at the smallest size already"  # codes carry nothing in this made-up study
+    [row] = [
+        row
+        for row in rows(
+            evaluation["breakeven"], embedding="minilm", learner="cnn", source="riverside", strategy="direct"
+        )
+        if row["local_embedding"] == "minilm"
+    ]
+    assert row["reached"] == "not reached within the largest size" or row["events"] > 20
+
+
+def test_drawn_points_have_enough_rows_behind_them(evaluation):
+    points = rows(evaluation["points"])
+    assert {row["role"] for row in points} >= {"recommended", "reference", "control random"}
+    cohort_events = {row["events"] for row in rows(evaluation["metrics"], split="test", metric="auroc")} - {None}
+    rows_of = {row["rows"] for row in rows(evaluation["metrics"], split="test", metric="auroc")} - {None}
+    [events], [total] = cohort_events, rows_of
+    for row in points:
+        inside = row["share"] * total
+        assert round(inside * row["observed"], 6) >= 10
+        assert round(inside * (1 - row["observed"]), 6) >= 10
+    first = next(row for row in points if row["role"] == "recommended")
+    assert (first["sensitivity"], first["specificity"], first["ppv"]) == (1, 0, pytest.approx(events / total))

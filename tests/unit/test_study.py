@@ -66,6 +66,10 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
             lambda c: c["learners"]["cnn"].update(step=3),
             r"learners\.cnn: unknown key 'step' \(did you mean 'steps'\?\)",
         ),
+        (
+            lambda c: c.update(evaluation={"reference": {"embedding": "minilmm"}}),
+            r"evaluation\.reference\.embedding: the study has no 'minilmm' \(did you mean 'minilm'\?\)",
+        ),
         (lambda c: c.update(seeds=0), r"seeds: 0 is less than the minimum of 1"),
         (lambda c: c["simulate"].update(persons="many"), r"simulate\.persons: 'many' is not of type 'integer'"),
         (

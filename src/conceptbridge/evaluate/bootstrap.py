@@ -5,8 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import ndtr, ndtri
-from scipy.stats import t as student
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 COVERAGE = 0.95
 LARGEST_UNDEFINED_SHARE = 0.05
@@ -118,7 +117,9 @@ def degrees(parts: NDArray[np.float64], freedom: NDArray[np.float64]) -> NDArray
 
 def quantile(freedom: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the t quantile of two-sided 95 % limits; the normal one for infinite freedom."""
-    found: NDArray[np.float64] = student.ppf(1 - (1 - COVERAGE) / 2, freedom)
+    share = 1 - (1 - COVERAGE) / 2
+    endless = np.isinf(freedom)
+    found: NDArray[np.float64] = np.where(endless, ndtri(share), stdtrit(np.where(endless, 1.0, freedom), share))
     return found
 
 
@@ -130,7 +131,9 @@ def p_value(
     1 where nothing differs; NaN where something does without any variance, as no test can be made.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        tested = 2 * student.sf(np.abs(difference) / np.sqrt(variance), freedom)
+        t = -np.abs(difference) / np.sqrt(variance)
+        endless = np.isinf(freedom)
+        tested = 2 * np.where(endless, ndtr(t), stdtr(np.where(endless, 1.0, freedom), t))
     found: NDArray[np.float64] = np.where(variance > 0, tested, np.where(difference == 0, 1.0, np.nan))
     return found
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.optimize import brentq
-from scipy.stats import t as student
+from scipy.special import stdtr, stdtrit
 
 FEWEST_SITES = 3
 _TAIL = 0.975
@@ -42,9 +42,9 @@ def summarise(effects: ArrayLike, variances: ArrayLike) -> Summary | None:
     mean = float((weight * effect).sum() / weight.sum())
     spread = float((weight * (effect - mean) ** 2).sum() / (sites - 1))
     error = float(np.sqrt(max(spread, 1.0) / weight.sum()))
-    reach = float(student.ppf(_TAIL, sites - 1))
+    reach = float(stdtrit(sites - 1, _TAIL))
     margin, new = reach * error, reach * float(np.sqrt(between + error**2))
-    p = float(2 * student.sf(abs(mean) / error, sites - 1))
+    p = float(2 * stdtr(sites - 1, -abs(mean) / error))
     return Summary(mean, mean - margin, mean + margin, p, between, mean - new, mean + new)
 
 
