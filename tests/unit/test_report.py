@@ -19,14 +19,14 @@ from conceptbridge.evaluate.arms import evaluate
 from conceptbridge.files import write_json, write_parquet
 from conceptbridge.report.answers import Interval, answers
 from conceptbridge.report.figures import write_figures
-from conceptbridge.report.page import write_page
-from conceptbridge.report.tables import markdown, tables, write_tables
+from conceptbridge.report.page import checklist, write_page
+from conceptbridge.report.tables import latex, markdown, tables, write_tables
 
 TITLE = "Influenza <at> three hospitals"
 
 
-def make_report(results: Path, noise: bool = False) -> Path:
-    """Run everything after training on the made-up study, as the workflow's rules do."""
+def evaluate_study(results: Path, noise: bool = False) -> None:
+    """Make up a study and evaluate it, as the workflow's rules do."""
     made.write_study(results, noise=noise)
     tasks = results / "tasks" / made.TASK
     for target in made.SITES:
@@ -45,24 +45,24 @@ def make_report(results: Path, noise: bool = False) -> Path:
         )
         for name, table in evaluation.items():
             write_parquet(table, results / "metrics" / made.TASK / target / f"{name}.parquet")
-    write_tables(tables(results / "metrics", results / "tasks", [made.TASK], made.SITES, 10), results / "tables")
-    write_quality([], results / "tables", results / "figures")
-    write_figures(results / "tables", results / "figures")
     write_json({"simulated": True, "versions": {"torch": "2.13"}}, results / "provenance.json")
-    write_page(
-        results / "tables",
-        results / "figures",
-        results / "sites",
-        results / "provenance.json",
-        TITLE,
-        results / "report" / "index.html",
-    )
-    return results
+
+
+def report_of(results: Path, out: Path) -> Path:
+    """Write tables, figures and page of evaluated ``results`` to ``out``."""
+    write_tables(tables(results / "metrics", results / "tasks", [made.TASK], made.SITES, 10), out / "tables")
+    write_quality([], out / "tables", out / "figures")
+    write_figures(out / "tables", out / "figures")
+    page = out / "report" / "index.html"
+    write_page(out / "tables", out / "figures", results / "sites", results / "provenance.json", TITLE, page)
+    return out
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
-    return make_report(tmp_path_factory.mktemp("report"))
+    folder = tmp_path_factory.mktemp("report")
+    evaluate_study(folder)
+    return report_of(folder, folder)
 
 
 def read(results: Path, name: str) -> list[dict]:
@@ -129,6 +129,79 @@ def test_markdown_is_rounded_and_keeps_its_columns():
     assert markdown(table) == ("| step | share | rows |\n| --- | ---: | ---: |\n| a \\| b | 0.123 | 7 |\n|  |  |  |\n")
 
 
+def test_latex_is_escaped_and_aligned():
+    table = pa.table({"step_1": ["90 % & up", "a > b"], "share": [0.12345, None]})
+    assert latex(table, "a note").splitlines() == [
+        "% a note",
+        r"\begin{longtable}{lr}",
+        r"\toprule",
+        r"step\_1 & share \\",
+        r"\midrule",
+        r"\endhead",
+        r"90 \% \& up & 0.123 \\",
+        r"a \textgreater{} b &  \\",
+        r"\bottomrule",
+        r"\end{longtable}",
+    ]
+
+
+def test_the_main_table_has_a_column_a_direction(results):
+    table = pq.read_table(results / "tables" / "main.parquet")
+    assert table.column_names[4:] == [
+        "lakeside",
+        "prairie > lakeside",
+        "riverside > lakeside",
+        "prairie",
+        "lakeside > prairie",
+        "riverside > prairie",
+        "riverside",
+        "lakeside > riverside",
+        "prairie > riverside",
+    ]
+    [arm] = [
+        row
+        for row in read(results, "arms")
+        if (row["embedding"], row["learner"], row["strategy"], row["source"], row["target"])
+        == ("minilm", "cnn", "direct", "riverside", "lakeside")
+    ]
+    [row] = [
+        row
+        for row in table.to_pylist()
+        if (row["embedding"], row["learner"], row["strategy"]) == ("minilm", "cnn", "direct")
+    ]
+    assert row["riverside > lakeside"] == f"{arm['auroc']:.3f} [{arm['auroc_lower']:.3f}, {arm['auroc_upper']:.3f}]"
+    assert row["prairie > lakeside"] == "not estimable"
+    assert row["lakeside"] is None  # the arm is no local one
+
+
+def test_holm_is_within_a_question_and_behind_chance(results):
+    rows = [row for row in read(results, "comparisons") if row["metric"] == "auroc"]
+    chance = {row["target"]: row["p_holm"] for row in rows if row["question"] == "chance"}
+    for question in ("recommendation", "control", "meaning", "borrowing"):
+        family = [row for row in rows if row["question"] == question and row["p"] is not None]
+        assert {row["family"] for row in family} == {len(family)}
+        least = min(family, key=lambda row: row["p"])
+        assert least["p_holm"] == pytest.approx(max(min(least["p"] * len(family), 1), chance[least["target"]]))
+        assert all(row["p_holm"] >= max(row["p"], chance[row["target"]]) for row in family)
+
+
+def test_a_summary_over_sites_expects_more_of_a_new_one(results):
+    found = [row for row in read(results, "summary") if row["estimate"] is not None]
+    assert found
+    for row in found:
+        assert row["targets"] >= 3
+        assert row["new_lower"] <= row["lower"] < row["estimate"] < row["upper"] <= row["new_upper"]
+
+
+def test_the_checklist_says_what_the_run_knows_and_leaves_the_rest():
+    known = {"config": {"sites": {"north": {}, "south": {}}, "seeds": 3, "evaluation": {"thresholds": [0.1]}}}
+    items = {one["item"]: one["known"] for one in checklist(known, 10)}
+    assert "north, south" in items["4"]
+    assert "2 sites" in items["6a"]
+    assert items["17"] is None  # ethics are the authors'
+    assert all("{" not in (text or "") for text in items.values())
+
+
 def test_overlap_counts_keys_and_texts(results):
     [row] = [row for row in read(results, "overlap") if (row["source"], row["target"]) == ("lakeside", "prairie")]
     # five of ten keys are shared, and one more text but for its case; the shared keys hold 250 of 300 rows
@@ -153,7 +226,7 @@ def test_attrition_keeps_blanks(results):
 
 
 def test_the_same_numbers_make_the_same_bytes(results, tmp_path):
-    make_report(tmp_path)
+    report_of(results, tmp_path)
     for folder in ("tables", "figures", "report"):
         for path in sorted((results / folder).iterdir()):
             assert path.read_bytes() == (tmp_path / folder / path.name).read_bytes(), path.name
@@ -185,10 +258,16 @@ def test_the_answer_follows_the_numbers(results):
     assert "no arm of the reference is estimable" in scarce.sentence
 
 
-def test_noise_is_called_noise(tmp_path):
-    found = answers_of(make_report(tmp_path, noise=True))
+def test_noise_is_called_noise(results, tmp_path):
+    evaluate_study(tmp_path, noise=True)
+    write_tables(tables(tmp_path / "metrics", tmp_path / "tasks", [made.TASK], made.SITES, 10), tmp_path / "tables")
+    write_quality([], tmp_path / "tables", tmp_path / "figures")
+    page = tmp_path / "report" / "index.html"
+    # the pictures are not looked at
+    write_page(tmp_path / "tables", results / "figures", results / "sites", results / "provenance.json", TITLE, page)
+    found = answers_of(tmp_path)
     assert {answer.verdict for answer in found.values()} == {"Nothing better than chance that this study can see"}
-    text = (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     first_screen = text[text.index('<h2 id="answers-title"') : text.index("<article")]
     assert "Nothing is better than chance" in first_screen
     claimed = [row for row in read(tmp_path, "comparisons") if row["p_holm"] is not None and row["p_holm"] < 0.05]

@@ -160,7 +160,7 @@ def _differences(results: Mapping[Arm, Measured], made: Sequence[Pair], of: Clus
     person[:, 0] = [_auroc_variance(first, second, of) for first, second in zip(ours, theirs, strict=True)]
     total = person + seeds
     doubt = degrees(
-        np.stack([person.ravel(), seeds.ravel()]), np.stack([np.full(person.size, np.inf), freedom.ravel()])
+        np.stack([person.ravel(), seeds.ravel()]), np.stack([np.full(person.size, of.freedom), freedom.ravel()])
     )
     lower, upper = limits(replicates.reshape(person.size, -1))
     bounds = widen(lower, estimate.ravel(), upper, np.nanvar(replicates, axis=2).ravel(), seeds.ravel(), doubt)

@@ -14,6 +14,11 @@ class Clusters(NamedTuple):
     with_event: int
     with_non_event: int
 
+    @property
+    def freedom(self) -> float:
+        """Degrees of freedom of a variance between persons: those with a row of the rarer class, less one."""
+        return max(min(self.with_event, self.with_non_event) - 1.0, 1.0)
+
 
 class Components(NamedTuple):
     """An AUROC and how far each person moves it, as an event's person and as a non-event's: (persons,) each.

@@ -258,7 +258,7 @@ class Bench:
             person[len(METRICS) : len(METRICS) + 2] = (
                 (moved[len(METRICS) : len(METRICS) + 2] ** 2).sum(axis=1) * persons / max(persons - 1, 1)
             )
-        freedom = freedom_of(person, seed_variance, persons, seeds)
+        freedom = freedom_of(person, seed_variance, self.clusters, seeds)
         lower[resampled], upper[resampled] = widen(
             found[0],
             estimate[resampled],
@@ -386,10 +386,13 @@ def mean_of(parts: Sequence[Components]) -> Components:
     )
 
 
-def freedom_of(person: NDArray[np.float64], seed: NDArray[np.float64], persons: int, seeds: int) -> NDArray[np.float64]:
-    """Return the degrees of freedom of variance from person to person plus variance from seed to seed."""
+def freedom_of(person: NDArray[np.float64], seed: NDArray[np.float64], of: Clusters, seeds: int) -> NDArray[np.float64]:
+    """Return the degrees of freedom of variance from person to person plus variance from seed to seed.
+
+    Of the first there are as many as persons with a row of the rarer class, less one.
+    """
     parts = np.stack([np.nan_to_num(person), np.nan_to_num(seed)])
-    return degrees(parts, np.array([[np.inf], [max(seeds - 1, 1)]]))
+    return degrees(parts, np.array([[of.freedom], [max(seeds - 1, 1)]]))
 
 
 def measure_folders(context: Context, folders: Sequence[tuple[Arm, Path]], processes: int) -> Iterator[list[Measured]]:
@@ -451,7 +454,7 @@ def _analytic(
     if np.isnan(person):
         return None, None
     seed = float(by_seed.var(ddof=1)) / len(by_seed) if len(by_seed) > 1 else 0.0
-    freedom = freedom_of(np.array([person]), np.array([seed]), of.persons, len(by_seed))
+    freedom = freedom_of(np.array([person]), np.array([seed]), of, len(by_seed))
     reach = float(quantile(freedom)[0]) * float(np.sqrt(person + seed))
     return estimate - reach, estimate + reach
 

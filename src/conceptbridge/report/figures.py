@@ -61,6 +61,9 @@ def write_figures(tables: Path, folder: Path) -> None:
     """
     joint = {name: pq.read_table(tables / f"{name}.parquet") for name in INPUTS}
     for name, _, figure in figures(joint):
+        with mpl.rc_context(STYLE):
+            figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once: it takes longer than the drawing
         for ending, metadata in [("svg", {"Date": None}), ("png", None)]:
             with whole_file(folder / f"{name}.{ending}") as temporary, mpl.rc_context(STYLE):
                 figure.savefig(temporary, format=ending, dpi=200, metadata=metadata)
@@ -160,6 +163,8 @@ def learning(rows: Mapping[str, list[Row]]) -> Figure:
                     textcoords="offset points",
                     fontsize=8,
                 )
+        if not any(line.get_marker() not in ("None", "") for line in axes.get_lines()):
+            axes.set_ylim(0.4, 1)  # no curve here, a borrowed model's level alone
         axes.set_xscale("log")
         sizes = sorted({row["size"] for row in curves if row["target"] == target})
         axes.set_xticks(sizes, [str(size) for size in sizes])
