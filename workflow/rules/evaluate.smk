@@ -46,8 +46,9 @@ rule evaluate:
     threads: 2
     params:
         arms=folder("arms/{task}"),
-        tokens=lambda w, input: [
-            f"{site}={path}" for site, path in zip(study.sites, input.tokens)
+        tokens=lambda w: [
+            f"{site}={RESULTS}/tasks/{w.task}/{site}/tokens.parquet"
+            for site in study.sites
         ],
         out=subpath(output[0], parent=True),
         embeddings=[f"{e.name}={e.id}" for e in EMBEDDINGS],

@@ -160,7 +160,7 @@ def _whole(result: Measured, events: int, bench: Bench) -> Curve:
     """Return a learning curve with all training rows as its last size."""
     curve = result.sizes
     assert curve is not None
-    if result.components is None or events <= curve.size[-1]:
+    if result.components is None or events <= curve.size[-1] or events < bench.settings.min_cell_count:
         return curve
     replicates = curve.by_replicate.shape[1]
     last = np.full((1, replicates), np.nan)

@@ -25,9 +25,10 @@ class Interval(NamedTuple):
     def __str__(self) -> str:
         if self.estimate is None:
             return "not estimable"
+        places = 2 if self.p is None else 3  # a difference is small, and which side of 0 it is matters
         if self.lower is None or self.upper is None:
-            return f"{_two(self.estimate)} (no limits)"
-        return f"{_two(self.estimate)} [{_two(self.lower)}, {_two(self.upper)}]"
+            return f"{_rounded(self.estimate, places)} (no limits)"
+        return f"{_rounded(self.estimate, places)} [{_rounded(self.lower, places)}, {_rounded(self.upper, places)}]"
 
     @property
     def sign(self) -> int:
@@ -108,10 +109,9 @@ def _answer(
         if best is not recommended and best is not reference:
             against = _difference(asked[question])
             evidence.append(Evidence(role, describe(best), _auroc(best), against))
-            seen = "no difference that this study can see" if against.sign == 0 else "difference"
-            sentence += (
-                f" The {role} on validation rows, {describe(best)}, {_auroc(best)}: {seen}, {against}{_holm(against)}."
-            )
+            seen = "no difference that this study can see," if against.sign == 0 else "difference"
+            sentence += f" The {role} on validation rows, {describe(best)}, {_auroc(best)}: "
+            sentence += f"{seen} {against}{_holm(against)}."
     if chance.sign > 0:
         sentence += _catches_up(chosen, breakeven)
     controls = [
@@ -219,5 +219,6 @@ def _holm(difference: Interval) -> str:
     return ", Holm p < 0.001" if difference.p < 0.001 else f", Holm p {difference.p:.3f}"
 
 
-def _two(value: float) -> str:
-    return f"{value:.2f}".replace("-0.00", "0.00")
+def _rounded(value: float, places: int) -> str:
+    text = f"{value:.{places}f}"
+    return text.replace("-", "\N{MINUS SIGN}") if float(text) < 0 else text.replace("-", "")
