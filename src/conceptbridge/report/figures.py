@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from conceptbridge.files import whole_file
+from conceptbridge.report.answers import ARM, describe
 
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -105,18 +106,6 @@ def transfer_parts(arms: pa.Table) -> Iterator[tuple[str, str, pa.Table]]:
         yield f"transfer-{task}-{learner}", f"Transfer matrix of task {task}, learner {learner}", part
 
 
-def named(row: Row, prefix: str = "") -> str:
-    """Name an arm in words; with the prefix ``ref_``, the reference arm of a comparison."""
-    embedding, learner, strategy, source = (
-        row[prefix + name] for name in ("embedding", "learner", "strategy", "source")
-    )
-    if strategy == "local":
-        return f"local {learner} on {embedding}"
-    if strategy in ("pooled", "leave-one-out"):
-        return f"{'all sites' if strategy == 'pooled' else 'the other sites'}' {learner} on {embedding}, {strategy}"
-    return f"{source}'s {learner} on {embedding}, {strategy}"
-
-
 def learning(rows: Mapping[str, list[Row]]) -> Figure:
     """Draw AUROC by local events: local models, and the recommended one where it is borrowed, with the break-even."""
     chosen = _chosen(rows["comparisons"])
@@ -131,7 +120,7 @@ def learning(rows: Mapping[str, list[Row]]) -> Figure:
         drawn = list(dict.fromkeys([*local, recommended]))
         for (colour, dash, marker), key in zip(LINES, drawn, strict=False):
             points = [row for row in curves if row["target"] == target and _arm(row) == key]
-            label = named(dict(zip(_ARM, key, strict=True)))
+            label = describe(dict(zip(ARM, key, strict=True)))
             if points:
                 size = [row["size"] for row in points]
                 axes.fill_between(
@@ -323,12 +312,11 @@ def alignment(pairs: Sequence[Row]) -> Figure:
     return figure
 
 
-_ARM = ("embedding", "learner", "strategy", "source")
 Key = tuple[Any, ...]
 
 
 def _arm(row: Row, prefix: str = "") -> Key:
-    return tuple(row[prefix + name] for name in _ARM)
+    return tuple(row[prefix + name] for name in ARM)
 
 
 def _local(arm: Key, target: str) -> Key:

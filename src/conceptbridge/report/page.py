@@ -35,9 +35,9 @@ TABLES = (
     "leaks",
     "embeddings",
 )
-MOST_ROWS = 1500
+MOST_ROWS = 1000
 """Of a table; what is left out is in the files beside the page, which has to open quickly."""
-MOST_PICTURES = 2_500_000
+MOST_PICTURES = 1_500_000
 """Bytes of all pictures; one that no longer fits is named instead."""
 
 SECTIONS = (
@@ -137,10 +137,11 @@ def page(
             "arms_left_out": max(len(rows["arms"]) - MOST_ROWS, 0),
             "comparisons": [row for row in comparisons if id(row) in kept],
             "comparisons_left_out": max(len(comparisons) - MOST_ROWS, 0),
-            "metrics": [row for row in rows["metrics"] if row["split"] == "test" and _at(row) in named],
-            "subgroups": [row for row in rows["subgroups"] if _at(row) in named],
+            "metrics": [row for row in rows["metrics"] if row["split"] == "test" and _at(row) in named][:MOST_ROWS],
+            "subgroups": [row for row in rows["subgroups"] if _at(row) in named][:MOST_ROWS],
             "breakeven": rows["breakeven"][:MOST_ROWS],
             "spent": rows["spent"][:MOST_ROWS],
+            "summary": rows["summary"][:MOST_ROWS],
             "describe": describe,
             "quality": quality,
             "provenance": provenance,
