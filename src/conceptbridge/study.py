@@ -183,6 +183,7 @@ def read_study(
                 f"can have `extract: simulated`{nearest(site, HOSPITALS)}; give the folder of {site}'s own extract"
             )
     embeddings = {name: find_embedding(name, entries, "embeddings") for name in names}
+    _check_reference(full["evaluation"]["reference"], embeddings, full["learners"], full["strategies"])
     used = [e for one in embeddings.values() for e in (one, one.parent, one.fallback) if e]
     return Study(full, embeddings, {e.name: entries[e.name] for e in used})
 
@@ -237,6 +238,18 @@ def _check_date(at: str, value: str) -> None:
         date.fromisoformat(value)
     except ValueError as error:
         raise StudyError(f"{at}: {value!r} is no date ({error})") from error
+
+
+def _check_reference(
+    reference: Mapping[str, Any], embeddings: Mapping[str, Any], learners: Mapping[str, Any], strategies: list[str]
+) -> None:
+    valid = {"strategy": strategies, "embedding": [*embeddings, "onehot"], "learner": learners}
+    for key, known in valid.items():
+        if reference[key] is not None and reference[key] not in known:
+            raise StudyError(
+                f"config: evaluation.reference.{key}: the study has no {reference[key]!r}"
+                f"{nearest(reference[key], known)}; it has {', '.join(known)}"
+            )
 
 
 def _change(catalogue: dict[str, Any], asked: list[str | dict[str, Any]]) -> list[str]:

@@ -1,7 +1,8 @@
 """A made-up study on disk, in the shape that training leaves behind, for tests of evaluation and report."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,18 @@ CONTROLS = ("onehot", "random")
 LEARNERS = ("cnn", "lightgbm")
 STRATEGIES = ("local", "direct", "tune-head")
 SEEDS = (1, 2, 3)
+SETTINGS = {
+    "replicates": 200,
+    "seed": 7,
+    "interval": "percentile",
+    "thresholds": [0.2],
+    "alert_rates": [0.3],
+    "age_bands": [40],
+    "subgroups": {"first-finding": [0]},
+    "reference": {"strategy": "local", "embedding": "onehot", "learner": None},
+    "min_cell_count": 10,
+}
+"""The config's evaluation, and min_cell_count."""
 
 
 def skill(embedding: str, strategy: str) -> float:
@@ -38,12 +51,17 @@ def make_cohort(persons: int, seed: int) -> tuple[pa.Table, NDArray[np.float64]]
     risk = random.normal(0, 1.5, persons)[person] + random.normal(0, 0.5, len(person))
     label = random.random(len(person)) < 1 / (1 + np.exp(1.5 - risk))
     split = np.array(["train", "validation", "test"])[random.integers(0, 3, persons)][person]
+    year = np.array(["2021-03-01", "2022-03-01", "2023-03-01"], "datetime64[D]")
     cohort = pa.table(
         {
             "row_id": pa.array(np.arange(len(person)) + 100, pa.int64()),
             "person_id": pa.array(person + 7000, pa.int64()),
             "label": pa.array(label, pa.int8()),
             "split": split,
+            "sex": np.array(["female", "male"])[person % 2],
+            "age": pa.array(person % 90, pa.int16()),
+            "race": np.array(["White", "Asian", "unknown"])[np.minimum(person % 20, 2)],
+            "index_date": pa.array(year[(split == "validation") + 2 * (split == "test")], pa.date32()),
         }
     )
     return cohort, risk
@@ -79,8 +97,50 @@ def write_arm(
     )
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.concat_tables(parts) if parts else schema.empty_table(), folder / "predictions.parquet")
-    about = {name: {"reason": value if isinstance(value, str) else None} for name, value in sources.items()}
+    spent = {"trials": 4, "steps": 2400, "kept": [300] * len(seeds), "chosen": {"learning_rate": 0.01}}
+    about = {
+        name: {"reason": value if isinstance(value, str) else None, "train_rows": 800, "train_events": 160}
+        | ({} if isinstance(value, str) else {"spent": spent})
+        for name, value in sources.items()
+    }
     (folder / "arm.json").write_text(json.dumps({"sources": about}))
+
+
+SIZES, REPLICATES, DEPTHS = (10, 20, 40, 80), (1, 2), (0.0, 0.5, 1.0)
+
+
+def write_curves(
+    folder: Path,
+    cohort: pa.Table,
+    sized: Mapping[str, Callable[[int, int, int], NDArray[np.float64]]],
+    depths: Mapping[str, Callable[[float, int], NDArray[np.float64]]],
+) -> None:
+    """Write an arm's curves; functions of (size, replicate, seed) or (depth, seed) give every row's probability."""
+    splits = cohort["split"].to_numpy().astype(str)
+    parts = []
+
+    def add(
+        source: str, inside: NDArray[np.bool_], seed: int, at: Mapping[str, float], of: NDArray[np.float64]
+    ) -> None:
+        rows = cohort.filter(inside).select(["row_id", "split", "label"])
+        kinds = {"size": pa.int64(), "replicate": pa.int32(), "depth": pa.float64()}
+        parts.append(
+            pa.table(
+                {"source": pa.array([source] * len(rows), pa.string())}
+                | {name: pa.array([at.get(name)] * len(rows), kind) for name, kind in kinds.items()}
+                | {"seed": pa.array([seed] * len(rows), pa.int32())}
+                | {name: rows[name] for name in rows.column_names}
+                | {"probability": of[inside]}
+            )
+        )
+
+    for source, curve in sized.items():
+        for size, replicate, seed in product(SIZES, REPLICATES, SEEDS):
+            add(source, splits == "test", seed, {"size": size, "replicate": replicate}, curve(size, replicate, seed))
+    for source, tuned in depths.items():
+        for depth, seed in product(DEPTHS, SEEDS):
+            add(source, splits != "train", seed, {"depth": depth}, tuned(depth, seed))
+    pq.write_table(pa.concat_tables(parts), folder / "curves.parquet")
 
 
 def write_study(results: Path, persons: int = 400, noise: bool = False) -> None:
@@ -94,6 +154,7 @@ def write_study(results: Path, persons: int = 400, noise: bool = False) -> None:
             f'step,persons,rows,events\n"an emergency visit",{persons},{len(cohort)},\nage known,,,\n'
         )
         pq.write_table(_tokens(number), at_site / "tokens.parquet")
+        pq.write_table(_sequences(number, len(cohort)), at_site / "sequences.parquet")
         pq.write_table(_leaks(), at_site / "leaks.parquet")
         quality = {
             "tables": {"person": {"read": persons, "kept": persons - 20, "repaired": {"birth date": 15}}},
@@ -113,6 +174,30 @@ def write_study(results: Path, persons: int = 400, noise: bool = False) -> None:
                         sources[source] = WHY_SCARCE if source == SCARCE else 1 / (1 + np.exp(1.5 - score))
                     folder = results / "arms" / TASK / EMBEDDINGS[embedding] / learner / strategy / target
                     write_arm(folder, cohort, sources)
+                    if learner == "cnn" and strategy != "direct":
+                        there = [source for source in sources if source != SCARCE]
+                        _write_curves(folder, cohort, strategy, there, 0 * risk if noise else risk)
+
+
+def _write_curves(
+    folder: Path, cohort: pa.Table, strategy: str, sources: Sequence[str], risk: NDArray[np.float64]
+) -> None:
+    """A local model sees more of the risk the more events it is given; tuning adds little, and too much of it hurts."""
+
+    def by_size(size: int, replicate: int, seed: int) -> NDArray[np.float64]:
+        seen = 0.02 * size if strategy == "local" else 1.2 + 0.002 * size
+        score = seen * risk + np.random.default_rng([size, replicate, seed]).normal(0, 1, len(risk))
+        return np.asarray(1 / (1 + np.exp(1.5 - score)))
+
+    def by_depth(depth: float, seed: int) -> NDArray[np.float64]:
+        score = (1.5 - (depth - 0.5) ** 2) * risk + np.random.default_rng([int(10 * depth), seed]).normal(
+            0, 1, len(risk)
+        )
+        return np.asarray(1 / (1 + np.exp(1.5 - score)))
+
+    depths = {} if strategy == "local" else dict.fromkeys(sources, by_depth)
+    if sources:
+        write_curves(folder, cohort, dict.fromkeys(sources, by_size), depths)
 
 
 def _leaks() -> pa.Table:
@@ -138,4 +223,14 @@ def _tokens(site: int) -> pa.Table:
     """Ten tokens: five keys that all sites share, five of the site's own, one with a shared text."""
     keys = [f"{concept}:present" for concept in [*range(5), *range(100 * site + 10, 100 * site + 15)]]
     texts = [f"finding {key}" for key in keys[:9]] + ["Cough" if site else "cough"]
-    return pa.table({"token": range(10), "key": keys, "text": texts, "rows": [50] * 5 + [10] * 5})
+    concepts = [int(key.split(":")[0]) for key in keys]
+    return pa.table(
+        {"token": range(10), "key": keys, "text": texts, "concept_id": concepts, "rows": [50] * 5 + [10] * 5}
+    )
+
+
+def _sequences(site: int, rows: int) -> pa.Table:
+    """One to four events a row, of the ten tokens."""
+    random = np.random.default_rng([site, 1])
+    tokens = [random.integers(0, 10, random.integers(1, 5)) for _ in range(rows)]
+    return pa.table({"row_id": np.arange(rows) + 100, "tokens": pa.array(tokens, pa.list_(pa.int32()))})

@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.stats import bootstrap, norm, ttest_1samp
+from scipy.stats import t as student
 
-from conceptbridge.evaluate.bootstrap import draw, limits
+from conceptbridge.evaluate.bootstrap import acceleration, degrees, draw, limits, p_value, widen
 from conceptbridge.evaluate.metrics import measure
 
 
@@ -55,3 +57,36 @@ def test_no_limits_where_too_many_resamples_are_undefined(undefined, there):
 
 def test_no_limits_without_replicates():
     assert np.isnan(limits(np.empty((3, 0)))).all()
+
+
+def test_bca_limits_are_scipy_s():
+    """Of a skewed mean, where the correction matters."""
+    random = np.random.default_rng(5)
+    sample = random.exponential(size=40)
+    reference = bootstrap((sample,), np.mean, n_resamples=20000, method="BCa", rng=6).confidence_interval
+    means = sample[random.integers(0, 40, (20000, 40))].mean(axis=1)
+    influence = (sample - sample.mean())[None] / 40
+    lower, upper = limits(means[None], [sample.mean()], acceleration(influence))
+    np.testing.assert_allclose([lower[0], upper[0]], reference, atol=0.015)
+    percentile = limits(means[None])
+    assert lower[0] > percentile[0][0] + 0.005  # the correction moves both limits up
+    assert upper[0] > percentile[1][0] + 0.005
+
+
+def test_the_draw_of_seeds_widens_limits_to_the_width_of_the_test():
+    estimate, person, seed = np.array([0.8]), np.array([0.01**2]), np.array([0.02**2 / 3])
+    freedom = degrees(np.stack([person, seed]), np.array([[499.0], [2.0]]))
+    normal = norm.ppf(0.975) * 0.01
+    lower, upper = widen(estimate - normal, estimate, estimate + normal, person, seed, freedom)
+    expected = student.ppf(0.975, freedom[0]) * np.sqrt(person[0] + seed[0])
+    assert (upper[0] - estimate[0], estimate[0] - lower[0]) == pytest.approx((expected, expected))
+    kept = widen(estimate - normal, estimate, estimate + normal, person, np.zeros(1), freedom)
+    assert kept[0] == estimate - normal
+
+
+def test_p_is_the_t_test_s():
+    sample = np.random.default_rng(7).normal(0.3, 1, 30)
+    found = p_value(np.array([sample.mean(), 0, 0.1]), np.array([sample.var(ddof=1) / 30, 0, 0]), np.full(3, 29.0))
+    assert found[0] == pytest.approx(ttest_1samp(sample, 0).pvalue)
+    assert found[1] == 1
+    assert np.isnan(found[2])

@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 import made_study as made
 from conceptbridge.errors import StudyError
-from conceptbridge.evaluate.arms import Evaluation, evaluate
+from conceptbridge.evaluate.arms import evaluate
+from conceptbridge.evaluate.schemas import SCHEMAS
 
 TARGET = "lakeside"
 
@@ -25,7 +26,8 @@ def results(tmp_path_factory) -> Path:
     return folder
 
 
-def evaluate_made(results: Path, target: str = TARGET, **changed) -> Evaluation:
+def evaluate_made(results: Path, target: str = TARGET, settings=None, **changed) -> dict[str, pa.Table]:
+    tasks = results / "tasks" / made.TASK
     arguments = {
         "arms": results / "arms" / made.TASK,
         "task": made.TASK,
@@ -33,17 +35,18 @@ def evaluate_made(results: Path, target: str = TARGET, **changed) -> Evaluation:
         "embeddings": made.EMBEDDINGS,
         "learners": made.LEARNERS,
         "strategies": made.STRATEGIES,
-        "cohort": results / "tasks" / made.TASK / target / "cohort.parquet",
+        "cohort": tasks / target / "cohort.parquet",
         "controls": made.CONTROLS,
-        "replicates": 200,
-        "seed": 7,
-        "min_cell_count": 10,
+        "settings": made.SETTINGS | (settings or {}),
     }
+    if (tasks / target / "sequences.parquet").is_file():
+        arguments["sequences"] = tasks / target / "sequences.parquet"
+        arguments["tokens"] = {site: tasks / site / "tokens.parquet" for site in made.SITES}
     return evaluate(**{**arguments, **changed})
 
 
 @pytest.fixture(scope="module")
-def evaluation(results) -> Evaluation:
+def evaluation(results) -> dict[str, pa.Table]:
     return evaluate_made(results)
 
 
@@ -53,7 +56,7 @@ def rows(table: pa.Table, **where) -> list[dict]:
     return table.to_pylist()
 
 
-def one_arm(tmp_path: Path, label, probability, person=None, split=None, **changed) -> Evaluation:
+def one_arm(tmp_path: Path, label, probability, person=None, split=None, **changed) -> dict[str, pa.Table]:
     """Evaluate a single local arm with these rows; ``probability`` is (seeds, rows)."""
     count = len(label)
     cohort = pa.table(
@@ -76,22 +79,26 @@ def one_arm(tmp_path: Path, label, probability, person=None, split=None, **chang
 
 def test_every_arm_of_the_product_has_an_estimate_or_a_reason(evaluation):
     keys = ["embedding", "learner", "strategy", "source", "split", "metric"]
-    found = [tuple(row[key] for key in keys) for row in evaluation.metrics.to_pylist()]
+    found = [tuple(row[key] for key in keys) for row in evaluation["metrics"].to_pylist()]
     arms = [
         (embedding, learner, strategy, source)
         for embedding, learner, strategy in product(made.EMBEDDINGS, made.LEARNERS, made.STRATEGIES)
         for source in ([TARGET] if strategy == "local" else ["prairie", "riverside"])
     ]
+    cuts = 2 * ["sensitivity", "specificity", "ppv", "alerted", "net_benefit"]
+    calibration = ["calibration_in_the_large", "calibration_slope", "ici", "ece"]
+    ranked = ["auroc", "auprc", "brier", "scaled_brier"]
     assert found == [
         (*arm, split, metric)
         for arm in arms
-        for split in ("validation", "test")
-        for metric in ("auroc", "auprc", "brier")
+        for split, metrics in (("validation", ranked), ("test", ranked + calibration + cuts))
+        for metric in metrics
     ]
-    for row in evaluation.metrics.to_pylist():
-        assert (row["estimate"] is None) == (row["reason"] is not None)
+    for row in evaluation["metrics"].to_pylist():
         assert (row["reason"] == made.WHY_SCARCE) == (row["source"] == made.SCARCE)
-        assert (row["lower"] is None) == (row["split"] == "validation" or row["reason"] is not None)
+        assert row["reason"] or row["estimate"] is not None
+        limits = row["split"] == "test" and row["reason"] is None
+        assert (row["lower"] is not None) == (row["method"] is not None) == limits
 
 
 def test_the_estimate_is_the_mean_of_all_seeds(results, evaluation):
@@ -100,19 +107,19 @@ def test_the_estimate_is_the_mean_of_all_seeds(results, evaluation):
     table = pq.read_table(folder / "predictions.parquet").to_pandas()
     table = table[table["split"] == "test"]
     expected = [roc_auc_score(part["label"], part["probability"]) for _, part in table.groupby("seed")]
-    [row] = rows(evaluation.metrics, **arm, split="test", metric="auroc")
+    [row] = rows(evaluation["metrics"], **arm, split="test", metric="auroc")
     assert row["estimate"] == pytest.approx(np.mean(expected), abs=1e-12)
     assert row["seed_sd"] == pytest.approx(np.std(expected, ddof=1), abs=1e-12)
     assert row["seeds"] == len(made.SEEDS)
     assert row["rows"] == len(table) / len(made.SEEDS)
     assert row["lower"] < row["estimate"] < row["upper"]
-    of_seeds = rows(evaluation.seeds, **arm, split="test", metric="auroc")
+    of_seeds = rows(evaluation["seeds"], **arm, split="test", metric="auroc")
     assert [each["estimate"] for each in of_seeds] == pytest.approx(expected, abs=1e-12)
     assert [each["seed"] for each in of_seeds] == list(made.SEEDS)
 
 
 def test_comparisons_answer_the_three_questions(evaluation):
-    comparisons = evaluation.comparisons
+    comparisons = evaluation["comparisons"]
     [meaning] = rows(
         comparisons,
         question="meaning",
@@ -140,8 +147,8 @@ def test_comparisons_answer_the_three_questions(evaluation):
 
 
 def test_the_recommendation_is_chosen_on_validation_rows(evaluation):
-    [row] = rows(evaluation.comparisons, question="recommendation", metric="auroc")
-    validation = rows(evaluation.metrics, split="validation", metric="auroc")
+    [row] = rows(evaluation["comparisons"], question="recommendation", metric="auroc")
+    validation = rows(evaluation["metrics"], split="validation", metric="auroc")
     estimable = [each for each in validation if each["estimate"] is not None]
     best = max((each for each in estimable if each["embedding"] == "minilm"), key=lambda each: each["estimate"])
     local = max((each for each in estimable if each["strategy"] == "local"), key=lambda each: each["estimate"])
@@ -157,25 +164,21 @@ def test_differences_are_paired(tmp_path):
     arms = tmp_path / "arms" / made.TASK
     (arms / made.EMBEDDINGS["random"]).rename(arms / "other")
     twin = {**made.EMBEDDINGS, "random": made.EMBEDDINGS["minilm"]}
-    table = evaluate_made(tmp_path, embeddings=twin).comparisons
+    table = evaluate_made(tmp_path, embeddings=twin)["comparisons"]
     for row in rows(table, question="meaning", ref_embedding="random", source="riverside"):
         assert (row["difference"], row["lower"], row["upper"]) == (0, 0, 0)
+        assert row["p"] == 1
 
 
 def test_an_arm_does_not_depend_on_the_other_arms(results, evaluation):
     alone = evaluate_made(results, embeddings={"minilm": made.EMBEDDINGS["minilm"]}, controls=[])
-    assert alone.metrics.equals(evaluation.metrics.filter(pc.equal(evaluation.metrics["embedding"], "minilm")))
-
-
-def test_says_the_same_again(results, evaluation):
-    for first, second in zip(evaluation, evaluate_made(results), strict=True):
-        assert first.equals(second)
+    assert alone["metrics"].equals(evaluation["metrics"].filter(pc.equal(evaluation["metrics"]["embedding"], "minilm")))
 
 
 def test_one_seed_has_no_spread(tmp_path):
     random = np.random.default_rng(0)
     label = random.integers(0, 2, 60)
-    [row, *_] = rows(one_arm(tmp_path, label, random.random(60)).metrics, split="test")
+    [row, *_] = rows(one_arm(tmp_path, label, random.random(60))["metrics"], split="test")
     assert row["seed_sd"] is None
     assert row["seeds"] == 1
 
@@ -185,36 +188,36 @@ def test_one_seed_has_no_spread(tmp_path):
 )
 def test_one_class_is_not_estimable(tmp_path, label, reason):
     evaluation = one_arm(tmp_path, [label] * 30, [0.5] * 30)
-    for row in rows(evaluation.metrics, split="test"):
+    for row in rows(evaluation["metrics"], split="test"):
         assert (row["estimate"], row["lower"], row["reason"]) == (None, None, reason)
         assert row["events"] is None
-    assert {row["reason"] for row in rows(evaluation.metrics, split="validation")} == {"no validation rows"}
-    assert rows(evaluation.comparisons) == []
+    assert {row["reason"] for row in rows(evaluation["metrics"], split="validation")} == {"no validation rows"}
+    assert rows(evaluation["comparisons"]) == []
 
 
 def test_a_cohort_without_rows_to_predict_is_not_estimable(tmp_path):
     evaluation = one_arm(tmp_path, [0, 1] * 20, [0.5] * 40, split=["train"] * 40)
-    assert {row["reason"] for row in rows(evaluation.metrics, split="test")} == {"no test rows"}
+    assert {row["reason"] for row in rows(evaluation["metrics"], split="test")} == {"no test rows"}
 
 
 def test_few_events_are_estimated_without_their_count(tmp_path):
     random = np.random.default_rng(0)
     label = np.r_[np.ones(8, int), np.zeros(92, int)]
     evaluation = one_arm(tmp_path, label, random.random((2, 100)))
-    [row] = rows(evaluation.metrics, split="test", metric="auroc")
+    [row] = rows(evaluation["metrics"], split="test", metric="auroc")
     assert row["estimate"] is not None
     assert (row["rows"], row["events"]) == (100, None)
     assert row["reason"] is None
-    [site] = rows(evaluation.site, split="test")
+    [site] = rows(evaluation["site"], split="test")
     assert (site["persons"], site["rows"], site["events"]) == (100, 100, None)
-    [site] = rows(evaluation.site, split="validation")
-    assert (site["persons"], site["rows"], site["events"]) == (None, None, None)
+    [site] = rows(evaluation["site"], split="validation")
+    assert (site["persons"], site["rows"], site["events"]) == (0, 0, None)
 
 
 def test_few_rows_without_the_event_hide_the_events_too(tmp_path):
     label = np.r_[np.ones(92, int), np.zeros(8, int)]
     evaluation = one_arm(tmp_path, label, np.linspace(0, 1, 100))
-    assert {row["events"] for row in rows(evaluation.metrics, split="test")} == {None}
+    assert {row["events"] for row in rows(evaluation["metrics"], split="test")} == {None}
 
 
 def test_limits_are_missing_where_resamples_lose_a_class(tmp_path):
@@ -223,7 +226,7 @@ def test_limits_are_missing_where_resamples_lose_a_class(tmp_path):
     label = np.r_[np.ones(12, int), np.zeros(40, int)]
     person = np.r_[np.zeros(12, int), np.arange(1, 41)]
     evaluation = one_arm(tmp_path, label, random.random(52), person=person)
-    found = {row["metric"]: row for row in rows(evaluation.metrics, split="test")}
+    found = {row["metric"]: row for row in rows(evaluation["metrics"], split="test")}
     assert found["auroc"]["estimate"] is not None
     assert found["auroc"]["lower"] is None
     assert "resamples" in found["auroc"]["reason"]
@@ -270,3 +273,138 @@ def test_refuses_an_arm_that_is_missing_or_of_other_sites(tmp_path):
 def test_refuses_a_control_that_is_no_embedding_of_the_study(results):
     with pytest.raises(StudyError, match="shuffled"):
         evaluate_made(results, controls=["shuffled"])
+
+
+def test_says_the_same_again_in_any_number_of_processes(results, evaluation):
+    again = evaluate_made(results, processes=2)
+    assert list(again) == list(evaluation) == list(SCHEMAS)
+    for name, table in evaluation.items():
+        assert table.equals(again[name]), name
+
+
+def test_bca_limits_are_others_of_the_same_estimate(results, evaluation):
+    one = {"embeddings": {"minilm": made.EMBEDDINGS["minilm"]}, "controls": [], "strategies": ["local"]}
+    bca = evaluate_made(results, settings={"interval": "bca"}, **one)["metrics"]
+    for metric in ("auroc", "auprc", "scaled_brier", "ppv"):
+        [found, *_] = rows(bca, metric=metric, split="test", learner="cnn")
+        [percentile, *_] = rows(
+            evaluation["metrics"], metric=metric, split="test", embedding="minilm", strategy="local"
+        )
+        assert found["method"] == "BCa bootstrap"
+        assert found["estimate"] == percentile["estimate"]
+        assert found["lower"] != percentile["lower"]
+        assert found["lower"] == pytest.approx(percentile["lower"], abs=0.04)
+
+
+def test_seeds_widen_limits(tmp_path):
+    """The same persons and mean, more spread over seeds: the limits have to be wider."""
+    random = np.random.default_rng(0)
+    label = random.integers(0, 2, 300)
+    noise = random.normal(0, 1, 300)
+    alike = 1 / (1 + np.exp(-np.stack([label + noise] * 3)))
+    apart = 1 / (1 + np.exp(-np.stack([label * skill + noise for skill in (0.5, 1.0, 1.5)])))
+    widths = []
+    for name, probability in (("alike", alike), ("apart", apart)):
+        [row] = rows(one_arm(tmp_path / name, label, probability)["metrics"], split="test", metric="auroc")
+        widths.append(row["upper"] - row["lower"])
+    assert widths[1] > 1.5 * widths[0]
+
+
+def test_the_reference_is_declared(results, evaluation):
+    [row] = rows(evaluation["comparisons"], question="recommendation", metric="auroc")
+    assert (row["ref_embedding"], row["ref_strategy"]) == ("onehot", "local")
+    few = {"learners": ["cnn"], "strategies": ["local", "direct"]}
+    other = {"reference": {"strategy": "direct", "embedding": "random", "learner": "cnn"}}
+    [row] = rows(
+        evaluate_made(results, settings=other, **few)["comparisons"], question="recommendation", metric="auroc"
+    )
+    assert [row[f"ref_{name}"] for name in ("embedding", "learner", "strategy")] == ["random", "cnn", "direct"]
+    absent = {"reference": {"strategy": "local", "embedding": "elsewhere", "learner": None}}
+    [row] = rows(
+        evaluate_made(results, settings=absent, **few)["comparisons"], question="recommendation", metric="auroc"
+    )
+    assert row["ref_strategy"] == "local"
+
+
+def test_a_cut_with_a_small_cell_is_not_shown(tmp_path):
+    random = np.random.default_rng(0)
+    label = random.integers(0, 2, 200)
+    evaluation = one_arm(tmp_path, label, random.random(200), settings={"thresholds": [0.5, 0.99]})
+    for row in rows(evaluation["metrics"], split="test", metric="sensitivity"):
+        if row["threshold"] == 0.5:
+            assert row["lower"] < row["estimate"] < row["upper"]
+        if row["threshold"] == 0.99:
+            assert row["estimate"] is None
+            assert row["reason"] == "not shown: a count under 10 could be worked out"
+        if row["alert_rate"] is not None:
+            assert row["reason"] == "no validation rows to find the cut of this alert rate"
+
+
+def test_the_cut_of_an_alert_rate_is_the_validation_rows_(tmp_path):
+    random = np.random.default_rng(0)
+    label, probability = random.integers(0, 2, 1000), random.random(1000).round(3)
+    split = np.repeat(["validation", "test"], 500)
+    evaluation = one_arm(tmp_path, label, probability, split=split)
+    cut = np.sort(probability[:500])[-150]  # three in ten
+    [row] = [row for row in rows(evaluation["metrics"], metric="alerted", split="test") if row["alert_rate"]]
+    assert row["estimate"] == pytest.approx((probability[500:] >= cut).mean())
+
+
+def test_subgroups_hide_small_counts_and_what_would_give_them_away(evaluation):
+    arm = {"embedding": "minilm", "learner": "cnn", "strategy": "direct", "source": "riverside", "metric": "auroc"}
+    found = rows(evaluation["subgroups"], **arm)
+    dimensions = {row["dimension"] for row in found}
+    assert dimensions == {"sex", "age", "race", "first-finding", "unseen"}
+    for row in found:
+        assert (row["estimate"] is None) == (row["reason"] is not None)
+        assert row["events"] is None or min(row["events"], row["rows"] - row["events"]) >= 10
+    race = {row["group"]: row for row in found if row["dimension"] == "race"}
+    assert (race["Asian"]["events"], race["White"]["events"]) == (None, None)  # few persons are either
+    sex = [row for row in found if row["dimension"] == "sex"]
+    assert all(row["lower"] < row["estimate"] < row["upper"] for row in sex)
+
+
+def test_unseen_events_are_those_that_no_training_row_of_the_source_holds(results, evaluation):
+    [row] = rows(evaluation["unseen"], source="riverside")
+    tasks = results / "tasks" / made.TASK
+    cohort = pq.read_table(tasks / TARGET / "cohort.parquet").to_pandas()
+    held = pq.read_table(tasks / TARGET / "sequences.parquet").to_pandas().set_index("row_id")["tokens"]
+    tokens = np.concatenate(held[cohort.loc[cohort["split"] == "test", "row_id"]].to_numpy())
+    # five of the ten keys are the target's own; of these one has a text that the source knows in another case
+    assert row["events"] == pytest.approx((tokens >= 5).mean())
+    assert row["events_by_text"] == pytest.approx(((tokens >= 5) & (tokens != 9)).mean())
+
+
+def test_learning_curves_rise_and_cross(evaluation):
+    local = rows(evaluation["curves"], embedding="minilm", strategy="local", split="test")
+    assert [row["size"] for row in local] == list(made.SIZES)
+    aurocs = [row["estimate"] for row in local]
+    assert aurocs == sorted(aurocs)
+    assert all(row["lower"] < row["estimate"] < row["upper"] for row in local)
+    depths = rows(evaluation["curves"], embedding="minilm", strategy="tune-head", source="riverside", split="test")
+    assert [row["depth"] for row in depths if row["size"] is None] == list(made.DEPTHS)
+    found = rows(evaluation["breakeven"], embedding="onehot", learner="cnn", source="riverside", strategy="direct")
+    [row] = [row for row in found if row["local_embedding"] == "onehot"]
+    assert row["reached"] == "at the smallest size already"  # codes carry nothing in this made-up study
+    [row] = [
+        row
+        for row in rows(
+            evaluation["breakeven"], embedding="minilm", learner="cnn", source="riverside", strategy="direct"
+        )
+        if row["local_embedding"] == "minilm"
+    ]
+    assert row["reached"] == "not reached within the largest size" or row["events"] > 20
+
+
+def test_drawn_points_have_enough_rows_behind_them(evaluation):
+    points = rows(evaluation["points"])
+    assert {row["role"] for row in points} >= {"recommended", "reference", "control random"}
+    cohort_events = {row["events"] for row in rows(evaluation["metrics"], split="test", metric="auroc")} - {None}
+    rows_of = {row["rows"] for row in rows(evaluation["metrics"], split="test", metric="auroc")} - {None}
+    [events], [total] = cohort_events, rows_of
+    for row in points:
+        inside = row["share"] * total
+        assert round(inside * row["observed"], 6) >= 10
+        assert round(inside * (1 - row["observed"]), 6) >= 10
+    first = next(row for row in points if row["role"] == "recommended")
+    assert (first["sensitivity"], first["specificity"], first["ppv"]) == (1, 0, pytest.approx(events / total))

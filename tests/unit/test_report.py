@@ -17,16 +17,18 @@ from conceptbridge.embed.quality_tables import write_quality
 from conceptbridge.errors import StudyError
 from conceptbridge.evaluate.arms import evaluate
 from conceptbridge.files import write_json, write_parquet
+from conceptbridge.report.answers import Interval, answers
 from conceptbridge.report.figures import write_figures
-from conceptbridge.report.page import Interval, answers, write_page
-from conceptbridge.report.tables import markdown, tables, write_tables
+from conceptbridge.report.page import checklist, write_page
+from conceptbridge.report.tables import latex, markdown, tables, write_tables
 
 TITLE = "Influenza <at> three hospitals"
 
 
-def make_report(results: Path, noise: bool = False) -> Path:
-    """Run everything after training on the made-up study, as the workflow's rules do."""
+def evaluate_study(results: Path, noise: bool = False) -> None:
+    """Make up a study and evaluate it, as the workflow's rules do."""
     made.write_study(results, noise=noise)
+    tasks = results / "tasks" / made.TASK
     for target in made.SITES:
         evaluation = evaluate(
             arms=results / "arms" / made.TASK,
@@ -35,32 +37,32 @@ def make_report(results: Path, noise: bool = False) -> Path:
             embeddings=made.EMBEDDINGS,
             learners=made.LEARNERS,
             strategies=made.STRATEGIES,
-            cohort=results / "tasks" / made.TASK / target / "cohort.parquet",
+            cohort=tasks / target / "cohort.parquet",
             controls=made.CONTROLS,
-            replicates=200,
-            seed=7,
-            min_cell_count=10,
+            settings=made.SETTINGS,
+            sequences=tasks / target / "sequences.parquet",
+            tokens={site: tasks / site / "tokens.parquet" for site in made.SITES},
         )
-        for name, table in evaluation._asdict().items():
+        for name, table in evaluation.items():
             write_parquet(table, results / "metrics" / made.TASK / target / f"{name}.parquet")
-    write_tables(tables(results / "metrics", results / "tasks", [made.TASK], made.SITES), results / "tables")
-    write_figures(pq.read_table(results / "tables" / "arms.parquet"), results / "figures")
-    write_quality([], results / "tables", results / "figures")
     write_json({"simulated": True, "versions": {"torch": "2.13"}}, results / "provenance.json")
-    write_page(
-        results / "tables",
-        results / "figures",
-        results / "sites",
-        results / "provenance.json",
-        TITLE,
-        results / "report" / "index.html",
-    )
-    return results
+
+
+def report_of(results: Path, out: Path) -> Path:
+    """Write tables, figures and page of evaluated ``results`` to ``out``."""
+    write_tables(tables(results / "metrics", results / "tasks", [made.TASK], made.SITES, 10), out / "tables")
+    write_quality([], out / "tables", out / "figures")
+    write_figures(out / "tables", out / "figures")
+    page = out / "report" / "index.html"
+    write_page(out / "tables", out / "figures", results / "sites", results / "provenance.json", TITLE, page)
+    return out
 
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory) -> Path:
-    return make_report(tmp_path_factory.mktemp("report"))
+    folder = tmp_path_factory.mktemp("report")
+    evaluate_study(folder)
+    return report_of(folder, folder)
 
 
 def read(results: Path, name: str) -> list[dict]:
@@ -69,7 +71,7 @@ def read(results: Path, name: str) -> list[dict]:
 
 def answers_of(results: Path) -> dict:
     comparisons = [row for row in read(results, "comparisons") if row["metric"] == "auroc"]
-    found = answers(read(results, "arms"), comparisons, read(results, "sites"))
+    found = answers(read(results, "arms"), comparisons, read(results, "sites"), read(results, "breakeven"))
     return {answer.target: answer for answer in found}
 
 
@@ -109,8 +111,12 @@ def test_wide_rows_hold_the_numbers_of_the_long_ones(results):
         assert row["validation_auroc"] == validation["estimate"]
 
 
+def tables_of(results: Path) -> list[str]:
+    return [path.stem for path in sorted((results / "tables").glob("*.parquet"))]
+
+
 def test_csv_and_parquet_are_the_same_table(results):
-    for name in ("arms", "seeds", "comparisons", "sites", "overlap", "attrition", "leaks"):
+    for name in tables_of(results):
         table = pq.read_table(results / "tables" / f"{name}.parquet")
         options = pacsv.ConvertOptions(
             column_types=table.schema, strings_can_be_null=True, quoted_strings_can_be_null=False
@@ -121,6 +127,79 @@ def test_csv_and_parquet_are_the_same_table(results):
 def test_markdown_is_rounded_and_keeps_its_columns():
     table = pa.table({"step": ["a | b", None], "share": [0.12345, None], "rows": [7, None]})
     assert markdown(table) == ("| step | share | rows |\n| --- | ---: | ---: |\n| a \\| b | 0.123 | 7 |\n|  |  |  |\n")
+
+
+def test_latex_is_escaped_and_aligned():
+    table = pa.table({"step_1": ["90 % & up", "a > b"], "share": [0.12345, None]})
+    assert latex(table, "a note").splitlines() == [
+        "% a note",
+        r"\begin{longtable}{lr}",
+        r"\toprule",
+        r"step\_1 & share \\",
+        r"\midrule",
+        r"\endhead",
+        r"90 \% \& up & 0.123 \\",
+        r"a \textgreater{} b &  \\",
+        r"\bottomrule",
+        r"\end{longtable}",
+    ]
+
+
+def test_the_main_table_has_a_column_a_direction(results):
+    table = pq.read_table(results / "tables" / "main.parquet")
+    assert table.column_names[4:] == [
+        "lakeside",
+        "prairie > lakeside",
+        "riverside > lakeside",
+        "prairie",
+        "lakeside > prairie",
+        "riverside > prairie",
+        "riverside",
+        "lakeside > riverside",
+        "prairie > riverside",
+    ]
+    [arm] = [
+        row
+        for row in read(results, "arms")
+        if (row["embedding"], row["learner"], row["strategy"], row["source"], row["target"])
+        == ("minilm", "cnn", "direct", "riverside", "lakeside")
+    ]
+    [row] = [
+        row
+        for row in table.to_pylist()
+        if (row["embedding"], row["learner"], row["strategy"]) == ("minilm", "cnn", "direct")
+    ]
+    assert row["riverside > lakeside"] == f"{arm['auroc']:.3f} [{arm['auroc_lower']:.3f}, {arm['auroc_upper']:.3f}]"
+    assert row["prairie > lakeside"] == "not estimable"
+    assert row["lakeside"] is None  # the arm is no local one
+
+
+def test_holm_is_within_a_question_and_behind_chance(results):
+    rows = [row for row in read(results, "comparisons") if row["metric"] == "auroc"]
+    chance = {row["target"]: row["p_holm"] for row in rows if row["question"] == "chance"}
+    for question in ("recommendation", "control", "meaning", "borrowing"):
+        family = [row for row in rows if row["question"] == question and row["p"] is not None]
+        assert {row["family"] for row in family} == {len(family)}
+        least = min(family, key=lambda row: row["p"])
+        assert least["p_holm"] == pytest.approx(max(min(least["p"] * len(family), 1), chance[least["target"]]))
+        assert all(row["p_holm"] >= max(row["p"], chance[row["target"]]) for row in family)
+
+
+def test_a_summary_over_sites_expects_more_of_a_new_one(results):
+    found = [row for row in read(results, "summary") if row["estimate"] is not None]
+    assert found
+    for row in found:
+        assert row["targets"] >= 3
+        assert row["new_lower"] <= row["lower"] < row["estimate"] < row["upper"] <= row["new_upper"]
+
+
+def test_the_checklist_says_what_the_run_knows_and_leaves_the_rest():
+    known = {"config": {"sites": {"north": {}, "south": {}}, "seeds": 3, "evaluation": {"thresholds": [0.1]}}}
+    items = {one["item"]: one["known"] for one in checklist(known, 10)}
+    assert "north, south" in items["4"]
+    assert "2 sites" in items["6a"]
+    assert items["17"] is None  # ethics are the authors'
+    assert all("{" not in (text or "") for text in items.values())
 
 
 def test_overlap_counts_keys_and_texts(results):
@@ -147,7 +226,7 @@ def test_attrition_keeps_blanks(results):
 
 
 def test_the_same_numbers_make_the_same_bytes(results, tmp_path):
-    make_report(tmp_path)
+    report_of(results, tmp_path)
     for folder in ("tables", "figures", "report"):
         for path in sorted((results / folder).iterdir()):
             assert path.read_bytes() == (tmp_path / folder / path.name).read_bytes(), path.name
@@ -164,70 +243,121 @@ def test_a_figure_has_a_number_or_n_e_for_every_arm(results):
         assert sorted(cells) == sorted(expected)
 
 
-def test_the_answer_is_to_borrow_where_names_carry_the_model(results):
+def test_the_answer_follows_the_numbers(results):
     found = answers_of(results)
     here = found["lakeside"]
-    assert here.verdict == "Borrow"
+    assert here.verdict == "No difference that this study can see between borrowed and local on onehot"
     assert re.match(
-        r"riverside's \w+ on minilm, [\w-]+: AUROC 0\.\d\d \[0\.\d\d, 0\.\d\d\]; local alone", here.sentence
+        r"Riverside's \w+ on minilm, [\w ]+, AUROC 0\.\d\d \[0\.\d\d, 0\.\d\d\]; local \w+ on onehot 0\.\d\d \[",
+        here.sentence,
     )
-    assert here.sentence.endswith("better than each of them.")
-    assert [line.role for line in here.evidence] == ["recommended", "local alone, best", "control", "control"]
+    assert here.sentence.endswith("the gain is in the meaning.")
+    assert [line.role for line in here.evidence] == ["recommended", "reference", "control", "control"]
     scarce = found[made.SCARCE]
-    assert scarce.verdict.startswith("Borrow: there is no local model")
-    assert made.WHY_SCARCE in scarce.sentence
+    assert scarce.verdict == "Borrow: there is no local model to compare with"
+    assert "no arm of the reference is estimable" in scarce.sentence
 
 
-def test_noise_is_called_noise(tmp_path):
-    found = answers_of(make_report(tmp_path, noise=True))
+def test_noise_is_called_noise(results, tmp_path):
+    evaluate_study(tmp_path, noise=True)
+    write_tables(tables(tmp_path / "metrics", tmp_path / "tasks", [made.TASK], made.SITES, 10), tmp_path / "tables")
+    write_quality([], tmp_path / "tables", tmp_path / "figures")
+    page = tmp_path / "report" / "index.html"
+    # the pictures are not looked at
+    write_page(tmp_path / "tables", results / "figures", results / "sites", results / "provenance.json", TITLE, page)
+    found = answers_of(tmp_path)
     assert {answer.verdict for answer in found.values()} == {"Nothing better than chance that this study can see"}
-    assert "that this study can see" in found["lakeside"].sentence
+    text = page.read_text(encoding="utf-8")
+    first_screen = text[text.index('<h2 id="answers-title"') : text.index("<article")]
+    assert "Nothing is better than chance" in first_screen
+    claimed = [row for row in read(tmp_path, "comparisons") if row["p_holm"] is not None and row["p_holm"] < 0.05]
+    assert claimed == []
 
 
 ARM = {"task": "t", "learner": "cnn", "target": "here", "reason": None}
-RECOMMENDED = {**ARM, "embedding": "minilm", "strategy": "direct", "source": "there"}
+RECOMMENDED = {**ARM, "embedding": "minilm", "strategy": "tune-head", "source": "there"}
 LOCAL = {**ARM, "embedding": "onehot", "strategy": "local", "source": "here"}
+NAMES = ("embedding", "learner", "strategy", "source")
 
 
-def answer_to(difference: Interval, recommended: dict = RECOMMENDED, reference: dict = LOCAL):
-    names = ("embedding", "learner", "strategy", "source")
-    comparison = {
+def compared(question: str, arm: dict, reference: dict | None, difference: Interval) -> dict:
+    return {
         "task": "t",
         "target": "here",
-        "question": "recommendation",
-        **{name: recommended[name] for name in names},
-        **{f"ref_{name}": reference[name] for name in names},
-        **difference._asdict(),
+        "question": question,
+        "reason": None,
+        **{name: arm[name] for name in NAMES},
+        **{f"ref_{name}": None if reference is None else reference[name] for name in NAMES},
         "difference": difference.estimate,
+        "lower": difference.lower,
+        "upper": difference.upper,
+        "p_holm": difference.p,
     }
+
+
+def answer_to(difference: Interval, recommended=RECOMMENDED, reference=LOCAL, chance=0.001, breakeven=()):
     numbers = {"auroc": 0.8, "auroc_lower": 0.7, "auroc_upper": 0.9}
-    [answer] = answers([{**arm, **numbers} for arm in (RECOMMENDED, LOCAL)], [comparison], [])
+    comparisons = [
+        compared("chance", recommended, None, Interval(0.3, 0.2, 0.4, chance)),
+        compared("recommendation", recommended, reference, difference),
+    ]
+    arms = [{**arm, **numbers} for arm in (RECOMMENDED, LOCAL)]
+    [answer] = answers(arms, comparisons, [], list(breakeven))
     return answer
 
 
 @pytest.mark.parametrize(
     ("difference", "verdict"),
     [
-        (Interval(0.05, 0.01, 0.09), "Borrow"),
-        (Interval(0.05, -0.01, 0.09), "No difference that this study can see between borrowed and local"),
-        (Interval(-0.05, -0.09, -0.01), "Stay local: the borrowed model that validation rows chose is worse"),
+        (Interval(0.05, 0.01, 0.09, 0.01), "Borrow"),
+        (
+            Interval(0.05, 0.01, 0.09, 0.06),
+            "No difference that this study can see between borrowed and local on onehot",
+        ),
+        (Interval(-0.05, -0.09, -0.01, 0.01), "Stay with local on onehot: what validation rows chose is worse on test"),
     ],
 )
-def test_the_verdict_follows_the_paired_interval(difference, verdict):
+def test_the_verdict_follows_holm_s_p(difference, verdict):
     assert answer_to(difference).verdict.startswith(verdict)
     assert str(difference) in answer_to(difference).sentence
 
 
-def test_the_best_local_arm_is_compared_with_nothing():
+def test_what_is_not_better_than_chance_is_not_borrowed():
+    answer = answer_to(Interval(0.3, 0.2, 0.4, 0.001), chance=0.06)
+    assert answer.verdict == "Nothing better than chance that this study can see"
+    assert answer.above_chance is False
+
+
+@pytest.mark.parametrize(
+    ("found", "said"),
+    [
+        (("within the sizes", 900.4, 600, None), "catch up at about 900 events [600, over 2,000]."),
+        (("not reached within the largest size", None, None, None), "do not catch up within 2,000 events."),
+        (("at the smallest size already", None, None, None), "as good from 50 events or fewer on."),
+    ],
+)
+def test_the_break_even_is_said(found, said):
+    row = {
+        "task": "t",
+        "target": "here",
+        **{name: RECOMMENDED[name] for name in NAMES},
+        "smallest": 50,
+        "largest": 2000,
+    }
+    row |= {"local_embedding": "onehot", "local_learner": "cnn"}
+    row |= dict(zip(("reached", "events", "lower", "upper"), found, strict=True))
+    assert said in answer_to(Interval(0.05, 0.01, 0.09, 0.01), breakeven=[row]).sentence
+
+
+def test_the_reference_is_compared_with_nothing():
     answer = answer_to(Interval(None, None, None), LOCAL, LOCAL)
-    assert answer.verdict == "Stay local"
-    assert "it is the best local model" in answer.sentence
+    assert answer.verdict == "Stay local: the reference is the best on validation rows"
     assert len(answer.evidence) == 1
 
 
 def test_a_target_without_any_estimate_says_why():
     arms = [{**arm, "auroc": None, "reason": "no events among the test rows"} for arm in (RECOMMENDED, LOCAL)]
-    [answer] = answers(arms, [], [])
+    [answer] = answers(arms, [], [], [])
     assert (answer.verdict, answer.evidence) == ("Not estimable", [])
     assert "no events among the test rows" in answer.sentence
 
@@ -317,4 +447,4 @@ def test_the_page_shows_what_it_does_not_know_of_data_quality(results, tmp_path)
 
 def test_a_missing_table_is_a_message(tmp_path):
     with pytest.raises(StudyError, match=r"metrics\.parquet is missing"):
-        tables(tmp_path, tmp_path, ["t"], ["a"])
+        tables(tmp_path, tmp_path, ["t"], ["a"], 10)

@@ -72,6 +72,10 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
             lambda c: c["learners"].update(attention={"units": 10, "heads": 4}),
             r"learners\.attention: 10 units cannot be shared by 4 heads",
         ),
+        (
+            lambda c: c.update(evaluation={"reference": {"embedding": "minilmm"}}),
+            r"evaluation\.reference\.embedding: the study has no 'minilmm' \(did you mean 'minilm'\?\)",
+        ),
         (lambda c: c.update(seeds=0), r"seeds: 0 is less than the minimum of 1"),
         (lambda c: c["simulate"].update(persons="many"), r"simulate\.persons: 'many' is not of type 'integer'"),
         (

@@ -116,6 +116,14 @@ def test_the_page_is_written(done: Path) -> None:
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
+def test_snakemake_s_own_report_has_the_page_tables_and_figures(done: Path) -> None:
+    run = snakemake(done, TINY, "--report", "report.html")
+    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+    report = (done / "report.html").read_text(encoding="utf-8")
+    for category in ("Answers", "Tables", "Figures"):
+        assert f'"{category}"' in report
+
+
 def test_a_second_run_does_nothing(done: Path) -> None:
     assert planned(done, TINY) == {}
 

@@ -1,13 +1,18 @@
 """Evaluation: all arms at one target, on the same rows and the same resamples.
 
-in:  <results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/, <results>/tasks/{task}/{target}/cohort.parquet
-out: <results>/metrics/{task}/{target}/metrics.parquet, seeds.parquet, comparisons.parquet, site.parquet
+in:  <results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/, <results>/tasks/{task}/{target}/cohort.parquet,
+     sequences.parquet, and each site's tokens.parquet
+out: <results>/metrics/{task}/{target}/*.parquet
 """
 
 
 rule evaluate:
     input:
         cohort="<results>/tasks/{task}/{target}/cohort.parquet",
+        sequences="<results>/tasks/{task}/{target}/sequences.parquet",
+        tokens=expand(
+            "<results>/tasks/{{task}}/{site}/tokens.parquet", site=study.sites
+        ),
         arms=expand(
             "<results>/arms/{{task}}/{embedding}/{learner}/{strategy}/{{target}}/predictions.parquet",
             embedding=[e.id for e in EMBEDDINGS],
@@ -18,7 +23,19 @@ rule evaluate:
     output:
         [
             f"<results>/metrics/{{task}}/{{target}}/{table}.parquet"
-            for table in ("metrics", "seeds", "comparisons", "site")
+            for table in (
+                "metrics",
+                "seeds",
+                "comparisons",
+                "effects",
+                "subgroups",
+                "unseen",
+                "curves",
+                "breakeven",
+                "points",
+                "spent",
+                "site",
+            )
         ],
     log:
         "<logs>/evaluate/{task}/{target}.log",
@@ -26,18 +43,25 @@ rule evaluate:
         "<benchmarks>/evaluate/{task}/{target}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    threads: 2
     params:
         arms=folder("arms/{task}"),
+        tokens=lambda w: [
+            f"{site}={RESULTS}/tasks/{w.task}/{site}/tokens.parquet"
+            for site in study.sites
+        ],
         out=subpath(output[0], parent=True),
         embeddings=[f"{e.name}={e.id}" for e in EMBEDDINGS],
         controls=[e.name for e in EMBEDDINGS if e.control],
         learners=LEARNERS,
         strategies=STRATEGIES,
-        settings=study.config["evaluation"]
-        | {"min_cell_count": study.config["min_cell_count"]},
+        settings=canonical(
+            study.config["evaluation"]
+            | {"min_cell_count": study.config["min_cell_count"]}
+        ),
     shell:
         "python {input.code[0]:q} --arms {params.arms:q} --task {wildcards.task}"
         " --target {wildcards.target} --embeddings {params.embeddings:q} --controls {params.controls:q}"
         " --learners {params.learners:q} --strategies {params.strategies:q} --cohort {input.cohort:q}"
-        " --replicates {params.settings[replicates]} --seed {params.settings[seed]}"
-        " --min-cell-count {params.settings[min_cell_count]} --out {params.out:q} > {log:q} 2>&1"
+        " --sequences {input.sequences:q} --tokens {params.tokens:q} --settings {params.settings:q}"
+        " --processes {threads} --out {params.out:q} > {log:q} 2>&1"

@@ -1,8 +1,27 @@
 """Report: the joint tables, figures and the page.
 
 in:  <results>/metrics/{task}/{target}/*.parquet, each site's tokens.parquet, attrition.csv, quality.json
-out: <results>/tables/*.{parquet,csv,md}, <results>/figures/*.{svg,png}, <results>/report/index.html
+out: <results>/tables/*.{parquet,csv,md,tex}, <results>/figures/*.{svg,png}, <results>/report/index.html
 """
+
+# tables to be read, and long ones (Parquet and CSV alone)
+READ_TABLES = [
+    "arms",
+    "main",
+    "summary",
+    "comparisons",
+    "subgroups",
+    "unseen",
+    "curves",
+    "breakeven",
+    "spent",
+    "sites",
+    "overlap",
+    "attrition",
+    "leaks",
+]
+LONG_TABLES = ["metrics", "seeds", "points"]
+TASK_FIGURES = ["learning", "depth", "calibration", "roc", "net-benefit", "overlap"]
 
 
 rule tables:
@@ -15,17 +34,16 @@ rule tables:
     output:
         expand(
             "<results>/tables/{table}.{suffix}",
-            table=[
-                "arms",
-                "seeds",
-                "comparisons",
-                "sites",
-                "overlap",
-                "attrition",
-                "leaks",
-            ],
-            suffix=["parquet", "csv", "md"],
+            table=READ_TABLES,
+            suffix=["parquet", "md", "tex"],
         ),
+        expand("<results>/tables/{table}.parquet", table=LONG_TABLES),
+        report(
+            expand("<results>/tables/{table}.csv", table=READ_TABLES),
+            caption="../report/table.rst",
+            category="Tables",
+        ),
+        expand("<results>/tables/{table}.csv", table=LONG_TABLES),
     log:
         "<logs>/tables.log",
     benchmark:
@@ -35,25 +53,54 @@ rule tables:
     params:
         metrics=folder("metrics"),
         tasks=folder("tasks"),
-        out=subpath(output[0], parent=True),
+        out=folder("tables"),
         task=TASKS,
         site=study.sites,
+        min_cell_count=study.config["min_cell_count"],
     shell:
         "python {input.code[0]:q} --metrics {params.metrics:q} --tasks {params.tasks:q}"
-        " --task {params.task:q} --site {params.site:q} --out {params.out:q} > {log:q} 2>&1"
+        " --task {params.task:q} --site {params.site:q} --min-cell-count {params.min_cell_count}"
+        " --out {params.out:q} > {log:q} 2>&1"
 
 
 rule figures:
     input:
-        arms="<results>/tables/arms.parquet",
+        tables=expand(
+            "<results>/tables/{table}.parquet",
+            table=[
+                "arms",
+                "comparisons",
+                "curves",
+                "breakeven",
+                "points",
+                "overlap",
+                "alignment",
+            ],
+        ),
         code=code("figures.py"),
     output:
+        report(
+            expand(
+                "<results>/figures/transfer-{task}-{learner}.svg",
+                task=TASKS,
+                learner=LEARNERS,
+            )
+            + expand(
+                "<results>/figures/{figure}-{task}.svg",
+                figure=TASK_FIGURES,
+                task=TASKS,
+            )
+            + ["<results>/figures/alignment.svg"],
+            caption="../report/figure.rst",
+            category="Figures",
+        ),
         expand(
-            "<results>/figures/transfer-{task}-{learner}.{suffix}",
+            "<results>/figures/transfer-{task}-{learner}.png",
             task=TASKS,
             learner=LEARNERS,
-            suffix=["svg", "png"],
         ),
+        expand("<results>/figures/{figure}-{task}.png", figure=TASK_FIGURES, task=TASKS),
+        "<results>/figures/alignment.png",
     log:
         "<logs>/figures.log",
     benchmark:
@@ -61,8 +108,8 @@ rule figures:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
-        tables=subpath(input.arms, parent=True),
-        out=subpath(output[0], parent=True),
+        tables=folder("tables"),
+        out=folder("figures"),
     shell:
         "python {input.code[0]:q} --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1"
 
@@ -96,7 +143,11 @@ rule report:
         provenance=rules.provenance.output,
         code=code("report.py"),
     output:
-        "<results>/report/index.html",
+        report(
+            "<results>/report/index.html",
+            caption="../report/page.rst",
+            category="Answers",
+        ),
     log:
         "<logs>/report.log",
     benchmark:

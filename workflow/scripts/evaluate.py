@@ -1,6 +1,7 @@
-"""Evaluate every arm of one task at one target: metrics, seeds, comparisons and the target's counts."""
+"""Evaluate every arm of one task at one target: metrics, comparisons, subgroups, curves, and the target's counts."""
 
 import argparse
+import json
 from pathlib import Path
 
 from command import run
@@ -18,11 +19,12 @@ def main(arguments: argparse.Namespace) -> None:
         strategies=arguments.strategies,
         cohort=arguments.cohort,
         controls=arguments.controls,
-        replicates=arguments.replicates,
-        seed=arguments.seed,
-        min_cell_count=arguments.min_cell_count,
+        settings=arguments.settings,
+        sequences=arguments.sequences,
+        tokens={site: Path(path) for site, path in (pair.split("=", 1) for pair in arguments.tokens)},
+        processes=arguments.processes,
     )
-    for name, table in evaluation._asdict().items():
+    for name, table in evaluation.items():
         write_parquet(table, arguments.out / f"{name}.parquet")
 
 
@@ -36,8 +38,9 @@ if __name__ == "__main__":
     parser.add_argument("--learners", nargs="+", required=True)
     parser.add_argument("--strategies", nargs="+", required=True)
     parser.add_argument("--cohort", type=Path, required=True, help="the target's cohort.parquet of the task")
-    parser.add_argument("--replicates", type=int, required=True, help="resamples of the bootstrap")
-    parser.add_argument("--seed", type=int, required=True, help="the study's seed")
-    parser.add_argument("--min-cell-count", type=int, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder: {metrics,seeds,comparisons,site}.parquet")
+    parser.add_argument("--sequences", type=Path, required=True, help="the target's sequences.parquet of the task")
+    parser.add_argument("--tokens", nargs="+", required=True, metavar="SITE=FILE", help="each site's tokens.parquet")
+    parser.add_argument("--settings", type=json.loads, required=True, help="evaluation and min_cell_count, as JSON")
+    parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the tables, {name}.parquet")
     run(parser, main)

@@ -8,7 +8,7 @@ from conceptbridge.report.tables import tables, write_tables
 
 
 def main(arguments: argparse.Namespace) -> None:
-    joint = tables(arguments.metrics, arguments.tasks, arguments.task, arguments.site)
+    joint = tables(arguments.metrics, arguments.tasks, arguments.task, arguments.site, arguments.min_cell_count)
     write_tables(joint, arguments.out)
 
 
@@ -18,5 +18,6 @@ if __name__ == "__main__":
     parser.add_argument("--tasks", type=Path, required=True, help="results/tasks")
     parser.add_argument("--task", nargs="+", required=True, help="in the order of the tables")
     parser.add_argument("--site", nargs="+", required=True, help="in the order of the tables")
-    parser.add_argument("--out", type=Path, required=True, help="folder for {name}.{parquet,csv,md}")
+    parser.add_argument("--min-cell-count", type=int, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder for {name}.{parquet,csv,md,tex}")
     run(parser, main)

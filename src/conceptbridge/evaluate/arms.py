@@ -1,102 +1,29 @@
 """Evaluate every arm of one task at one target, on the same rows and the same resamples."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
+import pyarrow.compute as pc
 
 from conceptbridge.errors import StudyError
-from conceptbridge.evaluate.bootstrap import Resamples, draw, limits
-from conceptbridge.evaluate.metrics import METRICS, measure
-from conceptbridge.evaluate.predictions import SPLITS, Predictions, Rows, read_arm, read_cohort
+from conceptbridge.evaluate import rows
+from conceptbridge.evaluate.bootstrap import draw
+from conceptbridge.evaluate.comparisons import Reference, choose
+from conceptbridge.evaluate.groups import by_share, read_tokens, seen_by, subgroups, unseen
+from conceptbridge.evaluate.measured import Arm, Bench, Context, Measured, Settings, measure_folders
+from conceptbridge.evaluate.points import points
+from conceptbridge.evaluate.predictions import SPLITS, read_cohort, rows_of
+from conceptbridge.evaluate.schemas import SCHEMAS, to_table
+from conceptbridge.evaluate.site import describe_site
 
 logger = logging.getLogger(__name__)
 
-LOCAL = "local"
-NO_LIMITS = "no limits: more than 5 % of the resamples hold a single class"
-
-_ARM = [
-    ("embedding", pa.string()),
-    ("learner", pa.string()),
-    ("strategy", pa.string()),
-    ("source", pa.string()),
-]
-_CELL = [
-    ("task", pa.string()),
-    *_ARM,
-    ("target", pa.string()),
-    ("split", pa.string()),
-    ("metric", pa.string()),
-]
-_LIMITS = [("lower", pa.float64()), ("upper", pa.float64())]
-_COUNTS = [("rows", pa.int64()), ("events", pa.int64())]
-
-METRICS_SCHEMA = pa.schema(
-    [
-        *_CELL,
-        ("estimate", pa.float64()),
-        *_LIMITS,
-        ("seed_sd", pa.float64()),
-        ("seeds", pa.int32()),
-        *_COUNTS,
-        ("reason", pa.string()),
-    ]
-)
-SEEDS_SCHEMA = pa.schema([*_CELL, ("seed", pa.int32()), ("estimate", pa.float64())])
-COMPARISONS_SCHEMA = pa.schema(
-    [
-        ("task", pa.string()),
-        ("target", pa.string()),
-        ("question", pa.string()),
-        ("metric", pa.string()),
-        *_ARM,
-        *((f"ref_{name}", kind) for name, kind in _ARM),
-        ("difference", pa.float64()),
-        *_LIMITS,
-        *_COUNTS,
-        ("reason", pa.string()),
-    ]
-)
-SITE_SCHEMA = pa.schema(
-    [("task", pa.string()), ("site", pa.string()), ("split", pa.string()), ("persons", pa.int64()), *_COUNTS]
-)
-
-
-class Arm(NamedTuple):
-    """What is compared: one way of making a model (at a task and target that the context gives)."""
-
-    embedding: str
-    learner: str
-    strategy: str
-    source: str
-
-
-class Evaluation(NamedTuple):
-    """The tables of one task at one target; :func:`evaluate` says what is in them."""
-
-    metrics: pa.Table
-    seeds: pa.Table
-    comparisons: pa.Table
-    site: pa.Table
-
-
-class _Result(NamedTuple):
-    """One arm's metrics at the target; all NaN in a split that has a ``reason``."""
-
-    seeds: list[int]
-    by_seed: dict[str, NDArray[np.float64]]  # split -> (seeds, metrics)
-    replicates: NDArray[np.float64]  # (metrics, replicates): the mean over seeds on resampled test rows
-    reason: dict[str, str | None]  # split -> why nothing is estimated
-
-    def mean(self, split: str) -> NDArray[np.float64]:
-        """Return the estimates (metrics,): all seeds count, never the best one."""
-        means: NDArray[np.float64] = self.by_seed[split].mean(axis=0)
-        return means
+OTHERS = "others"
+"""The source of a model of all other sites (``leave-one-out``)."""
 
 
 def evaluate(
@@ -108,87 +35,109 @@ def evaluate(
     strategies: Sequence[str],
     cohort: Path,
     controls: Sequence[str],
-    replicates: int,
-    seed: int,
-    min_cell_count: int,
-) -> Evaluation:
+    settings: Mapping[str, Any],
+    sequences: Path | None = None,
+    tokens: Mapping[str, Path] | None = None,
+    processes: int = 1,
+) -> dict[str, pa.Table]:
     """Evaluate all arms of ``task`` at ``target``: estimates, their limits and paired differences.
 
     ``arms`` is the task's folder of arms (``{embedding_id}/{learner}/{strategy}/{target}/``), ``embeddings``
-    maps names to ids, ``controls`` are the names among them that carry no meaning, ``cohort`` is the target's
-    cohort file. Arms come in the order of the arguments, sources in alphabetical order.
+    maps names to ids, ``controls`` are the names among them that carry no meaning, ``cohort`` and ``sequences`` are
+    the target's files, ``tokens`` each site's ``tokens.parquet``. ``settings`` are the config's ``evaluation`` and
+    ``min_cell_count``. Arms come in the order of the arguments, sources in alphabetical order. Returns the tables of
+    :data:`SCHEMAS`, the same for any number of ``processes``:
 
-    - ``metrics``: one row for every (arm, split, metric). The estimate is the mean over all seeds,
-      ``seed_sd`` their standard deviation (null with one seed). Test rows have 95 % limits: percentiles of
-      the mean over seeds in ``replicates`` resamples of persons, the same resamples for every arm.
-      Validation rows have none: they are what a choice is made on.
+    - ``metrics``: one row for every (arm, split, metric, cut). The estimate is the mean over all seeds,
+      ``seed_sd`` their standard deviation (null with one seed). Test rows have 95 % limits that cover the draw of
+      persons, whole persons at a time, and of seeds; ``method`` names them. Validation rows have none: they are what
+      a choice is made on.
     - ``seeds``: the estimate of every seed.
-    - ``comparisons``: differences on the same test rows and resamples, first arm minus ``ref_`` arm. For
-      AUROC and AUPRC a positive difference is better, **for Brier a negative one**. ``question`` is
-      *recommendation* (the arm of the highest validation AUROC among those without a control embedding,
-      minus the local arm of the highest validation AUROC among all), *meaning* (each embedding minus each
-      control, all else equal) or *borrowing* (each borrowed strategy minus local, same embedding and
-      learner).
-    - ``site``: persons, rows and events of the target's cohort by split.
+    - ``comparisons``: differences on the same test rows and resamples, first arm minus ``ref_`` arm
+      (``comparisons.pairs`` says which, ``comparisons.compare`` how). For AUROC and AUPRC a positive difference is
+      better, **for Brier a negative one**.
+    - ``effects``: of every (embedding, learner, strategy) the AUROC and its difference from the reference, mean over
+      sources, with variances, for a summary over targets.
+    - ``subgroups``: AUROC, Brier score and observed minus expected share by sex, age band, race, the study's own
+      subgroups, and the share of events whose token the source never saw.
+    - ``unseen``: for each source, the share of the target's events whose token it never saw.
+    - ``curves``: AUROC by labelled events given (``size``) or share of the tuning budget (``depth``).
+    - ``breakeven``: local events at which local training is as good as each borrowed model (``curves.break_even``).
+    - ``points``: calibration, ROC, precision-recall and net benefit of the arms that the answer names, in bins of at
+      least ``min_cell_count`` events and non-events, the rows of all seeds together.
+    - ``spent``: what each arm was given and used.
+    - ``site``: the target's cohort by split.
 
     ``reason`` says why there is no estimate, or no limits. Counts below ``min_cell_count``, of persons, rows,
-    events or rows without the event, are null.
+    events or rows without the event, are null, and so is what they could be worked out from.
 
     Raises StudyError when an arm's folder is missing or incomplete, or its predictions are not exactly
     those of the cohort's validation and test rows.
     """
     if unknown := sorted(set(controls) - set(embeddings)):
         raise StudyError(f"controls {unknown} are not among the embeddings {list(embeddings)}; name only those")
-    rows = read_cohort(cohort)
-    predicted = rows.of(*SPLITS)
-    test = rows.of("test")
-    resamples = draw(test.person_id, replicates, seed, task, target)
+    least = int(settings["min_cell_count"])
+    measuring = Settings(
+        settings["replicates"], settings["interval"], settings["thresholds"], settings["alert_rates"], least
+    )
+    whole = read_cohort(cohort)
+    cohort_rows = rows_of(whole)
+    test = cohort_rows.of("test")
+    events = None if sequences is None else read_tokens(sequences, (tokens or {})[target], test.row_id)
+    of_test = whole.filter(pc.equal(whole["split"], "test"))
+    unseen_by, unseen_rows = {}, []
+    if events is not None and tokens is not None:
+        for source, paths in _sources(tokens, target).items():
+            share, shares = unseen(events, *seen_by(paths))
+            unseen_by[source] = by_share(share)
+            unseen_rows.append((task, source, target, *shares.values()))
+    context = Context(
+        cohort_rows.of(*SPLITS),
+        draw(test.person_id, measuring.replicates, settings["seed"], task, target),
+        measuring,
+        subgroups(of_test, settings["age_bands"], events, settings["subgroups"]),
+        unseen_by,
+    )
 
-    results: dict[Arm, _Result] = {}
-    folders = list(product(embeddings, learners, strategies))
-    for number, (embedding, learner, strategy) in enumerate(folders, 1):
-        for predictions in read_arm(arms / embeddings[embedding] / learner / strategy / target, predicted):
-            arm = Arm(embedding, learner, strategy, predictions.source)
-            results[arm] = _evaluate_arm(predictions, predicted, resamples)
+    results: dict[Arm, Measured] = {}
+    folders = [
+        (Arm(embedding, learner, strategy, ""), arms / embeddings[embedding] / learner / strategy / target)
+        for embedding, learner, strategy in product(embeddings, learners, strategies)
+    ]
+    for number, measured in enumerate(measure_folders(context, folders, processes), 1):
+        results |= {one.arm: one for one in measured}
         if number % 50 == 0 or number == len(folders):
             logger.info("%s at %s: %d of %d arms evaluated", task, target, number, len(folders))
     _check_sources(results, arms)
 
-    counts = {split: _counts(rows.of(split).label, min_cell_count) for split in SPLITS}
-    return Evaluation(
-        metrics=_metrics_table(results, task, target, counts),
-        seeds=_seeds_table(results, task, target),
-        comparisons=_comparisons_table(results, task, target, controls, counts["test"]),
-        site=_site_table(rows, task, target, min_cell_count),
-    )
+    reference = Reference(**{name: settings["reference"][name] for name in Reference._fields})
+    if reference.embedding not in embeddings:
+        reference = reference._replace(embedding=None)
+    choice = choose(results, controls, reference)
+    bench = Bench(context)
+    counts = {split: rows.counts_of(cohort_rows.of(split).label, least) for split in SPLITS}
+    made: dict[str, Iterable[tuple[Any, ...]]] = {
+        "metrics": rows.metrics(results, task, target, measuring, counts),
+        "seeds": rows.seeds(results, task, target, measuring),
+        "comparisons": rows.comparisons(results, task, target, controls, choice, bench, counts["test"]),
+        "effects": rows.effects(results, task, target, choice, bench),
+        "subgroups": ((task, *arm, target, *cell) for arm, one in results.items() for cell in one.groups),
+        "unseen": unseen_rows,
+        "curves": rows.curves(results, task, target, settings["seed"]),
+        "breakeven": rows.break_evens(results, task, target, choice, bench, cohort_rows, settings["seed"]),
+        "points": points(results, task, target, choice, controls, context, dict(folders), least),
+        "spent": ((task, *arm, target, *rows.spent(one, least)) for arm, one in results.items()),
+        "site": describe_site(whole, cohort_rows, task, target, sequences, least),
+    }
+    return {name: to_table(list(of), SCHEMAS[name]) for name, of in made.items()}
 
 
-def _evaluate_arm(predictions: Predictions, predicted: Rows, resamples: Resamples) -> _Result:
-    by_seed, reason = {}, {}
-    replicates = np.full((len(METRICS), resamples.weight.shape[1]), np.nan)
-    for split in SPLITS:
-        inside = predicted.split == split
-        label, probability = predicted.label[inside], predictions.probability[:, inside]
-        reason[split] = predictions.reason or _flaw(label, split)
-        by_seed[split] = np.full((len(predictions.seeds), len(METRICS)), np.nan)
-        if reason[split] is None:
-            ones = np.ones((len(label), 1))
-            by_seed[split] = np.stack([measure(label, of_seed, ones)[:, 0] for of_seed in probability])
-            if split == "test":
-                replicates = np.mean([measure(label, of_seed, *resamples) for of_seed in probability], axis=0)
-    return _Result(predictions.seeds, by_seed, replicates, reason)
+def _sources(tokens: Mapping[str, Path], target: str) -> dict[str, list[Path]]:
+    others = {source: [path] for source, path in sorted(tokens.items()) if source != target}
+    return others | ({OTHERS: [path for (path,) in others.values()]} if len(others) > 1 else {})
 
 
-def _flaw(label: NDArray[np.int8], split: str) -> str | None:
-    """Say why no model can be estimated on these labels."""
-    if not len(label):
-        return f"no {split} rows"
-    if not label.any():
-        return f"no events among the {split} rows"
-    return f"only events among the {split} rows" if label.all() else None
-
-
-def _check_sources(results: Mapping[Arm, _Result], arms: Path) -> None:
+def _check_sources(results: Mapping[Arm, Measured], arms: Path) -> None:
     """Refuse arms of one strategy that were made for different sites: a folder is left from another study."""
     sources: dict[tuple[str, str, str], list[str]] = {}
     for arm in results:
@@ -200,117 +149,3 @@ def _check_sources(results: Mapping[Arm, _Result], arms: Path) -> None:
                 f"{arms}: {embedding}, {learner}, {strategy} has the sources {found}, other arms of this "
                 f"strategy have {expected[strategy]}; run the older ones again"
             )
-
-
-def _counts(label: NDArray[np.int8], min_cell_count: int) -> tuple[int | None, int | None]:
-    """Return rows and events, null where they, or the rows without the event, are fewer than allowed."""
-    rows, events = len(label), int(label.sum())
-    return (
-        rows if rows >= min_cell_count else None,
-        events if min(events, rows - events) >= min_cell_count else None,
-    )
-
-
-def _metrics_table(
-    results: Mapping[Arm, _Result],
-    task: str,
-    target: str,
-    counts: Mapping[str, tuple[int | None, int | None]],
-) -> pa.Table:
-    rows: list[tuple[Any, ...]] = []
-    for arm, result in results.items():
-        seeds = len(result.seeds)
-        for split in SPLITS:
-            key, reason = (task, *arm, target, split), result.reason[split]
-            if reason:
-                rows += [(*key, metric, None, None, None, None, seeds, *counts[split], reason) for metric in METRICS]
-                continue
-            spread = result.by_seed[split].std(axis=0, ddof=1) if seeds > 1 else [None] * len(METRICS)
-            bounds = zip(*limits(result.replicates), strict=True) if split == "test" else [(None, None)] * len(METRICS)
-            for metric, mean, sd, bound in zip(METRICS, result.mean(split), spread, bounds, strict=True):
-                rows.append((*key, metric, mean, *bound, sd, seeds, *counts[split], _no_limits(bound)))
-    return _table(rows, METRICS_SCHEMA)
-
-
-def _seeds_table(results: Mapping[Arm, _Result], task: str, target: str) -> pa.Table:
-    rows = [
-        (task, *arm, target, split, metric, seed, estimate)
-        for arm, result in results.items()
-        for split in SPLITS
-        if result.reason[split] is None
-        for metric, estimates in zip(METRICS, result.by_seed[split].T, strict=True)
-        for seed, estimate in zip(result.seeds, estimates, strict=True)
-    ]
-    return _table(rows, SEEDS_SCHEMA)
-
-
-def _comparisons_table(
-    results: Mapping[Arm, _Result],
-    task: str,
-    target: str,
-    controls: Sequence[str],
-    counts: tuple[int | None, int | None],
-) -> pa.Table:
-    rows: list[tuple[Any, ...]] = []
-    for question, arm, reference, flaw in _pairs(results, target, controls):
-        key, pair = (task, target, question), (*arm, *(reference or [None] * len(arm)))
-        ours, theirs = results[arm], results[reference or arm]
-        reason = flaw or ours.reason["test"] or theirs.reason["test"]
-        if reason:
-            rows += [(*key, metric, *pair, None, None, None, *counts, reason) for metric in METRICS]
-            continue
-        differences = ours.mean("test") - theirs.mean("test")
-        bounds = zip(*limits(ours.replicates - theirs.replicates), strict=True)
-        for metric, difference, bound in zip(METRICS, differences, bounds, strict=True):
-            rows.append((*key, metric, *pair, difference, *bound, *counts, _no_limits(bound)))
-    return _table(rows, COMPARISONS_SCHEMA)
-
-
-def _pairs(
-    results: Mapping[Arm, _Result], target: str, controls: Sequence[str]
-) -> Iterator[tuple[str, Arm, Arm | None, str | None]]:
-    """Yield (question, arm, reference arm, why they cannot be compared) in the order of the table."""
-    recommended = _best(results, [arm for arm in results if arm.embedding not in controls])
-    local = _best(results, [arm for arm in results if arm.strategy == LOCAL])
-    if recommended is not None:
-        flaw = "no local arm is estimable on validation rows" if local is None else None
-        flaw = "the recommended arm is the best local arm" if recommended == local else flaw
-        yield "recommendation", recommended, local, flaw
-    for arm in results:
-        if arm.embedding not in controls:
-            for control in controls:
-                yield "meaning", arm, arm._replace(embedding=control), None
-    for arm in results:
-        reference = arm._replace(strategy=LOCAL, source=target)
-        if arm.strategy != LOCAL and reference in results:
-            yield "borrowing", arm, reference, None
-
-
-def _best(results: Mapping[Arm, _Result], among: Sequence[Arm]) -> Arm | None:
-    """Return the arm of the highest validation AUROC; the first of equals, none where none is estimable."""
-    place = METRICS.index("auroc")
-    estimable = [arm for arm in among if results[arm].reason["validation"] is None]
-    return max(estimable, key=lambda arm: float(results[arm].mean("validation")[place]), default=None)
-
-
-def _site_table(rows: Rows, task: str, target: str, min_cell_count: int) -> pa.Table:
-    table = []
-    for split in ("train", *SPLITS):
-        of_split = rows.of(split)
-        persons = len(np.unique(of_split.person_id))
-        counts = _counts(of_split.label, min_cell_count)
-        table.append((task, target, split, persons if persons >= min_cell_count else None, *counts))
-    return _table(table, SITE_SCHEMA)
-
-
-def _no_limits(bound: tuple[float | None, float | None]) -> str | None:
-    return NO_LIMITS if bound[0] is not None and np.isnan(bound[0]) else None
-
-
-def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
-    arrays = [
-        pa.array(column, type=field.type, from_pandas=True)  # NaN is null
-        for column, field in zip(columns, schema, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)

@@ -1,10 +1,11 @@
-"""The person-cluster bootstrap: whole persons are drawn, with all their rows."""
+"""The person-cluster bootstrap: whole persons are drawn, with all their rows; and the limits that follow from it."""
 
 import hashlib
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 COVERAGE = 0.95
 LARGEST_UNDEFINED_SHARE = 0.05
@@ -25,8 +26,7 @@ def draw(person_id: ArrayLike, replicates: int, *seed: int | str) -> Resamples:
     the study's seed, the task and the target: the same words give the same resamples, in every process.
     """
     persons, person = np.unique(np.asarray(person_id), return_inverse=True)
-    digest = hashlib.sha256("/".join(map(str, seed)).encode()).digest()
-    generator = np.random.default_rng(int.from_bytes(digest[:16], "big"))
+    generator = random(*seed)
     count = len(persons)
     # one byte a cell: that one of n persons is drawn more than 255 times in n draws has a chance below 1e-500
     weight = np.zeros((count, replicates), dtype=np.uint8)
@@ -35,17 +35,113 @@ def draw(person_id: ArrayLike, replicates: int, *seed: int | str) -> Resamples:
     return Resamples(weight, person)
 
 
-def limits(values: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return the 95 % percentile limits of each row of ``values`` (quantities, replicates), lower and upper.
+def random(*seed: int | str) -> np.random.Generator:
+    """Return the generator that these words name, the same in every process."""
+    digest = hashlib.sha256("/".join(map(str, seed)).encode()).digest()
+    return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
-    Undefined (NaN) replicates are skipped; a quantity that is undefined in more than 5 % of them, or has no
-    replicates at all, has NaN limits. (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13.)
+
+def limits(
+    values: ArrayLike, estimate: ArrayLike | None = None, acceleration: ArrayLike | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the 95 % limits of each row of ``values`` (quantities, replicates), lower and upper.
+
+    They are percentiles (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13); with ``estimate`` and
+    ``acceleration`` (quantities,) they are corrected for bias and acceleration (BCa, chapter 14). Undefined (NaN)
+    replicates are skipped; a quantity that is undefined in more than 5 % of them, or has no replicates at all, has NaN
+    limits.
     """
     values = np.asarray(values, dtype=np.float64)
-    undefined = np.isnan(values).sum(axis=1)
-    enough = undefined <= LARGEST_UNDEFINED_SHARE * values.shape[1] if values.size else np.zeros(len(values), bool)
     bounds = np.full((2, len(values)), np.nan)
-    if enough.any():
-        tail = (1 - COVERAGE) / 2
-        bounds[:, enough] = np.nanquantile(values[enough], [tail, 1 - tail], axis=1)
+    if not values.size:
+        return bounds[0], bounds[1]
+    undefined = np.isnan(values)
+    some = undefined.any(axis=1)
+    enough = undefined.sum(axis=1) <= LARGEST_UNDEFINED_SHARE * values.shape[1]
+    tail = (1 - COVERAGE) / 2
+    if estimate is None or acceleration is None:
+        if (whole := ~some).any():
+            bounds[:, whole] = np.quantile(values[whole], [tail, 1 - tail], axis=1)
+        if (few := some & enough).any():
+            bounds[:, few] = np.nanquantile(values[few], [tail, 1 - tail], axis=1)
+        return bounds[0], bounds[1]
+    for place, (at, speed) in enumerate(zip(np.asarray(estimate), np.asarray(acceleration), strict=True)):
+        found = values[place][~undefined[place]]
+        if enough[place] and np.isfinite(at) and np.isfinite(speed):
+            bounds[:, place] = np.quantile(found, _bca_shares(found, float(at), float(speed), tail))
     return bounds[0], bounds[1]
+
+
+def acceleration(influence: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the acceleration of each quantity from its influences (quantities, persons): (quantities,)."""
+    squares = (influence**2).sum(axis=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: NDArray[np.float64] = np.where(squares > 0, (influence**3).sum(axis=1) / (6 * squares**1.5), 0.0)
+    return found
+
+
+def widen(
+    lower: NDArray[np.float64],
+    estimate: NDArray[np.float64],
+    upper: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    seed_variance: NDArray[np.float64],
+    freedom: NDArray[np.float64],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Let limits that hold the trained models fixed cover the draw of seeds as well.
+
+    ``variance`` is that of the mean over seeds from person to person, ``seed_variance`` that of the mean from seed to
+    seed (variance over seeds / seeds), ``freedom`` the degrees of freedom of their sum (:func:`degrees`). Distances
+    from the estimate grow by sqrt(1 + seed_variance / variance) and by the t quantile over the normal one: an interval
+    keeps its shape, and has the width that the tests' standard error asks for.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(seed_variance > 0, np.sqrt(1 + seed_variance / variance), 1.0)
+    factor = ratio * np.where(seed_variance > 0, quantile(freedom) / ndtri(1 - (1 - COVERAGE) / 2), 1.0)
+    plain = ~np.isfinite(factor)  # no person moves the estimate: nothing to scale
+    factor = np.where(plain, 1.0, factor)
+    spare = np.where(plain & (seed_variance > 0), quantile(freedom) * np.sqrt(seed_variance), 0.0)
+    return estimate - (estimate - lower) * factor - spare, estimate + (upper - estimate) * factor + spare
+
+
+def degrees(parts: NDArray[np.float64], freedom: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return Welch and Satterthwaite's degrees of freedom of a sum of variances; both (parts, quantities).
+
+    A part of no variance, or of infinite freedom, adds nothing to the doubt.
+    """
+    doubt = np.where(parts > 0, parts**2 / np.maximum(freedom, 1e-300), 0.0).sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        found: NDArray[np.float64] = np.where(doubt > 0, parts.sum(axis=0) ** 2 / doubt, np.inf)
+    return found
+
+
+def quantile(freedom: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the t quantile of two-sided 95 % limits; the normal one for infinite freedom."""
+    share = 1 - (1 - COVERAGE) / 2
+    endless = np.isinf(freedom)
+    found: NDArray[np.float64] = np.where(endless, ndtri(share), stdtrit(np.where(endless, 1.0, freedom), share))
+    return found
+
+
+def p_value(
+    difference: NDArray[np.float64], variance: NDArray[np.float64], freedom: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return the two-sided p of ``difference`` / sqrt(``variance``) by the t distribution.
+
+    1 where nothing differs; NaN where something does without any variance, as no test can be made.
+    """
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = -np.abs(difference) / np.sqrt(variance)
+        endless = np.isinf(freedom)
+        tested = 2 * np.where(endless, ndtr(t), stdtr(np.where(endless, 1.0, freedom), t))
+    found: NDArray[np.float64] = np.where(variance > 0, tested, np.where(difference == 0, 1.0, np.nan))
+    return found
+
+
+def _bca_shares(values: NDArray[np.float64], estimate: float, speed: float, tail: float) -> NDArray[np.float64]:
+    """Return the shares of the replicates at which the BCa limits are."""
+    below = ((values < estimate).sum() + 0.5 * (values == estimate).sum()) / len(values)
+    bias = ndtri(np.clip(below, 0.5 / len(values), 1 - 0.5 / len(values)))
+    z = bias + ndtri(np.array([tail, 1 - tail]))
+    shares: NDArray[np.float64] = ndtr(bias + z / (1 - speed * z))
+    return shares

@@ -1,61 +1,154 @@
-"""AUROC, AUPRC and Brier score of one set of predictions under many sets of row weights at once.
+"""Discrimination, overall error and decisions at a cut, of one set of predictions under many row weights at once.
 
 Every metric here is a function of a few weighted sums over rows. The sums are fixed by the predictions
-alone, so they are written once as a sparse matrix (one row a sum), and one product with the weights gives
+alone, so they are written once as a matrix (one row a sum), and one product with the weights gives
 them for all resamples: the rows are sorted once, however many resamples there are.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
-METRICS = ("auroc", "auprc", "brier")
+METRICS = ("auroc", "auprc", "brier", "scaled_brier")
 """The order of the metrics in what :func:`measure` returns."""
 
+AT_CUT = ("sensitivity", "specificity", "ppv", "alerted", "net_benefit")
+"""The order of the metrics in what :func:`measure_cuts` returns."""
+
+_RUN = 32
+
 BLOCK_CELLS = 2**19
-"""Weights are taken in blocks of so many cells (4 MiB as float64: fits a cache; memory does not grow)."""
+"""Weights are taken in blocks of so many cells (a few MiB: fits a cache; memory does not grow)."""
+
+
+Weights = ArrayLike | list[NDArray[np.float32]]
+"""Weights (units, resamples), or blocks of their columns from :func:`blocks`."""
 
 
 def measure(
-    label: ArrayLike, probability: ArrayLike, weight: ArrayLike, unit: ArrayLike | None = None
+    label: ArrayLike, probability: ArrayLike, weight: Weights, unit: ArrayLike | None = None
 ) -> NDArray[np.float64]:
     """Measure one set of predictions under each column of ``weight``.
 
-    ``label`` (rows,) is 0 or 1, ``probability`` (rows,) any finite score (the Brier score takes it as a
+    ``label`` (rows,) is 0 or 1, ``probability`` (rows,) any finite score (the Brier scores take it as a
     probability), ``weight`` (units, resamples) is not negative. ``unit`` (rows,) says which row of
     ``weight`` a row takes, for persons with several rows; without it every row has its own.
 
     Returns (metrics, resamples) in the order of :data:`METRICS`. AUROC counts ties half; AUPRC is the
     average precision, the sum over thresholds of (recall - previous recall) x precision; both are NaN where
     a class has no weight. Brier is the weighted mean squared distance of the probability from the label,
-    NaN without weight. They equal scikit-learn's ``roc_auc_score``, ``average_precision_score`` and
-    ``brier_score_loss``.
+    NaN without weight; scaled Brier is 1 - Brier / (prevalence x (1 - prevalence)), 1 at best and 0 where the
+    prevalence would have done as well (Steyerberg et al., Epidemiology 2010;21:128). They equal
+    scikit-learn's ``roc_auc_score``, ``average_precision_score`` and ``brier_score_loss`` to rounding: sums are
+    as precise as ``weight``, which is float64 unless it is float32 (enough for a bootstrap, and twice as fast).
     """
     label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
-    weight = np.asarray(weight)
+    parts = blocks(weight)
     unit = np.arange(len(label)) if unit is None else np.asarray(unit)
-    matrix, groups, mixed = _sums(label, probability, unit, len(weight))
-    values = np.empty((len(METRICS), weight.shape[1]))
+    return sums_of(label, probability, unit, len(parts[0])).measure(parts)
+
+
+class Sums(NamedTuple):
+    """Which weights are added up for which sum: what :func:`measure` needs of predictions, whatever the weights."""
+
+    matrix: csr_array
+    groups: int
+    mixed: NDArray[np.intp]
+
+    def measure(self, parts: list[NDArray[np.floating]]) -> NDArray[np.float64]:
+        """Return the metrics (metrics, resamples) under blocks of weights."""
+        matrix = self.matrix.astype(parts[0].dtype)
+        return np.concatenate([_from_sums(matrix @ part, self.groups, self.mixed) for part in parts], axis=1)
+
+
+def measure_cuts(
+    label: ArrayLike,
+    probability: ArrayLike,
+    cut: ArrayLike,
+    weight: Weights,
+    unit: ArrayLike | None = None,
+) -> NDArray[np.float64]:
+    """Measure what follows where every row with a probability of at least the cut raises an alert.
+
+    ``cut`` (cuts,) are probabilities; the rest is as in :func:`measure`. Returns (cuts, metrics, resamples) in
+    the order of :data:`AT_CUT`: sensitivity and specificity are NaN where the class has no weight, PPV where nothing
+    is alerted; "alerted" is the share of rows with an alert. Net benefit is (true positives - false positives x
+    cut / (1 - cut)) / rows (Vickers and Elkin, Medical Decision Making 2006;26:565), NaN for a cut of 1 or more.
+    """
+    label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
+    cut, parts = np.asarray(cut, dtype=np.float64), blocks(weight)
+    units = len(parts[0])
+    unit = np.arange(len(label)) if unit is None else np.asarray(unit)
+    cells = cut_cells(label, probability, cut, unit, units).reshape(-1, units).astype(parts[0].dtype)
+    sums = np.concatenate([cells @ part for part in parts], axis=1)
+    return _from_cells(sums.reshape(len(cut) + 1, 2, -1).astype(np.float64), cut)
+
+
+def blocks(weight: Weights) -> list[NDArray[np.floating]]:
+    """Divide the columns of ``weight`` into contiguous blocks of at most :data:`BLOCK_CELLS` cells, at least one.
+
+    To be done once where many predictions are measured. The numbers become float64 unless they are float32.
+    """
+    if isinstance(weight, list) and weight and isinstance(weight[0], np.ndarray):
+        return list(weight)
+    weight = np.asarray(weight)
+    precision = np.float32 if weight.dtype == np.float32 else np.float64
     step = max(1, BLOCK_CELLS // max(1, len(weight)))
-    for start in range(0, weight.shape[1], step):
-        block = slice(start, start + step)
-        sums = matrix @ np.ascontiguousarray(weight[:, block], dtype=np.float64)
-        values[:, block] = _from_sums(sums, groups, mixed)
-    return values
+    starts = range(0, max(1, weight.shape[1]), step)
+    return [np.ascontiguousarray(weight[:, start : start + step], dtype=precision) for start in starts]
 
 
-def _sums(
-    label: NDArray[np.generic], probability: NDArray[np.float64], unit: NDArray[np.generic], units: int
-) -> tuple[csr_array, int, NDArray[np.intp]]:
+def cut_cells(
+    label: NDArray[np.generic],
+    probability: NDArray[np.float64],
+    cut: NDArray[np.float64],
+    unit: NDArray[np.generic],
+    units: int,
+) -> NDArray[np.float64]:
+    """Count each unit's events and non-events at or above each cut, last of all: (cuts + 1, 2, units)."""
+    event = label == 1
+    above = [probability >= at for at in cut] + [np.ones(len(event), bool)]
+    counts = [[np.bincount(unit[over & of], minlength=units) for of in (event, ~event)] for over in above]
+    return np.array(counts, dtype=np.float64)
+
+
+def _from_cells(sums: NDArray[np.float64], cut: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Turn sums of :func:`cut_cells` (cuts + 1, 2, resamples) into metrics (cuts, metrics, resamples)."""
+    hits, alarms = sums[:-1, 0], sums[:-1, 1]
+    events, non_events = sums[-1]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        odds = np.where(cut < 1, cut / (1 - cut), np.nan)[:, None]
+        return np.stack(
+            [
+                hits / events,
+                1 - alarms / non_events,
+                hits / (hits + alarms),
+                (hits + alarms) / (events + non_events),
+                (hits - alarms * odds) / (events + non_events),
+            ],
+            axis=1,
+        )
+
+
+def sums_of(
+    label: NDArray[np.generic],
+    probability: NDArray[np.float64],
+    unit: NDArray[np.generic],
+    units: int,
+    order: NDArray[np.intp] | None = None,
+) -> Sums:
     """Write down which weights are added up for which sum.
 
     The thresholds that matter are the distinct probabilities that some event has, from the highest down: K
     groups. Rows of the matrix: K sums of each group's events; K + 1 sums of the non-events from below the
     previous group through this one (the last: below all events); then, for the groups where events and
-    non-events tie, their non-events; last the squared distances. Returns the matrix, K, and the positions of
-    the groups with ties.
+    non-events tie, their non-events; last the squared distances. Returned with the matrix are K, and the positions
+    of the groups with ties. ``order`` are the rows from the highest probability down, if that is known.
     """
-    order = np.argsort(-probability, kind="stable")
+    if order is None:
+        order = np.argsort(-probability, kind="stable")
     event, score = label[order] == 1, probability[order]
     # the number of the tie group that each sorted row is in, and whether that group has an event
     tie = np.concatenate([[0], np.cumsum(np.diff(score) != 0)]) if len(score) else np.zeros(0, dtype=np.intp)
@@ -75,27 +168,46 @@ def _sums(
     )
     column = np.concatenate([sorted_unit[event], sorted_unit[~event], sorted_unit[tied], sorted_unit])
     value = np.concatenate([np.ones(len(row) - len(order)), (score - event) ** 2])
-    return csr_array((value, (row, column)), shape=(last + 1, units)), groups, mixed
+    return Sums(csr_array((value, (row, column)), shape=(last + 1, units)), groups, mixed)
 
 
-def _from_sums(sums: NDArray[np.float64], groups: int, mixed: NDArray[np.intp]) -> NDArray[np.float64]:
-    """Turn the sums of :func:`_sums` (sums, resamples) into the metrics (metrics, resamples)."""
+def _running(sums: NDArray[np.floating]) -> NDArray[np.floating]:
+    """Add up ``sums`` (sums, resamples) from the first on: as np.cumsum does, in small products of matrices."""
+    count, resamples = sums.shape
+    whole = count // _RUN * _RUN
+    if not whole:
+        return np.cumsum(sums, axis=0)
+    triangle = np.tri(_RUN, dtype=sums.dtype)
+    running = np.empty_like(sums)
+    runs = np.matmul(
+        triangle, sums[:whole].reshape(-1, _RUN, resamples), out=running[:whole].reshape(-1, _RUN, resamples)
+    )
+    runs[1:] += np.cumsum(runs[:-1, -1], axis=0)[:, None]
+    running[whole:] = running[whole - 1] + np.cumsum(sums[whole:], axis=0)
+    return running
+
+
+def _from_sums(sums: NDArray[np.floating], groups: int, mixed: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Turn the sums of :func:`sums_of` (sums, resamples) into the metrics (metrics, resamples)."""
     hits = sums[:groups]
-    through = np.cumsum(sums[groups : 2 * groups + 1], axis=0)
-    non_events, events = through[-1], hits.sum(axis=0)
+    through = _running(sums[groups : 2 * groups + 1])
+    non_events, events = through[-1].astype(np.float64), hits.sum(axis=0, dtype=np.float64)
     total = events + non_events
     with np.errstate(divide="ignore", invalid="ignore"):
         # an event beats every non-event below its group, and half of those in it
-        wins = np.einsum("gr,gr->r", hits, non_events - through[:groups])
+        wins = np.einsum("gr,gr->r", hits, through[-1] - through[:groups]).astype(np.float64)
         wins += 0.5 * np.einsum("gr,gr->r", hits[mixed], sums[2 * groups + 1 : -1])
-        found = np.cumsum(hits, axis=0)
-        flagged = found + through[:groups]
+        found = _running(hits)
+        flagged = through[:groups]
+        flagged += found
         precision = np.divide(found, flagged, out=np.zeros_like(found), where=flagged > 0)
         auroc = wins / (events * non_events)
         auprc = np.einsum("gr,gr->r", hits, precision) / events
         brier = sums[-1] / total
+        prevalence = events / total
+        scaled = 1 - brier / (prevalence * (1 - prevalence))
     one_class = (events == 0) | (non_events == 0)
-    auroc[one_class] = np.nan
-    auprc[one_class] = np.nan
+    for values in (auroc, auprc, scaled):
+        values[one_class] = np.nan
     brier[total == 0] = np.nan
-    return np.stack([auroc, auprc, brier])
+    return np.stack([auroc, auprc, brier, scaled])

@@ -1,7 +1,7 @@
 """Read predictions, and accept them only where they are exactly the rows of the target's cohort."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -32,20 +32,32 @@ class Rows(NamedTuple):
 
 
 class Predictions(NamedTuple):
-    """What one source's model says at the target; with a ``reason`` for having none there are no seeds."""
+    """What one source's model says at the target; with a ``reason`` for having none there are no seeds.
+
+    ``sizes``: (labelled events given, replicate) -> probabilities (seeds, test rows) of the learning curve;
+    ``depths``: share of the tuning budget -> probabilities (seeds, validation and test rows). ``about`` is what the
+    arm's arm.json says of the source.
+    """
 
     source: str
     reason: str | None
     seeds: list[int]
     probability: NDArray[np.float64]  # (seeds, validation and test rows)
+    about: dict[str, Any]
+    sizes: dict[tuple[int, int], NDArray[np.float64]]
+    depths: dict[float, NDArray[np.float64]]
 
 
-def read_cohort(path: Path) -> Rows:
-    """Read the columns that evaluation needs; raises StudyError when there is no such file."""
+def read_cohort(path: Path) -> pa.Table:
+    """Read a cohort in row_id order; raises StudyError when there is no such file."""
     if not path.is_file():
         raise StudyError(f"{path}: there is no such cohort; run the task's rule first")
-    table = pq.read_table(path, columns=list(Rows._fields)).sort_by("row_id")
-    return Rows(*(table[name].to_numpy() for name in Rows._fields))
+    return pq.read_table(path).sort_by("row_id")
+
+
+def rows_of(cohort: pa.Table) -> Rows:
+    """Return the columns that every metric needs."""
+    return Rows(*(cohort[name].to_numpy() for name in Rows._fields))
 
 
 def read_arm(folder: Path, expected: Rows) -> Iterator[Predictions]:
@@ -56,33 +68,64 @@ def read_arm(folder: Path, expected: Rows) -> Iterator[Predictions]:
     """
     if not (folder / "arm.json").is_file() or not (folder / "predictions.parquet").is_file():
         raise StudyError(f"{folder}: arm.json or predictions.parquet is missing; run this arm again")
-    reasons = {
-        source: about["reason"]
-        for source, about in json.loads((folder / "arm.json").read_text(encoding="utf-8"))["sources"].items()
-    }
-    table = pq.read_table(folder / "predictions.parquet")
-    source_code = _codes(table["source"], sorted(reasons))
-    if (source_code < 0).any():
-        raise StudyError(f"{folder}: predictions of a source that arm.json does not know; run this arm again")
-    columns = {name: table[name].to_numpy() for name in ("seed", "row_id", "label", "probability")}
-    columns["split"] = _codes(table["split"], SPLITS)
-    # compared as numbers: thousands of files of texts would take longer than the bootstrap
-    truth: dict[str, NDArray[Any]] = {
+    about = json.loads((folder / "arm.json").read_text(encoding="utf-8"))["sources"]
+    columns = _columns(folder / "predictions.parquet", sorted(about), [])
+    truth = _truth(expected)
+    curves: dict[str, NDArray[Any]] = {}
+    if (folder / "curves.parquet").is_file():
+        curves = _columns(folder / "curves.parquet", sorted(about), ["size", "replicate", "depth"])
+    for code, source in enumerate(sorted(about)):
+        where, reason = f"{folder}, source {source}", about[source]["reason"]
+        of_source = {name: values[columns["source"] == code] for name, values in columns.items()}
+        seeds, probability = _by_seed(of_source, truth, where)
+        if len(expected.row_id) and (reason is None) != bool(seeds):
+            raise StudyError(f"{where}: there is both a reason and a prediction, or neither; run this arm again")
+        inside = {name: values[curves["source"] == code] for name, values in curves.items()}
+        sizes, depths = _curves(inside, truth, where) if inside and len(inside["seed"]) else ({}, {})
+        yield Predictions(source, reason, seeds, probability, about[source], sizes, depths)
+
+
+def _columns(path: Path, sources: Sequence[str], more: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Read a file of predictions; texts become numbers: thousands of files of texts would take longer than all else."""
+    names = ["source", "split", "seed", "row_id", "label", "probability", *more]
+    # texts stay codes from the file on
+    table = pq.read_table(path, columns=names, read_dictionary=["source", "split"])
+    codes = {"source": _codes(table["source"], sources), "split": _codes(table["split"], SPLITS)}
+    if (codes["source"] < 0).any():
+        raise StudyError(f"{path.parent}: predictions of a source that arm.json does not know; run this arm again")
+    return codes | {name: table[name].to_numpy() for name in names[2:]}
+
+
+def _truth(expected: Rows) -> dict[str, NDArray[Any]]:
+    return {
         "row_id": expected.row_id,
         "label": expected.label,
-        "split": _codes(pa.array(expected.split, pa.string()), SPLITS),
+        "split": _codes(pa.chunked_array([pa.array(expected.split, pa.string())]), SPLITS),
     }
-    for code, source in enumerate(sorted(reasons)):
-        where = f"{folder}, source {source}"
-        of_source = {name: values[source_code == code] for name, values in columns.items()}
-        seeds, probability = _by_seed(of_source, truth, where)
-        if len(expected.row_id) and (reasons[source] is None) != bool(seeds):
-            raise StudyError(f"{where}: there is both a reason and a prediction, or neither; run this arm again")
-        yield Predictions(source, reasons[source], seeds, probability)
+
+
+def _curves(
+    columns: dict[str, NDArray[Any]], truth: Mapping[str, NDArray[Any]], where: str
+) -> tuple[dict[tuple[int, int], NDArray[np.float64]], dict[float, NDArray[np.float64]]]:
+    """Return one source's learning and depth curves; each point has to have exactly its rows, as predictions have."""
+    test = truth["split"] == SPLITS.index("test")
+    of_test = {name: values[test] for name, values in truth.items()}
+    size, replicate, depth = (columns[name].astype(np.float64) for name in ("size", "replicate", "depth"))
+    sizes: dict[tuple[int, int], NDArray[np.float64]] = {}
+    depths: dict[float, NDArray[np.float64]] = {}
+    sized = ~np.isnan(size)
+    for one, of in np.unique(np.column_stack([size, replicate])[sized], axis=0):
+        inside = sized & (size == one) & (replicate == of)
+        picked = {name: values[inside] for name, values in columns.items()}
+        _, sizes[int(one), int(of)] = _by_seed(picked, of_test, f"{where}, size {one:.0f}, replicate {of:.0f}")
+    for one in np.unique(depth[~sized]):
+        picked = {name: values[~sized & (depth == one)] for name, values in columns.items()}
+        _, depths[float(one)] = _by_seed(picked, truth, f"{where}, depth {one:g}")
+    return sizes, depths
 
 
 def _by_seed(
-    columns: dict[str, NDArray[Any]], truth: dict[str, NDArray[Any]], where: str
+    columns: Mapping[str, NDArray[Any]], truth: Mapping[str, NDArray[Any]], where: str
 ) -> tuple[list[int], NDArray[np.float64]]:
     """Return one source's seeds and its probabilities (seeds, rows)."""
     rows = len(truth["row_id"])
@@ -101,9 +144,21 @@ def _by_seed(
     return seeds.tolist(), probability
 
 
-def _codes(column: pa.Array | pa.ChunkedArray, values: Sequence[str]) -> NDArray[np.int32]:
+def _codes(column: pa.ChunkedArray, values: Sequence[str]) -> NDArray[np.int32]:
     """Return the position of each text among ``values``, -1 for any other."""
-    codes: NDArray[np.int32] = pc.fill_null(
-        pc.index_in(column.cast(pa.string()), value_set=pa.array(values, pa.string())), -1
-    ).to_numpy(zero_copy_only=False)
-    return codes
+    wanted = pa.array(values, pa.string())
+
+    def of(texts: pa.Array) -> NDArray[np.int32]:
+        found: NDArray[np.int32] = pc.fill_null(pc.index_in(texts.cast(pa.string()), value_set=wanted), -1).to_numpy(
+            zero_copy_only=False
+        )
+        return found
+
+    parts = []
+    for chunk in column.chunks:
+        if pa.types.is_dictionary(chunk.type):
+            codes = np.append(of(chunk.dictionary), -1)  # a null is at the end
+            parts.append(codes[pc.fill_null(chunk.indices, len(codes) - 1).to_numpy(zero_copy_only=False)])
+        else:
+            parts.append(of(chunk))
+    return np.concatenate(parts) if parts else np.zeros(0, dtype=np.int32)

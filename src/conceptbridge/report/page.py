@@ -2,66 +2,77 @@
 
 import base64
 import json
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jinja2
 import pyarrow as pa
 import pyarrow.parquet as pq
+import yaml
+from markupsafe import Markup
 
 from conceptbridge.errors import StudyError
-from conceptbridge.evaluate.arms import LOCAL, Arm
 from conceptbridge.files import write_text
-from conceptbridge.report.figures import transfer_parts
+from conceptbridge.report.answers import ARM, answers, describe, key_of
+from conceptbridge.report.figures import BY_TASK, transfer_parts
 from conceptbridge.sites.shareable import shareable
 
 NOTHING = "\N{EN DASH}"
-TABLES = ("arms", "comparisons", "sites", "overlap", "attrition", "leaks", "embeddings")
+TABLES = (
+    "arms",
+    "comparisons",
+    "summary",
+    "metrics",
+    "subgroups",
+    "unseen",
+    "curves",
+    "breakeven",
+    "spent",
+    "sites",
+    "overlap",
+    "attrition",
+    "leaks",
+    "embeddings",
+)
+MOST_ROWS = 1000
+"""Of a table; what is left out is in the files beside the page, which has to open quickly."""
+MOST_PICTURES = 1_500_000
+"""Bytes of all pictures; one that no longer fits is named instead."""
 
-Row = Mapping[str, Any]
-
-
-class Interval(NamedTuple):
-    """An estimate with its limits, null where there are none."""
-
-    estimate: float | None
-    lower: float | None
-    upper: float | None
-
-    def __str__(self) -> str:
-        if self.estimate is None:
-            return "not estimable"
-        if self.lower is None:
-            return f"{self.estimate:.2f} (no limits)"
-        return f"{self.estimate:.2f} [{self.lower:.2f}, {self.upper:.2f}]"
-
-    def side_of(self, value: float) -> int:
-        """Return 1 where both limits are above ``value``, -1 where both are below it, otherwise 0."""
-        if self.lower is None or self.upper is None:
-            return 0
-        return int(self.lower > value) - int(self.upper < value)
-
-
-class Evidence(NamedTuple):
-    """One line beside an answer: an arm, its AUROC, and how much better the recommended arm is."""
-
-    role: str
-    arm: str
-    auroc: Interval
-    difference: Interval | None
-
-
-class Answer(NamedTuple):
-    """What the study says about one task at one target."""
-
-    task: str
-    target: str
-    events: int | None
-    verdict: str
-    sentence: str
-    evidence: Sequence[Evidence]
+SECTIONS = (
+    ("answers", "Answers"),
+    ("transfer", "Transfer"),
+    ("curves", "Local data, tuning"),
+    ("decisions", "Calibration, decisions"),
+    ("arms", "All arms"),
+    ("comparisons", "Comparisons"),
+    ("summary", "Over all sites"),
+    ("subgroups", "Subgroups"),
+    ("sites", "Sites"),
+    ("overlap", "Overlap"),
+    ("attrition", "Attrition"),
+    ("leaks", "Near the outcome"),
+    ("embeddings", "Embeddings"),
+    ("quality", "Data quality"),
+    ("spent", "Spent"),
+    ("provenance", "Provenance"),
+    ("checklist", "Checklist"),
+    ("reading", "How to read this"),
+)
+_TEXT = {
+    "transfer": "Heat map of AUROC by embedding and strategy (rows), and target and source (columns). Its numbers are "
+    "in the table of all arms.",
+    "learning": "AUROC by labelled local events: local models against the recommended one; shaded: 95 % limits, and "
+    "those of the break-even.",
+    "depth": "AUROC by share of the tuning budget, mean over sources, one line an embedding.",
+    "calibration": "Observed by predicted share; the grey line is perfect.",
+    "roc": "Sensitivity by 1 - specificity above, PPV by sensitivity below.",
+    "net-benefit": "Net benefit by threshold, beside alerting all rows and none.",
+    "overlap": "Share of the target's tokens that the source has, by concept and by text.",
+    "alignment": "Cosine of texts that the source lacks to the nearest one that it has.",
+}
+_PLACES = {"curves": ("learning", "depth"), "decisions": ("calibration", "roc", "net-benefit"), "overlap": ("overlap",)}
 
 
 def write_page(
@@ -74,154 +85,157 @@ def write_page(
     says by ``"simulated": true`` where the data are not of patients. Raises StudyError when one of them is missing.
     """
     joint = {name: pq.read_table(_existing(tables / f"{name}.parquet")) for name in TABLES}
-    pictures = [
-        {
-            "caption": caption,
-            "svg": base64.b64encode(_existing(figures / f"{name}.svg").read_bytes()).decode(),
-        }
-        for name, caption, _ in transfer_parts(joint["arms"])
-    ]
     names = dict.fromkeys(joint["sites"]["site"].to_pylist())
     quality = {name: shareable(_read_json(sites / name / "quality.json"), min_cell_count) for name in names}
-    write_text(page(title, joint, pictures, quality, _read_json(provenance)), out)
+    pictures = _pictures(figures, joint["arms"], joint["curves"])
+    shown = page(title, joint, pictures, quality, _read_json(provenance), min_cell_count)
+    write_text(shown, out)
 
 
 def page(
     title: str,
     tables: Mapping[str, pa.Table],
-    pictures: Sequence[Mapping[str, str]],
+    pictures: Mapping[str, Sequence[Mapping[str, str]]],
     quality: Mapping[str, Any],
     provenance: Mapping[str, Any],
+    least: int,
 ) -> str:
-    """Return the page's HTML; ``pictures`` have a caption and an SVG in base64, ``quality`` is by site."""
+    """Return the page's HTML; ``pictures`` of each section have name, caption, text and SVG (base64)."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["count"] = lambda value: NOTHING if value is None else f"{value:,}"
-    environment.filters["share"] = lambda value: NOTHING if value is None else f"{100 * value:.1f} %"
-    environment.filters["decimal"] = lambda value: NOTHING if value is None else f"{value:.3f}"
-    template = environment.from_string(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
+    environment.filters |= {
+        "count": lambda value: NOTHING if value is None else f"{value:,}",
+        "share": lambda value: NOTHING if value is None else f"{100 * value:.1f} %",
+        "decimal": lambda value: NOTHING if value is None else f"{value:.3f}",
+        "round0": lambda value: NOTHING if value is None else f"{value:,.0f}",
+        "p": lambda value: "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}",
+    }
+    beside = Path(__file__)
+    template = environment.from_string(beside.with_name("page.html").read_text(encoding="utf-8"))
     rows = {name: table.to_pylist() for name, table in tables.items()}
     comparisons = [row for row in rows["comparisons"] if row["metric"] == "auroc"]
+    found = list(answers(rows["arms"], comparisons, rows["sites"], rows["breakeven"]))
+    named = _named(comparisons)
+    first = sorted(
+        comparisons, key=lambda row: (row["question"] in ("meaning", "borrowing"), -abs(row["difference"] or 0))
+    )
+    kept = {id(row) for row in first[:MOST_ROWS]}
+    estimable = [answer.above_chance for answer in found if answer.above_chance is not None]
     return template.render(
-        title=title,
-        answers=list(answers(rows["arms"], comparisons, rows["sites"])),
-        pictures=pictures,
-        arms=rows["arms"],
-        comparisons=comparisons,
-        describe=describe,
-        sites=rows["sites"],
-        overlap=rows["overlap"],
-        attrition=rows["attrition"],
-        leaks=rows["leaks"],
-        embeddings=rows["embeddings"],
-        quality=quality,
-        provenance=provenance,
-        simulated=provenance.get("simulated") is True,
+        rows
+        | {
+            "title": title,
+            "css": _inline(beside.with_name("page.css")),
+            "js": _inline(beside.with_name("page.js")),
+            "sections": SECTIONS,
+            "answers": found,
+            "nothing": bool(estimable) and not any(estimable),
+            "reference": _reference(provenance),
+            "pictures": pictures,
+            "arms": rows["arms"][:MOST_ROWS],
+            "arms_left_out": max(len(rows["arms"]) - MOST_ROWS, 0),
+            "comparisons": [row for row in comparisons if id(row) in kept],
+            "comparisons_left_out": max(len(comparisons) - MOST_ROWS, 0),
+            "metrics": [row for row in rows["metrics"] if row["split"] == "test" and _at(row) in named][:MOST_ROWS],
+            "subgroups": [row for row in rows["subgroups"] if _at(row) in named][:MOST_ROWS],
+            "breakeven": rows["breakeven"][:MOST_ROWS],
+            "spent": rows["spent"][:MOST_ROWS],
+            "summary": rows["summary"][:MOST_ROWS],
+            "describe": describe,
+            "quality": quality,
+            "provenance": provenance,
+            "simulated": provenance.get("simulated") is True,
+            "least": least,
+            "checklist": checklist(provenance, least),
+        }
     )
 
 
-def answers(arms: Sequence[Row], comparisons: Sequence[Row], sites: Sequence[Row]) -> Iterator[Answer]:
-    """Yield one answer for every task and target, built from the rows of the joint tables alone.
+def checklist(provenance: Mapping[str, Any], least: int) -> list[dict[str, str | None]]:
+    """Return the reporting checklist: item, about, and what the run knows, None where that is for the authors."""
+    items = yaml.safe_load(Path(__file__).with_name("checklist.yaml").read_text(encoding="utf-8"))
+    config = provenance.get("config", {})
+    tasks, evaluation = config.get("tasks", {}), config.get("evaluation", {})
 
-    ``comparisons`` are those of AUROC. The recommended arm and the local arm beside it are the ones that
-    evaluation chose on validation rows (question *recommendation*); what is said of them comes from test rows.
-    "No difference that this study can see" is said where an interval covers 0.
-    """
-    for place in dict.fromkeys((row["task"], row["target"]) for row in arms):
-        events = [row["events"] for row in sites if (row["task"], row["site"], row["split"]) == (*place, "train")]
-        yield _answer(
-            place,
-            events[0] if events else None,
-            [row for row in arms if (row["task"], row["target"]) == place],
-            [row for row in comparisons if (row["task"], row["target"]) == place],
-        )
+    def listed(values: Any) -> str:
+        return ", ".join(map(str, values)) or "see Provenance"
 
-
-def _answer(place: tuple[str, str], events: int | None, arms: Sequence[Row], comparisons: Sequence[Row]) -> Answer:
-    by_key = {_key(row): row for row in arms}
-    chosen = next((row for row in comparisons if row["question"] == "recommendation"), None)
-    if chosen is None or by_key[_key(chosen)]["auroc"] is None:
-        sentence = f"No arm can be recommended: {_why_not(arms)}."
-        return Answer(*place, events, "Not estimable", sentence, [])
-
-    recommended, local = by_key[_key(chosen)], by_key.get(_key(chosen, "ref_"))
-    auroc, difference = _auroc(recommended), _difference(chosen)
-    evidence = [Evidence("recommended", describe(recommended), auroc, None)]
-    sentence = f"{describe(recommended)}: AUROC {auroc}"
-    if local is None:
-        why = _why_not([row for row in arms if row["strategy"] == LOCAL])
-        sentence += f"; local alone is not estimable ({why})."
-    elif local is recommended:
-        sentence += "; it is the best local model."
-    else:
-        evidence.append(Evidence("local alone, best", describe(local), _auroc(local), difference))
-        sentence += f"; local alone at its best ({describe(local)}) {_auroc(local)}; difference {difference}."
-    controls = [
-        (by_key[_key(row, "ref_")], _difference(row))
-        for row in comparisons
-        if row["question"] == "meaning" and _key(row) == _key(chosen)
+    facts = {
+        "sites": listed(config.get("sites", {})),
+        "n_sites": len(config.get("sites", {})),
+        "split": " ".join(f"{name}: split by {task['split']['by']}." for name, task in tasks.items()),
+        "outcomes": "; ".join(_outcome(name, task["outcome"]) for name, task in tasks.items()) or "see Provenance",
+        "embeddings": listed(provenance.get("embeddings", {})),
+        "standardise": "yes" if config.get("standardise") else "no",
+        "learners": listed(config.get("learners", {})),
+        "strategies": listed(config.get("strategies", [])),
+        "seeds": config.get("seeds", "the config's"),
+        "thresholds": listed(evaluation.get("thresholds", [])),
+        "alert_rates": listed(evaluation.get("alert_rates", [])),
+        "commit": f"commit {provenance['commit']}" if provenance.get("commit") else "version in Provenance",
+        "least": least,
+    }
+    return [
+        {"item": one["item"], "about": one["about"], "known": one["known"].format(**facts) if "known" in one else None}
+        for one in items
     ]
-    evidence += [Evidence("control", describe(arm), _auroc(arm), by) for arm, by in controls]
-    if controls:
-        sentence += f" {_meaning(recommended, controls)}"
-    verdict = _verdict(auroc, recommended, local, difference)
-    return Answer(*place, events, verdict, sentence, evidence)
 
 
-def _verdict(auroc: Interval, recommended: Row, local: Row | None, difference: Interval) -> str:
-    if auroc.lower is None:
-        return "Too few events to say"
-    if auroc.side_of(0.5) <= 0:
-        return "Nothing better than chance that this study can see"
-    if recommended["strategy"] == LOCAL:
-        return "Stay local"
-    if local is None:
-        return "Borrow: there is no local model to compare with"
-    return {
-        1: "Borrow",
-        0: "No difference that this study can see between borrowed and local",
-        -1: "Stay local: the borrowed model that validation rows chose is worse on test rows",
-    }[difference.side_of(0)]
+def _outcome(task: str, outcome: Mapping[str, Any]) -> str:
+    first, last = outcome["days"]
+    return f"{task}: {outcome['domain']} {outcome['concepts']}, day {first} to {last} after the index"
 
 
-def _meaning(recommended: Row, controls: Sequence[tuple[Row, Interval]]) -> str:
-    """Say what the controls reach in the recommended arm's place, and whether it is better than they are."""
-    reached = ", ".join(f"{arm['embedding']} {_auroc(arm)}" for arm, _ in controls)
-    known = [(arm["embedding"], by.side_of(0)) for arm, by in controls if by.estimate is not None]
-    unclear = [name for name, side in known if side == 0]
-    worse = [name for name, side in known if side < 0]
-    said = [f"no difference from {' or '.join(unclear)} that this study can see"] if unclear else []
-    said += [f"{' and '.join(worse)} did better"] if worse else []
-    if known and not said:
-        said = ["better than each of them"]
-    return f"In the place of {recommended['embedding']}: {reached}" + (f"; {', '.join(said)}." if said else ".")
+def _reference(provenance: Mapping[str, Any]) -> str:
+    reference = provenance.get("config", {}).get("evaluation", {}).get("reference")
+    if not reference:
+        return "declared in the config"
+    parts = [reference["strategy"], reference["learner"], reference["embedding"] and f"on {reference['embedding']}"]
+    return " ".join(part for part in parts if part)
 
 
-def _why_not(arms: Sequence[Row]) -> str:
-    """Return the most frequent reason of these arms."""
-    reasons = Counter(row["reason"] for row in arms if row["reason"]).most_common(1)
-    return reasons[0][0] if reasons else "the study has no such arm"
+def _named(comparisons: Sequence[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
+    """Return (task, target, arm) of the recommended and the reference arms, and of the best local or borrowed ones."""
+    named = set()
+    for row in comparisons:
+        if row["question"] in ("recommendation", "home", "abroad"):
+            named |= {(row["task"], row["target"], *key_of(row, prefix)) for prefix in ("", "ref_")}
+    return named
 
 
-def describe(row: Row, prefix: str = "") -> str:
-    """Name an arm in words; with the prefix ``ref_``, the reference arm of a comparison."""
-    embedding, learner, strategy, source = _key(row, prefix)
-    if strategy == LOCAL:
-        return f"local {learner} on {embedding}"
-    return f"{source}'s {learner} on {embedding}, {strategy}"
+def _at(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return (row["task"], row["target"], *(row[name] for name in ARM))
 
 
-def _key(row: Row, prefix: str = "") -> tuple[str | None, ...]:
-    return tuple(row[prefix + name] for name in Arm._fields)
+def _pictures(folder: Path, arms: pa.Table, curves: pa.Table) -> dict[str, list[dict[str, str]]]:
+    left = MOST_PICTURES
+    found: dict[str, list[dict[str, str]]] = {"transfer": [], **{place: [] for place in _PLACES}}
+    drawn = {
+        kind: curves[column].null_count < len(curves) for kind, column in (("learning", "size"), ("depth", "depth"))
+    }
+    for place, kind, name, caption in _figures(arms):
+        if not drawn.get(kind, True):
+            continue
+        svg = base64.b64encode(_existing(folder / f"{name}.svg").read_bytes()).decode()
+        left -= len(svg)
+        shown = svg if left >= 0 else ""
+        found[place].append({"name": name, "caption": caption, "text": _TEXT[kind], "svg": shown})
+    return found
 
 
-def _auroc(arm: Row) -> Interval:
-    return Interval(arm["auroc"], arm["auroc_lower"], arm["auroc_upper"])
+def _figures(arms: pa.Table) -> Iterator[tuple[str, str, str, str]]:
+    for name, caption, _ in transfer_parts(arms):
+        yield "transfer", "transfer", name, caption
+    for place, kinds in _PLACES.items():
+        for task in arms["task"].unique().to_pylist():
+            for kind in kinds:
+                yield place, kind, f"{kind}-{task}", f"{BY_TASK[kind]}, task {task}"
+    yield "overlap", "alignment", "alignment", "Alignment of names that the source lacks"
 
 
-def _difference(comparison: Row) -> Interval:
-    return Interval(comparison["difference"], comparison["lower"], comparison["upper"])
+def _inline(path: Path) -> Markup:
+    return Markup(path.read_text(encoding="utf-8"))
 
 
 def _existing(path: Path) -> Path:

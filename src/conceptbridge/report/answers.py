@@ -1,0 +1,224 @@
+"""The answer for every target, in words, from the rows of the joint tables alone."""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from conceptbridge.evaluate.comparisons import ABROAD, CHANCE, CONTROL, HOME, LOCAL, RECOMMENDATION
+from conceptbridge.evaluate.curves import BELOW, NEVER
+from conceptbridge.evaluate.families import ALPHA
+
+Row = Mapping[str, Any]
+ARM = ("embedding", "learner", "strategy", "source")
+NO_BETTER = "Nothing better than chance that this study can see"
+NO_DIFFERENCE = "No difference that this study can see"
+
+
+class Interval(NamedTuple):
+    """An estimate with its limits, null where there are none, and Holm's p where it is of a comparison."""
+
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+    p: float | None = None
+
+    def __str__(self) -> str:
+        if self.estimate is None:
+            return "not estimable"
+        places = 2 if self.p is None else 3  # a difference is small, and which side of 0 it is matters
+        if self.lower is None or self.upper is None:
+            return f"{_rounded(self.estimate, places)} (no limits)"
+        return f"{_rounded(self.estimate, places)} [{_rounded(self.lower, places)}, {_rounded(self.upper, places)}]"
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 where Holm's p says that there is a difference, otherwise 0."""
+        if self.p is None or self.estimate is None or self.p >= ALPHA:
+            return 0
+        return 1 if self.estimate > 0 else -1
+
+
+class Evidence(NamedTuple):
+    """One line beside an answer: an arm, its AUROC, and how much better the recommended arm is."""
+
+    role: str
+    arm: str
+    auroc: Interval
+    difference: Interval | None
+
+
+class Answer(NamedTuple):
+    """What the study says about one task at one target; ``above_chance`` is None where nothing is estimable."""
+
+    task: str
+    target: str
+    events: int | None
+    above_chance: bool | None
+    verdict: str
+    sentence: str
+    evidence: Sequence[Evidence]
+
+
+def answers(
+    arms: Sequence[Row], comparisons: Sequence[Row], sites: Sequence[Row], breakeven: Sequence[Row]
+) -> Iterator[Answer]:
+    """Yield one answer for every task and target.
+
+    ``comparisons`` are those of AUROC. The recommended arm, the reference and the best local arm are the ones that
+    evaluation chose on validation rows; what is said of them comes from test rows. A difference is one where Holm's p
+    is below 0.05; otherwise it is said that this study can see none.
+    """
+    for place in dict.fromkeys((row["task"], row["target"]) for row in arms):
+        events = [row["events"] for row in sites if (row["task"], row["site"], row["split"]) == (*place, "train")]
+        yield _answer(
+            place,
+            events[0] if events else None,
+            *(
+                [row for row in rows if (row["task"], row["target"]) == place]
+                for rows in (arms, comparisons, breakeven)
+            ),
+        )
+
+
+def _answer(
+    place: tuple[str, str],
+    events: int | None,
+    arms: Sequence[Row],
+    comparisons: Sequence[Row],
+    breakeven: Sequence[Row],
+) -> Answer:
+    by_key = {key_of(row): row for row in arms}
+    asked = {row["question"]: row for row in comparisons if row["question"] != CONTROL}
+    chosen = asked.get(RECOMMENDATION)
+    if chosen is None or by_key[key_of(chosen)]["auroc"] is None:
+        return Answer(*place, events, None, "Not estimable", f"No arm can be recommended: {_why_not(arms)}.", [])
+    recommended = by_key[key_of(chosen)]
+    auroc, chance = _auroc(recommended), _difference(asked[CHANCE])
+    reference, difference = by_key.get(key_of(chosen, "ref_")), _difference(chosen)
+    sentence = f"{describe(recommended)}, AUROC {auroc}"
+    evidence = [Evidence("recommended", describe(recommended), auroc, None)]
+    if reference is None:
+        sentence += f"; {chosen['reason'] or 'there is no reference'}."
+    elif reference is recommended:
+        sentence += "; it is the reference."
+    else:
+        evidence.append(Evidence("reference", describe(reference), _auroc(reference), difference))
+        sentence += f"; {describe(reference)} {_auroc(reference)}; difference {difference}{_holm(difference)}."
+    for question, role in ((HOME, "best local model"), (ABROAD, "best borrowed model")):
+        best = by_key[key_of(asked[question], "ref_")] if question in asked else recommended
+        if best is not recommended and best is not reference:
+            against = _difference(asked[question])
+            evidence.append(Evidence(role, describe(best), _auroc(best), against))
+            seen = "no difference that this study can see," if against.sign == 0 else "difference"
+            sentence += f" The {role} on validation rows, {describe(best)}, {_auroc(best)}: "
+            sentence += f"{seen} {against}{_holm(against)}."
+    if chance.sign > 0:
+        sentence += _catches_up(chosen, breakeven)
+    controls = [
+        (by_key[key_of(row, "ref_")], _difference(row))
+        for row in comparisons
+        if row["question"] == CONTROL and key_of(row, "ref_") != key_of(chosen, "ref_")
+    ]
+    evidence += [Evidence("control", describe(arm), _auroc(arm), by) for arm, by in controls]
+    if controls and chance.sign > 0:
+        sentence += f" {_meaning(recommended, controls)}"
+    verdict = _verdict(chance, recommended, reference, difference)
+    return Answer(*place, events, chance.sign > 0, verdict, sentence[0].upper() + sentence[1:], evidence)
+
+
+def _verdict(chance: Interval, recommended: Row, reference: Row | None, difference: Interval) -> str:
+    if chance.p is None:
+        return "Too few events to say"
+    if chance.sign <= 0:
+        return NO_BETTER
+    own = recommended["strategy"] == LOCAL
+    if reference is None:
+        return "Stay local" if own else "Borrow: there is no local model to compare with"
+    if recommended is reference:
+        return "Stay local: the reference is the best on validation rows" if own else "Stay with the reference"
+    if difference.sign == 0:
+        return f"{NO_DIFFERENCE} between {_short(recommended)} and {_short(reference)}"
+    if difference.sign < 0:
+        return f"Stay with {_short(reference)}: what validation rows chose is worse on test rows"
+    return f"Stay local, on {recommended['embedding']}" if own else "Borrow"
+
+
+def _short(row: Row) -> str:
+    return f"local on {row['embedding']}" if row["strategy"] == LOCAL else "borrowed"
+
+
+def _catches_up(chosen: Row, breakeven: Sequence[Row]) -> str:
+    """Say from how many local events on the reference is as good as the recommended arm."""
+    if chosen["strategy"] == LOCAL:
+        return ""
+    for row in breakeven:
+        same = key_of(row) == key_of(chosen) and row["local_embedding"] == chosen["ref_embedding"]
+        if same and row["local_learner"] == chosen["ref_learner"]:
+            if row["reached"] == NEVER:
+                return f" Local data do not catch up within {row['largest']:,} events."
+            if row["reached"] == BELOW:
+                return f" Local data are as good from {row['smallest']:,} events or fewer on."
+            lower = f"{row['lower']:,.0f}" if row["lower"] is not None else f"under {row['smallest']:,}"
+            upper = f"{row['upper']:,.0f}" if row["upper"] is not None else f"over {row['largest']:,}"
+            return f" Local data catch up at about {row['events']:,.0f} events [{lower}, {upper}]."
+    return ""
+
+
+def _meaning(recommended: Row, controls: Sequence[tuple[Row, Interval]]) -> str:
+    """Say what the controls reach in the recommended arm's place, and whether it is better than they are."""
+    reached = ", ".join(f"{arm['embedding']} {_auroc(arm)}" for arm, _ in controls)
+    known = [(arm["embedding"], by.sign) for arm, by in controls if by.estimate is not None]
+    unclear = [name for name, sign in known if sign == 0]
+    better = [name for name, sign in known if sign < 0]
+    said = [f"no difference from {' or '.join(unclear)} that this study can see"] if unclear else []
+    said += [f"{' and '.join(better)} did better"] if better else []
+    if known and not said:
+        said = ["the gain is in the meaning"]
+    return f"In the place of {recommended['embedding']}: {reached}" + (f"; {', '.join(said)}." if said else ".")
+
+
+def _why_not(arms: Sequence[Row]) -> str:
+    """Return the most frequent reason of these arms."""
+    reasons = Counter(row["reason"] for row in arms if row["reason"]).most_common(1)
+    return reasons[0][0] if reasons else "the study has no such arm"
+
+
+def describe(row: Row, prefix: str = "") -> str:
+    """Name an arm in words; with the prefix ``ref_``, the reference arm of a comparison."""
+    embedding, learner, strategy, source = key_of(row, prefix)
+    if strategy == LOCAL:
+        return f"local {learner} on {embedding}"
+    how = {
+        "direct": "unchanged",
+        "recalibrate": "recalibrated here",
+        "tune-head": "head tuned here",
+        "tune-all": "all tuned here",
+        "pooled": "with this site's rows",
+        "leave-one-out": "without this site's rows",
+    }
+    whose = {"all": "all sites'", "others": "the other sites'"}.get(str(source), f"{source}'s")
+    return f"{whose} {learner} on {embedding}, {how.get(str(strategy), strategy)}"
+
+
+def key_of(row: Row, prefix: str = "") -> tuple[str | None, ...]:
+    """Return what makes an arm at a target."""
+    return tuple(row[prefix + name] for name in ARM)
+
+
+def _auroc(arm: Row) -> Interval:
+    return Interval(arm["auroc"], arm["auroc_lower"], arm["auroc_upper"])
+
+
+def _difference(row: Row) -> Interval:
+    return Interval(row["difference"], row["lower"], row["upper"], row["p_holm"])
+
+
+def _holm(difference: Interval) -> str:
+    if difference.p is None:
+        return ""
+    return ", Holm p < 0.001" if difference.p < 0.001 else f", Holm p {difference.p:.3f}"
+
+
+def _rounded(value: float, places: int) -> str:
+    text = f"{value:.{places}f}"
+    return text.replace("-", "\N{MINUS SIGN}") if float(text) < 0 else text.replace("-", "")
