@@ -43,8 +43,10 @@ def main() -> None:
     arms = jobs[jobs["learner"] != ""]
     start = arms[arms["strategy"] == "direct"].groupby("learner")["cpu"].min()
     starting = float(start.reindex(arms["learner"]).sum())
-    print(f"\n{len(jobs)} jobs, {jobs['cpu'].sum() / 3600:.2f} h of processor time; of that of the arms at most", end=" ")
-    print(f"{starting / arms['cpu'].sum():.0%} is starting Python")
+    hours, share = jobs["cpu"].sum() / 3600, starting / arms["cpu"].sum()
+    print(
+        f"\n{len(jobs)} jobs, {hours:.2f} h of processor time; starting Python takes at most {share:.0%} of the arms'"
+    )
 
 
 if __name__ == "__main__":
