@@ -374,8 +374,10 @@ def test_a_source_whose_names_nobody_can_embed_is_not_estimable(home: Path, tmp_
 
 
 def test_an_embedding_learned_at_one_site_cannot_be_pooled(home: Path, tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="pooled: made is learned at one site"):
-        train_pooled(site(home, "home"), [], "pooled", "cnn", embedding("cooccurrence"), budget(CNN), tmp_path / "out")
+    sites = site(home, "home"), [site(home, "other")]
+    train_pooled(*sites, "pooled", "cnn", embedding("cooccurrence"), budget(CNN), tmp_path / "out")
+    entry = json.loads((tmp_path / "out/arm.json").read_text())["sources"]["all"]
+    assert entry["reason"] == "made is learned at one site and has no vectors for the rows of several"
 
 
 # --- curves --------------------------------------------------------------------------------------------------------
@@ -420,3 +422,15 @@ def test_what_curves_are_drawn_changes_no_arm(home: Path, tmp_path: Path) -> Non
         train_local(site(home, "home"), "cnn", embedding(), budget(CNN, **more), tmp_path / name)
     plain, curved = ((tmp_path / name / "predictions.parquet").read_bytes() for name in ("plain", "curved"))
     assert plain == curved
+
+
+def test_a_small_target_size_knows_only_its_own_tokens(tmp_path: Path) -> None:
+    """A token of few rows is no column of one-hot at a size whose rows lack it."""
+    there = site(write_site(tmp_path / "there", [*CONCEPTS, "rare"], rows=900), "there", table=False)
+    some = there.rows.of("train")[:40]
+    counted = there.rows.trained_on(some)
+    for position in range(len(counted.keys)):
+        held = [position in there.rows.tokens[there.rows.offsets[i] : there.rows.offsets[i + 1]] for i in some]
+        assert counted.training_rows[position] == sum(held)
+    whole = there.rows.trained_on(there.rows.of("train"))
+    np.testing.assert_array_equal(whole.training_rows, there.rows.training_rows)

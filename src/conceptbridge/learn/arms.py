@@ -102,7 +102,7 @@ def train_local(target: Site, learner_name: str, embedding: Mapping[str, str], b
         made = Made(_counts(target, budget) | {"reason": reason})
         if reason is None:
             labelled = target.rows.of("train", "validation")
-            made = _train(target, target, labelled, parts, learner_name, embedding, budget, folder, target.name)
+            made = _train(target, target, labelled, parts, "local", learner_name, embedding, budget, folder)
             made.entry |= _counts(target, budget) | ({"sizes": sizes} if budget.sizes else {})
         _write(folder, target, {target.name: made})
 
@@ -120,11 +120,8 @@ def train_pooled(
 
     ``pooled``: the training rows of all sites; the target's validation rows decide what is kept. ``leave-one-out``:
     those of all other sites, whose own validation rows decide, so that no label of the target is seen.
-
-    Raises StudyError when the embedding was learned at each site alone, which leaves no common vectors.
+    An embedding that was learned at each site alone has no common vectors: arm.json says so.
     """
-    if embedding["backend"] == "cooccurrence":
-        raise StudyError(f"{strategy}: {embedding['name']} is learned at one site; leave one of the two out")
     with_target = strategy == "pooled"
     sites = [*others, target] if with_target else list(others)
     tables = [site.table for site in sites if site.table is not None]
@@ -135,18 +132,17 @@ def train_pooled(
     parts, reason = [Part(np.flatnonzero(is_train), np.flatnonzero(~is_train))], None
     sizes: list[dict[str, Any]] = []
     if with_target:
-        abroad, first = (
-            np.flatnonzero(is_train & ~of_target),
-            int(np.flatnonzero(of_target)[0]) if of_target.any() else 0,
-        )
+        abroad, first = np.flatnonzero(is_train & ~of_target), int((~of_target).sum())
         own, sizes, _ = _parts(target, budget)
         parts = [Part(np.concatenate([abroad, p.train + first]), p.check + first, p.size, p.replicate) for p in own]
     if too_few := _too_few(all_rows.rows.labels[labelled[parts[0].train]], budget.min_events):
         reason = f"{too_few} among the training rows of {' and '.join(site.name for site in sites)}"
+    if embedding["backend"] == "cooccurrence":
+        reason = f"{embedding['name']} is learned at one site and has no vectors for the rows of several"
     with whole_folder(out) as folder:
         made = Made({"reason": reason})
         if reason is None:
-            made = _train(target, all_rows, labelled, parts, learner_name, embedding, budget, folder, all_rows.name)
+            made = _train(target, all_rows, labelled, parts, strategy, learner_name, embedding, budget, folder)
             made.entry |= {"sizes": sizes} if budget.sizes and with_target else {}
         made.entry = _shown_counts(all_rows.rows.labels[labelled[parts[0].train]], budget) | made.entry
         _write(folder, target, {all_rows.name: made})
@@ -194,30 +190,40 @@ def _train(
     home: Site,
     labelled: NDArray[np.int64],
     parts: Sequence[Part],
+    strategy: str,
     learner_name: str,
     embedding: Mapping[str, str],
     budget: Budget,
     folder: Path,
-    source: str,
 ) -> Made:
-    """Fit the space and the learner on the ``labelled`` rows of ``home``, save the model and predict the target."""
+    """Fit space and learner on each of ``parts`` of the ``labelled`` rows of ``home``, save the first model, of all the
+    rows, and predict the target."""
     module = learner(learner_name)
     name, fingerprint, backend = (embedding[key] for key in ("name", "fingerprint", "backend"))
-    try:
-        space = fit_space(name, fingerprint, backend, home.rows, home.table, budget.min_rows, budget.standardise)
-    except NoVectorError as error:
-        return Made({"reason": f"{error} at {home.name}"})
-    given = examples(home.rows, *space.vectors(home.rows, home.table), labelled)
-    model, _, spent = search(
-        lambda runs, depths: (module.fit(given, runs), []),
-        parts,
-        budget.settings,
-        budget.searched,
-        budget.trials,
-        budget.seeds,
-    )
-    _save(model.take(range(budget.seeds)), space, learner_name, folder / "models" / source)
-    return _predicted(target, space, module, model, [], parts, budget, spent)
+    made = Made({"reason": None})
+    for part in parts:
+        # a smaller part knows only its own tokens
+        rows = home.rows if part.size is None else home.rows.trained_on(labelled[part.train])
+        try:
+            space = fit_space(name, fingerprint, backend, rows, home.table, budget.min_rows, budget.standardise)
+        except NoVectorError as error:
+            if part.size is None:
+                return Made({"reason": f"{error} at {home.name}"})
+            continue
+        given = examples(rows, *space.vectors(rows, home.table), labelled)
+
+        def fit(runs: Any, depths: Sequence[float], given: Examples = given) -> Any:
+            return module.fit(given, runs), []
+
+        model, _, [spent] = search(fit, [part], budget.settings, budget.searched, budget.trials, budget.seeds)
+        probability = module.predict(model, _tested(target, space))
+        if part.size is None:
+            about = {"strategy": strategy, "source": home.name, "target": target.name}
+            _save(model, space, learner_name, folder / "models" / home.name, about)
+            made.probability, made.entry["spent"] = probability, asdict(spent)
+        else:
+            made.curves.append((part.size, part.replicate, None, probability))
+    return made
 
 
 def _bring(
@@ -238,47 +244,34 @@ def _bring(
     if space.fingerprint != fingerprint:
         raise StudyError(f"{saved}: made with another {space.embedding} ({space.fingerprint[:12]}); train it again")
     model = module.load(saved, description)
+    tested = _tested(target, space)
     if strategy == "direct":
-        return Made({"reason": None}, module.predict(model, _tested(target, space)))
+        return Made({"reason": None}, module.predict(model, tested))
     given = examples(target.rows, *space.vectors(target.rows, target.table), target.rows.of("train", "validation"))
+    about: dict[str, Any] = {"strategy": strategy, "source": source, "target": target.name}
     if strategy == "recalibrate":
         found = [recalibrate(module.predict(model, given), given.labels, part) for part in parts]
-        logits = to_logit(module.predict(model, _tested(target, space)))
-        made = [np.stack([apply(x, c) for x, c in zip(logits, of_part, strict=True)]) for _, of_part in found]
+        logits = to_logit(module.predict(model, tested))
+        each = [np.stack([apply(x, c) for x, c in zip(logits, of_part, strict=True)]) for _, of_part in found]
         chosen, of_seeds = found[0]
-        _save(model, space, learner_name, folder / "models" / source, {"recalibration": of_seeds})
+        _save(model, space, learner_name, folder / "models" / source, about | {"recalibration": of_seeds})
         spent = Spent(3, 0, [0] * budget.seeds, {"recalibration": chosen})
-        curves: list[Curve] = [(p.size, p.replicate, None, q) for p, q in zip(parts[1:], made[1:], strict=True)]
-        return Made({"reason": None, "spent": asdict(spent)}, made[0], curves)
+        along: Sequence[Any] = ()
+    else:
 
-    def tune(runs: Any, depths: Sequence[float]) -> Any:
-        starts = model.take([model.seeds.index(run.seed) for run in runs])
-        return module.tune(starts, given, runs, strategy == "tune-head", depths)
+        def tune(runs: Any, depths: Sequence[float]) -> Any:
+            starts = model.take([model.seeds.index(run.seed) for run in runs])
+            return module.tune(starts, given, runs, strategy == "tune-head", depths)
 
-    tuned, along, each = search(
-        tune, parts, budget.settings, budget.searched, budget.trials, budget.seeds, budget.depths
-    )
-    _save(tuned.take(range(budget.seeds)), space, learner_name, folder / "models" / source)
-    return _predicted(target, space, module, tuned, along, parts, budget, each)
-
-
-def _predicted(
-    target: Site,
-    space: Space,
-    module: Any,
-    model: Any,
-    along: Sequence[Any],
-    parts: Sequence[Part],
-    budget: Budget,
-    spent: Sequence[Spent],
-) -> Made:
-    """Predictions of the model that is kept, of each target size, and along the tuning."""
-    tested = _tested(target, space)
-    each = np.split(module.predict(model, tested), len(parts))
+        tuned, along, [spent, *_] = search(
+            tune, parts, budget.settings, budget.searched, budget.trials, budget.seeds, budget.depths
+        )
+        _save(tuned.take(range(budget.seeds)), space, learner_name, folder / "models" / source, about)
+        each = np.split(module.predict(tuned, tested), len(parts))
     curves: list[Curve] = [(p.size, p.replicate, None, made) for p, made in zip(parts[1:], each[1:], strict=True)]
     for depth, there in zip(budget.depths, along, strict=False):
         curves.append((None, None, depth, module.predict(there.take(range(budget.seeds)), tested)))
-    return Made({"reason": None, "spent": asdict(spent[0])}, each[0], curves)
+    return Made({"reason": None, "spent": asdict(spent)}, each[0], curves)
 
 
 def _tested(target: Site, space: Space) -> Examples:
@@ -325,9 +318,9 @@ def _shown_counts(labels: NDArray[np.int8], budget: Budget) -> dict[str, Any]:
     return {"train_rows": rows if shown else None, "train_events": events if shown else None}
 
 
-def _save(model: Any, space: Space, learner_name: str, folder: Path, more: Mapping[str, Any] | None = None) -> None:
+def _save(model: Any, space: Space, learner_name: str, folder: Path, about: Mapping[str, Any]) -> None:
     folder.mkdir(parents=True)
-    description = {"learner": learner_name, **model.save(folder), **(more or {}), "space": space.save(folder)}
+    description = {"learner": learner_name, **about, **model.save(folder), "space": space.save(folder)}
     write_json(description, folder / "model.json")
 
 

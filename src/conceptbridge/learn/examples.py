@@ -1,7 +1,7 @@
 """What a learner sees: rows of tokens, the tokens' vectors, and labels."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,14 @@ class SiteRows:
     def of(self, *splits: str) -> NDArray[np.int64]:
         """Positions of the rows of these splits, in row_id order."""
         return np.flatnonzero(np.isin(self.split.astype(str), splits))
+
+    def trained_on(self, rows: NDArray[np.int64]) -> "SiteRows":
+        """The same rows, with only these as training rows in the tokens' counts."""
+        inside = np.zeros(len(self.row_ids), np.bool_)
+        inside[rows] = True
+        row_of = np.repeat(np.arange(len(inside)), np.diff(self.offsets))
+        held = np.unique(np.stack([row_of, self.tokens])[:, inside[row_of]], axis=1)[1]
+        return replace(self, training_rows=np.bincount(held, minlength=len(self.keys)))
 
 
 @dataclass(frozen=True)
