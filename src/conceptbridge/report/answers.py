@@ -113,7 +113,7 @@ def _answer(
             sentence += f" The {role} on validation rows, {describe(best)}, {_auroc(best)}: "
             sentence += f"{seen} {against}{_holm(against)}."
     if chance.sign > 0:
-        sentence += _catches_up(chosen, breakeven)
+        sentence += _catches_up(chosen, breakeven, difference.sign > 0)
     controls = [
         (by_key[key_of(row, "ref_")], _difference(row))
         for row in comparisons
@@ -147,15 +147,15 @@ def _short(row: Row) -> str:
     return f"local on {row['embedding']}" if row["strategy"] == LOCAL else "borrowed"
 
 
-def _catches_up(chosen: Row, breakeven: Sequence[Row]) -> str:
-    """Say from how many local events on the reference is as good as the recommended arm."""
+def _catches_up(chosen: Row, breakeven: Sequence[Row], better: bool) -> str:
+    """Say from how many local events on the reference is as good as the recommended arm, which is ``better`` or not."""
     if chosen["strategy"] == LOCAL:
         return ""
     for row in breakeven:
         same = key_of(row) == key_of(chosen) and row["local_embedding"] == chosen["ref_embedding"]
         if same and row["local_learner"] == chosen["ref_learner"]:
             if row["reached"] == NEVER:
-                return f" Local data do not catch up within {row['largest']:,} events."
+                return f" Local data do not catch up within {row['largest']:,} events." if better else ""
             if row["reached"] == BELOW:
                 return f" Local data are as good from {row['smallest']:,} events or fewer on."
             lower = f"{row['lower']:,.0f}" if row["lower"] is not None else f"under {row['smallest']:,}"
