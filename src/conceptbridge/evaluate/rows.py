@@ -175,8 +175,6 @@ def _whole(result: Measured, events: int, bench: Bench) -> Curve:
 
 def spent(result: Measured, least: int) -> tuple[Any, ...]:
     about, used = result.about, result.about.get("spent") or {}
-    if isinstance(used, list):  # steps of each seed's kept weights alone
-        used = {"kept": used}
 
     def shown(name: str) -> int | None:
         count = about.get(name)
