@@ -7,7 +7,7 @@ out: <results>/tables/*.{parquet,csv,md}, <results>/figures/*.{svg,png}, <result
 
 rule tables:
     input:
-        metrics=expand(rules.evaluate.output, task=TASKS, target=study.sites),
+        metrics=expand(rules.evaluate.output, task=TASKS, target=study.targets),
         tokens=expand(rules.sequences.output.tokens, task=TASKS, site=study.sites),
         attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.sites),
         leaks=expand(rules.leaks.output, task=TASKS, site=study.sites),
@@ -38,9 +38,10 @@ rule tables:
         out=subpath(output[0], parent=True),
         task=TASKS,
         site=study.sites,
+        target=study.targets,
     shell:
         "python {input.code[0]:q} --metrics {params.metrics:q} --tasks {params.tasks:q}"
-        " --task {params.task:q} --site {params.site:q} --out {params.out:q} > {log:q} 2>&1"
+        " --task {params.task:q} --site {params.site:q} --target {params.target:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule figures:

@@ -8,7 +8,7 @@ from conceptbridge.report.tables import tables, write_tables
 
 
 def main(arguments: argparse.Namespace) -> None:
-    joint = tables(arguments.metrics, arguments.tasks, arguments.task, arguments.site)
+    joint = tables(arguments.metrics, arguments.tasks, arguments.task, arguments.site, arguments.target)
     write_tables(joint, arguments.out)
 
 
@@ -18,5 +18,6 @@ if __name__ == "__main__":
     parser.add_argument("--tasks", type=Path, required=True, help="results/tasks")
     parser.add_argument("--task", nargs="+", required=True, help="in the order of the tables")
     parser.add_argument("--site", nargs="+", required=True, help="in the order of the tables")
+    parser.add_argument("--target", nargs="+", required=True, help="those of them where models are tested")
     parser.add_argument("--out", type=Path, required=True, help="folder for {name}.{parquet,csv,md}")
     run(parser, main)

@@ -54,8 +54,11 @@ _ATTRITION_SCHEMA = pa.schema(
 )
 
 
-def tables(metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str]) -> dict[str, pa.Table]:
-    """Join what is known of every task and site, in the order of ``task`` and ``site``.
+def tables(
+    metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str], target: Sequence[str] | None = None
+) -> dict[str, pa.Table]:
+    """Join what is known of every task and site, in the order of ``task`` and ``site``; models are tested at
+    ``target`` (None: at all of them).
 
     ``metrics`` holds ``{task}/{site}/{metrics,seeds,comparisons,site}.parquet``, ``tasks`` holds
     ``{task}/{site}/tokens.parquet``, ``leaks.parquet`` and ``attrition.csv``. Returns:
@@ -77,7 +80,8 @@ def tables(metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str])
 
     def joined(name: str) -> pa.Table:
         return pa.concat_tables(
-            pq.read_table(_existing(metrics / one / at / f"{name}.parquet")) for one, at in product(task, site)
+            pq.read_table(_existing(metrics / one / at / f"{name}.parquet"))
+            for one, at in product(task, target or site)
         )
 
     return {
