@@ -30,7 +30,9 @@ def provenance(
     Paths on this machine are left out of the config.
     """
     shown = {key: value for key, value in config.items() if key not in ("data", "embedding_cache", "results")}
-    sites = {name: {"extract": Path(site["extract"]).name} for name, site in config["sites"].items()}
+    # an extract, or the table of training encounters of a findings site
+    files = {name: site.get("extract") or site["findings"]["train"] for name, site in config["sites"].items()}
+    sites = {name: {"extract": Path(file).name} for name, file in files.items()}
     return {
         "simulated": simulated,
         "commit": _commit(tree),

@@ -41,17 +41,35 @@ class Study:
 
     def simulated(self, site: str) -> bool:
         """Whether the site is a hospital of the built-in network."""
-        return bool(self.config["sites"][site]["extract"] == SIMULATED)
+        return bool(self.config["sites"][site].get("extract") == SIMULATED)
+
+    @property
+    def targets(self) -> list[str]:
+        """The sites where models are brought to and tested."""
+        return [site for site in self.sites if self.config["sites"][site]["role"] != "source"]
+
+    def findings(self, site: str) -> dict[str, Any] | None:
+        """What a site's findings table is read with (files below ``data``), or None: it has an extract of its own."""
+        spec: dict[str, Any] | None = self.config["sites"][site].get("findings")
+        return spec and spec | {key: self._data(spec[key]) for key in ("names", "train", "test") if spec[key]}
+
+    def owner(self, site: str) -> str:
+        """Whose a site's local concepts are: its own, or those of the codebook that it shares with other sites."""
+        spec = self.config["sites"][site].get("findings")
+        return Path(spec["codebook"]).stem if spec else site
 
     def extract(self, site: str) -> str:
         """Folder or file of a site's extract: below ``data`` unless it is an absolute path or a simulated one."""
         if self.simulated(site):
             return f"{self.config['results']}/simulated/{site}"
+        if self.findings(site):
+            return f"{self.config['results']}/findings/{site}"
         return self._data(self.config["sites"][site]["extract"])
 
     def reading(self, site: str) -> str:
         """How a site's extract is to be read, as canonical JSON."""
-        told = {key: value for key, value in self.config["sites"][site].items() if key != "extract"}
+        not_told = ("extract", "findings", "role")
+        told = {key: value for key, value in self.config["sites"][site].items() if key not in not_told}
         if "cdm_version" in told:
             told["cdm_version"] = str(told["cdm_version"])  # YAML reads 5.4 as a number
         return canonical(told)
@@ -83,7 +101,7 @@ class Study:
 
     def others(self, target: str) -> list[str]:
         """The sources from which a model can be brought to ``target``."""
-        return [site for site in self.sites if site != target]
+        return [site for site in self.sites if site != target and self.config["sites"][site]["role"] != "target"]
 
     def task(self, name: str, *keys: str) -> str:
         """The part of a task that one stage depends on, as canonical JSON."""
@@ -169,7 +187,15 @@ def read_study(
             if event["file"] is not None:  # cohorts handed in lie where extracts do
                 event["file"] = str(Path(full["data"]).expanduser() / Path(event["file"]).expanduser())
         check_task(name, task, full["sites"])
+    if all(spec["role"] == "source" for spec in full["sites"].values()):
+        raise StudyError("config: sites: every site has the role `source`; at least one has to be a target")
     for site, spec in full["sites"].items():
+        if "extract" not in spec and "findings" not in spec:
+            raise StudyError(
+                f"config: sites.{site}: the key 'extract' is missing (or `findings`, for a findings table)"
+            )
+        if "extract" in spec and "findings" in spec:
+            raise StudyError(f"config: sites.{site}: `extract` and `findings` are two; keep the one that the site has")
         if spec["headerless"] and "cdm_version" not in spec:
             raise StudyError(
                 f"config: sites.{site}: `headerless: true` needs `cdm_version` (5.2, 5.3.1, 5.3 or 5.4): without a "
@@ -177,7 +203,7 @@ def read_study(
             )
         if "last_date" in spec:
             _check_date(f"config: sites.{site}.last_date", spec["last_date"])
-        if spec["extract"] == SIMULATED and site not in HOSPITALS:
+        if spec.get("extract") == SIMULATED and site not in HOSPITALS:
             raise StudyError(
                 f"config: sites.{site}: only the hospitals of the built-in network ({', '.join(HOSPITALS)}) "
                 f"can have `extract: simulated`{nearest(site, HOSPITALS)}; give the folder of {site}'s own extract"

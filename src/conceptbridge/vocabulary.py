@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         ("key", pa.string()),
         ("concept_id", pa.int64()),
         ("vocabulary", pa.string()),
+        ("concept_code", pa.string()),
         ("domain", pa.string()),
         ("name", pa.string()),  # null where neither a concept table nor a record names the concept
         ("named_by", pa.string()),  # concept | source
@@ -72,7 +73,7 @@ def make_vocabulary(
                        any_value(persons_of_concept) AS persons
                 FROM counts GROUP BY ALL
             ), named AS (
-                SELECT counted.*, c.vocabulary_id AS vocabulary,
+                SELECT counted.*, c.vocabulary_id AS vocabulary, c.concept_code,
                        CASE WHEN concept_id <> 0 THEN nullif(trim(c.concept_name), '') END AS concept_name
                 FROM counted LEFT JOIN concept c USING (concept_id)
             ), sourced AS (
@@ -108,7 +109,7 @@ def make_vocabulary(
         name = "coalesce(concept_name, source)"
         named = db.sql(
             f"""
-            SELECT {token_key("concept", "state")} AS key, concept_id, vocabulary, domain, {name} AS name,
+            SELECT {token_key("concept", "state")} AS key, concept_id, vocabulary, concept_code, domain, {name} AS name,
                    CASE WHEN concept_name IS NOT NULL THEN 'concept'
                         WHEN source IS NOT NULL THEN 'source' END AS named_by,
                    state, {_text(name, texts)} AS text, records, persons,
@@ -174,7 +175,7 @@ def _demographics(texts: Mapping[str, str]) -> str:
     tokens = [("sex", 0, "Sex", sex) for sex in SEX_CONCEPTS.values()] + [("age", 0, "Age", band) for band in AGE_BANDS]
     rows = ", ".join(f"('{concept}', {i}, '{name}', '{state}')" for concept, i, name, state in tokens)
     return f"""
-        SELECT {token_key("concept", "state")}, concept_id, NULL, 'demographic', name, 'concept', state,
+        SELECT {token_key("concept", "state")}, concept_id, NULL, NULL, 'demographic', name, 'concept', state,
                {_text("name", texts)}, (SELECT count(*) FROM person), (SELECT count(*) FROM person), false
         FROM (VALUES {rows}) AS d(concept, concept_id, name, state)
     """

@@ -152,3 +152,12 @@ def test_texts_are_compared_by_their_words() -> None:
     assert plain("lab positive vrp   pathogen\u00a0not specified") == plain("Lab-positive VRP: pathogen, not specified")
     assert plain("Not cough") != plain("cough")
     assert plain("COVID19 vaccine") == "covid19 vaccine"
+
+
+def test_by_code_and_state(tmp_path: Path) -> None:
+    keys = ["C01 a cough (dry)", "C01 Not\u00a0a cough  (dry)", "age_65 elderly"]
+    published = embedding(write(tmp_path / "a.h5", keys), by="code")
+    codes = {"concept_code": ["C01", "C01", "age_65"], "state": ["present", "absent", "present"]}
+    site = write_vocabulary(tmp_path / "site.parquet", ["a cough", "Not a cough", "Elderly"], **codes)
+    counts, texts, _ = made(tmp_path, published, site)
+    assert (counts["lacking"], len(texts)) == (0, 3)

@@ -59,6 +59,7 @@ def write_vocabulary(path: Path, texts: Sequence[str], **columns: Sequence[Any])
         "key": [f"{i + 1}|present" for i in range(count)],
         "text": list(texts),
         "concept_id": list(range(1, count + 1)),
+        "concept_code": [f"C{i + 1}" for i in range(count)],
         "state": ["present"] * count,
         "domain": ["condition"] * count,
         "named_by": ["concept"] * count,

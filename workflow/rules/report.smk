@@ -26,7 +26,7 @@ TASK_FIGURES = ["learning", "depth", "calibration", "roc", "net-benefit", "overl
 
 rule tables:
     input:
-        metrics=expand(rules.evaluate.output, task=TASKS, target=study.sites),
+        metrics=expand(rules.evaluate.output, task=TASKS, target=study.targets),
         tokens=expand(rules.sequences.output.tokens, task=TASKS, site=study.sites),
         attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.sites),
         leaks=expand(rules.leaks.output, task=TASKS, site=study.sites),
@@ -56,11 +56,12 @@ rule tables:
         out=folder("tables"),
         task=TASKS,
         site=study.sites,
+        target=study.targets,
         min_cell_count=study.config["min_cell_count"],
     shell:
         "python {input.code[0]:q} --metrics {params.metrics:q} --tasks {params.tasks:q}"
-        " --task {params.task:q} --site {params.site:q} --min-cell-count {params.min_cell_count}"
-        " --out {params.out:q} > {log:q} 2>&1"
+        " --task {params.task:q} --site {params.site:q} --target {params.target:q}"
+        " --min-cell-count {params.min_cell_count} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule figures:

@@ -1,6 +1,6 @@
 """Sites: an OMOP extract becomes typed Parquet.
 
-in:  the files of each site's extract, or the built-in network; the study's vocabulary, where it has one
+in:  the files of each site's extract or findings table, or the built-in network; the study's vocabulary, where it has one
 out: <results>/sites/{site}/cdm/{table}.parquet, quality.json
 """
 
@@ -22,6 +22,25 @@ rule simulate:
     shell:
         "python {input.code[0]:q} --hospital {wildcards.site} --persons {params.network[persons]}"
         " --seed {params.network[seed]} --out {params.out:q} > {log:q} 2>&1"
+
+
+rule findings:
+    input:
+        files=lambda w: findings_files(study.findings(w.site)),
+        code=code("findings.py"),
+    output:
+        [f"<results>/findings/{{site}}/{table}.parquet" for table in FINDINGS_TABLES],
+    log:
+        "<logs>/findings/{site}.log",
+    benchmark:
+        "<benchmarks>/findings/{site}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    params:
+        findings=lambda w: canonical(study.findings(w.site)),
+        out=folder("findings/{site}"),
+    shell:
+        "python {input.code[0]:q} --findings {params.findings:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule ingest:

@@ -12,6 +12,7 @@ from conceptbridge.catalogue import canonical
 from conceptbridge.errors import StudyError
 from conceptbridge.imports import code_files
 from conceptbridge.sites.cdm import TABLES
+from conceptbridge.sites.codebook import read_codebook
 from conceptbridge.sites.extract import (
     check_needs,
     extract_files as files_of,
@@ -26,6 +27,22 @@ def read_yaml(path):
     return yaml.safe_load((HOME / path).read_text(encoding="utf-8"))
 
 
+def findings_files(findings):
+    """The files that a site's findings are read from: all of them the user's."""
+    return [
+        findings[key] for key in ("codebook", "names", "train", "test") if findings[key]
+    ]
+
+
+def read_findings_codebook(findings):
+    """Stop now, not in a job, where a file is missing or the codebook has a mistake."""
+    for file in findings_files(findings):
+        if not Path(file).is_file():
+            raise StudyError(f"{file}: there is no such file (config: sites)")
+    names = findings["names"] and Path(findings["names"])
+    read_codebook(Path(findings["codebook"]), names)
+
+
 try:
     study = read_study(
         config,
@@ -37,7 +54,9 @@ try:
     # the files of an extract are listed now, so that a change inside its folder is noticed
     EXTRACTS = {}
     for site in study.sites:
-        if not study.simulated(site):
+        if findings := study.findings(site):
+            read_findings_codebook(findings)
+        elif not study.simulated(site):
             found = find_tables(Path(study.extract(site)))
             check_needs(site, Path(study.extract(site)), found, study.config["tasks"])
             EXTRACTS[site] = [str(file) for file in files_of(found)]
@@ -51,6 +70,15 @@ except StudyError as error:
 RESULTS = study.config["results"]
 # the built-in network has no devices
 SIMULATED_TABLES = [table for table in TABLES if table != "device_exposure"]
+# what a findings table is turned into
+FINDINGS_TABLES = [
+    "person",
+    "observation_period",
+    "visit_occurrence",
+    "condition_occurrence",
+    "observation",
+    "concept",
+]
 TASKS = list(study.config["tasks"])
 EMBEDDINGS = list(study.embeddings.values())
 LEARNERS = list(study.config["learners"])
@@ -94,6 +122,11 @@ def extract_files(wildcards):
         return [
             f"<results>/simulated/{wildcards.site}/{table}.parquet"
             for table in SIMULATED_TABLES
+        ]
+    if study.findings(wildcards.site):
+        return [
+            f"<results>/findings/{wildcards.site}/{table}.parquet"
+            for table in FINDINGS_TABLES
         ]
     return EXTRACTS[wildcards.site]
 

@@ -46,11 +46,12 @@ rule sequences:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        owner=lambda w: study.owner(w.site),
         cdm=folder("sites/{site}/cdm"),
         task=lambda w: study.task(w.task, "outcome", "predictors", "guards", "min_rows"),
         roll_up=lambda w: canonical(study.config["roll_up"]),
     shell:
-        "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site}"
+        "python {input.code[0]:q} --cdm {params.cdm:q} --site {params.owner:q}"
         " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.task:q}"
         " --roll-up {params.roll_up:q} --tokens {output.tokens:q} --sequences {output.sequences:q} --threads {threads} > {log:q} 2>&1"
 

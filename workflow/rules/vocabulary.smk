@@ -18,11 +18,12 @@ rule vocabulary:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        owner=lambda w: study.owner(w.site),
         cdm=folder("sites/{site}/cdm"),
         texts=lambda w: canonical(study.config["texts"]),
         roll_up=lambda w: canonical(study.config["roll_up"]),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site}"
+        "python {input.code[0]:q} --cdm {params.cdm:q} --site {params.owner:q}"
         " --texts {params.texts:q} --roll-up {params.roll_up:q} --min-cell-count {params.min_cell_count}"
         " --out {output:q} --threads {threads} > {log:q} 2>&1"

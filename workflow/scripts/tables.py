@@ -7,9 +7,9 @@ from command import run
 from conceptbridge.report.tables import tables, write_tables
 
 
-def main(arguments: argparse.Namespace) -> None:
-    joint = tables(arguments.metrics, arguments.tasks, arguments.task, arguments.site, arguments.min_cell_count)
-    write_tables(joint, arguments.out)
+def main(a: argparse.Namespace) -> None:
+    joint = tables(a.metrics, a.tasks, a.task, a.site, a.min_cell_count, a.target)
+    write_tables(joint, a.out)
 
 
 if __name__ == "__main__":
@@ -18,6 +18,7 @@ if __name__ == "__main__":
     parser.add_argument("--tasks", type=Path, required=True, help="results/tasks")
     parser.add_argument("--task", nargs="+", required=True, help="in the order of the tables")
     parser.add_argument("--site", nargs="+", required=True, help="in the order of the tables")
+    parser.add_argument("--target", nargs="+", required=True, help="those of them where models are tested")
     parser.add_argument("--min-cell-count", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True, help="folder for {name}.{parquet,csv,md,tex}")
     run(parser, main)

@@ -3,7 +3,7 @@
 import hashlib
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -20,10 +20,12 @@ CODE = re.compile(r"(?:[A-Z]{1,4}[0-9]{5,}\w*|[^\W_]+_\w*[0-9]\w*)[ :]+")
 
 
 class Precomputed:
-    """A file of vectors. ``find`` looks up a text or a concept id, as the entry's ``by`` says.
+    """A file of vectors. ``find`` looks up a text, a concept id or a code, as the entry's ``by`` says.
 
     By text, letter case, punctuation and kinds of space do not count, nor does a code before a key's text. By concept
     id, keys are ``ID`` or ``ID|state``; a key without a state is the concept in every state that has no key of its own.
+    By code, a key's first word is a concept code, and its second ``Not`` where the concept is absent (``C0010200 Not
+    cough``): nothing else of the key counts, so that punctuation and kinds of space don't.
     Raises StudyError when the file cannot be read, is not the pinned one, or its vectors are not of the stated width.
     """
 
@@ -48,15 +50,18 @@ class Precomputed:
         self.vectors = vectors
         self._place: dict[str, int] = {}
         for row, key in enumerate(keys):
-            self._place.setdefault(plain(key) if self.by == "text" else key, row)
+            self._place.setdefault(_NORMAL[self.by](key), row)
         if self.by == "text":
             for row, key in enumerate(keys):
                 self._place.setdefault(plain(CODE.sub("", key, count=1) if CODE.match(key) else key), row)
 
     def find(self, tokens: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The row in ``vectors`` of each token (text, concept_id, state), -1 where the file lacks it."""
+        """The row in ``vectors`` of each token (text, concept_id, concept_code, state), -1 where the file lacks it."""
         if self.by == "text":
             return np.array([self._place.get(plain(text), -1) for text in tokens["text"].to_pylist()], np.int64)
+        if self.by == "code":
+            coded = zip(tokens["concept_code"].to_pylist(), tokens["state"].to_pylist(), strict=True)
+            return np.array([self._place.get(f"{code}|{state}", -1) for code, state in coded], np.int64)
         pairs = zip(tokens["concept_id"].to_pylist(), tokens["state"].to_pylist(), strict=True)
         return np.array(
             [self._place.get(f"{concept}|{state}", self._place.get(str(concept), -1)) for concept, state in pairs],
@@ -67,6 +72,16 @@ class Precomputed:
 def plain(text: str) -> str:
     """``text`` as it is compared: in lower case, words and numbers one space apart."""
     return " ".join(re.findall(r"[^\W_]+", unicodedata.normalize("NFKC", text))).casefold()
+
+
+def code_and_state(key: str) -> str:
+    """``CODE|present`` or ``CODE|absent``: what a published key ``CODE [Not ]text`` is about."""
+    code, *words = unicodedata.normalize("NFKC", key).split() or [""]
+    return f"{code.rstrip(':')}|{'absent' if words and words[0].casefold() == 'not' else 'present'}"
+
+
+#: an entry's ``by`` -> how its keys are compared
+_NORMAL: dict[str, Callable[[str], str]] = {"text": plain, "concept_id": str, "code": code_and_state}
 
 
 def read_file(path: Path) -> tuple[Sequence[str], Matrix]:

@@ -14,11 +14,11 @@ from conceptbridge.records import LOCAL
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ["text", "concept_id", "state", "domain", "named_by", "private"]
+COLUMNS = ["text", "concept_id", "concept_code", "state", "domain", "named_by", "private"]
 
 
 def site_tokens(vocabulary: Path, local_text: bool) -> pa.Table:
-    """The site's tokens that may be embedded: text, concept_id, state; one row a text, ordered by it.
+    """The site's tokens that may be embedded: text, concept_id, concept_code, state; one row a text, ordered by it.
 
     Private tokens (local or unmapped, of fewer than ``min_cell_count`` persons) never may. Without ``local_text`` (a
     service elsewhere would read them) no text may that a hospital could have written itself: of local and unmapped
@@ -34,7 +34,7 @@ def site_tokens(vocabulary: Path, local_text: bool) -> pa.Table:
         if held:
             logger.info("%d tokens with local text stay home (send_local_text: true would send them)", held)
         allowed = pc.and_(allowed, pc.invert(written))
-    kept = tokens.filter(allowed).select(["text", "concept_id", "state"])
+    kept = tokens.filter(allowed).select(["text", "concept_id", "concept_code", "state"])
     ordered = kept.sort_by([("text", "ascending"), ("concept_id", "ascending"), ("state", "ascending")])
     text = ordered["text"].combine_chunks()
     new = pc.not_equal(text.slice(1), text.slice(0, max(0, len(text) - 1)))
@@ -59,6 +59,13 @@ def rated_terms(benchmarks: Sequence[Path]) -> list[str]:
 
 
 def term_tokens(terms: Sequence[str]) -> pa.Table:
-    """Terms as tokens without a concept: text, concept_id, state."""
-    no_concept = pa.array([0] * len(terms), pa.int64())
-    return pa.table({"text": pa.array(terms, pa.string()), "concept_id": no_concept, "state": ["present"] * len(terms)})
+    """Terms as tokens without a concept: text, concept_id, concept_code, state."""
+    n = len(terms)
+    return pa.table(
+        {
+            "text": pa.array(terms, pa.string()),
+            "concept_id": pa.array([0] * n, pa.int64()),
+            "concept_code": pa.nulls(n, pa.string()),
+            "state": pa.array(["present"] * n, pa.string()),
+        }
+    )

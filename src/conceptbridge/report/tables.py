@@ -95,8 +95,16 @@ _ATTRITION_SCHEMA = pa.schema(
 )
 
 
-def tables(metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str], least: int) -> dict[str, pa.Table]:
-    """Join what is known of every task and site, in the order of ``task`` and ``site``.
+def tables(
+    metrics: Path,
+    tasks: Path,
+    task: Sequence[str],
+    site: Sequence[str],
+    least: int,
+    target: Sequence[str] | None = None,
+) -> dict[str, pa.Table]:
+    """Join what is known of every task and site, in the order of ``task`` and ``site``; models are tested at
+    ``target`` (None: at all of them).
 
     ``metrics`` holds the tables of ``evaluate.arms.evaluate`` in ``{task}/{site}/``, ``tasks`` holds
     ``{task}/{site}/tokens.parquet``, ``leaks.parquet`` and ``attrition.csv``; ``least`` is min_cell_count. Returns:
@@ -121,7 +129,8 @@ def tables(metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str],
 
     def joined(name: str) -> pa.Table:
         return pa.concat_tables(
-            pq.read_table(_existing(metrics / one / at / f"{name}.parquet")) for one, at in product(task, site)
+            pq.read_table(_existing(metrics / one / at / f"{name}.parquet"))
+            for one, at in product(task, target or site)
         )
 
     long = joined("metrics")
