@@ -115,8 +115,8 @@ def test_every_token_has_a_published_vector(results: Path, embedding: dict[str, 
     assert (published.find(known) >= 0).all()
 
 
-# an independent run on one-hot tokens: ridge penalty of one over the number of rows (scikit-learn's default), all rows;
-# ours train on four rows in five
+# An independent run on one-hot. scikit-learn's default ridge (penalty one over the rows' number) on all rows gives
+# the same figures; ours trains on four rows in five. The presets' lasso does not: from ita27 it reaches 0.702.
 LOGISTIC = {"local": {"target-1000": 0.969}, "direct": {"base": 0.975, "ita06": 0.953, "ita27": 0.726}}
 
 
