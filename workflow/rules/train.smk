@@ -33,20 +33,26 @@ rule train:
 
 rule pool:
     input:
-        rows=lambda w: [f for s in [w.target, *study.others(w.target)] for f in rows_at(w, s)],
-        tables=lambda w: [f for s in [w.target, *study.others(w.target)] for f in table_at(w, s)],
+        rows=lambda w: [
+            f for s in [w.target, *study.others(w.target)] for f in rows_at(w, s)
+        ],
+        tables=lambda w: [
+            f for s in [w.target, *study.others(w.target)] for f in table_at(w, s)
+        ],
         code=code("pool.py"),
     output:
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/arm.json",
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/predictions.parquet",
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/curves.parquet",
-        directory("<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/models"),
-    wildcard_constraints:
-        strategy="pooled|leave-one-out",
+        directory(
+            "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/models"
+        ),
     log:
         "<logs>/pool/{task}/{embedding}/{learner}/{strategy}/{target}.log",
     benchmark:
         "<benchmarks>/pool/{task}/{embedding}/{learner}/{strategy}/{target}.tsv"
+    wildcard_constraints:
+        strategy="pooled|leave-one-out",
     conda:
         "../../envs/conceptbridge.yaml"
     params:

@@ -18,12 +18,12 @@ rule transfer:
         directory(
             "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/models"
         ),
-    wildcard_constraints:
-        strategy="direct|recalibrate|tune-head|tune-all",
     log:
         "<logs>/transfer/{task}/{embedding}/{learner}/{strategy}/{target}.log",
     benchmark:
         "<benchmarks>/transfer/{task}/{embedding}/{learner}/{strategy}/{target}.tsv"
+    wildcard_constraints:
+        strategy="direct|recalibrate|tune-head|tune-all",
     conda:
         "../../envs/conceptbridge.yaml"
     params:
