@@ -4,8 +4,10 @@ A network is a body, which turns a record's tokens into one row of pooled featur
 weights are tensors of shape (runs, inputs, outputs). Nothing is padded: the tokens of a batch lie one after another,
 and what the body computes of a token alone is computed once for each distinct token of a run's batch.
 
-The optimiser is SGD with Nesterov momentum and an L2 penalty. Its steps commute with a rotation of the vectors, so that
-wide vectors of few tokens can be exchanged for their coordinates in the space that those tokens span.
+The optimiser is SGD with Nesterov momentum and an L2 penalty. All that it ever adds to weights that read the vectors is
+a sum of those vectors, and the penalty shrinks. Where tokens are fewer than the vectors are wide, such weights are kept
+as ``factor * start + vectors' @ dual``: what the tokens become, ``factor * vectors @ start + gram @ dual``, then needs
+the Gram matrix of the tokens alone, once a step, and the slope of ``dual`` is that of the tokens themselves.
 """
 
 import logging
@@ -163,23 +165,26 @@ def descend(
 
 @dataclass
 class _Descent:
-    """Where the runs of a descent are; the first dimension of every tensor is the runs'.
+    """Where the runs of a descent are; the first dimension of every tensor is the runs', but of ``vectors`` and
+    ``gram``.
 
-    ``beside`` is what the weights that read the vectors have beside the span of the vectors: it meets none of the
-    tokens that are trained on, only shrinks with the penalty (to ``factor``, with ``speed``), and is given back where
-    the weights are to meet other tokens. ``pooled`` are the features of all records where the body is frozen.
+    Where ``table`` is not empty ``vectors`` are those of the tokens and ``weights`` hold the dual of the weights that
+    read them, which began at ``origin`` and made ``table`` of the tokens; ``factor`` is what the penalty has left of
+    both, ``speed`` its momentum. ``pooled`` are the features of all records where the body is frozen.
     """
 
     shape: Shape
     records: Records
-    basis: torch.Tensor | None
+    vectors: torch.Tensor
+    gram: torch.Tensor
     runs: list[Run]
     generators: list[torch.Generator]
     order: torch.Tensor
     settings: dict[str, torch.Tensor]
     weights: Weights
     velocity: Weights
-    beside: Weights
+    origin: Weights
+    table: Weights
     factor: torch.Tensor
     speed: torch.Tensor
     pooled: torch.Tensor | None
@@ -199,7 +204,8 @@ class _Descent:
             settings=of(self.settings),
             weights=of(self.weights),
             velocity=of(self.velocity),
-            beside=of(self.beside),
+            origin=of(self.origin),
+            table=of(self.table),
             factor=self.factor[which],
             speed=self.speed[which],
             pooled=None if self.pooled is None else self.pooled[which],
@@ -210,7 +216,7 @@ class _Descent:
         longer than a tuning run."""
         batch = self.runs[0].settings["batch"]
         chosen = self.order[:, (number - 1) * batch : number * batch]
-        leaves = {name: tensor.detach().requires_grad_(name in self.velocity) for name, tensor in self.weights.items()}
+        leaves = {name: tensor.detach().requires_grad_(name in self.velocity) for name, tensor in self.met().items()}
         if self.pooled is None:
             features = self.shape.pool(leaves, self.records.batch(chosen)).view(*chosen.shape, -1)
         else:
@@ -224,19 +230,26 @@ class _Descent:
         rate, momentum, decay = (self.settings[key] for key in ("learning_rate", "momentum", "weight_decay"))
         with torch.no_grad():
             for (name, speed), slope in zip(self.velocity.items(), slopes, strict=True):
-                slope = slope + decay * leaves[name]
+                weight = self.weights[name]
+                slope = slope + decay * weight
                 speed.mul_(momentum).add_(slope)
-                self.weights[name] = leaves[name] - rate * (slope + momentum * speed)
+                self.weights[name] = weight - rate * (slope + momentum * speed)
             slope = decay * self.factor
             self.speed = momentum * self.speed + slope
             self.factor = self.factor - rate * (slope + momentum * self.speed)
 
+    def met(self) -> Weights:
+        """The weights as the records' tokens meet them."""
+        return self.weights | {
+            name: self.factor * table + torch.matmul(self.gram, self.weights[name])
+            for name, table in self.table.items()
+        }
+
     def whole(self) -> Weights:
         """A copy of the weights as they meet any vector."""
         made = {name: tensor.detach().clone() for name, tensor in self.weights.items()}
-        if self.basis is not None:
-            for name, beside in self.beside.items():
-                made[name] = self.basis @ made[name] + self.factor * beside
+        for name, origin in self.origin.items():
+            made[name] = self.factor * origin + torch.matmul(self.vectors.T, made[name])
         return made
 
     def losses(self, checks: Mapping[int, list[Batch]]) -> torch.Tensor:
@@ -244,10 +257,11 @@ class _Descent:
         weights are kept."""
         made = torch.full((len(self.runs),), math.inf)
         with torch.no_grad():
+            met = self.met()
             for i, run in enumerate(self.runs):
                 if id(run.part) not in checks:
                     continue
-                own = {name: tensor[[i]] for name, tensor in self.weights.items()}
+                own = {name: tensor[[i]] for name, tensor in met.items()}
                 check = torch.from_numpy(run.part.check)
                 if self.pooled is None:
                     logits = _logits(self.shape, own, checks[id(run.part)])
@@ -258,23 +272,25 @@ class _Descent:
 
 
 def _begin(shape: Shape, start: Weights, examples: Examples, runs: Sequence[Run], trained: Sequence[str]) -> _Descent:
-    records, weights, basis = Records(examples, shape.ordered), {n: t.clone() for n, t in start.items()}, None
-    beside, pooled = {}, None
+    records, weights = Records(examples, shape.ordered), {name: tensor.clone() for name, tensor in start.items()}
+    vectors, gram, pooled = torch.empty(0), torch.empty(0), None
+    origin, table = {}, {}
     if set(trained) & set(shape.body(weights)):
-        basis = records.span(np.unique(np.concatenate([rows for r in runs for rows in (r.part.train, r.part.check)])))
+        rows = np.unique(np.concatenate([rows for run in runs for rows in (run.part.train, run.part.check)]))
+        if (dual := records.dual(rows)) is not None:
+            vectors, gram = dual, (dual.double() @ dual.double().T).float()
+            for name in shape.read(weights):
+                origin[name], table[name] = weights[name], torch.matmul(vectors, weights[name])
+                weights[name] = torch.zeros_like(table[name])
     else:
         pooled = _pool_once(shape, weights, records)
-    if basis is not None:
-        for name in shape.read(weights):
-            inside = basis.T @ weights[name]
-            beside[name] = weights[name] - basis @ inside
-            weights[name] = inside
     generators = [torch.Generator().manual_seed(run.seed + 1_000_003) for run in runs]
     wanted = runs[0].settings["steps"] * runs[0].settings["batch"]
     return _Descent(
         shape,
         records,
-        basis,
+        vectors,
+        gram,
         list(runs),
         generators,
         torch.stack([_order(run.part.train, wanted, g) for run, g in zip(runs, generators, strict=True)]),
@@ -284,7 +300,8 @@ def _begin(shape: Shape, start: Weights, examples: Examples, runs: Sequence[Run]
         },
         weights,
         {name: torch.zeros_like(weights[name]) for name in trained},
-        beside,
+        origin,
+        table,
         torch.ones(len(runs), 1, 1),
         torch.zeros(len(runs), 1, 1),
         pooled,

@@ -35,8 +35,10 @@ class SiteRows:
         inside = np.zeros(len(self.row_ids), np.bool_)
         inside[rows] = True
         row_of = np.repeat(np.arange(len(inside)), np.diff(self.offsets))
-        held = np.unique(np.stack([row_of, self.tokens])[:, inside[row_of]], axis=1)[1]
-        return replace(self, training_rows=np.bincount(held, minlength=len(self.keys)))
+        at, known = inside[row_of], max(len(self.keys), 1)
+        # asked for counts as well, NumPy sorts, 20 times as fast as it hashes
+        held, _ = np.unique(row_of[at] * known + self.tokens[at], return_counts=True)
+        return replace(self, training_rows=np.bincount(held % known, minlength=len(self.keys)))
 
 
 @dataclass(frozen=True)

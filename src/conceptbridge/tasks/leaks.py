@@ -78,7 +78,9 @@ def _token_auroc(cohort: Path, sequences: Path, tokens: int) -> NDArray[np.float
     lists = pq.read_table(sequences, columns=["tokens"])["tokens"].combine_chunks()
     row = np.repeat(np.arange(len(label)), lists.value_lengths().to_numpy(zero_copy_only=False))
     # a row holds a token once, on however many days
-    held = np.unique(row * max(tokens, 1) + lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64))
+    held = row * max(tokens, 1) + lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
+    # asked for counts as well, NumPy sorts, 20 times as fast as it hashes
+    held, _ = np.unique(held, return_counts=True)
     row, token = np.divmod(held, max(tokens, 1))
     shares = []
     for of_class in (training & label, training & ~label):
