@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.errors import StudyError
 from conceptbridge.files import whole_folder, write_json, write_parquet
-from conceptbridge.learn.calibration import apply, recalibrate, to_logit
 from conceptbridge.learn.examples import Examples, SiteRows, examples, merge, read_rows
 from conceptbridge.learn.registry import learner
 from conceptbridge.learn.runs import Part, Spent, search, sized_parts
@@ -250,6 +249,9 @@ def _bring(
     given = examples(target.rows, *space.vectors(target.rows, target.table), target.rows.of("train", "validation"))
     about: dict[str, Any] = {"strategy": strategy, "source": source, "target": target.name}
     if strategy == "recalibrate":
+        # scikit-learn takes longer to import than most arms to compute
+        from conceptbridge.learn.calibration import apply, recalibrate, to_logit
+
         found = [recalibrate(module.predict(model, given), given.labels, part) for part in parts]
         logits = to_logit(module.predict(model, tested))
         each = [np.stack([apply(x, c) for x, c in zip(logits, of_part, strict=True)]) for _, of_part in found]
