@@ -59,13 +59,13 @@ def _pool(weights: Weights, batch: Batch) -> torch.Tensor:
     heads = weights["scores"].shape[2]
     size = weights["values"].shape[2] // heads
     tables = []
-    for run, features in enumerate(batch.through(weights["features"])):
-        own = {name: tensor[run] for name, tensor in weights.items()}
+    for which, features in batch.through(weights["features"]):
+        own = {name: tensor[which] for name, tensor in weights.items()}
         features = torch.relu(features + own["features_bias"])
         scores = BOUND * torch.tanh((features @ own["scores"] + own["scores_bias"]) / BOUND)
         share = torch.exp(scores)
-        values = (features @ own["values"] + own["values_bias"]).view(len(features), heads, size)
-        tables.append(torch.cat([(values * share[:, :, None]).flatten(1), share], dim=1))
+        values = torch.unflatten(features @ own["values"] + own["values_bias"], 2, (heads, size))
+        tables.append(torch.cat([(values * share[..., None]).flatten(2), share], dim=2).flatten(0, 1))
     summed = bag_sum(torch.cat(tables), batch.place, batch.begin)
     values, share = summed[:, :-heads], summed[:, -heads:, None]
     mean = values.view(len(summed), heads, size) / torch.where(share > 0, share, 1)

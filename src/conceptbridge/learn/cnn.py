@@ -74,21 +74,20 @@ def _draw(generator: torch.Generator, width: int, settings: Mapping[str, Any]) -
 def _pool(weights: Weights, batch: Batch) -> torch.Tensor:
     projected = batch.through(weights["projection"]) if "projection" in weights else None
     filled = (batch.lengths > 0)[:, None]
-    runs = len(batch.distinct)
     made = []
     for taps in _widths(weights):
         filters, bias = weights[f"filters-{taps}"], weights[f"filter_bias-{taps}"]
         if projected is None:
-            each = batch.through(filters)
+            each = [tokens for _, tokens in batch.through(filters)]
         else:
-            each = [tokens @ w for tokens, w in zip(projected, filters, strict=True)]
-        table = torch.cat(each)
+            each = [tokens @ filters[which] for which, tokens in projected]
+        table = torch.cat([tokens.flatten(0, 1) for tokens in each])
         if taps == 1:
             highest = bag_max(table, batch.place, batch.begin)
         else:
             highest = bag_max(_windows(table, taps, batch), torch.arange(len(batch.place)), batch.begin)
         # the bias is the same at every place of the record, so it can wait until after the maximum
-        biased = torch.relu(highest.view(runs, -1, highest.shape[1]) + bias)
+        biased = torch.relu(highest.view(len(bias), -1, highest.shape[1]) + bias)
         made.append(biased.flatten(0, 1) * filled)
     return torch.cat(made, dim=1)
 

@@ -6,7 +6,7 @@ and what the body computes of a token alone is computed once for each distinct t
 
 The optimiser is SGD with Nesterov momentum and an L2 penalty. All that it ever adds to weights that read the vectors is
 a sum of those vectors, and the penalty shrinks. Where tokens are fewer than the vectors are wide, such weights are kept
-as ``factor * start + vectors' @ dual``: what the tokens become, ``factor * vectors @ start + gram @ dual``, then needs
+as ``left * start + vectors' @ dual``: what the tokens become, ``left * vectors @ start + gram @ dual``, then needs
 the Gram matrix of the tokens alone, once a step, and the slope of ``dual`` is that of the tokens themselves.
 """
 
@@ -168,9 +168,11 @@ class _Descent:
     """Where the runs of a descent are; the first dimension of every tensor is the runs', but of ``vectors`` and
     ``gram``.
 
-    Where ``table`` is not empty ``vectors`` are those of the tokens and ``weights`` hold the dual of the weights that
-    read them, which began at ``origin`` and made ``table`` of the tokens; ``factor`` is what the penalty has left of
-    both, ``speed`` its momentum. ``pooled`` are the features of all records where the body is frozen.
+    What is trained lies side by side in ``state`` (runs, numbers), each weight of ``sizes`` in its order, so that a
+    step moves all of it at once; the last number is what the penalty has left of a weight that nothing else moves.
+    Where ``table`` is not empty ``vectors`` are those of the tokens, and the weights that read them, which began at
+    ``origin`` and made ``table`` of the tokens, are there as their dual. ``pooled`` are the features of all records
+    where the body is frozen.
     """
 
     shape: Shape
@@ -181,12 +183,12 @@ class _Descent:
     generators: list[torch.Generator]
     order: torch.Tensor
     settings: dict[str, torch.Tensor]
-    weights: Weights
-    velocity: Weights
+    frozen: Weights
+    sizes: dict[str, torch.Size]
+    state: torch.Tensor
+    velocity: torch.Tensor
     origin: Weights
     table: Weights
-    factor: torch.Tensor
-    speed: torch.Tensor
     pooled: torch.Tensor | None
 
     def take(self, which: torch.Tensor) -> "_Descent":
@@ -202,12 +204,11 @@ class _Descent:
             generators=[self.generators[i] for i in at],
             order=self.order[which],
             settings=of(self.settings),
-            weights=of(self.weights),
-            velocity=of(self.velocity),
+            frozen=of(self.frozen),
+            state=self.state[which],
+            velocity=self.velocity[which],
             origin=of(self.origin),
             table=of(self.table),
-            factor=self.factor[which],
-            speed=self.speed[which],
             pooled=None if self.pooled is None else self.pooled[which],
         )
 
@@ -216,40 +217,43 @@ class _Descent:
         longer than a tuning run."""
         batch = self.runs[0].settings["batch"]
         chosen = self.order[:, (number - 1) * batch : number * batch]
-        leaves = {name: tensor.detach().requires_grad_(name in self.velocity) for name, tensor in self.met().items()}
+        leaves = {name: tensor.detach().requires_grad_(name in self.sizes) for name, tensor in self.met().items()}
         if self.pooled is None:
             features = self.shape.pool(leaves, self.records.batch(chosen)).view(*chosen.shape, -1)
         else:
             features = self.pooled[torch.arange(len(self.runs))[:, None], chosen]
-        keep = 1 - self.settings["dropout"]
+        keep = 1 - self.settings["dropout"][..., None]
         passed = torch.stack([torch.rand(features.shape[1:], generator=g) for g in self.generators]) < keep
         logits = self.shape.head(leaves, features * passed / keep)
         # the sum over runs of each run's mean, so that a run's gradient is its own
         loss = cross_entropy(logits.flatten(0, 1), self.records.labels[chosen].flatten(), reduction="sum") / batch
-        slopes = torch.autograd.grad(loss, [leaves[name] for name in self.velocity])
+        slopes = torch.autograd.grad(loss, [leaves[name] for name in self.sizes])
         rate, momentum, decay = (self.settings[key] for key in ("learning_rate", "momentum", "weight_decay"))
         with torch.no_grad():
-            for (name, speed), slope in zip(self.velocity.items(), slopes, strict=True):
-                weight = self.weights[name]
-                slope = slope + decay * weight
-                speed.mul_(momentum).add_(slope)
-                self.weights[name] = weight - rate * (slope + momentum * speed)
-            slope = decay * self.factor
-            self.speed = momentum * self.speed + slope
-            self.factor = self.factor - rate * (slope + momentum * self.speed)
+            nothing = self.state.new_zeros(len(self.runs), 1)
+            slope = torch.cat([*(slope.flatten(1) for slope in slopes), nothing], dim=1).add_(decay * self.state)
+            self.velocity.mul_(momentum).add_(slope)
+            self.state = self.state - rate * slope.add_(momentum * self.velocity)
+
+    @property
+    def weights(self) -> Weights:
+        """All weights as they are kept: views of the state, and the frozen ones."""
+        parts = torch.split(self.state, [size.numel() for size in self.sizes.values()] + [1], dim=1)
+        trained = zip(self.sizes.items(), parts, strict=False)
+        return self.frozen | {name: torch.unflatten(part, 1, size) for (name, size), part in trained}
 
     def met(self) -> Weights:
         """The weights as the records' tokens meet them."""
-        return self.weights | {
-            name: self.factor * table + torch.matmul(self.gram, self.weights[name])
-            for name, table in self.table.items()
-        }
+        made, left = self.weights, self.state[:, -1:, None]
+        for name, table in self.table.items():
+            made[name] = left * table + torch.matmul(self.gram, made[name])
+        return made
 
     def whole(self) -> Weights:
         """A copy of the weights as they meet any vector."""
-        made = {name: tensor.detach().clone() for name, tensor in self.weights.items()}
+        made, left = {name: tensor.clone() for name, tensor in self.weights.items()}, self.state[:, -1:, None]
         for name, origin in self.origin.items():
-            made[name] = self.factor * origin + torch.matmul(self.vectors.T, made[name])
+            made[name] = left * origin + torch.matmul(self.vectors.T, made[name])
         return made
 
     def losses(self, checks: Mapping[int, list[Batch]]) -> torch.Tensor:
@@ -286,25 +290,26 @@ def _begin(shape: Shape, start: Weights, examples: Examples, runs: Sequence[Run]
         pooled = _pool_once(shape, weights, records)
     generators = [torch.Generator().manual_seed(run.seed + 1_000_003) for run in runs]
     wanted = runs[0].settings["steps"] * runs[0].settings["batch"]
+    state = torch.cat([*(weights[name].flatten(1) for name in trained), torch.ones(len(runs), 1)], dim=1)
     return _Descent(
-        shape,
-        records,
-        vectors,
-        gram,
-        list(runs),
-        generators,
-        torch.stack([_order(run.part.train, wanted, g) for run, g in zip(runs, generators, strict=True)]),
-        {
-            key: torch.tensor([run.settings[key] for run in runs])[:, None, None]
+        shape=shape,
+        records=records,
+        vectors=vectors,
+        gram=gram,
+        runs=list(runs),
+        generators=generators,
+        order=torch.stack([_order(run.part.train, wanted, g) for run, g in zip(runs, generators, strict=True)]),
+        settings={
+            key: torch.tensor([run.settings[key] for run in runs])[:, None]
             for key in ("learning_rate", "momentum", "weight_decay", "dropout")
         },
-        weights,
-        {name: torch.zeros_like(weights[name]) for name in trained},
-        origin,
-        table,
-        torch.ones(len(runs), 1, 1),
-        torch.zeros(len(runs), 1, 1),
-        pooled,
+        frozen={name: tensor for name, tensor in weights.items() if name not in trained},
+        sizes={name: weights[name].shape[1:] for name in trained},
+        state=state,
+        velocity=torch.zeros_like(state),
+        origin=origin,
+        table=table,
+        pooled=pooled,
     )
 
 

@@ -12,31 +12,42 @@ from conceptbridge.learn.examples import Examples, OneHot
 
 #: rows whose logits are computed at once outside training
 CHUNK = 4096
-#: bags whose rows are compared at once
-SIDE_BY_SIDE = 32
+#: numbers that are compared at once: few enough for a processor's own memory
+SIDE_BY_SIDE = 300_000
 
 
 @dataclass(frozen=True)
 class Batch:
-    """The records of a batch, each run's own: ``distinct`` are a run's tokens (None: all there are), ``place`` of each
-    token of the records is its row among those of all runs one after another, ``begin`` where each record begins among
-    these tokens."""
+    """The records of a batch, each run's own: ``place`` of each token of the records is its row among the tokens of all
+    runs one after another, ``begin`` where each record begins among these tokens. ``distinct`` are each run's tokens,
+    or None where every run has them all."""
 
     vectors: torch.Tensor | OneHot
-    distinct: list[torch.Tensor | None]
+    distinct: list[torch.Tensor] | None
     place: torch.Tensor
     begin: torch.Tensor
     lengths: torch.Tensor
 
-    def through(self, weight: torch.Tensor) -> list[torch.Tensor]:
-        """Each run's distinct tokens times its ``weight`` (runs, width, outputs): shape (tokens, outputs) each."""
-        if isinstance(self.vectors, OneHot):
-            center, scale = self.vectors.center, self.vectors.scale
-            own = [w if at is None else w[at] for at, w in zip(self.distinct, weight, strict=True)]
-            if center == 0 and scale == 1:
-                return own
-            return [(tokens - center * w.sum(0)) * scale for tokens, w in zip(own, weight, strict=True)]
-        return [self.vectors[at] @ w for at, w in zip(self.distinct, weight, strict=True)]
+    def through(self, weight: torch.Tensor) -> list[tuple[slice, torch.Tensor]]:
+        """The vectors of the runs' tokens times ``weight`` (runs, width, outputs): which runs, and (runs, tokens,
+        outputs) of them; in the runs' order."""
+        if self.distinct is None:
+            return [(slice(None), self._written(weight, weight))]
+        made = []
+        for run, at in enumerate(self.distinct):
+            which = slice(run, run + 1)
+            if isinstance(self.vectors, OneHot):
+                made.append((which, self._written(weight[which, at], weight[which])))
+            else:
+                made.append((which, (self.vectors[at] @ weight[run])[None]))
+        return made
+
+    def _written(self, rows: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+        """One-hot vectors times ``weight``, from its ``rows`` of the tokens."""
+        assert isinstance(self.vectors, OneHot)
+        if self.vectors.center == 0 and self.vectors.scale == 1:
+            return rows
+        return (rows - self.vectors.center * weight.sum(1, keepdim=True)) * self.vectors.scale
 
 
 class Records:
@@ -53,6 +64,7 @@ class Records:
         self.tokens = torch.from_numpy(token)
         self.lengths = torch.from_numpy(np.bincount(row_of, minlength=len(examples)))
         self.offsets = self.lengths.cumsum(0) - self.lengths
+        self.mean_length = len(token) / max(len(self.labels), 1)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -65,22 +77,20 @@ class Records:
         count = int(lengths.sum())
         at = torch.arange(count) + torch.repeat_interleave(self.offsets[flat] - begin, lengths, output_size=count)
         tokens = self.tokens.index_select(0, at)
-        known, place, rows = self.vectors.shape[0], [], 0
-        distinct: list[torch.Tensor | None] = []
-        for of_run in tokens.split(lengths.view(chosen.shape).sum(1).tolist()):  # type: ignore[no-untyped-call]
-            # rows of a one-hot weight cost nothing to have: listing the distinct ones would cost more
-            if isinstance(self.vectors, OneHot) and len(of_run) >= known:
-                distinct.append(None)
-                place.append(of_run + rows)
-                rows += known
-                continue
+        of_runs, known = lengths.view(chosen.shape).sum(1), self.vectors.shape[0]
+        # of one-hot vectors all are at hand: to list those that occur pays where a batch can hold but a small part
+        if isinstance(self.vectors, OneHot) and known <= 2 * chosen.shape[1] * self.mean_length:
+            first = torch.arange(len(chosen)) * known
+            place = tokens + torch.repeat_interleave(first, of_runs, output_size=count)
+            return Batch(self.vectors, None, place, begin, lengths)
+        distinct, places, rows = [], [], 0
+        for of_run in tokens.split(of_runs.tolist()):  # type: ignore[no-untyped-call]
             seen = torch.zeros(known, dtype=torch.bool)
             seen[of_run] = True
-            own = seen.nonzero()[:, 0]
-            distinct.append(own)
-            place.append((seen.cumsum(0) - 1 + rows).index_select(0, of_run))
-            rows += len(own)
-        return Batch(self.vectors, distinct, torch.cat(place), begin, lengths)
+            distinct.append(seen.nonzero()[:, 0])
+            places.append((seen.cumsum(0) - 1 + rows).index_select(0, of_run))
+            rows += len(distinct[-1])
+        return Batch(self.vectors, distinct, torch.cat(places), begin, lengths)
 
     def chunks(self, rows: NDArray[np.int64]) -> list[Batch]:
         """``rows`` as batches of one run, for what is computed outside training."""
@@ -93,8 +103,9 @@ class Records:
         """
         if isinstance(self.vectors, OneHot):
             return None
-        used = self.batch(torch.from_numpy(rows)[None]).distinct[0]
-        assert used is not None
+        distinct = self.batch(torch.from_numpy(rows)[None]).distinct
+        assert distinct is not None
+        [used] = distinct
         if len(used) > self.vectors.shape[1]:
             return None
         vectors = self.vectors[used]
@@ -118,8 +129,9 @@ def _highest(table: torch.Tensor, place: torch.Tensor, begin: torch.Tensor) -> t
     lengths = torch.diff(begin, append=torch.tensor([len(place)]))
     made = table.new_zeros(len(begin), table.shape[1])
     filled = torch.argsort(lengths)[int((lengths == 0).sum()) :]
-    for first in range(0, len(filled), SIDE_BY_SIDE):
-        bags = filled[first : first + SIDE_BY_SIDE]
+    together = max(SIDE_BY_SIDE * max(len(begin), 1) // max(len(place) * table.shape[1], 1), 8)
+    for first in range(0, len(filled), together):
+        bags = filled[first : first + together]
         nth = torch.arange(int(lengths[bags[-1]]))
         # a shorter bag repeats its last row
         at = begin[bags, None] + torch.minimum(nth, lengths[bags, None] - 1)
