@@ -70,7 +70,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("paper")
     study = reduced(folder, ("base", "ita27"), TARGETS)
     small = {"name": "paper-50-steps-1-seed", "steps": 50, "trials": 1, "seeds": 1, "evaluation": {"replicates": 100}}
-    small |= {"learners": {"cnn": {"check_every": 25}}, "strategies": ["local", "direct", "tune-all", "pooled"]}
+    small |= {
+        "learners": {"cnn": {"check_every": 25}},
+        "strategies": ["local", "direct", "tune-all", "pooled"],
+        "tuning_depth": [],
+    }
     return run(folder, study | small)
 
 

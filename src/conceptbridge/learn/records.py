@@ -57,9 +57,8 @@ class Records:
         self.vectors = examples.vectors if isinstance(examples.vectors, OneHot) else torch.from_numpy(examples.vectors)
         self.labels = torch.from_numpy(examples.labels.astype(np.int64))
         row_of, token, width = examples.row_of, examples.tokens, max(examples.vectors.shape[0], 1)
-        if (
-            not ordered
-        ):  # a set has each token once; asked for counts as well, NumPy sorts, 20 times as fast as it hashes
+        if not ordered:
+            # a set has each token once; asked for counts as well, NumPy sorts, 20 times as fast as it hashes
             row_of, token = np.divmod(np.unique(row_of * width + token, return_counts=True)[0], width)
         self.tokens = torch.from_numpy(token)
         self.lengths = torch.from_numpy(np.bincount(row_of, minlength=len(examples)))
