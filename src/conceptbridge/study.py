@@ -48,6 +48,11 @@ class Study:
         """The sites where models are brought to and tested."""
         return [site for site in self.sites if self.config["sites"][site]["role"] != "source"]
 
+    @property
+    def told(self) -> dict[str, Any]:
+        """The config without the folders of this machine, whose place changes no result."""
+        return {key: value for key, value in self.config.items() if key not in ("data", "embedding_cache", "results")}
+
     def findings(self, site: str) -> dict[str, Any] | None:
         """What a site's findings table is read with (files below ``data``), or None: it has an extract of its own."""
         spec: dict[str, Any] | None = self.config["sites"][site].get("findings")
@@ -99,9 +104,14 @@ class Study:
         all_of_them = [*self.embeddings.values(), *(e.parent for e in self.embeddings.values() if e.parent)]
         return {e.id: e for e in all_of_them}
 
+    @property
+    def sources(self) -> list[str]:
+        """The sites from which models can be brought elsewhere."""
+        return [site for site in self.sites if self.config["sites"][site]["role"] != "target"]
+
     def others(self, target: str) -> list[str]:
         """The sources from which a model can be brought to ``target``."""
-        return [site for site in self.sites if site != target and self.config["sites"][site]["role"] != "target"]
+        return [site for site in self.sources if site != target]
 
     def task(self, name: str, *keys: str) -> str:
         """The part of a task that one stage depends on, as canonical JSON."""
