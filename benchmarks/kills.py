@@ -3,8 +3,9 @@
     python benchmarks/kills.py 100              # 100 kills, each followed by a whole run
     python benchmarks/kills.py 100 --chain 5    # a run is killed up to five times before it may end
 
-Half of the kills (signal 9) hit Snakemake, half one of its jobs. Told at the end: kills, at which stages, how many of the
-runs after them had the same tables, metrics and predictions, byte for byte. Exit status 1 unless all had.
+Half of the kills (signal 9) hit Snakemake, half one of its jobs. Told at the end: kills, at which stages, how many of
+the runs after them had the same tables, metrics and predictions, byte for byte, and left nothing half written. Exit
+status 1 unless all had.
 """
 
 import argparse

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class Study:
             raise StudyError(f"config: benchmarks: {folder} has no UMNSRS_similarity.csv or UMNSRS_relatedness.csv")
         return found
 
-    @property
+    @cached_property
     def by_id(self) -> dict[str, Embedding]:
         """The embeddings by the name of their folder, parents of controls included."""
         all_of_them = [*self.embeddings.values(), *(e.parent for e in self.embeddings.values() if e.parent)]

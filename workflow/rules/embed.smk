@@ -17,7 +17,7 @@ rule fetch_models:
     conda:
         "../../envs/conceptbridge.yaml"
     shell:
-        'python {SCRIPTS:q}/fetch_models.py --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" > {log:q} 2>&1'
+        'python "$CONCEPTBRIDGE_SCRIPTS/fetch_models.py" --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" > {log:q} 2>&1'
 
 
 rule compute_texts:
@@ -38,7 +38,7 @@ rule compute_texts:
         local_text=local_text,
         data=study.config["data"],
     shell:
-        "python {SCRIPTS:q}/compute_texts.py --vocabulary {input.vocabularies:q} --benchmark {input.benchmarks:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/compute_texts.py" --vocabulary {input.vocabularies:q} --benchmark {input.benchmarks:q}'
         ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding} {params.local_text}'
         ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} --threads {threads} > {log:q} 2>&1'
 
@@ -61,7 +61,7 @@ rule embed:
         local_text=local_text,
         data=study.config["data"],
     shell:
-        "python {SCRIPTS:q}/embed.py --vocabulary {input.vocabulary:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/embed.py" --vocabulary {input.vocabulary:q}'
         ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding} {params.local_text}'
         ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} > {log:q} 2>&1'
 
@@ -83,7 +83,7 @@ rule cooccurrence:
         code=code("cooccurrence.py"),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {SCRIPTS:q}/cooccurrence.py --cohort {input.cohort:q} --tokens {input.tokens:q} --sequences {input.sequences:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/cooccurrence.py" --cohort {input.cohort:q} --tokens {input.tokens:q} --sequences {input.sequences:q}'
         ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'
         " --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1"
 
@@ -110,7 +110,7 @@ rule embedding_quality:
         data=study.config["data"],
         site=study.sites,
     shell:
-        "python {SCRIPTS:q}/embedding_quality.py --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/embedding_quality.py" --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}'
         ' --benchmark {input.benchmarks:q} --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'
         ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} > {log:q} 2>&1'
 
@@ -138,5 +138,5 @@ rule embedding_tables:
         tables=folder("tables"),
         figures=folder("figures"),
     shell:
-        "python {SCRIPTS:q}/embedding_tables.py --quality {input.quality:q} --tables {params.tables:q} --figures {params.figures:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/embedding_tables.py" --quality {input.quality:q} --tables {params.tables:q} --figures {params.figures:q}'
         " > {log:q} 2>&1"

@@ -61,7 +61,7 @@ rule evaluate:
             | {"min_cell_count": study.config["min_cell_count"]}
         ),
     shell:
-        "python {SCRIPTS:q}/evaluate.py --arms {params.arms:q} --task {wildcards.task}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/evaluate.py" --arms {params.arms:q} --task {wildcards.task}'
         " --target {wildcards.target} --embeddings {params.embeddings:q} --controls {params.controls:q}"
         " --learners {params.learners:q} --strategies {params.strategies:q} --cohort {input.cohort:q}"
         " --sequences {input.sequences:q} --tokens {params.tokens:q} --settings {params.settings:q}"

@@ -23,7 +23,7 @@ rule survey:
         task=lambda w: study.task(w.task, "min_events", "min_rows"),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {SCRIPTS:q}/survey.py --cohort {input.cohort:q} --tokens {input.tokens:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/survey.py" --cohort {input.cohort:q} --tokens {input.tokens:q}'
         " --sequences {input.sequences:q} --task {params.task:q} --min-cell-count {params.min_cell_count}"
         " --out {output:q} > {log:q} 2>&1"
 
@@ -44,7 +44,7 @@ rule units:
         cdm=folder("sites/{site}/cdm"),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {SCRIPTS:q}/units.py --cdm {params.cdm:q} --site {wildcards.site}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/units.py" --cdm {params.cdm:q} --site {wildcards.site}'
         " --min-cell-count {params.min_cell_count} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
@@ -71,6 +71,6 @@ rule feasibility:
         title=study.config["name"],
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {SCRIPTS:q}/feasibility.py --tasks-folder {params.tasks:q} --sites-folder {params.sites:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/feasibility.py" --tasks-folder {params.tasks:q} --sites-folder {params.sites:q}'
         " --task {params.task:q} --site {params.site:q} --title {params.title:q}"
         " --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1"

@@ -59,7 +59,7 @@ rule tables:
         target=study.targets,
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {SCRIPTS:q}/tables.py --metrics {params.metrics:q} --tasks {params.tasks:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/tables.py" --metrics {params.metrics:q} --tasks {params.tasks:q}'
         " --task {params.task:q} --site {params.site:q} --target {params.target:q}"
         " --min-cell-count {params.min_cell_count} --out {params.out:q} > {log:q} 2>&1"
 
@@ -112,7 +112,7 @@ rule figures:
         tables=folder("tables"),
         out=folder("figures"),
     shell:
-        "python {SCRIPTS:q}/figures.py --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1"
+        'python "$CONCEPTBRIDGE_SCRIPTS/figures.py" --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1'
 
 
 rule provenance:
@@ -133,7 +133,7 @@ rule provenance:
         fingerprints=lambda w: canonical({e.name: e.fingerprint for e in EMBEDDINGS}),
         simulated="--simulated" if any(map(study.simulated, study.sites)) else "",
     shell:
-        "python {SCRIPTS:q}/provenance.py --config {params.config:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/provenance.py" --config {params.config:q}'
         " --fingerprints {params.fingerprints:q} {params.simulated} --out {output:q} > {log:q} 2>&1"
 
 
@@ -164,6 +164,6 @@ rule report:
         title=study.config["name"],
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {SCRIPTS:q}/report.py --tables {params.tables:q} --figures {params.figures:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/report.py" --tables {params.tables:q} --figures {params.figures:q}'
         " --sites-folder {params.sites:q} --provenance {input.provenance:q} --title {params.title:q}"
         " --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1"

@@ -19,7 +19,7 @@ rule simulate:
         network=study.config["simulate"],
         out=folder("simulated/{site}"),
     shell:
-        "python {SCRIPTS:q}/simulate.py --hospital {wildcards.site} --persons {params.network[persons]}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/simulate.py" --hospital {wildcards.site} --persons {params.network[persons]}'
         " --seed {params.network[seed]} --out {params.out:q} > {log:q} 2>&1"
 
 
@@ -39,7 +39,7 @@ rule findings:
         findings=lambda w: canonical(study.findings(w.site)),
         out=folder("findings/{site}"),
     shell:
-        "python {SCRIPTS:q}/findings.py --findings {params.findings:q} --out {params.out:q} > {log:q} 2>&1"
+        'python "$CONCEPTBRIDGE_SCRIPTS/findings.py" --findings {params.findings:q} --out {params.out:q} > {log:q} 2>&1'
 
 
 rule ingest:
@@ -66,5 +66,5 @@ rule ingest:
         ),
         cdm=folder("sites/{site}/cdm"),
     shell:
-        "python {SCRIPTS:q}/ingest.py --extract {params.extract:q} --reading {params.reading:q} {params.vocabulary}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/ingest.py" --extract {params.extract:q} --reading {params.reading:q} {params.vocabulary}'
         " --cdm {params.cdm:q} --quality {output.quality:q} --threads {threads} > {log:q} 2>&1"

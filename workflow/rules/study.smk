@@ -25,12 +25,7 @@ from conceptbridge.sites.extract import (
 from conceptbridge.study import SIMULATED, read_study
 
 HOME = Path(workflow.basedir)
-# where the commands are: no param, so that moving the workflow runs nothing
-SCRIPTS = (
-    os.path.relpath(HOME / "workflow/scripts")
-    if HOME.is_relative_to(Path.cwd())
-    else str(HOME / "workflow/scripts")
-)
+SCRIPTS = HOME / "workflow/scripts"
 
 
 def read_yaml(path):
@@ -102,6 +97,8 @@ os.environ.update(
     CONCEPTBRIDGE_CACHE=os.path.expanduser(study.config["embedding_cache"]),
     # nor are the catalogue's entries: what changes a vector is in an embedding's id, the rest (url, price) runs nothing
     CONCEPTBRIDGE_EMBEDDINGS=canonical(study.catalogue),
+    # nor is the place of the workflow
+    CONCEPTBRIDGE_SCRIPTS=str(SCRIPTS.resolve()),
     # a command ends with the Snakemake that started it (workflow/scripts/command.py)
     CONCEPTBRIDGE_RUN=str(os.getpid()),
     # `python` in a rule is the one that runs Snakemake, whether its environment is activated or not
@@ -116,6 +113,7 @@ shell.prefix("set -euo pipefail; exec ")
 envvars:
     "CONCEPTBRIDGE_CACHE",
     "CONCEPTBRIDGE_EMBEDDINGS",
+    "CONCEPTBRIDGE_SCRIPTS",
 
 
 if workflow.is_main_process:
@@ -138,9 +136,7 @@ def code(script, *modules):
     own_environment = (
         DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
     )
-    return meaning(
-        HOME / "workflow/scripts" / script, modules, versions=not own_environment
-    )
+    return meaning(SCRIPTS / script, modules, versions=not own_environment)
 
 
 def arm_code(script):

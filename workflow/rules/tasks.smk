@@ -24,7 +24,7 @@ rule cohort:
         task=lambda w: study.cohort_settings(w.task),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {SCRIPTS:q}/cohort.py --cdm {params.cdm:q} --site {wildcards.site} --task {params.task:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/cohort.py" --cdm {params.cdm:q} --site {wildcards.site} --task {params.task:q}'
         " --min-cell-count {params.min_cell_count} --cohort {output.cohort:q} --attrition {output.attrition:q}"
         " --threads {threads} > {log:q} 2>&1"
 
@@ -51,7 +51,7 @@ rule sequences:
         task=lambda w: study.task(w.task, "outcome", "predictors", "guards", "min_rows"),
         roll_up=lambda w: canonical(study.config["roll_up"]),
     shell:
-        "python {SCRIPTS:q}/sequences.py --cdm {params.cdm:q} --site {params.owner:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/sequences.py" --cdm {params.cdm:q} --site {params.owner:q}'
         " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.task:q}"
         " --roll-up {params.roll_up:q} --tokens {output.tokens:q} --sequences {output.sequences:q} --threads {threads} > {log:q} 2>&1"
 
@@ -79,7 +79,7 @@ rule leaks:
         task=lambda w: study.task(w.task, "outcome"),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {SCRIPTS:q}/leaks.py --cdm {params.cdm:q} --cohort {input.cohort:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/leaks.py" --cdm {params.cdm:q} --cohort {input.cohort:q}'
         " --vocabulary {input.vocabulary:q} --tokens {input.tokens:q} --sequences {input.sequences:q}"
         " --vectors {input.vectors:q} --task {params.task:q} --min-cell-count {params.min_cell_count}"
         " --out {output:q} > {log:q} 2>&1"

@@ -32,7 +32,7 @@ rule train:
         embedding=embedding_of,
         budget=lambda w: study.budget(w.task, w.learner, "local"),
     shell:
-        "python {SCRIPTS:q}/train.py --target {wildcards.target} --rows {input.rows:q} --table {input.table:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/train.py" --target {wildcards.target} --rows {input.rows:q} --table {input.table:q}'
         " --learner {wildcards.learner} --embedding {params.embedding:q} --budget {params.budget:q}"
         " --out {params.out:q} > {log:q} 2>&1"
 
@@ -53,7 +53,7 @@ rule rows_digest:
     params:
         code=code("digest.py"),
     shell:
-        "python {SCRIPTS:q}/digest.py {input:q} --out {output:q} > {log:q} 2>&1"
+        'python "$CONCEPTBRIDGE_SCRIPTS/digest.py" {input:q} --out {output:q} > {log:q} 2>&1'
 
 
 rule models_digest:
@@ -70,7 +70,7 @@ rule models_digest:
     params:
         code=code("digest.py"),
     shell:
-        "python {SCRIPTS:q}/digest.py {input:q} --out {output:q} > {log:q} 2>&1"
+        'python "$CONCEPTBRIDGE_SCRIPTS/digest.py" {input:q} --out {output:q} > {log:q} 2>&1'
 
 
 rule pool:
@@ -110,6 +110,6 @@ rule pool:
         embedding=embedding_of,
         budget=lambda w: study.budget(w.task, w.learner, w.strategy),
     shell:
-        "python {SCRIPTS:q}/pool.py --sites {params.sites:q} --rows {params.rows:q} --tables {params.tables:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/pool.py" --sites {params.sites:q} --rows {params.rows:q} --tables {params.tables:q}'
         " --learner {wildcards.learner} --strategy {wildcards.strategy} --embedding {params.embedding:q}"
         " --budget {params.budget:q} --out {params.out:q} > {log:q} 2>&1"

@@ -32,6 +32,6 @@ rule transfer:
         fingerprint=lambda w: study.by_id[w.embedding].fingerprint,
         budget=lambda w: study.budget(w.task, w.learner, w.strategy),
     shell:
-        "python {SCRIPTS:q}/transfer.py --target {wildcards.target} --rows {input.rows:q} --table {input.table:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/transfer.py" --target {wildcards.target} --rows {input.rows:q} --table {input.table:q}'
         " --learner {wildcards.learner} --strategy {wildcards.strategy} --source {params.sources:q}"
         " --fingerprint {params.fingerprint} --budget {params.budget:q} --out {params.out:q} > {log:q} 2>&1"

@@ -24,6 +24,6 @@ rule vocabulary:
         roll_up=lambda w: canonical(study.config["roll_up"]),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {SCRIPTS:q}/vocabulary.py --cdm {params.cdm:q} --site {params.owner:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/vocabulary.py" --cdm {params.cdm:q} --site {params.owner:q}'
         " --texts {params.texts:q} --roll-up {params.roll_up:q} --min-cell-count {params.min_cell_count}"
         " --out {output:q} --threads {threads} > {log:q} 2>&1"

@@ -1,6 +1,7 @@
 """What every script of the workflow shares: a log on stderr, and one message when the user has to act."""
 
 import argparse
+import errno
 import logging
 import os
 import sys
@@ -22,6 +23,15 @@ def run(parser: argparse.ArgumentParser, call: Callable[[argparse.Namespace], No
         call(arguments)
     except StudyError as error:
         sys.exit(f"error: {error}")
+    except Exception as error:
+        # whichever library meets it: each wraps it in an exception of its own
+        for fault in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG):
+            if os.strerror(fault) in str(error):
+                sys.exit(
+                    f"error: {os.strerror(fault)}: make room, or name another folder as `results` or "
+                    "`embedding_cache`, and start the run again; what is whole is kept"
+                )
+        raise
 
 
 def _end_with(snakemake: int) -> None:
