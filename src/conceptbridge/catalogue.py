@@ -38,6 +38,16 @@ IDENTITY = {
 #: these make no vector from a text alone
 NO_VECTOR_OF_TEXT = ("onehot", "shuffled", "cooccurrence", "precomputed")
 CONTROLS = ("onehot", "random", "shuffled")
+#: the module of each backend that has one of its own; it is imported only when it is used, so that a change of it runs
+#: nothing of the others again
+MODULES = {
+    "transformers": "conceptbridge.embed.models",
+    "sentence-transformers": "conceptbridge.embed.models",
+    "openai": "conceptbridge.embed.remote",
+}
+#: where a change of the code gave a backend's texts other vectors, how often it did: part of what changes a vector, so
+#: that none is taken from a cache that was filled before. Whoever makes such a change counts it here
+CHANGED: dict[str, int] = {}
 
 
 @dataclass(frozen=True)
@@ -111,6 +121,8 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
             "Files, or with `weights_sha256` for a folder"
         )
     identity = {"backend": backend, **{key: spec[key] for key in IDENTITY[backend] if key in spec}}
+    if backend in CHANGED:
+        identity["changed"] = CHANGED[backend]
     if "weights_sha256" in spec and str(spec["model"]).startswith(("/", ".", "~")):
         del identity["model"]  # a folder may move
     if backend == "shuffled" and parent is not None:

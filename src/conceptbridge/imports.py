@@ -1,59 +1,132 @@
-"""Which files of the library a command runs: the code inputs of its rule, computed from its imports."""
+"""What the code of a command means: its rule runs again when that changes, and at no other change of a file.
+
+The meaning of a script is that of itself and of all of this package's modules that it imports, directly or not: their
+syntax trees without docstrings (a comment or the layout does not count), the bytes of the data files that they name,
+and the versions of the packages that they compute with.
+"""
 
 import ast
+import hashlib
+import platform
+from collections.abc import Iterable, Iterator
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 
 PACKAGE = "conceptbridge"
+#: packages that make numbers or figures, by the name they are imported under; any other (a bar, a schema) changes none
+COMPUTING = {
+    "duckdb": "duckdb",
+    "h5py": "h5py",
+    "lightgbm": "lightgbm",
+    "matplotlib": "matplotlib",
+    "numpy": "numpy",
+    "pandas": "pandas",
+    "pyarrow": "pyarrow",
+    "scipy": "scipy",
+    "sentence_transformers": "sentence-transformers",
+    "sklearn": "scikit-learn",
+    "torch": "torch",
+    "transformers": "transformers",
+}
 
 
-def code_files(script: Path) -> list[Path]:
-    """The script first, then this package's modules that it imports (directly or not) and the data files they name.
+def meaning(script: Path, modules: Iterable[str] = (), versions: bool = True) -> str:
+    """The meaning of a script in one line: a hash of its code and, with ``versions``, what Python and packages it has.
 
-    A module counts as imported, too, where a string is its full name, and a data file counts as named where a string is
-    the name of a file beside the module.
+    ``modules``: full names of those that the script imports by name, which no ``import`` shows.
     """
-    found: dict[Path, None] = {}
-    waiting = [script]
+    files = code_files(script, modules)
+    named = sorted((_name(file), _meaning(file)) for file in files)
+    told = [f"{script.name} {hashlib.sha256(repr(named).encode()).hexdigest()[:16]}"]
+    if versions:
+        imported = {name.partition(".")[0] for file in files if file.suffix == ".py" for name in _imports(file)}
+        told += ["python {}.{}".format(*platform.python_version_tuple())]
+        told += [f"{name} {_version(name)}" for name in sorted(COMPUTING[name] for name in imported & COMPUTING.keys())]
+    return ", ".join(told)
+
+
+def code_files(script: Path, modules: Iterable[str] = ()) -> list[Path]:
+    """The script first, then the modules of this package that it or one of ``modules`` imports, and their data files.
+
+    A file beside a module is its data file where a string of the module is the file's name.
+    """
+    found: set[Path] = set()
+    waiting = [script, *(file for name in modules for file in _module_files(name, script.parent))]
     while waiting:
         file = waiting.pop()
         if file not in found:
-            found[file] = None
+            found.add(file)
             if file.suffix == ".py":
-                waiting.extend(_needed(file))
-    return [script, *sorted(path for path in found if path != script)]
+                waiting += [needed for name in _imports(file) for needed in _module_files(name, file.parent)]
+                waiting += _data_files(file)
+    return [script, *sorted(found - {script})]
+
+
+class _WithoutDocstrings(ast.NodeTransformer):
+    """Leaves out all that is a string and nothing else."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
 
 
 @cache
-def _needed(file: Path) -> tuple[Path, ...]:
-    needed: list[Path] = []
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"), filename=str(file))):
-        names: list[str] = []
+def _tree(file: Path) -> ast.AST:
+    parsed: ast.AST = _WithoutDocstrings().visit(ast.parse(file.read_text(encoding="utf-8"), filename=str(file)))
+    return parsed
+
+
+@cache
+def _meaning(file: Path) -> str:
+    meant = ast.dump(_tree(file)).encode() if file.suffix == ".py" else file.read_bytes()
+    return hashlib.sha256(meant).hexdigest()
+
+
+def _name(file: Path) -> str:
+    """The file's name within the package, or beside the script: code may lie elsewhere and mean the same."""
+    return str(file.relative_to(_root())) if file.is_relative_to(_root()) else file.name
+
+
+@cache
+def _imports(file: Path) -> frozenset[str]:
+    """The full names of all that a file may import, at its top or later: modules, and what may be one."""
+    names: set[str] = set()
+    for node in ast.walk(_tree(file)):
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and 0 < len(node.value) < 100:
-            beside = file.parent / node.value
-            if node.value.startswith(f"{PACKAGE}."):
-                names = [node.value]
-            elif "/" not in node.value and "." in node.value and beside.is_file() and beside != file:
-                needed.append(beside)
-        for name in names:
-            needed.extend(_module_files(name, file.parent))
-    return tuple(needed)
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{file}: a relative import"
+            names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+    return frozenset(names)
 
 
-def _module_files(name: str, folder: Path) -> list[Path]:
-    if name.split(".")[0] != PACKAGE:
-        sibling = folder / f"{name}.py"  # a script's own neighbour
-        return [sibling] if sibling.is_file() and not (folder / "__init__.py").exists() else []
+@cache
+def _data_files(file: Path) -> tuple[Path, ...]:
+    strings = (node.value for node in ast.walk(_tree(file)) if isinstance(node, ast.Constant))
+    names = {s for s in strings if isinstance(s, str) and "." in s and "/" not in s and len(s) < 100}
+    return tuple(beside for name in names if (beside := file.parent / name).is_file() and beside != file)
+
+
+def _module_files(name: str, folder: Path) -> Iterator[Path]:
+    """The files that importing ``name`` runs, as far as they are this package's or the script's neighbours."""
+    if name.split(".")[0] == PACKAGE:
+        parts = name.split(".")[1:]
+        files = [_root().joinpath(*parts[:depth], "__init__.py") for depth in range(len(parts) + 1)]
+        files += [_root().joinpath(*parts).with_suffix(".py")] if parts else []
+    else:
+        files = [] if (folder / "__init__.py").exists() else [folder / f"{name}.py"]
+    return (file for file in files if file.is_file())
+
+
+@cache
+def _root() -> Path:
     spec = find_spec(PACKAGE)
     assert spec is not None and spec.origin is not None
-    root = Path(spec.origin).parent
-    parts = name.split(".")[1:]
-    files = [root.joinpath(*parts[:depth], "__init__.py") for depth in range(len(parts) + 1)]
-    if parts:
-        files.append(root.joinpath(*parts).with_suffix(".py"))
-    return [file for file in files if file.is_file()]
+    return Path(spec.origin).parent
+
+
+@cache
+def _version(package: str) -> str:
+    # what is behind a plus is the build: a processor's or a GPU's
+    return version(package).partition("+")[0]

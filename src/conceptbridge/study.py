@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,11 @@ class Study:
     def targets(self) -> list[str]:
         """The sites where models are brought to and tested."""
         return [site for site in self.sites if self.config["sites"][site]["role"] != "source"]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The config without the folders of this machine, whose place changes no result."""
+        return {key: value for key, value in self.config.items() if key not in ("data", "embedding_cache", "results")}
 
     def findings(self, site: str) -> dict[str, Any] | None:
         """What a site's findings table is read with (files below ``data``), or None: it has an extract of its own."""
@@ -93,15 +99,20 @@ class Study:
             raise StudyError(f"config: benchmarks: {folder} has no UMNSRS_similarity.csv or UMNSRS_relatedness.csv")
         return found
 
-    @property
+    @cached_property
     def by_id(self) -> dict[str, Embedding]:
         """The embeddings by the name of their folder, parents of controls included."""
         all_of_them = [*self.embeddings.values(), *(e.parent for e in self.embeddings.values() if e.parent)]
         return {e.id: e for e in all_of_them}
 
+    @property
+    def sources(self) -> list[str]:
+        """The sites from which models can be brought elsewhere."""
+        return [site for site in self.sites if self.config["sites"][site]["role"] != "target"]
+
     def others(self, target: str) -> list[str]:
         """The sources from which a model can be brought to ``target``."""
-        return [site for site in self.sites if site != target and self.config["sites"][site]["role"] != "target"]
+        return [site for site in self.sources if site != target]
 
     def task(self, name: str, *keys: str) -> str:
         """The part of a task that one stage depends on, as canonical JSON."""

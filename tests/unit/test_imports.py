@@ -1,25 +1,32 @@
-"""A rule's code inputs follow from what its script imports."""
+"""A rule's code inputs follow from what its script imports, and count by what they mean."""
 
+import ast
 from pathlib import Path
 
-from conceptbridge.imports import code_files
+import pytest
+
+from conceptbridge import imports
+from conceptbridge.imports import code_files, meaning
+from conceptbridge.learn.registry import LEARNERS
 
 ROOT = Path(__file__).parents[2]
+SCRIPTS = ROOT / "workflow/scripts"
 
 
-def names(script: str) -> set[str]:
-    return {path.name for path in code_files(ROOT / "workflow/scripts" / f"{script}.py")}
+def names(script: str, *modules: str) -> set[str]:
+    return {path.name for path in code_files(SCRIPTS / f"{script}.py", modules)}
 
 
 def test_a_script_stands_with_all_that_it_imports_and_no_more() -> None:
     embed = names("embed")
     assert {"embed.py", "command.py", "tables.py", "cache.py", "catalogue.py", "files.py"} <= embed
     assert not {"cnn.py", "cohort.py", "ingest.py", "figures.py", "models.py", "remote.py"} & embed
-    assert {"backends.py", "models.py", "remote.py", "cache.py"} <= names("compute_texts")
 
 
-def test_learners_named_in_the_registry_are_code_of_training() -> None:
-    assert {"cnn.py", "boosting.py"} <= names("train")
+def test_a_learner_is_code_of_its_own_arms() -> None:
+    assert not {Path(*name.split(".")[1:]).with_suffix(".py").name for name in LEARNERS.values()} & names("train")
+    assert {"cnn.py", "descent.py"} <= names("train", LEARNERS["cnn"])
+    assert not {"boosting.py", "logistic.py", "attention.py"} & names("train", LEARNERS["cnn"])
 
 
 def test_a_data_file_that_a_module_names_is_code(tmp_path: Path) -> None:
@@ -27,8 +34,51 @@ def test_a_data_file_that_a_module_names_is_code(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text('"""A script."""\n\nFACTS = "facts.csv"\nOTHER = "missing.csv"\n')
     assert code_files(script) == [script, tmp_path / "facts.csv"]
+    before = meaning(script)
+    imports._meaning.cache_clear()
+    (tmp_path / "facts.csv").write_text("b\n")
+    assert meaning(script) != before
 
 
-def test_every_script_is_found_through() -> None:
-    for script in (ROOT / "workflow/scripts").glob("*.py"):
-        assert code_files(script)[0] == script
+@pytest.mark.parametrize(
+    ("changed", "same"),
+    [
+        ("# why\nx = 1\n", True),
+        ('"""What."""\n\nx = (\n    1\n)\n', True),
+        ("x = 2\n", False),
+        ("x = 1\nassert x\n", False),
+        ("x = '1'\n", False),
+    ],
+)
+def test_a_comment_a_docstring_and_the_layout_mean_nothing(tmp_path: Path, changed: str, same: bool) -> None:
+    for folder, text in (("one", "x = 1\n"), ("other", changed)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "script.py").write_text(text)
+    assert (meaning(tmp_path / "one/script.py") == meaning(tmp_path / "other/script.py")) is same
+
+
+def test_packages_that_compute_count_by_their_version_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    told = meaning(SCRIPTS / "train.py", [LEARNERS["lightgbm"]])
+    assert " lightgbm " in told
+    assert "torch" not in told
+    assert "tqdm" not in meaning(SCRIPTS / "compute_texts.py")
+    imports._version.cache_clear()
+    monkeypatch.setattr(imports, "version", lambda package: "99+gpu")
+    assert "lightgbm 99," in meaning(SCRIPTS / "train.py", [LEARNERS["lightgbm"]])
+    imports._version.cache_clear()
+    assert "lightgbm" not in meaning(SCRIPTS / "train.py", [LEARNERS["lightgbm"]], versions=False)
+
+
+def test_only_registries_import_by_a_name_that_is_computed() -> None:
+    # no `import` shows such a module: the rule has to name it (workflow/rules/study.smk)
+    by_name = set()
+    for path in (ROOT / "src/conceptbridge").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
+                by_name.add((path.name, ast.unparse(node)))
+    assert by_name == {
+        ("registry.py", "import_module(LEARNERS[name])"),
+        ("registry.py", "import_module(STRATEGIES[name])"),
+        ("backends.py", "import_module(MODULES[backend])"),
+        ("compute.py", "import_module(MODULES['openai'])"),
+    }

@@ -20,7 +20,8 @@ from conceptbridge.files import write_json, write_parquet
 from conceptbridge.report.answers import Interval, answers
 from conceptbridge.report.figures import write_figures
 from conceptbridge.report.page import checklist, write_page
-from conceptbridge.report.tables import latex, markdown, tables, write_tables
+from conceptbridge.report.tables import tables, write_tables
+from conceptbridge.report.written import latex, markdown
 
 TITLE = "Influenza <at> three hospitals"
 

@@ -1,4 +1,4 @@
-"""The DAG on a tiny network: whole, the same on one core and two, and run again only where something changed."""
+"""The DAG on a tiny network: whole, and the same on one core and two."""
 
 import re
 import subprocess
@@ -58,23 +58,6 @@ def snakemake(folder: Path, study: dict[str, Any], *arguments: str) -> subproces
     )
 
 
-def planned(folder: Path, study: dict[str, Any]) -> dict[str, int]:
-    """Rule -> jobs that a dry run lists."""
-    run = snakemake(folder, study, "--dry-run", "--quiet", "host")
-    assert run.returncode == 0, run.stdout + run.stderr
-    found = re.search(r"^job +count\n-+ +-+\n(.*?)^total", run.stdout + run.stderr, re.MULTILINE | re.DOTALL)
-    return {} if found is None else {rule: int(n) for rule, n in (line.split() for line in found[1].splitlines())}
-
-
-@pytest.fixture(scope="module")
-def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("network") / "two"
-    folder.mkdir()
-    run = snakemake(folder, TINY, "--cores", "2")
-    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
-    return folder
-
-
 def test_every_cell_of_the_study_has_an_estimate_or_a_reason(done: Path) -> None:
     arms = duckdb.read_parquet(str(done / "results/tables/arms.parquet")).to_arrow_table().to_pylist()
     cells = {(a["embedding"], a["learner"], a["strategy"], a["source"], a["target"]) for a in arms}
@@ -124,10 +107,6 @@ def test_snakemake_s_own_report_has_the_page_tables_and_figures(done: Path) -> N
         assert f'"{category}"' in report
 
 
-def test_a_second_run_does_nothing(done: Path) -> None:
-    assert planned(done, TINY) == {}
-
-
 def test_one_core_gives_the_same_bytes_as_two(done: Path) -> None:
     alone = done.parent / "one"
     alone.mkdir(exist_ok=True)
@@ -151,80 +130,6 @@ def test_the_feasibility_page_is_written(done: Path) -> None:
     run = snakemake(done, TINY, "--cores", "2", "--", "feasibility")
     assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
     assert "riverside" in (done / "results/feasibility/index.html").read_text(encoding="utf-8")
-
-
-EMBEDDED = {"embedding_tables": 1}  # the joint table of what embeddings are like
-JOINT = {"evaluate": len(SITES), "tables": 1, "figures": 1, "report": 1, "provenance": 1, "all": 1}
-
-
-@pytest.mark.parametrize(
-    ("change", "jobs"),
-    [
-        pytest.param(
-            {"embeddings": ["onehot", "random", "minilm"]},
-            {
-                "compute_texts": 1,
-                "embed": 2,
-                "embedding_quality": 1,
-                "train": 2 * 2,
-                "transfer": 2 * 2 * 2,
-                "pool": 2 * 2,
-            }
-            | {"leaks": 2}  # the first embedding with meaning: only now can names be compared with the outcome's
-            | EMBEDDED
-            | JOINT,
-            id="an embedding more: its own jobs and the joint tables",
-        ),
-        pytest.param({"embeddings": ["onehot"]}, EMBEDDED | JOINT, id="an embedding less: the joint tables"),
-        pytest.param(
-            {"learners": {"lightgbm": TINY["learners"]["lightgbm"]}}, JOINT, id="a learner less: the joint tables"
-        ),
-        pytest.param(
-            {"learners": TINY["learners"] | {"lightgbm": {"trees": 10, "tune-head": {"refit_decay": 0.9}}}},
-            {"transfer": 2 * 2} | JOINT,
-            id="other settings of a tuning strategy: that learner's arms by that strategy",
-        ),
-        pytest.param(
-            {"steps": 30}, {"train": 4, "transfer": 8, "pool": 4} | JOINT, id="more steps: the networks' arms"
-        ),
-        pytest.param({"strategies": STRATEGIES[:-1]}, JOINT, id="a strategy less: the joint tables"),
-        pytest.param(
-            {"strategies": [*STRATEGIES, "recalibrate"]},
-            {"transfer": 2 * 2 * 2} | JOINT,
-            id="a strategy more: its arms",
-        ),
-        pytest.param({"pooling": False}, JOINT, id="no pooling: the joint tables"),
-        pytest.param(
-            {"evaluation": {"replicates": 200}}, JOINT, id="more replicates: evaluation and what comes after it"
-        ),
-        pytest.param(
-            {"texts": {"absent": "No {name}"}},
-            {"vocabulary": 2, "sequences": 2, "leaks": 2, "compute_texts": 1, "embed": 2, "embedding_quality": 1}
-            | {"train": 8, "transfer": 16, "pool": 8}
-            | EMBEDDED
-            | JOINT,
-            id="another template: the vocabulary and all after it, but no cohort",
-        ),
-        pytest.param(
-            {"sites": TINY["sites"] | {"prairie": {"extract": "simulated"}}},
-            dict.fromkeys(("simulate", "ingest", "vocabulary", "cohort", "sequences", "leaks", "embed"), 1)
-            | {"compute_texts": 1, "embedding_quality": 1}  # each an embedding, over all sites
-            | EMBEDDED
-            | {"train": 2 * 2, "transfer": 3 * 2 * 2 * 2, "pool": 3 * 2 * 2}
-            | JOINT
-            | {"evaluate": 3},
-            id="a site more: its own jobs, the arms into every target, and no old local model",
-        ),
-        pytest.param({"name": "renamed"}, {"provenance": 1, "report": 1, "all": 1}, id="another title: the page"),
-    ],
-)
-def test_what_changed_runs_again_and_nothing_else(done: Path, change: dict[str, Any], jobs: dict[str, int]) -> None:
-    assert planned(done, TINY | change) == jobs
-
-
-def test_reordered_keys_change_nothing(done: Path) -> None:
-    task = TINY["tasks"]["influenza"]
-    assert planned(done, TINY | {"tasks": {"influenza": dict(reversed(task.items()))}}) == {}
 
 
 @pytest.mark.parametrize(

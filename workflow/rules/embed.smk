@@ -12,21 +12,18 @@ localrules:
 
 rule fetch_models:
     # asked for by name, on a machine with a network: compute nodes then find the models in the hub's cache
-    input:
-        code=code("fetch_models.py"),
     log:
         "<logs>/fetch_models.log",
     conda:
         "../../envs/conceptbridge.yaml"
     shell:
-        'python {input.code[0]:q} --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" > {log:q} 2>&1'
+        'python "$CONCEPTBRIDGE_SCRIPTS/fetch_models.py" --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" > {log:q} 2>&1'
 
 
 rule compute_texts:
     input:
         vocabularies=expand(rules.vocabulary.output, site=study.sites),
         benchmarks=BENCHMARKS,
-        code=code("compute_texts.py"),
     output:
         "<results>/embeddings/{embedding}/computed.json",
     log:
@@ -37,10 +34,11 @@ rule compute_texts:
         "../../envs/conceptbridge.yaml"
     threads: 8
     params:
+        code=embedding_code("compute_texts.py"),
         local_text=local_text,
         data=study.config["data"],
     shell:
-        "python {input.code[0]:q} --vocabulary {input.vocabularies:q} --benchmark {input.benchmarks:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/compute_texts.py" --vocabulary {input.vocabularies:q} --benchmark {input.benchmarks:q}'
         ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding} {params.local_text}'
         ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} --threads {threads} > {log:q} 2>&1'
 
@@ -50,7 +48,6 @@ rule embed:
         vocabulary=rules.vocabulary.output,
         # only that the cache has the texts: a new site changes no old site's table
         computed=ancient(rules.compute_texts.output),
-        code=code("embed.py"),
     output:
         "<results>/embeddings/{embedding}/{site}.parquet",
     log:
@@ -60,10 +57,11 @@ rule embed:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("embed.py"),
         local_text=local_text,
         data=study.config["data"],
     shell:
-        "python {input.code[0]:q} --vocabulary {input.vocabulary:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/embed.py" --vocabulary {input.vocabulary:q}'
         ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding} {params.local_text}'
         ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} > {log:q} 2>&1'
 
@@ -73,7 +71,6 @@ rule cooccurrence:
         cohort="<results>/tasks/{task}/{site}/cohort.parquet",
         tokens="<results>/tasks/{task}/{site}/tokens.parquet",
         sequences="<results>/tasks/{task}/{site}/sequences.parquet",
-        code=code("cooccurrence.py"),
     output:
         "<results>/embeddings/{embedding}/{task}/{site}.parquet",
     log:
@@ -83,9 +80,10 @@ rule cooccurrence:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("cooccurrence.py"),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {input.code[0]:q} --cohort {input.cohort:q} --tokens {input.tokens:q} --sequences {input.sequences:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/cooccurrence.py" --cohort {input.cohort:q} --tokens {input.tokens:q} --sequences {input.sequences:q}'
         ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'
         " --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1"
 
@@ -99,7 +97,6 @@ rule embedding_quality:
             allow_missing=True,
         ),
         benchmarks=BENCHMARKS,
-        code=code("embedding_quality.py"),
     output:
         "<results>/embeddings/{embedding}/quality.json",
     log:
@@ -109,10 +106,11 @@ rule embedding_quality:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("embedding_quality.py"),
         data=study.config["data"],
         site=study.sites,
     shell:
-        "python {input.code[0]:q} --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/embedding_quality.py" --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}'
         ' --benchmark {input.benchmarks:q} --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'
         ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} > {log:q} 2>&1'
 
@@ -122,7 +120,6 @@ rule embedding_tables:
         quality=expand(
             "<results>/embeddings/{embedding}/quality.json", embedding=TABLED
         ),
-        code=code("embedding_tables.py"),
     output:
         expand(
             "<results>/tables/{table}.{suffix}",
@@ -137,8 +134,9 @@ rule embedding_tables:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("embedding_tables.py"),
         tables=folder("tables"),
         figures=folder("figures"),
     shell:
-        "python {input.code[0]:q} --quality {input.quality:q} --tables {params.tables:q} --figures {params.figures:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/embedding_tables.py" --quality {input.quality:q} --tables {params.tables:q} --figures {params.figures:q}'
         " > {log:q} 2>&1"

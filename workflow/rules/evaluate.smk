@@ -14,12 +14,12 @@ rule evaluate:
             "<results>/tasks/{{task}}/{site}/tokens.parquet", site=study.sites
         ),
         arms=expand(
-            "<results>/arms/{{task}}/{embedding}/{learner}/{strategy}/{{target}}/predictions.parquet",
+            "<results>/arms/{{task}}/{embedding}/{learner}/{strategy}/{{target}}/{file}",
             embedding=[e.id for e in EMBEDDINGS],
             learner=LEARNERS,
             strategy=STRATEGIES,
+            file=["arm.json", "predictions.parquet", "curves.parquet"],
         ),
-        code=code("evaluate.py"),
     output:
         [
             f"<results>/metrics/{{task}}/{{target}}/{table}.parquet"
@@ -45,6 +45,7 @@ rule evaluate:
         "../../envs/conceptbridge.yaml"
     threads: 2
     params:
+        code=code("evaluate.py"),
         arms=folder("arms/{task}"),
         tokens=lambda w: [
             f"{site}={RESULTS}/tasks/{w.task}/{site}/tokens.parquet"
@@ -60,7 +61,7 @@ rule evaluate:
             | {"min_cell_count": study.config["min_cell_count"]}
         ),
     shell:
-        "python {input.code[0]:q} --arms {params.arms:q} --task {wildcards.task}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/evaluate.py" --arms {params.arms:q} --task {wildcards.task}'
         " --target {wildcards.target} --embeddings {params.embeddings:q} --controls {params.controls:q}"
         " --learners {params.learners:q} --strategies {params.strategies:q} --cohort {input.cohort:q}"
         " --sequences {input.sequences:q} --tokens {params.tokens:q} --settings {params.settings:q}"

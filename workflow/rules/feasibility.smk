@@ -10,7 +10,6 @@ rule survey:
         cohort=rules.cohort.output.cohort,
         tokens=rules.sequences.output.tokens,
         sequences=rules.sequences.output.sequences,
-        code=code("survey.py"),
     output:
         "<results>/tasks/{task}/{site}/survey.json",
     log:
@@ -20,10 +19,11 @@ rule survey:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("survey.py"),
         task=lambda w: study.task(w.task, "min_events", "min_rows"),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {input.code[0]:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/survey.py" --cohort {input.cohort:q} --tokens {input.tokens:q}'
         " --sequences {input.sequences:q} --task {params.task:q} --min-cell-count {params.min_cell_count}"
         " --out {output:q} > {log:q} 2>&1"
 
@@ -31,7 +31,6 @@ rule survey:
 rule units:
     input:
         cdm=rules.ingest.output.tables,
-        code=code("units.py"),
     output:
         "<results>/sites/{site}/units.json",
     log:
@@ -41,10 +40,11 @@ rule units:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("units.py"),
         cdm=folder("sites/{site}/cdm"),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/units.py" --cdm {params.cdm:q} --site {wildcards.site}'
         " --min-cell-count {params.min_cell_count} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
@@ -54,7 +54,6 @@ rule feasibility:
         attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.sites),
         vocabularies=expand(rules.vocabulary.output, site=study.sites),
         units=expand(rules.units.output, site=study.sites),
-        code=code("feasibility.py"),
     output:
         "<results>/feasibility/index.html",
     log:
@@ -64,6 +63,7 @@ rule feasibility:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("feasibility.py"),
         tasks=folder("tasks"),
         sites=folder("sites"),
         task=TASKS,
@@ -71,6 +71,6 @@ rule feasibility:
         title=study.config["name"],
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {input.code[0]:q} --tasks-folder {params.tasks:q} --sites-folder {params.sites:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/feasibility.py" --tasks-folder {params.tasks:q} --sites-folder {params.sites:q}'
         " --task {params.task:q} --site {params.site:q} --title {params.title:q}"
         " --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1"

@@ -30,7 +30,6 @@ rule tables:
         tokens=expand(rules.sequences.output.tokens, task=TASKS, site=study.sites),
         attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.sites),
         leaks=expand(rules.leaks.output, task=TASKS, site=study.sites),
-        code=code("tables.py"),
     output:
         expand(
             "<results>/tables/{table}.{suffix}",
@@ -51,6 +50,7 @@ rule tables:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("tables.py"),
         metrics=folder("metrics"),
         tasks=folder("tasks"),
         out=folder("tables"),
@@ -59,7 +59,7 @@ rule tables:
         target=study.targets,
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {input.code[0]:q} --metrics {params.metrics:q} --tasks {params.tasks:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/tables.py" --metrics {params.metrics:q} --tasks {params.tasks:q}'
         " --task {params.task:q} --site {params.site:q} --target {params.target:q}"
         " --min-cell-count {params.min_cell_count} --out {params.out:q} > {log:q} 2>&1"
 
@@ -78,7 +78,6 @@ rule figures:
                 "alignment",
             ],
         ),
-        code=code("figures.py"),
     output:
         report(
             expand(
@@ -109,15 +108,17 @@ rule figures:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("figures.py"),
         tables=folder("tables"),
         out=folder("figures"),
     shell:
-        "python {input.code[0]:q} --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1"
+        'python "$CONCEPTBRIDGE_SCRIPTS/figures.py" --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1'
 
 
 rule provenance:
+    # after the tables: it says what they were made with
     input:
-        code=code("provenance.py"),
+        tables=rules.tables.output,
     output:
         "<results>/provenance.json",
     log:
@@ -127,11 +128,12 @@ rule provenance:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
-        config=lambda w: canonical(study.config),
+        code=code("provenance.py"),
+        config=lambda w: canonical(study.told),
         fingerprints=lambda w: canonical({e.name: e.fingerprint for e in EMBEDDINGS}),
         simulated="--simulated" if any(map(study.simulated, study.sites)) else "",
     shell:
-        "python {input.code[0]:q} --config {params.config:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/provenance.py" --config {params.config:q}'
         " --fingerprints {params.fingerprints:q} {params.simulated} --out {output:q} > {log:q} 2>&1"
 
 
@@ -142,7 +144,6 @@ rule report:
         figures=rules.figures.output,
         quality=expand(rules.ingest.output.quality, site=study.sites),
         provenance=rules.provenance.output,
-        code=code("report.py"),
     output:
         report(
             "<results>/report/index.html",
@@ -156,12 +157,13 @@ rule report:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("report.py"),
         tables=folder("tables"),
         figures=folder("figures"),
         sites=folder("sites"),
         title=study.config["name"],
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {input.code[0]:q} --tables {params.tables:q} --figures {params.figures:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/report.py" --tables {params.tables:q} --figures {params.figures:q}'
         " --sites-folder {params.sites:q} --provenance {input.provenance:q} --title {params.title:q}"
         " --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1"

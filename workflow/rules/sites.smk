@@ -6,8 +6,6 @@ out: <results>/sites/{site}/cdm/{table}.parquet, quality.json
 
 
 rule simulate:
-    input:
-        code=code("simulate.py"),
     output:
         [f"<results>/simulated/{{site}}/{table}.parquet" for table in SIMULATED_TABLES],
     log:
@@ -17,17 +15,17 @@ rule simulate:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("simulate.py"),
         network=study.config["simulate"],
         out=folder("simulated/{site}"),
     shell:
-        "python {input.code[0]:q} --hospital {wildcards.site} --persons {params.network[persons]}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/simulate.py" --hospital {wildcards.site} --persons {params.network[persons]}'
         " --seed {params.network[seed]} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule findings:
     input:
         files=lambda w: findings_files(study.findings(w.site)),
-        code=code("findings.py"),
     output:
         [f"<results>/findings/{{site}}/{table}.parquet" for table in FINDINGS_TABLES],
     log:
@@ -37,17 +35,17 @@ rule findings:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("findings.py"),
         findings=lambda w: canonical(study.findings(w.site)),
         out=folder("findings/{site}"),
     shell:
-        "python {input.code[0]:q} --findings {params.findings:q} --out {params.out:q} > {log:q} 2>&1"
+        'python "$CONCEPTBRIDGE_SCRIPTS/findings.py" --findings {params.findings:q} --out {params.out:q} > {log:q} 2>&1'
 
 
 rule ingest:
     input:
         extract=extract_files,
         vocabulary=[str(file) for file in VOCABULARY],
-        code=code("ingest.py"),
     output:
         # one output, not one a table: Snakemake reads the whole extract again for the record of each
         tables=directory("<results>/sites/{site}/cdm"),
@@ -60,6 +58,7 @@ rule ingest:
         "../../envs/conceptbridge.yaml"
     threads: 2
     params:
+        code=code("ingest.py"),
         extract=lambda w: study.extract(w.site),
         reading=lambda w: study.reading(w.site),
         vocabulary=(
@@ -67,5 +66,5 @@ rule ingest:
         ),
         cdm=folder("sites/{site}/cdm"),
     shell:
-        "python {input.code[0]:q} --extract {params.extract:q} --reading {params.reading:q} {params.vocabulary}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/ingest.py" --extract {params.extract:q} --reading {params.reading:q} {params.vocabulary}'
         " --cdm {params.cdm:q} --quality {output.quality:q} --threads {threads} > {log:q} 2>&1"

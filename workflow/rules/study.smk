@@ -3,14 +3,18 @@
 import os
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.settings.types import DeploymentMethod
 
+from conceptbridge import catalogue, running
 from conceptbridge.catalogue import canonical
 from conceptbridge.errors import StudyError
-from conceptbridge.imports import code_files
+from conceptbridge.imports import meaning
+from conceptbridge.learn import registry
 from conceptbridge.sites.cdm import TABLES
 from conceptbridge.sites.codebook import read_codebook
 from conceptbridge.sites.extract import (
@@ -21,6 +25,7 @@ from conceptbridge.sites.extract import (
 from conceptbridge.study import SIMULATED, read_study
 
 HOME = Path(workflow.basedir)
+SCRIPTS = HOME / "workflow/scripts"
 
 
 def read_yaml(path):
@@ -92,23 +97,71 @@ os.environ.update(
     CONCEPTBRIDGE_CACHE=os.path.expanduser(study.config["embedding_cache"]),
     # nor are the catalogue's entries: what changes a vector is in an embedding's id, the rest (url, price) runs nothing
     CONCEPTBRIDGE_EMBEDDINGS=canonical(study.catalogue),
+    # nor is the place of the workflow
+    CONCEPTBRIDGE_SCRIPTS=str(SCRIPTS.resolve()),
+    # a command ends with the Snakemake that started it (workflow/scripts/command.py)
+    CONCEPTBRIDGE_RUN=str(os.getpid()),
     # `python` in a rule is the one that runs Snakemake, whether its environment is activated or not
     PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]),
 )
 
 
+# the shell becomes the command, whose parent is then Snakemake itself
+shell.prefix("set -euo pipefail; exec ")
+
+
 envvars:
     "CONCEPTBRIDGE_CACHE",
     "CONCEPTBRIDGE_EMBEDDINGS",
+    "CONCEPTBRIDGE_SCRIPTS",
 
 
-def code(script):
-    """A rule's code inputs: its script first, then all of the library that the script imports."""
-    files = code_files(HOME / "workflow/scripts" / script)
-    return [
-        os.path.relpath(file) if file.is_relative_to(Path.cwd()) else str(file)
-        for file in files
-    ]
+if workflow.is_main_process:
+
+    # one run at a time; a killed one holds nothing, so that Snakemake's lock, which stays behind, is off in the profiles
+    onstart:
+        global study_run
+        try:
+            study_run = running.hold(Path(RESULTS))
+        except StudyError as error:
+            raise WorkflowError(str(error)) from None
+
+    onsuccess:
+        running.ended_well(study_run)
+
+
+@cache
+def code(script, *modules):
+    """A rule's code as a param: what its script, the library's part that it imports, and ``modules`` mean."""
+    own_environment = (
+        DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    )
+    return meaning(SCRIPTS / script, modules, versions=not own_environment)
+
+
+def arm_code(script):
+    """The code of an arm: its learner's and its strategy's, and no other's."""
+
+    def of_arm(wildcards):
+        own = [registry.LEARNERS[wildcards.learner]]
+        if wildcards.get("strategy") in registry.STRATEGIES:
+            own.append(registry.STRATEGIES[wildcards.strategy])
+        return code(script, *own)
+
+    return of_arm
+
+
+def embedding_code(script):
+    """The code of an embedding: its backend's, and that of the embedding which stands in for it, and no other's."""
+
+    def of_embedding(wildcards):
+        e = study.by_id[wildcards.embedding]
+        backends = [one.spec["backend"] for one in (e, e.fallback) if one]
+        return code(
+            script, *(catalogue.MODULES[b] for b in backends if b in catalogue.MODULES)
+        )
+
+    return of_embedding
 
 
 def folder(path):
@@ -173,10 +226,22 @@ def names_of(wildcards):
     ]
 
 
+def local_arm(wildcards, site):
+    """What a site's local arm hands to other sites: what is known of its models, and the models."""
+    arm = f"<results>/arms/{wildcards.task}/{wildcards.embedding}/{wildcards.learner}/local/{site}"
+    return [f"{arm}/arm.json", f"{arm}/models"]
+
+
 def sources_of(wildcards):
-    """The local arms of all other sites."""
-    arm = f"<results>/arms/{wildcards.task}/{wildcards.embedding}/{wildcards.learner}/local"
-    return [f"{arm}/{source}/arm.json" for source in study.others(wildcards.target)]
+    """What is known of the local models of all other sites."""
+    return placed(
+        local_arm(wildcards, site)[0] for site in study.others(wildcards.target)
+    )
+
+
+def placed(files):
+    """Files as a command is given them: in the folder of results."""
+    return [file.replace("<results>", RESULTS) for file in files]
 
 
 def embedding_of(wildcards):

@@ -9,7 +9,6 @@ rule cohort:
     input:
         cdm=rules.ingest.output.tables,
         files=lambda w: study.task_files(w.task, w.site),
-        code=code("cohort.py"),
     output:
         cohort="<results>/tasks/{task}/{site}/cohort.parquet",
         attrition="<results>/tasks/{task}/{site}/attrition.csv",
@@ -20,11 +19,12 @@ rule cohort:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("cohort.py"),
         cdm=folder("sites/{site}/cdm"),
         task=lambda w: study.cohort_settings(w.task),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {input.code[0]:q} --cdm {params.cdm:q} --site {wildcards.site} --task {params.task:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/cohort.py" --cdm {params.cdm:q} --site {wildcards.site} --task {params.task:q}'
         " --min-cell-count {params.min_cell_count} --cohort {output.cohort:q} --attrition {output.attrition:q}"
         " --threads {threads} > {log:q} 2>&1"
 
@@ -35,7 +35,6 @@ rule sequences:
         vocabulary=rules.vocabulary.output,
         cohort=rules.cohort.output.cohort,
         files=lambda w: study.concept_files(w.task),
-        code=code("sequences.py"),
     output:
         tokens="<results>/tasks/{task}/{site}/tokens.parquet",
         sequences="<results>/tasks/{task}/{site}/sequences.parquet",
@@ -46,12 +45,13 @@ rule sequences:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("sequences.py"),
         owner=lambda w: study.owner(w.site),
         cdm=folder("sites/{site}/cdm"),
         task=lambda w: study.task(w.task, "outcome", "predictors", "guards", "min_rows"),
         roll_up=lambda w: canonical(study.config["roll_up"]),
     shell:
-        "python {input.code[0]:q} --cdm {params.cdm:q} --site {params.owner:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/sequences.py" --cdm {params.cdm:q} --site {params.owner:q}'
         " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.task:q}"
         " --roll-up {params.roll_up:q} --tokens {output.tokens:q} --sequences {output.sequences:q} --threads {threads} > {log:q} 2>&1"
 
@@ -65,7 +65,6 @@ rule leaks:
         sequences=rules.sequences.output.sequences,
         vectors=names_of,
         files=lambda w: study.concept_files(w.task),
-        code=code("leaks.py"),
     output:
         "<results>/tasks/{task}/{site}/leaks.parquet",
     log:
@@ -75,11 +74,12 @@ rule leaks:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("leaks.py"),
         cdm=folder("sites/{site}/cdm"),
         task=lambda w: study.task(w.task, "outcome"),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {input.code[0]:q} --cdm {params.cdm:q} --cohort {input.cohort:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/leaks.py" --cdm {params.cdm:q} --cohort {input.cohort:q}'
         " --vocabulary {input.vocabulary:q} --tokens {input.tokens:q} --sequences {input.sequences:q}"
         " --vectors {input.vectors:q} --task {params.task:q} --min-cell-count {params.min_cell_count}"
         " --out {output:q} > {log:q} 2>&1"

@@ -1,15 +1,20 @@
 """Training: a learner on an embedding at one site, or on the rows of several sites together; all seeds in one job.
 
 in:  <results>/tasks/{task}/{target}/*.parquet, <results>/embeddings/{embedding}/{target}.parquet
-out: <results>/arms/{task}/{embedding}/{learner}/{local,pooled,leave-one-out}/{target}/
+out: <results>/arms/{task}/{embedding}/{learner}/{local,pooled,leave-one-out}/{target}/,
+     <results>/arms/{task}/{embedding}/rows.sha256, {learner}/models.sha256
 """
+
+
+localrules:
+    rows_digest,
+    models_digest,
 
 
 rule train:
     input:
         rows=rows_of,
         table=table_of,
-        code=code("train.py"),
     output:
         "<results>/arms/{task}/{embedding}/{learner}/local/{target}/arm.json",
         "<results>/arms/{task}/{embedding}/{learner}/local/{target}/predictions.parquet",
@@ -22,24 +27,57 @@ rule train:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=arm_code("train.py"),
         out=subpath(output[0], parent=True),
         embedding=embedding_of,
         budget=lambda w: study.budget(w.task, w.learner, "local"),
     shell:
-        "python {input.code[0]:q} --target {wildcards.target} --rows {input.rows:q} --table {input.table:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/train.py" --target {wildcards.target} --rows {input.rows:q} --table {input.table:q}'
         " --learner {wildcards.learner} --embedding {params.embedding:q} --budget {params.budget:q}"
         " --out {params.out:q} > {log:q} 2>&1"
 
 
+# Every pooled arm reads the rows of all sources, and every transfer their models: files times files. One file stands for
+# them all, so that a study of 20 sites is planned in seconds; it has other bytes as soon as one of them has.
+rule rows_digest:
+    input:
+        lambda w: [f for s in study.sources for f in [*rows_at(w, s), *table_at(w, s)]],
+    output:
+        "<results>/arms/{task}/{embedding}/rows.sha256",
+    log:
+        "<logs>/rows_digest/{task}/{embedding}.log",
+    benchmark:
+        "<benchmarks>/rows_digest/{task}/{embedding}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    params:
+        code=code("digest.py"),
+    shell:
+        'python "$CONCEPTBRIDGE_SCRIPTS/digest.py" {input:q} --out {output:q} > {log:q} 2>&1'
+
+
+rule models_digest:
+    input:
+        lambda w: [f for s in study.sources for f in local_arm(w, s)],
+    output:
+        "<results>/arms/{task}/{embedding}/{learner}/models.sha256",
+    log:
+        "<logs>/models_digest/{task}/{embedding}/{learner}.log",
+    benchmark:
+        "<benchmarks>/models_digest/{task}/{embedding}/{learner}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    params:
+        code=code("digest.py"),
+    shell:
+        'python "$CONCEPTBRIDGE_SCRIPTS/digest.py" {input:q} --out {output:q} > {log:q} 2>&1'
+
+
 rule pool:
     input:
-        rows=lambda w: [
-            f for s in [w.target, *study.others(w.target)] for f in rows_at(w, s)
-        ],
-        tables=lambda w: [
-            f for s in [w.target, *study.others(w.target)] for f in table_at(w, s)
-        ],
-        code=code("pool.py"),
+        rows=rows_of,
+        table=table_of,
+        others="<results>/arms/{task}/{embedding}/rows.sha256",
     output:
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/arm.json",
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/predictions.parquet",
@@ -56,11 +94,22 @@ rule pool:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=arm_code("pool.py"),
         out=subpath(output[0], parent=True),
         sites=lambda w: [w.target, *study.others(w.target)],
+        rows=lambda w: [
+            f
+            for s in [w.target, *study.others(w.target)]
+            for f in placed(rows_at(w, s))
+        ],
+        tables=lambda w: [
+            f
+            for s in [w.target, *study.others(w.target)]
+            for f in placed(table_at(w, s))
+        ],
         embedding=embedding_of,
         budget=lambda w: study.budget(w.task, w.learner, w.strategy),
     shell:
-        "python {input.code[0]:q} --sites {params.sites:q} --rows {input.rows:q} --tables {input.tables:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/pool.py" --sites {params.sites:q} --rows {params.rows:q} --tables {params.tables:q}'
         " --learner {wildcards.learner} --strategy {wildcards.strategy} --embedding {params.embedding:q}"
         " --budget {params.budget:q} --out {params.out:q} > {log:q} 2>&1"

@@ -9,8 +9,7 @@ rule transfer:
     input:
         rows=rows_of,
         table=table_of,
-        sources=sources_of,
-        code=code("transfer.py"),
+        sources="<results>/arms/{task}/{embedding}/{learner}/models.sha256",
     output:
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/arm.json",
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/predictions.parquet",
@@ -27,10 +26,12 @@ rule transfer:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=arm_code("transfer.py"),
         out=subpath(output[0], parent=True),
+        sources=sources_of,
         fingerprint=lambda w: study.by_id[w.embedding].fingerprint,
         budget=lambda w: study.budget(w.task, w.learner, w.strategy),
     shell:
-        "python {input.code[0]:q} --target {wildcards.target} --rows {input.rows:q} --table {input.table:q}"
-        " --learner {wildcards.learner} --strategy {wildcards.strategy} --source {input.sources:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/transfer.py" --target {wildcards.target} --rows {input.rows:q} --table {input.table:q}'
+        " --learner {wildcards.learner} --strategy {wildcards.strategy} --source {params.sources:q}"
         " --fingerprint {params.fingerprint} --budget {params.budget:q} --out {params.out:q} > {log:q} 2>&1"

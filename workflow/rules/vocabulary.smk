@@ -8,7 +8,6 @@ out: <results>/sites/{site}/vocabulary.parquet
 rule vocabulary:
     input:
         cdm=rules.ingest.output.tables,
-        code=code("vocabulary.py"),
     output:
         "<results>/sites/{site}/vocabulary.parquet",
     log:
@@ -18,12 +17,13 @@ rule vocabulary:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("vocabulary.py"),
         owner=lambda w: study.owner(w.site),
         cdm=folder("sites/{site}/cdm"),
         texts=lambda w: canonical(study.config["texts"]),
         roll_up=lambda w: canonical(study.config["roll_up"]),
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {input.code[0]:q} --cdm {params.cdm:q} --site {params.owner:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/vocabulary.py" --cdm {params.cdm:q} --site {params.owner:q}'
         " --texts {params.texts:q} --roll-up {params.roll_up:q} --min-cell-count {params.min_cell_count}"
         " --out {output:q} --threads {threads} > {log:q} 2>&1"

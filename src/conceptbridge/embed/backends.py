@@ -2,10 +2,12 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import Any, Protocol
 
 import numpy as np
 
+from conceptbridge.catalogue import MODULES
 from conceptbridge.embed.vectors import Matrix
 from conceptbridge.errors import StudyError
 
@@ -48,14 +50,9 @@ def load_backend(spec: Mapping[str, Any], threads: int = 1) -> Backend:
     backend = spec["backend"]
     if backend == "random":
         return RandomVectors(spec)
-    if backend in ("transformers", "sentence-transformers"):
-        from conceptbridge.embed.models import load_model
-
-        return load_model(spec, threads)
-    if backend == "openai":
-        from conceptbridge.embed.remote import Remote
-
-        return Remote(spec)
+    if backend in MODULES:
+        made: Backend = import_module(MODULES[backend]).load(spec, threads)
+        return made
     raise StudyError(f"the backend {backend!r} makes no vectors from texts")
 
 

@@ -4,17 +4,17 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from conceptbridge.catalogue import NO_VECTOR_OF_TEXT, Embedding
+from conceptbridge.catalogue import MODULES, NO_VECTOR_OF_TEXT, Embedding
 from conceptbridge.embed.backends import load_backend
 from conceptbridge.embed.cache import VectorCache
 from conceptbridge.embed.precomputed import Precomputed
-from conceptbridge.embed.remote import estimate
 from conceptbridge.embed.texts import rated_terms, site_tokens, term_tokens
 from conceptbridge.errors import StudyError
 
@@ -80,7 +80,7 @@ def dry_run(
     counts = {"embedding": embedding.name, "texts": len(texts), "cached": len(known)}
     if embedding.spec["backend"] != "openai":
         return counts | {"missing": len(missing)}
-    return counts | {"missing": asdict(estimate(embedding.spec, missing))}
+    return counts | {"missing": asdict(import_module(MODULES["openai"]).estimate(embedding.spec, missing))}
 
 
 def _texts(

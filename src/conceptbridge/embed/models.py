@@ -122,7 +122,7 @@ class LocalModel:
         return {name: tensor.to(self.device) for name, tensor in features.items()}
 
 
-def load_model(spec: Mapping[str, Any], threads: int) -> LocalModel:
+def load(spec: Mapping[str, Any], threads: int) -> LocalModel:
     """The model of a catalogue entry of ``transformers`` or ``sentence-transformers``, on the GPU if there is one.
 
     A model of sentence-transformers runs with its own modules (pooling, dense layers, normalisation) unless the entry

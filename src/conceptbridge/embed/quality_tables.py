@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from conceptbridge.files import whole_file, write_parquet, write_text
-from conceptbridge.report.figures import STYLE
-from conceptbridge.report.tables import markdown
+from conceptbridge.report.style import STYLE
+from conceptbridge.report.written import markdown
 
 NUMBERS = (
     "similarity",

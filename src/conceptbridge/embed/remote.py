@@ -197,6 +197,11 @@ class Remote:
         return {self.key_header: f"Bearer {self._key}" if self.key_header == "Authorization" else self._key}
 
 
+def load(spec: Mapping[str, Any], threads: int) -> Remote:
+    """The service of a catalogue entry; its requests are at once whatever ``threads`` there are."""
+    return Remote(spec)
+
+
 def estimate(spec: Mapping[str, Any], texts: Sequence[str]) -> Estimate:
     """What embedding ``texts`` takes; no call is made, and no key is needed."""
     tokens = sum(_tokens(spec, text) for text in texts)

@@ -61,9 +61,11 @@ def write_site_table(
     found = Found(embedding, site_tokens(vocabulary, local_text or not embedding.remote), data, cache_folder)
     lacking = int((~found.known).sum())
     if lacking and embedding.spec.get("missing") != "zero":
+        # it says that the cache has them; the next run fills it again
+        (out.parent / "computed.json").unlink(missing_ok=True)
         raise StudyError(
-            f"{embedding.name}: {lacking} texts are not in the cache {cache_folder}; if it was emptied or moved, "
-            f"delete {out.parent / 'computed.json'} and start the run again"
+            f"{embedding.name}: {lacking} texts are not in the cache {cache_folder}, which was emptied, moved or "
+            "damaged since it was filled; start the run again: what is missing is then computed"
         )
     metadata = {"spec": canonical(embedding.spec), "fingerprint": embedding.fingerprint}
     schema = vector_table([], np.empty((0, found.width), np.float32)).schema.with_metadata(metadata)

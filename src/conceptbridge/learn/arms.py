@@ -20,7 +20,7 @@ from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.errors import StudyError
 from conceptbridge.files import whole_folder, write_json, write_parquet
 from conceptbridge.learn.examples import Examples, SiteRows, examples, merge, read_rows
-from conceptbridge.learn.registry import learner
+from conceptbridge.learn.registry import learner, strategy_module
 from conceptbridge.learn.runs import Part, Spent, search, sized_parts
 from conceptbridge.learn.space import NoVectorError, Space, Table, fit_space, join_tables, load_space
 
@@ -249,12 +249,10 @@ def _bring(
     given = examples(target.rows, *space.vectors(target.rows, target.table), target.rows.of("train", "validation"))
     about: dict[str, Any] = {"strategy": strategy, "source": source, "target": target.name}
     if strategy == "recalibrate":
-        # scikit-learn takes longer to import than most arms to compute
-        from conceptbridge.learn.calibration import apply, recalibrate, to_logit
-
-        found = [recalibrate(module.predict(model, given), given.labels, part) for part in parts]
-        logits = to_logit(module.predict(model, tested))
-        each = [np.stack([apply(x, c) for x, c in zip(logits, of_part, strict=True)]) for _, of_part in found]
+        own = strategy_module(strategy)
+        found = [own.recalibrate(module.predict(model, given), given.labels, part) for part in parts]
+        logits = own.to_logit(module.predict(model, tested))
+        each = [np.stack([own.apply(x, c) for x, c in zip(logits, of_part, strict=True)]) for _, of_part in found]
         chosen, of_seeds = found[0]
         _save(model, space, learner_name, folder / "models" / source, about | {"recalibration": of_seeds})
         spent = Spent(3, 0, [0] * budget.seeds, {"recalibration": chosen})

@@ -1,17 +1,20 @@
-"""The learners, by the name that a study uses."""
+"""The learners, and the strategies that have code of their own, by the names that a study uses."""
 
 from importlib import import_module
 from typing import Any
 
 from conceptbridge.errors import StudyError
 
-#: a learner is a module with fit, tune, predict, save and load; it is imported only when it is used
+#: a learner is a module with fit, tune, predict, save and load; it is imported only when it is used, so that its change
+#: runs its own arms again and no others
 LEARNERS = {
     "attention": "conceptbridge.learn.attention",
     "cnn": "conceptbridge.learn.cnn",
     "lightgbm": "conceptbridge.learn.boosting",
     "logistic": "conceptbridge.learn.logistic",
 }
+#: what one strategy alone needs
+STRATEGIES = {"recalibrate": "conceptbridge.learn.calibration"}
 
 
 def learner(name: str) -> Any:
@@ -19,3 +22,8 @@ def learner(name: str) -> Any:
     if name not in LEARNERS:
         raise StudyError(f"there is no learner {name!r}; there are {', '.join(LEARNERS)}")
     return import_module(LEARNERS[name])
+
+
+def strategy_module(name: str) -> Any:
+    """The module of a strategy that has one of its own."""
+    return import_module(STRATEGIES[name])

@@ -16,18 +16,8 @@ from matplotlib.patches import Rectangle
 
 from conceptbridge.files import whole_file
 from conceptbridge.report.answers import ARM, describe
+from conceptbridge.report.style import STYLE
 
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "svg.fonttype": "none",  # text stays text: small files, and the words can be searched
-    "svg.hashsalt": "conceptbridge",  # ids that are the same in every run
-}
 COLOURS = "viridis"  # even steps of lightness: readable in grey and by the colour-blind
 LINES = [  # colours that differ for the colour-blind (Okabe and Ito), and dashes that differ in print
     ("#0072b2", "-", "o"),

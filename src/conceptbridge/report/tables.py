@@ -22,6 +22,7 @@ from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.shown import chain_shown
 from conceptbridge.evaluate.summary import summarise
 from conceptbridge.files import whole_file, write_parquet, write_text
+from conceptbridge.report.written import latex, markdown
 
 ARM = ("task", "embedding", "learner", "strategy", "source", "target")
 """What makes one row of the table of arms."""
@@ -167,43 +168,6 @@ def write_tables(joint: Mapping[str, pa.Table], folder: Path) -> None:
             note = f"{NOTES[name]}\n\n" if name in NOTES else ""
             write_text(note + markdown(table), folder / f"{name}.md")
             write_text(latex(table, NOTES.get(name, "")), folder / f"{name}.tex")
-
-
-def latex(table: pa.Table, note: str) -> str:
-    """Write ``table`` as a LaTeX longtable (packages longtable and booktabs): three decimals, numbers to the right."""
-    head = " & ".join(_tex(name) for name in table.column_names) + r" \\"
-    columns = "".join("r" if right else "l" for right in _numeric(table))
-    body = [" & ".join(_tex(_cell(value)) for value in row.values()) + r" \\" for row in table.to_pylist()]
-    lines = [f"% {note}", rf"\begin{{longtable}}{{{columns}}}", r"\toprule", head, r"\midrule", r"\endhead"]
-    return "\n".join([*lines, *body, r"\bottomrule", r"\end{longtable}", ""])
-
-
-_TEX = str.maketrans(
-    {one: f"\\{one}" for one in "&%$#_{}"}
-    | {"\\": r"\textbackslash{}", "<": r"\textless{}", ">": r"\textgreater{}", "~": r"\textasciitilde{}"}
-    | {"^": r"\textasciicircum{}"}
-)
-
-
-def _tex(text: str) -> str:
-    return text.replace("\\|", "|").translate(_TEX)
-
-
-def _numeric(table: pa.Table) -> list[bool]:
-    return [pa.types.is_integer(field.type) or pa.types.is_floating(field.type) for field in table.schema]
-
-
-def markdown(table: pa.Table) -> str:
-    """Write ``table`` as a Markdown table: three decimals, empty for null, numbers to the right."""
-    lines = [table.column_names, ["---:" if right else "---" for right in _numeric(table)]]
-    lines += [[_cell(value) for value in row.values()] for row in table.to_pylist()]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value).replace("|", "\\|").replace("\n", " ")
 
 
 def _existing(path: Path) -> Path:

@@ -1,0 +1,18 @@
+"""The tiny network's study, run once for all tests that look at it or plan it again."""
+
+from pathlib import Path
+
+import pytest
+from test_dag import TINY, snakemake
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the finished study; its logs tell what each job imported (python -X importtime)."""
+    folder = tmp_path_factory.mktemp("network") / "two"
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPROFILEIMPORTTIME", "1")
+        run = snakemake(folder, TINY, "--cores", "2")
+    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+    return folder

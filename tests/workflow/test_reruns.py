@@ -1,0 +1,374 @@
+"""What changed runs again, and nothing else does: one table of changes, and an edit planted in every module.
+
+pytest tests/workflow/test_reruns.py -k table -s     # prints the table
+"""
+
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from planning import DryRun, plan
+from test_dag import ROOT, STRATEGIES, TINY
+
+from conceptbridge import imports
+from conceptbridge.learn import registry
+
+pytestmark = pytest.mark.workflow
+
+TASK = TINY["tasks"]["influenza"]
+#: jobs of the tiny study that always go together: 2 sites x 2 embeddings x 2 learners, 2 strategies of transfer
+PAGE = {"provenance": 1, "report": 1, "all": 1}
+JOINT = {"tables": 1, "figures": 1} | PAGE
+EVALUATED = {"evaluate": 2} | JOINT
+MOVED = {"models_digest": 4, "transfer": 16}
+LEARNED = {"train": 8, "pool": 8} | MOVED | EVALUATED
+ROWS = {"sequences": 2, "leaks": 2, "rows_digest": 2} | LEARNED
+MEASURED = {"embedding_quality": 1, "embedding_tables": 1}
+EMBEDDED = {"compute_texts": 1, "embed": 2} | MEASURED
+# random's arms, but onehot's not
+OF_RANDOM = {"rows_digest": 1, "train": 4, "models_digest": 2, "transfer": 8, "pool": 4}
+INGESTED = {"ingest": 2, "vocabulary": 2, "cohort": 2} | EMBEDDED | ROWS
+# one learner's arms, on both embeddings
+OF_LEARNER = {"train": 4, "models_digest": 2, "transfer": 8, "pool": 4} | EVALUATED
+
+
+@dataclass
+class Row:
+    """A change, the jobs that it should run, rule by rule, and why these."""
+
+    change: str
+    jobs: dict[str, int]
+    why: str
+    study: dict[str, Any] = field(default_factory=dict)
+    #: file of the workflow -> what is appended, or (old, new)
+    code: dict[str, str | tuple[str, str]] = field(default_factory=dict)
+    #: what is done to the study's folder
+    done: Callable[[Path], object] | None = None
+
+
+def learner(name: str, **settings: Any) -> dict[str, Any]:
+    return {"learners": TINY["learners"] | {name: TINY["learners"].get(name, {}) | settings}}
+
+
+def task(**changed: Any) -> dict[str, Any]:
+    return {"tasks": {"influenza": TASK | changed}}
+
+
+def module(name: str) -> dict[str, str | tuple[str, str]]:
+    """A statement more in a module of the library."""
+    return {f"src/conceptbridge/{name}.py": "\nCHANGED = True\n"}
+
+
+def version(package: str) -> dict[str, str | tuple[str, str]]:
+    return {f"src/{package}-99.dist-info/METADATA": f"Metadata-Version: 2.1\nName: {package}\nVersion: 99\n"}
+
+
+def a_row_less(folder: Path) -> None:
+    path = folder / "results/simulated/lakeshore/condition_occurrence.parquet"
+    pq.write_table(pq.read_table(path)[1:], path)
+
+
+def touched(folder: Path) -> None:
+    for path in folder.glob("results/simulated/*/*.parquet"):
+        os.utime(path)
+
+
+TABLE = [
+    Row("nothing", {}, "all is up to date"),
+    Row(
+        "an embedding more",
+        {"leaks": 2} | EMBEDDED | OF_RANDOM | EVALUATED,
+        "its texts, tables and arms; names are compared by the first embedding with meaning, and this is the first",
+        {"embeddings": ["onehot", "random", "minilm"]},
+    ),
+    Row(
+        "an embedding less",
+        {"embedding_tables": 1} | EVALUATED,
+        "what compares embeddings",
+        {"embeddings": ["onehot"]},
+    ),
+    Row("a learner more", OF_LEARNER, "its arms", learner("logistic")),
+    Row("a learner less", EVALUATED, "what compares arms", {"learners": {"cnn": TINY["learners"]["cnn"]}}),
+    Row("a learner's settings", OF_LEARNER, "its arms", learner("lightgbm", trees=11)),
+    Row(
+        "settings of one strategy of a learner",
+        {"transfer": 4} | EVALUATED,
+        "its arms by that strategy",
+        learner("lightgbm", **{"tune-head": {"refit_decay": 0.9}}),
+    ),
+    Row(
+        "a strategy more",
+        {"transfer": 8} | EVALUATED,
+        "its arms; the models are there",
+        {"strategies": [*STRATEGIES, "recalibrate"]},
+    ),
+    Row("a pooled strategy more", {"pool": 8} | EVALUATED, "its arms", {"strategies": [*STRATEGIES, "pooled"]}),
+    Row("a strategy less", EVALUATED, "what compares arms", {"strategies": STRATEGIES[:-1]}),
+    Row("no pooling", EVALUATED, "what compares arms", {"pooling": False}),
+    Row("a seed more", LEARNED, "every arm has all seeds", {"seeds": 3}),
+    Row("a trial more", LEARNED, "every arm has the same budget", {"trials": 3}),
+    Row(
+        "more steps",
+        OF_LEARNER,
+        "the network's arms",
+        {"steps": 30},
+    ),
+    Row(
+        "other depths of tuning", {"transfer": 8} | EVALUATED, "the arms that are tuned", {"tuning_depth": [0, 0.5, 1]}
+    ),
+    Row(
+        "a task more",
+        {"cohort": 2} | ROWS,
+        "its rows and arms, and what compares tasks; no vocabulary, no embedding",
+        {"tasks": {"influenza": TASK, "again": TASK | {"min_rows": 4}}},
+    ),
+    Row(
+        "a site more",
+        dict.fromkeys(("simulate", "ingest", "vocabulary", "cohort", "sequences", "leaks", "embed"), 1)
+        | {"compute_texts": 1, "rows_digest": 2, "train": 4, "models_digest": 4, "transfer": 24, "pool": 12}
+        | MEASURED
+        | EVALUATED
+        | {"evaluate": 3},
+        "its own jobs and the arms into every target; no old local model, no old table of vectors",
+        {"sites": TINY["sites"] | {"prairie": {"extract": "simulated"}}},
+    ),
+    Row(
+        "a site less",
+        {"compute_texts": 1, "evaluate": 1} | MEASURED | JOINT,
+        "what looks at all sites; the other's local models stay",
+        {"sites": {"riverside": {"extract": "simulated"}}},
+    ),
+    Row(
+        "the predictors' window of a task",
+        ROWS,
+        "its sequences and all after them, but no cohort",
+        task(predictors={"days": [-180, 0]}),
+    ),
+    Row(
+        "the outcome's window of a task",
+        {"cohort": 2} | ROWS,
+        "its cohort and all after it, but no vocabulary",
+        task(outcome=TASK["outcome"] | {"days": [1, 14]}),
+    ),
+    Row(
+        "keys of a task in another order",
+        {},
+        "it says the same",
+        {"tasks": {"influenza": dict(reversed(TASK.items()))}},
+    ),
+    Row("an extract's files touched", {}, "their content is the same", done=touched),
+    Row(
+        "a row less in an extract",
+        dict.fromkeys(("ingest", "vocabulary", "cohort", "sequences", "leaks", "embed", "compute_texts"), 1)
+        | {"rows_digest": 2, "train": 4, "pool": 8}
+        | MOVED
+        | MEASURED
+        | EVALUATED,
+        "the site's jobs and every arm that has seen it; not the other's rows and local models",
+        done=a_row_less,
+    ),
+    Row(
+        "another template of texts",
+        {"vocabulary": 2} | EMBEDDED | ROWS,
+        "vocabularies and all after them, but no cohort",
+        {"texts": {"absent": "No {name}"}},
+    ),
+    Row(
+        "min_cell_count",
+        {"vocabulary": 2, "cohort": 2} | EMBEDDED | ROWS,
+        "texts of fewer persons are not embedded, and nothing shows smaller counts",
+        {"min_cell_count": 6},
+    ),
+    Row("a setting of the evaluation", EVALUATED, "evaluation and all after it", {"evaluation": {"replicates": 200}}),
+    Row("the study's name", PAGE, "the page has it as its title", {"name": "renamed"}),
+    Row("the cache's folder", {}, "a vector is the same wherever it is kept", {"embedding_cache": "/tmp/elsewhere"}),
+    Row(
+        "the results' folder, which is moved",
+        {},
+        "it is all there",
+        {"results": "moved"},
+        done=lambda folder: (folder / "results").rename(folder / "moved"),
+    ),
+    Row("the workflow's folder", {}, "it says the same", code={"README.md": "\n"}),
+    Row(
+        "an entry's licence, price or url",
+        {},
+        "no vector depends on it",
+        code={"config/embeddings.yaml": ("random:\n", "random:\n  licence: free\n")},
+    ),
+    Row(
+        "a caption",
+        {},
+        "it is read when Snakemake's own report is asked for",
+        code={"workflow/report/table.rst": "More.\n"},
+    ),
+    Row(
+        "comments, docstrings, empty lines",
+        {},
+        "they say nothing to the machine",
+        code=dict.fromkeys(
+            ("workflow/scripts/train.py", "src/conceptbridge/learn/cnn.py"), '\n\n# a comment\n"""And a string."""\n'
+        ),
+    ),
+    Row(
+        "a new version of conceptbridge",
+        {},
+        "what changed in its code counts, not its number",
+        code=version("conceptbridge"),
+    ),
+    Row("a new version of lightgbm", OF_LEARNER, "what computes with it", code=version("lightgbm")),
+    Row("a new version of torch", OF_LEARNER, "what computes with it", code=version("torch")),
+    Row(
+        "a new version of duckdb",
+        {key: count for key, count in INGESTED.items() if key != "simulate"},
+        "sites are read with it",
+        code=version("duckdb"),
+    ),
+    Row("code: the built-in network", {"simulate": 2} | INGESTED, "all comes from it", code=module("simulate/network")),
+    Row("code: reading extracts", INGESTED, "all after it", code=module("sites/ingest")),
+    Row(
+        "code: the vocabulary",
+        {"vocabulary": 2} | EMBEDDED | ROWS,
+        "all after it (sequences have its keys)",
+        code=module("vocabulary"),
+    ),
+    Row("code: cohorts", {"cohort": 2} | ROWS, "all after it", code=module("tasks/cohort")),
+    Row("code: sequences", ROWS, "all after it", code=module("tasks/sequences")),
+    Row("code: leaks", {"leaks": 2} | JOINT, "its table", code=module("tasks/leaks")),
+    Row(
+        "code: filling the cache",
+        {"compute_texts": 1},
+        "what the cache has is not computed again",
+        code=module("embed/compute"),
+    ),
+    Row(
+        "code: tables of vectors",
+        {"embed": 2} | MEASURED | OF_RANDOM | EVALUATED,
+        "the arms of what has a table, and no other's",
+        code=module("embed/tables"),
+    ),
+    Row(
+        "code: the vectors of a backend, as counted in the catalogue",
+        EMBEDDED | OF_RANDOM | EVALUATED,
+        "it is another embedding: nothing of it is taken from the cache",
+        code={"src/conceptbridge/catalogue.py": ("CHANGED: dict[str, int] = {}", 'CHANGED = {"random": 1}')},
+    ),
+    Row(
+        "code: measuring embeddings",
+        MEASURED | {"figures": 1} | PAGE,
+        "its tables and figures",
+        code=module("embed/quality"),
+    ),
+    Row("code: a learner", OF_LEARNER, "its arms, and no other's", code=module("learn/boosting")),
+    Row("code: another learner", OF_LEARNER, "its arms, and no other's", code=module("learn/cnn")),
+    Row("code: a learner that the study lacks", {}, "nothing uses it", code=module("learn/logistic")),
+    Row("code: arms", LEARNED, "every arm", code=module("learn/arms")),
+    Row("code: recalibration", {}, "the study does not recalibrate", code=module("learn/calibration")),
+    Row("code: evaluation", EVALUATED, "all after it", code=module("evaluate/measured")),
+    Row("code: the joint tables", JOINT, "all after them", code=module("report/tables")),
+    Row("code: a plot", {"figures": 1, "report": 1, "all": 1}, "it, and the page", code=module("report/figures")),
+    Row("code: the page", {"report": 1, "all": 1}, "it", code=module("report/page")),
+]
+
+
+@pytest.fixture(scope="module")
+def planned(done: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, int]]:
+    """What a dry run of each row would do; a row that changes the workflow or the folder has copies of its own."""
+    runs = []
+    for number, row in enumerate(TABLE):
+        own = tmp_path_factory.mktemp(f"row{number}")
+        workflow, folder = ROOT, done
+        if row.code:
+            workflow = own / "workflow"
+            for name in ("src", "workflow", "config", "envs"):
+                shutil.copytree(
+                    ROOT / name, workflow / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
+                )
+            shutil.copy(ROOT / "Snakefile", workflow)
+            (workflow / "profiles").symlink_to("workflow/profiles")
+            for name, change in row.code.items():
+                path = workflow / name
+                path.parent.mkdir(exist_ok=True)
+                old = path.read_text(encoding="utf-8") if path.exists() else ""
+                assert isinstance(change, str) or old.count(change[0]) == 1
+                path.write_text(old + change if isinstance(change, str) else old.replace(*change), encoding="utf-8")
+        if row.done:
+            folder = own / "folder"
+            shutil.copytree(done, folder)
+            row.done(folder)
+        study = own / "study.yaml"
+        study.write_text(yaml.safe_dump({"embedding_cache": str(done.parent / "cache")} | TINY | row.study))
+        runs.append(DryRun(workflow, folder, study))
+    return dict(zip([row.change for row in TABLE], plan(runs), strict=True))
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.change)
+def test_what_changed_runs_again_and_nothing_else(row: Row, planned: dict[str, dict[str, int]]) -> None:
+    assert planned[row.change] == row.jobs
+
+
+def test_the_table(planned: dict[str, dict[str, int]]) -> None:
+    print(f"\n{'change':60} {'expected':>8} {'planned':>7}  rules; why")
+    for row in TABLE:
+        jobs = planned[row.change]
+        listed = ", ".join(f"{rule} {count}" for rule, count in sorted(jobs.items())) or "none"
+        print(f"{row.change:60} {sum(row.jobs.values()):8} {sum(jobs.values()):7}  {listed}; {row.why}")
+    assert len(planned) == len(TABLE)
+
+
+def by_rule(done: Path) -> dict[tuple[str, ...], set[str]]:
+    """What jobs really imported of the library: script and modules that its rule names -> full names of modules."""
+    traced = defaultdict(set)
+    for log in done.glob("results/logs/**/*.log"):
+        parts = log.relative_to(done / "results/logs").with_suffix("").parts
+        found = re.findall(r"^import time: .*\| +(conceptbridge[\w.]*)$", log.read_text(encoding="utf-8"), re.MULTILINE)
+        own = [registry.LEARNERS[parts[3]]] if parts[0] in ("train", "transfer", "pool") else []
+        script = "digest" if parts[0].endswith("_digest") else parts[0]
+        traced[script, *own].update(found)
+    return traced
+
+
+#: imported by name or in a branch that the tiny study does not take, script by script
+UNTAKEN: dict[str, set[str]] = {}
+
+
+def test_an_edit_in_any_module_runs_the_rules_again_that_import_it(
+    done: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library = ROOT / "src/conceptbridge"
+    scripts = ROOT / "workflow/scripts"
+    traced = by_rule(done)
+    assert {name for name, *_ in traced} >= {p.stem for p in scripts.glob("*.py")} - {
+        "command",
+        "fetch_models",
+        "findings",
+        "cooccurrence",
+        "survey",
+        "units",
+        "feasibility",
+    }
+    before = {rule: imports.meaning(scripts / f"{rule[0]}.py", rule[1:]) for rule in traced}
+    meaning = imports._meaning
+    wrong = []
+    for path in sorted(library.rglob("*.py")):
+        name = ".".join(("conceptbridge", *path.relative_to(library).with_suffix("").parts)).removesuffix(".__init__")
+        edited, commented = tmp_path / f"{name}.edited.py", tmp_path / f"{name}.commented.py"
+        edited.write_text(path.read_text(encoding="utf-8") + "\nCHANGED = True\n", encoding="utf-8")
+        commented.write_text("# a comment\n\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
+        assert meaning(commented) == meaning(path)
+        monkeypatch.setattr(
+            imports, "_meaning", lambda file, path=path, edited=edited: meaning(edited if file == path else file)
+        )
+        for rule, modules in traced.items():
+            again = imports.meaning(scripts / f"{rule[0]}.py", rule[1:]) != before[rule]
+            if again != (name in modules) and name not in UNTAKEN.get(rule[0], set()):
+                wrong.append((rule, name, "runs again" if again else "does not run again"))
+    assert not wrong
