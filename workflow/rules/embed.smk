@@ -36,6 +36,9 @@ rule compute_texts:
     conda:
         "../../envs/conceptbridge.yaml"
     threads: 8
+    resources:
+        mem_mb=grow(6000),
+        runtime=grow(120, per_mb=30),
     params:
         local_text=local_text,
         data=study.config["data"],
@@ -59,6 +62,9 @@ rule embed:
         "<benchmarks>/embed/{embedding}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=20),
+        runtime=grow(20),
     params:
         local_text=local_text,
         data=study.config["data"],
@@ -82,6 +88,9 @@ rule cooccurrence:
         "<benchmarks>/cooccurrence/{embedding}/{task}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(3000, per_mb=20),
+        runtime=grow(60, per_mb=0.5),
     params:
         min_cell_count=study.config["min_cell_count"],
     shell:
@@ -108,6 +117,9 @@ rule embedding_quality:
         "<benchmarks>/embedding_quality/{embedding}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(3000, per_mb=20),
+        runtime=grow(60, per_mb=0.5),
     params:
         data=study.config["data"],
         site=study.sites,
@@ -136,6 +148,9 @@ rule embedding_tables:
         "<benchmarks>/embedding_tables.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(1000),
+        runtime=grow(10),
     params:
         tables=folder("tables"),
         figures=folder("figures"),

@@ -19,6 +19,9 @@ rule survey:
         "<benchmarks>/survey/{task}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=20),
+        runtime=grow(20),
     params:
         task=lambda w: study.task(w.task, "min_events", "min_rows"),
         min_cell_count=study.config["min_cell_count"],
@@ -40,6 +43,9 @@ rule units:
         "<benchmarks>/units/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(4000),
+        runtime=grow(30, per_mb=0.01),
     params:
         cdm=folder("sites/{site}/cdm"),
         min_cell_count=study.config["min_cell_count"],
@@ -63,6 +69,9 @@ rule feasibility:
         "<benchmarks>/feasibility.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(1000),
+        runtime=grow(10),
     params:
         tasks=folder("tasks"),
         sites=folder("sites"),

@@ -50,6 +50,9 @@ rule tables:
         "<benchmarks>/tables.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=20),
+        runtime=grow(20),
     params:
         metrics=folder("metrics"),
         tasks=folder("tasks"),
@@ -108,6 +111,9 @@ rule figures:
         "<benchmarks>/figures.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=20),
+        runtime=grow(20),
     params:
         tables=folder("tables"),
         out=folder("figures"),
@@ -126,6 +132,9 @@ rule provenance:
         "<benchmarks>/provenance.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(1000),
+        runtime=grow(10),
     params:
         config=lambda w: canonical(study.config),
         fingerprints=lambda w: canonical({e.name: e.fingerprint for e in EMBEDDINGS}),
@@ -155,6 +164,9 @@ rule report:
         "<benchmarks>/report.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(1000, per_mb=20),
+        runtime=grow(10),
     params:
         tables=folder("tables"),
         figures=folder("figures"),

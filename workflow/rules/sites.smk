@@ -16,6 +16,9 @@ rule simulate:
         "<benchmarks>/simulate/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(3000),
+        runtime=grow(30),
     params:
         network=study.config["simulate"],
         out=folder("simulated/{site}"),
@@ -36,6 +39,9 @@ rule findings:
         "<benchmarks>/findings/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=10),
+        runtime=grow(20),
     params:
         findings=lambda w: canonical(study.findings(w.site)),
         out=folder("findings/{site}"),
@@ -59,6 +65,9 @@ rule ingest:
     conda:
         "../../envs/conceptbridge.yaml"
     threads: 2
+    resources:
+        mem_mb=grow(4000),
+        runtime=grow(30, per_mb=0.01),
     params:
         extract=lambda w: study.extract(w.site),
         reading=lambda w: study.reading(w.site),

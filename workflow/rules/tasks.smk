@@ -19,6 +19,9 @@ rule cohort:
         "<benchmarks>/cohort/{task}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(4000),
+        runtime=grow(30, per_mb=0.01),
     params:
         cdm=folder("sites/{site}/cdm"),
         task=lambda w: study.cohort_settings(w.task),
@@ -45,6 +48,9 @@ rule sequences:
         "<benchmarks>/sequences/{task}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(4000),
+        runtime=grow(30, per_mb=0.01),
     params:
         owner=lambda w: study.owner(w.site),
         cdm=folder("sites/{site}/cdm"),
@@ -74,6 +80,9 @@ rule leaks:
         "<benchmarks>/leaks/{task}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(4000, per_mb=20),
+        runtime=grow(30, per_mb=0.05),
     params:
         cdm=folder("sites/{site}/cdm"),
         task=lambda w: study.task(w.task, "outcome"),

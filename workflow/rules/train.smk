@@ -21,6 +21,9 @@ rule train:
         "<benchmarks>/train/{task}/{embedding}/{learner}/{target}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=30),
+        runtime=grow(60, per_mb=5),
     params:
         out=subpath(output[0], parent=True),
         embedding=embedding_of,
@@ -55,6 +58,9 @@ rule pool:
         strategy="pooled|leave-one-out",
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=30),
+        runtime=grow(60, per_mb=5),
     params:
         out=subpath(output[0], parent=True),
         sites=lambda w: [w.target, *study.others(w.target)],

@@ -26,6 +26,9 @@ rule transfer:
         strategy="direct|recalibrate|tune-head|tune-all",
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=30),
+        runtime=grow(60, per_mb=5),
     params:
         out=subpath(output[0], parent=True),
         fingerprint=lambda w: study.by_id[w.embedding].fingerprint,
