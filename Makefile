@@ -26,5 +26,5 @@ $(BIN)/.demo: pyproject.toml
 
 $(BIN)/.test: pyproject.toml
 	$(PYTHON) -m venv .venv
-	pip install --quiet --editable '.[demo,test]'
+	pip install --quiet --editable '.[demo,slurm,test]'
 	touch $@

@@ -15,4 +15,5 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("PYTHONPROFILEIMPORTTIME", "1")
         run = snakemake(folder, TINY, "--cores", "2")
     assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+    assert "profiles/default" in run.stderr  # its settings count without being asked for
     return folder

@@ -93,6 +93,16 @@ def test_every_job_has_a_log_and_a_benchmark(done: Path) -> None:
     assert len(logs) > 40
 
 
+def test_no_job_uses_more_processors_than_it_was_granted(done: Path) -> None:
+    # what stands at the end of a log; in a shorter job, a tick of the clock counts
+    said = [path.read_text(encoding="utf-8") for path in done.glob("results/logs/**/*.log")]
+    used = [re.search(r" ([\d.]+) s, ([\d.]+) CPU s on (\d+) threads\n\Z", log) for log in said]
+    jobs = [tuple(map(float, words.groups())) for words in used if words]
+    assert len(jobs) == len(said)
+    assert {threads for _, _, threads in jobs} == {1, 2}
+    assert max(cpu / (seconds * threads) for seconds, cpu, threads in jobs if seconds > 1) <= 1.1
+
+
 def test_the_page_is_written(done: Path) -> None:
     page = (done / "results/report/index.html").read_text(encoding="utf-8")
     assert "riverside" in page

@@ -33,6 +33,9 @@ rule compute_texts:
     conda:
         "../../envs/conceptbridge.yaml"
     threads: 8
+    resources:
+        mem_mb=grow(6000),
+        runtime=grow(120, per_mb=30),
     params:
         code=embedding_code("compute_texts.py"),
         local_text=local_text,
@@ -56,6 +59,9 @@ rule embed:
         "<benchmarks>/embed/{embedding}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=20),
+        runtime=grow(20),
     params:
         code=code("embed.py"),
         local_text=local_text,
@@ -79,6 +85,9 @@ rule cooccurrence:
         "<benchmarks>/cooccurrence/{embedding}/{task}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(3000, per_mb=20),
+        runtime=grow(60, per_mb=0.5),
     params:
         code=code("cooccurrence.py"),
         min_cell_count=study.config["min_cell_count"],
@@ -105,6 +114,9 @@ rule embedding_quality:
         "<benchmarks>/embedding_quality/{embedding}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(3000, per_mb=20),
+        runtime=grow(60, per_mb=0.5),
     params:
         code=code("embedding_quality.py"),
         data=study.config["data"],
@@ -133,6 +145,9 @@ rule embedding_tables:
         "<benchmarks>/embedding_tables.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(1000),
+        runtime=grow(10),
     params:
         code=code("embedding_tables.py"),
         tables=folder("tables"),

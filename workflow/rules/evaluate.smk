@@ -44,6 +44,9 @@ rule evaluate:
     conda:
         "../../envs/conceptbridge.yaml"
     threads: 2
+    resources:
+        mem_mb=grow(4000, per_mb=20),
+        runtime=grow(60, per_mb=1),
     params:
         code=code("evaluate.py"),
         arms=folder("arms/{task}"),

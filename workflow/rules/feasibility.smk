@@ -18,6 +18,9 @@ rule survey:
         "<benchmarks>/survey/{task}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=20),
+        runtime=grow(20),
     params:
         code=code("survey.py"),
         task=lambda w: study.task(w.task, "min_events", "min_rows"),
@@ -39,6 +42,9 @@ rule units:
         "<benchmarks>/units/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(4000),
+        runtime=grow(30, per_mb=0.01),
     params:
         code=code("units.py"),
         cdm=folder("sites/{site}/cdm"),
@@ -62,6 +68,9 @@ rule feasibility:
         "<benchmarks>/feasibility.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(1000),
+        runtime=grow(10),
     params:
         code=code("feasibility.py"),
         tasks=folder("tasks"),

@@ -49,6 +49,9 @@ rule tables:
         "<benchmarks>/tables.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=20),
+        runtime=grow(20),
     params:
         code=code("tables.py"),
         metrics=folder("metrics"),
@@ -107,6 +110,9 @@ rule figures:
         "<benchmarks>/figures.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=20),
+        runtime=grow(20),
     params:
         code=code("figures.py"),
         tables=folder("tables"),
@@ -127,6 +133,9 @@ rule provenance:
         "<benchmarks>/provenance.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(1000),
+        runtime=grow(10),
     params:
         code=code("provenance.py"),
         config=lambda w: canonical(study.told),
@@ -156,6 +165,9 @@ rule report:
         "<benchmarks>/report.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(1000, per_mb=20),
+        runtime=grow(10),
     params:
         code=code("report.py"),
         tables=folder("tables"),

@@ -14,6 +14,9 @@ rule simulate:
         "<benchmarks>/simulate/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(3000),
+        runtime=grow(30),
     params:
         code=code("simulate.py"),
         network=study.config["simulate"],
@@ -34,6 +37,9 @@ rule findings:
         "<benchmarks>/findings/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=10),
+        runtime=grow(20),
     params:
         code=code("findings.py"),
         findings=lambda w: canonical(study.findings(w.site)),
@@ -57,6 +63,9 @@ rule ingest:
     conda:
         "../../envs/conceptbridge.yaml"
     threads: 2
+    resources:
+        mem_mb=grow(4000),
+        runtime=grow(30, per_mb=0.01),
     params:
         code=code("ingest.py"),
         extract=lambda w: study.extract(w.site),

@@ -103,6 +103,8 @@ os.environ.update(
     CONCEPTBRIDGE_RUN=str(os.getpid()),
     # `python` in a rule is the one that runs Snakemake, whether its environment is activated or not
     PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]),
+    # where envs/conceptbridge.post-deploy.sh finds this package
+    CONCEPTBRIDGE_HOME=str(HOME),
 )
 
 
@@ -167,6 +169,23 @@ def embedding_code(script):
 def folder(path):
     """A param that is a folder of outputs; a function, so that only its path counts."""
     return lambda wildcards: f"{RESULTS}/{path}".format(**wildcards)
+
+
+def grow(least, per_mb=0):
+    """A rule's mem_mb or runtime: so much at least, more a MB of its data, and once more at every further attempt."""
+    return lambda wildcards, input, attempt: attempt * round(
+        least + (per_mb and per_mb * megabytes(input))
+    )
+
+
+def megabytes(input):
+    """The size of a job's inputs but its code; of a folder, that of the files in it."""
+    size = 0
+    for path in sorted({*input} - {*input.code}):
+        size += os.path.getsize(path)
+        if os.path.isdir(path):
+            size += sum(file.stat().st_size for file in Path(path).rglob("*"))
+    return size / 1e6
 
 
 def extract_files(wildcards):

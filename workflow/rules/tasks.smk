@@ -18,6 +18,9 @@ rule cohort:
         "<benchmarks>/cohort/{task}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(4000),
+        runtime=grow(30, per_mb=0.01),
     params:
         code=code("cohort.py"),
         cdm=folder("sites/{site}/cdm"),
@@ -44,6 +47,9 @@ rule sequences:
         "<benchmarks>/sequences/{task}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(4000),
+        runtime=grow(30, per_mb=0.01),
     params:
         code=code("sequences.py"),
         owner=lambda w: study.owner(w.site),
@@ -73,6 +79,9 @@ rule leaks:
         "<benchmarks>/leaks/{task}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(4000, per_mb=20),
+        runtime=grow(30, per_mb=0.05),
     params:
         code=code("leaks.py"),
         cdm=folder("sites/{site}/cdm"),

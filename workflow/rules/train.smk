@@ -26,6 +26,9 @@ rule train:
         "<benchmarks>/train/{task}/{embedding}/{learner}/{target}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=30),
+        runtime=grow(60, per_mb=5),
     params:
         code=arm_code("train.py"),
         out=subpath(output[0], parent=True),
@@ -93,6 +96,9 @@ rule pool:
         strategy="pooled|leave-one-out",
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=30),
+        runtime=grow(60, per_mb=5),
     params:
         code=arm_code("pool.py"),
         out=subpath(output[0], parent=True),

@@ -25,6 +25,9 @@ rule transfer:
         strategy="direct|recalibrate|tune-head|tune-all",
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=30),
+        runtime=grow(60, per_mb=5),
     params:
         code=arm_code("transfer.py"),
         out=subpath(output[0], parent=True),

@@ -16,6 +16,9 @@ rule vocabulary:
         "<benchmarks>/vocabulary/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(4000),
+        runtime=grow(30, per_mb=0.01),
     params:
         code=code("vocabulary.py"),
         owner=lambda w: study.owner(w.site),

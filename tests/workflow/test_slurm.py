@@ -1,0 +1,113 @@
+"""A study on a real SLURM of one node: the tables of a local run, though jobs run into their limits."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from test_dag import ROOT, TINY, snakemake
+
+START = ROOT.parent / "shared/bin/start-slurm.sh"
+pytestmark = [
+    pytest.mark.workflow,
+    pytest.mark.slurm,
+    pytest.mark.skipif(not START.is_file(), reason=f"{START} starts SLURM, and is not there"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="SLURM is started as root"),
+]
+
+# each job costs about 6 s there
+STUDY: dict[str, Any] = TINY | {
+    "embeddings": ["onehot"],
+    "learners": {"lightgbm": TINY["learners"]["lightgbm"]},
+    "strategies": ["local", "direct"],
+}
+TARGETS = ["--", "tables", "provenance"]
+# the shipped profile, on a node of two processors, and two jobs that need more than they are first given
+HANGS, SWELLS = "provenance", "tables"
+ON_CLUSTER = [
+    *("--profile", str(ROOT / "workflow/profiles/slurm"), "--max-threads", "2"),
+    *("--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "1"),
+    *("--set-resources", f"{HANGS}:runtime=attempt", f"{SWELLS}:mem_mb=300*attempt**2"),
+]
+MOST_SECONDS = 600
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    try:
+        # it counts processors with nproc, which obeys what conftest.py sets
+        env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+        started = subprocess.run([START], capture_output=True, text=True, check=False, timeout=300, env=env)
+        if started.returncode != 0:
+            pytest.skip(f"SLURM does not start here: {started.stderr.strip()[-300:]}")
+        yield
+    finally:
+        subprocess.run([START.with_name("stop-slurm.sh")], capture_output=True, check=False, timeout=120)
+
+
+def answer(*command: str) -> list[list[str]]:
+    """The words of each line that a command of SLURM prints."""
+    told = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60).stdout
+    return [line.split() for line in told.splitlines()]
+
+
+def freeze_first(rule: str, running: subprocess.Popen[bytes]) -> None:
+    """Stop the processes of the first job of ``rule`` as soon as it runs: it hangs until its time is up."""
+    while running.poll() is None:
+        for job, comment in answer("squeue", "--noheader", "--states=RUNNING", "--format=%A %k"):
+            # not by scancel: SLURM would know, and refuse jobs that need all of the node
+            processes = [int(words[0]) for words in answer("scontrol", "listpids", job)[1:]]
+            if comment.startswith(f"rule_{rule}") and processes:
+                for process in processes:
+                    with suppress(ProcessLookupError):
+                        os.kill(process, signal.SIGSTOP)
+                return
+        time.sleep(0.2)
+
+
+@pytest.mark.usefixtures("cluster")
+def test_the_tables_are_those_of_a_local_run_though_jobs_run_into_their_limits(tmp_path: Path) -> None:
+    local, there = tmp_path / "local", tmp_path / "there"
+    local.mkdir()
+    there.mkdir()
+    run = snakemake(local, STUDY, "--cores", "2", *TARGETS)
+    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+
+    config = there / "study.yaml"
+    config.write_text(yaml.safe_dump(STUDY | {"embedding_cache": str(tmp_path / "cache")}))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(there)]
+    with (there / "log").open("wb") as log:
+        running = subprocess.Popen(
+            [*command, "--configfile", str(config), *ON_CLUSTER, *TARGETS], stdout=log, stderr=subprocess.STDOUT
+        )
+        try:
+            freeze_first(HANGS, running)
+            status = running.wait(MOST_SECONDS)
+        finally:
+            running.kill()  # a controller that is gone would keep it waiting for ever
+    told = (there / "log").read_text()
+    assert status == 0, told[-5000:]
+    assert re.search("SLURM status is: 'TIMEOUT'", told)
+    assert re.search("SLURM status is: '(OUT_OF_MEMORY|FAILED)'", told)
+    assert attempts(told, HANGS, "runtime") == [1, 2]
+    assert attempts(told, SWELLS, "mem_mb") == [300, 1200]
+
+    tables = sorted(path.name for path in (local / "results/tables").iterdir())
+    assert tables == sorted(path.name for path in (there / "results/tables").iterdir())
+    assert len(tables) > 40
+    for name in tables:
+        assert (there / "results/tables" / name).read_bytes() == (local / "results/tables" / name).read_bytes(), name
+
+
+def attempts(told: str, rule: str, resource: str) -> list[int]:
+    """What each submitted job of ``rule`` was given, in order."""
+    blocks = re.findall(rf"^rule {rule}:\n((?: .*\n)+)", told, re.MULTILINE)
+    return [int(re.search(rf"\b{resource}=(\d+)", block)[1]) for block in blocks]  # type: ignore[index]
