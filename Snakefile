@@ -33,7 +33,7 @@ wildcard_constraints:
 rule all:
     default_target: True
     input:
-        "<results>/report/index.html" if study.targets else SCORES,
+        "<results>/report/index.html",
 
 
 include: "workflow/rules/sites.smk"
