@@ -24,6 +24,7 @@ rule fetch_models:
 
 rule compute_texts:
     input:
+        # those that came with bundles are among them
         vocabularies=expand(rules.vocabulary.output, site=study.sites),
         benchmarks=BENCHMARKS,
         code=code("compute_texts.py"),
@@ -57,6 +58,8 @@ rule embed:
         "<logs>/embed/{embedding}/{site}.log",
     benchmark:
         "<benchmarks>/embed/{embedding}/{site}.tsv"
+    wildcard_constraints:
+        site="|".join(study.sites),
     conda:
         "../../envs/conceptbridge.yaml"
     params:
@@ -92,10 +95,10 @@ rule cooccurrence:
 
 rule embedding_quality:
     input:
-        vocabularies=expand(rules.vocabulary.output, site=study.sites),
+        vocabularies=expand(rules.vocabulary.output, site=study.own),
         tables=expand(
             "<results>/embeddings/{embedding}/{site}.parquet",
-            site=study.sites,
+            site=study.own,
             allow_missing=True,
         ),
         benchmarks=BENCHMARKS,
@@ -110,7 +113,7 @@ rule embedding_quality:
         "../../envs/conceptbridge.yaml"
     params:
         data=study.config["data"],
-        site=study.sites,
+        site=study.own,
     shell:
         "python {input.code[0]:q} --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
         ' --benchmark {input.benchmarks:q} --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'

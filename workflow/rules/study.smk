@@ -53,7 +53,7 @@ try:
     )
     # the files of an extract are listed now, so that a change inside its folder is noticed
     EXTRACTS = {}
-    for site in study.sites:
+    for site in study.own + study.scored:
         if findings := study.findings(site):
             read_findings_codebook(findings)
         elif not study.simulated(site):
