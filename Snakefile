@@ -24,6 +24,7 @@ wildcard_constraints:
     site="|".join(study.own + study.scored),
     target="|".join(study.own) or "none",
     received="|".join(study.bundled) or "none",
+    source="|".join(study.own + study.bundled) or "none",
     task="|".join(TASKS),
     embedding="|".join(study.by_id),
     learner="|".join(LEARNERS),
@@ -33,7 +34,7 @@ wildcard_constraints:
 rule all:
     default_target: True
     input:
-        "<results>/report/index.html",
+        "<results>/report/index.html" if study.targets else SCORES,
 
 
 include: "workflow/rules/sites.smk"
