@@ -95,10 +95,10 @@ rule cooccurrence:
 
 rule embedding_quality:
     input:
-        vocabularies=expand(rules.vocabulary.output, site=study.own),
+        vocabularies=expand(rules.vocabulary.output, site=study.tabled),
         tables=expand(
             "<results>/embeddings/{embedding}/{site}.parquet",
-            site=study.own,
+            site=study.tabled,
             allow_missing=True,
         ),
         benchmarks=BENCHMARKS,
@@ -113,7 +113,7 @@ rule embedding_quality:
         "../../envs/conceptbridge.yaml"
     params:
         data=study.config["data"],
-        site=study.own,
+        site=study.tabled,
     shell:
         "python {input.code[0]:q} --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
         ' --benchmark {input.benchmarks:q} --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from conceptbridge.errors import StudyError
 from conceptbridge.exchange.declared import COUNTS, CSV, DOCUMENTS, PROSE, SETTINGS, TABLES, Table
+from conceptbridge.exchange.margins import check_margins
 from conceptbridge.exchange.private import Private, read_private
 
 __all__ = ["Leaving", "Private", "check_about", "check_egress", "read_private"]
@@ -64,6 +65,7 @@ def check_egress(folder: Path, private: Private) -> list[Leaving]:
             found = Leaving(name, "")
             _reader(path, name)(path, found, private)
             leaving.append(found)
+    check_margins(folder, private.least)
     return leaving
 
 
