@@ -15,7 +15,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
-from conceptbridge.catalogue import Embedding, canonical, find_embedding, nearest
+from conceptbridge.catalogue import IDENTITY, Embedding, canonical, find_embedding, nearest
 from conceptbridge.errors import StudyError
 from conceptbridge.tasks.check import check_task, cohort_file
 
@@ -25,6 +25,8 @@ SIMULATED = "simulated"
 TUNED, POOLED = ("tune-head", "tune-all"), ("pooled", "leave-one-out")
 #: learners that take ``steps``
 DESCENDING = ("cnn", "attention")
+#: of a catalogue's entry, beside what changes a vector, what another hospital gets the embedding by
+_GOT_BY = ("parent", "package", "width", "licence")
 
 
 @dataclass(frozen=True)
@@ -174,6 +176,22 @@ class Study:
         told: dict[str, Any] = json.loads(canonical(made))
         return told
 
+    def model(self, source: str, task: str, embedding: Embedding, learner: str) -> dict[str, Any]:
+        """What a bundle of a source's model says of itself, in this study; ``entry`` is how to get the embedding."""
+        spec = embedding.spec
+        entry = {key: spec[key] for key in (*IDENTITY[spec["backend"]], *_GOT_BY) if key in spec}
+        if str(entry.get("model", "")).startswith(("/", ".", "~")):
+            del entry["model"]  # a folder of this machine
+        about = {"name": embedding.name, "fingerprint": embedding.fingerprint, "backend": spec["backend"]}
+        return {
+            "source": source,
+            "task": task,
+            "definition": self.definition(task),
+            "embedding": about | {"entry": entry},
+            "learner": learner,
+            "seeds": self.config["seeds"],
+        }
+
     def task(self, name: str, *keys: str) -> str:
         """The part of a task that one stage depends on, as canonical JSON."""
         return canonical({key: self.config["tasks"][name][key] for key in keys})
@@ -269,12 +287,12 @@ def read_study(
             f"config: sites.{here[0]}: a study of aggregate results files has no other sites; run "
             f"{here[0]}'s own study, and give its `results_file`"
         )
-    if any("bundles" in spec for spec in full["sites"].values()):
-        if asked := [strategy for strategy in config.get("strategies", []) if strategy in POOLED]:
-            raise StudyError(
-                f"config: strategies: {asked[0]} needs the rows of all sites, and of some there are bundles alone; "
-                "leave it out"
-            )
+    asked = [strategy for strategy in config.get("strategies", []) if strategy in POOLED]
+    if asked and any("bundles" in spec for spec in full["sites"].values()):
+        raise StudyError(
+            f"config: strategies: {asked[0]} needs the rows of all sites, and of some there are bundles alone; "
+            "leave it out"
+        )
     if all(spec["role"] == "source" for spec in full["sites"].values()):
         raise StudyError("config: sites: every site has the role `source`; at least one has to be a target")
     for site, spec in full["sites"].items():

@@ -113,5 +113,4 @@ use rule receive_aggregates as receive_source with:
     output:
         SITE_AGGREGATES,
     wildcard_constraints:
-        reported="|".join(s for s in study.reported if s not in study.targets)
-        or "none",
+        reported="|".join(s for s in study.reported if s not in study.targets) or "none",

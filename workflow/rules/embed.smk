@@ -114,10 +114,11 @@ rule embedding_quality:
     params:
         data=study.config["data"],
         site=study.tabled,
+        min_cell_count=study.config["min_cell_count"],
     shell:
         "python {input.code[0]:q} --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
         ' --benchmark {input.benchmarks:q} --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'
-        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} > {log:q} 2>&1'
+        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1'
 
 
 rule embedding_tables:

@@ -10,6 +10,7 @@ from snakemake.exceptions import WorkflowError
 
 from conceptbridge.catalogue import canonical
 from conceptbridge.errors import StudyError
+from conceptbridge.exchange.found import find_bundles
 from conceptbridge.exchange.reported import find_aggregates
 from conceptbridge.imports import code_files
 from conceptbridge.sites.cdm import TABLES
@@ -44,6 +45,16 @@ def read_findings_codebook(findings):
     read_codebook(Path(findings["codebook"]), names)
 
 
+def models_of(study, source):
+    """What a source's bundles have to say of themselves, for each of the study's models."""
+    return {
+        (task, e.name, learner): study.model(source, task, e, learner)
+        for task in study.config["tasks"]
+        for e in study.embeddings.values()
+        for learner in study.config["learners"]
+    }
+
+
 try:
     study = read_study(
         config,
@@ -70,6 +81,11 @@ try:
             study.compared(),
         )
         for site in study.reported
+    }
+    # the bundles of other sites, by task, embedding and learner
+    RECEIVED = {
+        site: find_bundles(study.bundles(site), site, models_of(study, site))
+        for site in study.bundled
     }
     VOCABULARY = (
         files_of(find_tables(Path(study.vocabulary))) if study.vocabulary else []

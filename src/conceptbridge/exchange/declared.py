@@ -90,6 +90,19 @@ DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
         | {"embedding", "fingerprint", "backend", "names", "scale", "heads", "units", "widths", "weights"},
         frozenset({"recalibration"}),
     ),
+    "vocabulary": (
+        "concepts that training rows hold, with their texts",
+        frozenset({"tokens", "key", "concept_id", "vocabulary", "concept_code", "domain", "name", "named_by"})
+        | {"state", "text"},
+        frozenset(),
+    ),
+    "metrics": (
+        "how a model does at its source",
+        frozenset({"trained", "train_rows", "train_events", "cohort", "metrics", "persons", "rows", "events"})
+        | {"split", "metric", "estimate", "lower", "upper", "seed_sd", "seeds", "reason"}
+        | {"first_year", "last_year", "events_a_row"},
+        frozenset(),
+    ),
 }
 """JSON files, by name: what each is, the keys it may have at any depth, and those below which keys are free."""
 

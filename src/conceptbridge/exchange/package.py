@@ -12,8 +12,12 @@ import stat
 import struct
 import zipfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, Literal
+
+from jsonschema import Draft202012Validator
+from jsonschema.exceptions import best_match
 
 from conceptbridge.errors import StudyError
 from conceptbridge.files import whole_file, whole_folder
@@ -76,23 +80,34 @@ def read_package(path: Path, kind: Kind, into: Path) -> dict[str, Any]:
     is not listed, missing, listed twice, a link, compressed or encrypted, has a name that leads out of the folder or
     cannot be shown, or is not what its SHA-256 says.
     """
+    with _opened(path, kind) as (package, entries, manifest), whole_folder(into) as folder:
+        for name, listed in manifest["files"].items():
+            _unpack(package, entries[name], listed, folder / name, path)
+    about: dict[str, Any] = manifest["about"]
+    return about
+
+
+def read_about(path: Path, kind: Kind) -> dict[str, Any]:
+    """The ``about`` of the package at ``path``; its files are not read. Raises StudyError as ``read_package`` does."""
+    with _opened(path, kind) as (_, _, manifest):
+        about: dict[str, Any] = manifest["about"]
+        return about
+
+
+@contextmanager
+def _opened(path: Path, kind: Kind) -> Iterator[tuple[zipfile.ZipFile, Mapping[str, zipfile.ZipInfo], dict[str, Any]]]:
+    """The open zip, its entries by name, and its manifest, both checked."""
+    if not path.is_file():
+        raise StudyError(f"{path}: there is no such file")
     try:
         with path.open("rb") as file:
-            start = file.read(4)
-            if start != b"PK\x03\x04":
+            if file.read(4) != b"PK\x03\x04":
                 raise StudyError(f"{path}: is no package (a zip begins otherwise)")
             with zipfile.ZipFile(file) as package:
                 entries = _entries(package, path)
-                manifest = _read_manifest(package, entries, path, kind)
-                with whole_folder(into) as folder:
-                    for name, listed in manifest["files"].items():
-                        _unpack(package, entries[name], listed, folder / name, path)
-    except FileNotFoundError as error:
-        raise StudyError(f"{path}: there is no such file") from error
+                yield package, entries, _read_manifest(package, entries, path, kind)
     except (zipfile.BadZipFile, struct.error, NotImplementedError, RuntimeError, ValueError, EOFError) as error:
-        raise StudyError(f"{path}: cannot be read as a package ({_shown(str(error))}); ask for it again") from error
-    about: dict[str, Any] = manifest["about"]
-    return about
+        raise StudyError(f"{path}: cannot be read as a package ({shown(str(error))}); ask for it again") from error
 
 
 def strict_json(data: bytes, where: str) -> Any:
@@ -118,13 +133,13 @@ def strict_json(data: bytes, where: str) -> Any:
         if len(made) < len(pairs):
             keys = [key for key, _ in pairs]
             twice = next(key for key in keys if keys.count(key) > 1)
-            raise StudyError(f"{where}: has the key {_shown(twice)!r} twice")
+            raise StudyError(f"{where}: has the key {shown(twice)!r} twice")
         return made
 
     def finite(digits: str) -> float:
         number = float(digits)
         if not math.isfinite(number):
-            raise StudyError(f"{where}: {_shown(digits)} is no finite number")
+            raise StudyError(f"{where}: {shown(digits)} is no finite number")
         return number
 
     try:
@@ -133,8 +148,17 @@ def strict_json(data: bytes, where: str) -> Any:
         raise StudyError(f"{where}: is not JSON ({error})") from error
     for found in _texts(value):
         if _UNSHOWN.search(found):
-            raise StudyError(f"{where}: {_shown(found)!r} has control characters")
+            raise StudyError(f"{where}: {shown(found)!r} has control characters")
     return value
+
+
+def check_fields(value: Any, schema: Mapping[str, Any], where: str) -> None:
+    """Raise StudyError, which begins with ``where`` and names the field, for the gravest fault against the schema."""
+    error = best_match(Draft202012Validator(schema).iter_errors(value))
+    if error is None:
+        return
+    at = ".".join(str(part) for part in error.absolute_path)
+    raise StudyError(f"{where}: {at}{': ' if at else ''}{shown(error.message)}")
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -205,12 +229,12 @@ def _read_manifest(
         raise StudyError(f"{at}: format: {version} is newer than this conceptbridge reads ({FORMAT}); update it")
     for key in manifest:
         if key not in _FIELDS:
-            raise StudyError(f"{at}: unknown field {_shown(key)!r}; known fields: {', '.join(_FIELDS)}")
+            raise StudyError(f"{at}: unknown field {shown(key)!r}; known fields: {', '.join(_FIELDS)}")
     for key in _FIELDS:
         if key not in manifest:
             raise StudyError(f"{at}: the field {key!r} is missing")
     if manifest["kind"] != kind:
-        raise StudyError(f"{at}: kind: {_shown(str(manifest['kind']))!r} was found where {kind!r} is needed")
+        raise StudyError(f"{at}: kind: {shown(str(manifest['kind']))!r} was found where {kind!r} is needed")
     for key in ("about", "files"):
         if not isinstance(manifest[key], dict):
             raise StudyError(f"{at}: {key}: is no object")
@@ -251,11 +275,11 @@ def _copy(source: IO[bytes], target: IO[bytes]) -> str:
 def _check_name(name: str, where: str) -> None:
     if len(name) > _LONGEST_NAME or not _NAME.fullmatch(name):
         raise StudyError(
-            f"{where}: {_shown(name)!r} is no name of a file in a package: parts of letters, digits, '.', '_' and '-' "
+            f"{where}: {shown(name)!r} is no name of a file in a package: parts of letters, digits, '.', '_' and '-' "
             f"between '/', none of them hidden or leading out of the folder, {_LONGEST_NAME} characters at most"
         )
 
 
-def _shown(text: str) -> str:
-    """``text`` as a message can hold it: short, and nothing in it that a terminal would obey."""
-    return _UNSHOWN.sub("?", text if len(text) <= 80 else f"{text[:80]}...")
+def shown(text: str) -> str:
+    """``text`` of a stranger as a message can hold it: short, and nothing in it that a terminal would obey."""
+    return _UNSHOWN.sub("?", text if len(text) <= 200 else f"{text[:200]}...")

@@ -22,6 +22,11 @@ HISTOGRAM = {"max_bin": 63, "bin_construct_sample_cnt": 2_000}
 
 #: what a line of LightGBM's text says in place of what stays home, where that is not 0
 HIDDEN = {"feature_infos": "none"}
+#: parameters that LightGBM's text keeps; a forest that is refitted at a target takes them from it
+KEPT = {
+    *("boosting", "objective", "metric", "min_data_in_leaf"),
+    *("seed", "deterministic", "force_row_wise", "num_threads", "verbosity"),
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,7 @@ class Forest:
         LightGBM's text tells how many training rows, of what weight, reached each node, what each split gained (which
         tells as much), and the least and largest value of each feature, which are single rows'; all of that stays home.
         The sizes of its trees in bytes are then no longer right and are left out: without them it reads tree after
-        tree.
+        tree. Of its parameters those stay that a target's refitting needs; others name files and machines.
         """
         for seed, booster in zip(self.seeds, self.boosters, strict=True):
             text = re.sub(
@@ -65,6 +70,7 @@ class Forest:
                 re.sub(r"^tree_sizes=.*\n", "", booster.model_to_string(), flags=re.MULTILINE),
                 flags=re.MULTILINE,
             )
+            text = re.sub(r"^\[(\w+):.*\]\n", lambda line: line[0] if line[1] in KEPT else "", text, flags=re.MULTILINE)
             (folder / f"seed-{seed}.txt").write_text(text, encoding="utf-8")
         return {"seeds": self.seeds, "kept": self.kept, "counts": self.counts}
 
