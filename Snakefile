@@ -21,9 +21,10 @@ pathvars:
 
 wildcard_constraints:
     # rows of a site, or a target's, are here; of a received source they are not
-    site="|".join(study.own + study.scored),
+    site="|".join(study.own + study.scored) or "none",
     target="|".join(study.own) or "none",
     received="|".join(study.bundled) or "none",
+    reported="|".join(study.reported) or "none",
     source="|".join(study.own + study.bundled) or "none",
     task="|".join(TASKS),
     embedding="|".join(study.by_id),
@@ -47,3 +48,4 @@ include: "workflow/rules/transfer.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/exchange.smk"
+include: "workflow/rules/aggregates.smk"

@@ -54,9 +54,23 @@ class Study:
         return [site for site, spec in self.config["sites"].items() if spec["patients"]]
 
     @property
+    def reported(self) -> list[str]:
+        """The sites that are known through their aggregate results file alone: then all of them are."""
+        return [site for site, spec in self.config["sites"].items() if "results_file" in spec]
+
+    @property
     def own(self) -> list[str]:
         """The sites that take part with rows that are here."""
+        return [site for site in self.sites if site not in self.bundled + self.scored + self.reported]
+
+    @property
+    def tabled(self) -> list[str]:
+        """The sites that the joint tables, figures and page are about."""
         return [site for site in self.sites if site not in self.bundled + self.scored]
+
+    def results_file(self, site: str) -> str:
+        """The aggregate results file that a site has sent."""
+        return self._data(self.config["sites"][site]["results_file"])
 
     def bundles(self, site: str) -> Path:
         """The folder of the bundles that a site has sent."""
@@ -73,7 +87,7 @@ class Study:
     @property
     def targets(self) -> list[str]:
         """The sites where models are brought to and tested."""
-        return [site for site in self.own if self.config["sites"][site]["role"] != "source"]
+        return [site for site in self.tabled if self.config["sites"][site]["role"] != "source"]
 
     def findings(self, site: str) -> dict[str, Any] | None:
         """What a site's findings table is read with (files below ``data``), or None: it has an extract of its own."""
@@ -143,6 +157,22 @@ class Study:
             del event["file"]
             if isinstance(event["concepts"], str):
                 event["concepts"] = {"sha256": hashlib.sha256(Path(event["concepts"]).read_bytes()).hexdigest()}
+        told: dict[str, Any] = json.loads(canonical(made))
+        return told
+
+    def compared(self) -> dict[str, Any]:
+        """What has to be the same at every site whose results stand in one table: tasks, embeddings, budgets, and how
+        models are evaluated."""
+        keys = ("learners", "strategies", "trials", "steps", "seeds", "standardise", "target_sizes", "tuning_depth")
+        tasks = {
+            name: self.definition(name) | {key: task[key] for key in ("split", "min_events", "min_rows")}
+            for name, task in self.config["tasks"].items()
+        }
+        made = {
+            "tasks": tasks,
+            "embeddings": {name: embedding.fingerprint for name, embedding in self.embeddings.items()},
+            **{key: self.config[key] for key in (*keys, "evaluation", "min_cell_count")},
+        }
         told: dict[str, Any] = json.loads(canonical(made))
         return told
 
@@ -247,9 +277,16 @@ def read_study(
         for event in (task["index"], task["outcome"]):
             if event["file"] is not None:  # cohorts handed in lie where extracts do
                 event["file"] = str(Path(full["data"]).expanduser() / Path(event["file"]).expanduser())
-        check_task(name, task, [site for site, spec in full["sites"].items() if "bundles" not in spec])
+        rows_here = [site for site, spec in full["sites"].items() if not {"bundles", "results_file"} & set(spec)]
+        check_task(name, task, rows_here)
     for site, spec in full["sites"].items():
         _check_place(site, spec)
+    here = [site for site, spec in full["sites"].items() if "results_file" not in spec]
+    if here and len(here) < len(full["sites"]):
+        raise StudyError(
+            f"config: sites.{here[0]}: a study of aggregate results files has no other sites; run "
+            f"{here[0]}'s own study, and give its `results_file`"
+        )
     asked = [strategy for strategy in config.get("strategies", []) if strategy in POOLED]
     if asked and any("bundles" in spec for spec in full["sites"].values()):
         raise StudyError(
@@ -279,14 +316,16 @@ def read_study(
 
 def _check_place(site: str, spec: dict[str, Any]) -> None:
     """Check where a site's rows, or its models, come from; one of bundles alone is a source."""
-    found = [key for key in ("extract", "findings", "bundles") if key in spec]
+    found = [key for key in ("extract", "findings", "bundles", "results_file") if key in spec]
     if not found:
         raise StudyError(
             f"config: sites.{site}: the key 'extract' is missing (or `findings`, for a findings table, or `bundles`, "
-            "for models that it has sent)"
+            "for models that it has sent, or `results_file`, for its results)"
         )
     if len(found) > 1:
         raise StudyError(f"config: sites.{site}: `{found[0]}` and `{found[1]}` are two; keep the one that the site has")
+    if "results_file" in spec and spec["patients"]:
+        raise StudyError(f"config: sites.{site}: it is known by its results alone, so it has no patients to score")
     if "bundles" in spec:
         if spec["role"] == "target" or spec["patients"]:
             raise StudyError(

@@ -95,10 +95,10 @@ rule cooccurrence:
 
 rule embedding_quality:
     input:
-        vocabularies=expand(rules.vocabulary.output, site=study.own),
+        vocabularies=expand(rules.vocabulary.output, site=study.tabled),
         tables=expand(
             "<results>/embeddings/{embedding}/{site}.parquet",
-            site=study.own,
+            site=study.tabled,
             allow_missing=True,
         ),
         benchmarks=BENCHMARKS,
@@ -113,11 +113,12 @@ rule embedding_quality:
         "../../envs/conceptbridge.yaml"
     params:
         data=study.config["data"],
-        site=study.own,
+        site=study.tabled,
+        min_cell_count=study.config["min_cell_count"],
     shell:
         "python {input.code[0]:q} --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
         ' --benchmark {input.benchmarks:q} --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'
-        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} > {log:q} 2>&1'
+        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1'
 
 
 rule embedding_tables:

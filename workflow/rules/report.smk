@@ -27,9 +27,9 @@ TASK_FIGURES = ["learning", "depth", "calibration", "roc", "net-benefit", "overl
 rule tables:
     input:
         metrics=expand(rules.evaluate.output, task=TASKS, target=study.targets),
-        tokens=expand(rules.sequences.output.tokens, task=TASKS, site=study.own),
-        attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.own),
-        leaks=expand(rules.leaks.output, task=TASKS, site=study.own),
+        tokens=expand(rules.sequences.output.tokens, task=TASKS, site=study.tabled),
+        attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.tabled),
+        leaks=expand(rules.leaks.output, task=TASKS, site=study.tabled),
         code=code("tables.py"),
     output:
         expand(
@@ -55,7 +55,7 @@ rule tables:
         tasks=folder("tasks"),
         out=folder("tables"),
         task=TASKS,
-        site=study.own,
+        site=study.tabled,
         target=study.targets,
         min_cell_count=study.config["min_cell_count"],
     shell:
@@ -129,7 +129,7 @@ rule provenance:
     params:
         config=lambda w: canonical(study.config),
         fingerprints=lambda w: canonical({e.name: e.fingerprint for e in EMBEDDINGS}),
-        simulated="--simulated" if any(map(study.simulated, study.own)) else "",
+        simulated="--simulated" if SIMULATED_ROWS else "",
     shell:
         "python {input.code[0]:q} --config {params.config:q}"
         " --fingerprints {params.fingerprints:q} {params.simulated} --out {output:q} > {log:q} 2>&1"
@@ -140,7 +140,7 @@ rule report:
         tables=rules.tables.output,
         embeddings=rules.embedding_tables.output,
         figures=rules.figures.output,
-        quality=expand(rules.ingest.output.quality, site=study.own),
+        quality=expand(rules.ingest.output.quality, site=study.tabled),
         provenance=rules.provenance.output,
         code=code("report.py"),
     output:

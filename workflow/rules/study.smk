@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 from conceptbridge.catalogue import canonical
 from conceptbridge.errors import StudyError
 from conceptbridge.exchange.found import find_bundles
+from conceptbridge.exchange.reported import find_aggregates
 from conceptbridge.imports import code_files
 from conceptbridge.sites.cdm import TABLES
 from conceptbridge.sites.codebook import read_codebook
@@ -71,6 +72,16 @@ try:
             found = find_tables(Path(study.extract(site)))
             check_needs(site, Path(study.extract(site)), found, study.config["tasks"])
             EXTRACTS[site] = [str(file) for file in files_of(found)]
+    # what the aggregate results files of other sites say of themselves
+    REPORTED = {
+        site: find_aggregates(
+            Path(study.results_file(site)),
+            site,
+            study.config["sites"][site]["role"],
+            study.compared(),
+        )
+        for site in study.reported
+    }
     # the bundles of other sites, by task, embedding and learner
     RECEIVED = {
         site: find_bundles(study.bundles(site), site, models_of(study, site))
@@ -95,6 +106,10 @@ FINDINGS_TABLES = [
     "observation",
     "concept",
 ]
+# whether a site's rows are those of the built-in network
+SIMULATED_ROWS = any(map(study.simulated, study.own)) or any(
+    about["simulated"] for about in REPORTED.values()
+)
 TASKS = list(study.config["tasks"])
 EMBEDDINGS = list(study.embeddings.values())
 LEARNERS = list(study.config["learners"])

@@ -6,9 +6,10 @@ import pyarrow as pa
 
 from conceptbridge.evaluate.schemas import SCHEMAS
 from conceptbridge.tasks.leaks import SCHEMA as LEAKS
+from conceptbridge.vocabulary import SCHEMA as VOCABULARY
 
 #: counts of persons, rows or events: none may be under min_cell_count
-COUNTS = frozenset({"persons", "rows", "events", "train_rows", "train_events", "read", "kept_rows", "visits"})
+COUNTS = frozenset({"persons", "rows", "events", "train_rows", "train_events", "read", "visits"})
 #: numbers that the study's settings decide, or places in a list
 SETTINGS = frozenset({"seed", "seeds", "steps", "trials", "size", "smallest", "largest", "bin", "wide_bin", "repeats"})
 
@@ -58,6 +59,9 @@ TABLES = {name: Table(about, SCHEMAS[name], key) for name, (about, key) in _KEYS
     "tokens": Table(
         "concepts that training rows hold", SHARED_TOKENS, ("key",), ("key", "text"), ("key", "concept_id")
     ),
+    "vocabulary": Table(
+        "concepts of enough persons, with their texts", VOCABULARY, ("key",), ("key", "text"), (*_TOKEN, "concept_code")
+    ),
     "leaks": Table("predictors nearest to the outcome", LEAKS, ("key",), ("key", "text", "nearest"), _TOKEN),
 }
 """Parquet files, by the name of the file without its ending."""
@@ -66,12 +70,19 @@ CSV = {"attrition": ("what is left after each inclusion step", ("step", "persons
 """CSV files: what each is, and its columns."""
 
 _SPENT = {"trials", "steps", "kept", "chosen"}
+_QUALITY = {"tables", "read", "kept", "dropped", "repaired", "noted", "persons", "visits", "events", "names"}
+_QUALITY |= {"rows", "unmapped_share", "named_share", "named_by_source_share", "years"}
 DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
     "arm": (
         "what a model was trained on and spent",
         frozenset({"sources", "reason", "spent", "train_rows", "train_events", "sizes", "size", "replicate"} | _SPENT)
         | {"rows", "events", "reached", "train", "validation"},
         frozenset({"sources", "chosen"}),
+    ),
+    "quality": (
+        "what was read of the extract, repaired and dropped, as counts",
+        frozenset(_QUALITY | {"concepts_in_use", "named_by_the_extract", "named_by_the_vocabulary"}),
+        frozenset({"tables", "dropped", "repaired", "noted", "events", "names"}),
     ),
     "model": (
         "a model: its seeds, and the space of its inputs",

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 
 from conceptbridge.errors import StudyError
 from conceptbridge.exchange.declared import COUNTS, CSV, DOCUMENTS, PROSE, SETTINGS, TABLES, Table
+from conceptbridge.exchange.margins import check_margins
 from conceptbridge.exchange.private import Private, read_private
 
 __all__ = ["Leaving", "Private", "check_about", "check_egress", "read_private"]
@@ -64,6 +65,7 @@ def check_egress(folder: Path, private: Private) -> list[Leaving]:
             found = Leaving(name, "")
             _reader(path, name)(path, found, private)
             leaving.append(found)
+    check_margins(folder, private.least)
     return leaving
 
 
@@ -238,6 +240,10 @@ def _json(path: Path, found: Leaving, private: Private) -> None:
     if isinstance(names, list):
         found.texts = len(names)
         found.local = [str(name) for name in names if _is_local(str(name))]
+    tokens = value.get("tokens") if isinstance(value, dict) else None
+    if isinstance(tokens, list):
+        found.rows = found.texts = len(tokens)
+        found.local = [str(one["text"]) for one in tokens if _is_local(one["key"])]
 
 
 def _keys(value: Any, free: frozenset[str], at: str = "") -> Iterator[tuple[str, str]]:

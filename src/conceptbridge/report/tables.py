@@ -21,7 +21,7 @@ from conceptbridge.evaluate.families import gated, holm
 from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.summary import summarise
 from conceptbridge.files import whole_file, write_parquet, write_text
-from conceptbridge.tasks.shared import shared_tokens
+from conceptbridge.tasks.shared import shared_tokens, train_rows
 
 ARM = ("task", "embedding", "learner", "strategy", "source", "target")
 """What makes one row of the table of arms."""
@@ -347,15 +347,6 @@ def _overlap(metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str
                 shares.append(float(np.average(shared, weights=weight)) if weight.sum() else None)
             rows.append((one, source, target, len(ours), *shares))
     return _table(rows, _OVERLAP_SCHEMA)
-
-
-def train_rows(site: Path) -> int | None:
-    """The training rows that evaluation tells of a cohort (``site.parquet``); None where it tells nothing."""
-    if not site.exists():
-        return None
-    table = pq.read_table(site, columns=["split", "rows"])
-    found: list[int | None] = table.filter(pc.equal(table["split"], "train"))["rows"].to_pylist()
-    return found[0] if found else None
 
 
 def _attrition(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Table:

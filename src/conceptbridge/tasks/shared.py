@@ -1,10 +1,12 @@
 """A site's tokens as other sites may know them."""
 
 from itertools import groupby
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 
 def shared_tokens(tokens: pa.Table, train_rows: int | None, least: int) -> pa.Table:
@@ -27,3 +29,12 @@ def shared_tokens(tokens: pa.Table, train_rows: int | None, least: int) -> pa.Ta
             rows[told.pop()] = np.nan
     place = kept.column_names.index("rows")
     return kept.set_column(place, "rows", pa.array(rows, pa.float64(), from_pandas=True).cast(pa.int64()))
+
+
+def train_rows(site: Path) -> int | None:
+    """The training rows that evaluation tells of a cohort (``site.parquet``); None where it tells nothing."""
+    if not site.exists():
+        return None
+    table = pq.read_table(site, columns=["split", "rows"])
+    found: list[int | None] = table.filter(pc.equal(table["split"], "train"))["rows"].to_pylist()
+    return found[0] if found else None
