@@ -20,8 +20,12 @@ pathvars:
 
 
 wildcard_constraints:
-    site="|".join(study.sites),
-    target="|".join(study.sites),
+    # rows of a site, or a target's, are here; of a received source they are not
+    site="|".join(study.own + study.scored) or "none",
+    target="|".join(study.own) or "none",
+    received="|".join(study.bundled) or "none",
+    reported="|".join(study.reported) or "none",
+    source="|".join(study.own + study.bundled) or "none",
     task="|".join(TASKS),
     embedding="|".join(study.by_id),
     learner="|".join(LEARNERS),
@@ -31,7 +35,7 @@ wildcard_constraints:
 rule all:
     default_target: True
     input:
-        "<results>/report/index.html",
+        "<results>/report/index.html" if study.targets else SCORES,
 
 
 include: "workflow/rules/sites.smk"
@@ -43,3 +47,5 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/transfer.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/exchange.smk"
+include: "workflow/rules/aggregates.smk"

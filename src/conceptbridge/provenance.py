@@ -30,8 +30,11 @@ def provenance(
     Paths on this machine are left out of the config.
     """
     shown = {key: value for key, value in config.items() if key not in ("data", "embedding_cache", "results")}
-    # an extract, or the table of training encounters of a findings site
-    files = {name: site.get("extract") or site["findings"]["train"] for name, site in config["sites"].items()}
+    # an extract, the table of training encounters of a findings site, a folder of bundles, or an aggregate results file
+    files = {
+        name: site.get("extract") or site.get("bundles") or site.get("results_file") or site["findings"]["train"]
+        for name, site in config["sites"].items()
+    }
     sites = {name: {"extract": Path(file).name} for name, file in files.items()}
     return {
         "simulated": simulated,

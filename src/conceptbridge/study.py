@@ -3,6 +3,8 @@
 Read whenever the workflow is planned, so nothing heavy is imported here.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -14,7 +16,7 @@ from typing import Any
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
-from conceptbridge.catalogue import Embedding, canonical, find_embedding, nearest
+from conceptbridge.catalogue import IDENTITY, Embedding, canonical, find_embedding, nearest
 from conceptbridge.errors import StudyError
 from conceptbridge.tasks.check import check_task, cohort_file
 
@@ -24,6 +26,8 @@ SIMULATED = "simulated"
 TUNED, POOLED = ("tune-head", "tune-all"), ("pooled", "leave-one-out")
 #: learners that take ``steps``
 DESCENDING = ("cnn", "attention")
+#: of a catalogue's entry, beside what changes a vector, what another hospital gets the embedding by
+_GOT_BY = ("parent", "package", "width", "licence")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,43 @@ class Study:
         """Names of the sites, in the config's order."""
         return list(self.config["sites"])
 
+    @property
+    def bundled(self) -> list[str]:
+        """The sites that are known through their bundles alone."""
+        return [site for site, spec in self.config["sites"].items() if "bundles" in spec]
+
+    @property
+    def scored(self) -> list[str]:
+        """The sites that only have a list of patients scored, and take no other part."""
+        return [site for site, spec in self.config["sites"].items() if spec["patients"]]
+
+    @property
+    def reported(self) -> list[str]:
+        """The sites that are known through their aggregate results file alone: then all of them are."""
+        return [site for site, spec in self.config["sites"].items() if "results_file" in spec]
+
+    @property
+    def own(self) -> list[str]:
+        """The sites that take part with rows that are here."""
+        return [site for site in self.sites if site not in self.bundled + self.scored + self.reported]
+
+    @property
+    def tabled(self) -> list[str]:
+        """The sites that the joint tables, figures and page are about."""
+        return [site for site in self.sites if site not in self.bundled + self.scored]
+
+    def results_file(self, site: str) -> str:
+        """The aggregate results file that a site has sent."""
+        return self._data(self.config["sites"][site]["results_file"])
+
+    def bundles(self, site: str) -> Path:
+        """The folder of the bundles that a site has sent."""
+        return Path(self._data(self.config["sites"][site]["bundles"]))
+
+    def patients(self, site: str) -> str:
+        """The list of patients that a site has scored."""
+        return self._data(self.config["sites"][site]["patients"])
+
     def simulated(self, site: str) -> bool:
         """Whether the site is a hospital of the built-in network."""
         return bool(self.config["sites"][site].get("extract") == SIMULATED)
@@ -47,7 +88,7 @@ class Study:
     @property
     def targets(self) -> list[str]:
         """The sites where models are brought to and tested."""
-        return [site for site in self.sites if self.config["sites"][site]["role"] != "source"]
+        return [site for site in self.tabled if self.config["sites"][site]["role"] != "source"]
 
     @property
     def told(self) -> dict[str, Any]:
@@ -74,7 +115,7 @@ class Study:
 
     def reading(self, site: str) -> str:
         """How a site's extract is to be read, as canonical JSON."""
-        not_told = ("extract", "findings", "role")
+        not_told = ("extract", "findings", "role", "patients")
         told = {key: value for key, value in self.config["sites"][site].items() if key not in not_told}
         if "cdm_version" in told:
             told["cdm_version"] = str(told["cdm_version"])  # YAML reads 5.4 as a number
@@ -108,11 +149,60 @@ class Study:
     @property
     def sources(self) -> list[str]:
         """The sites from which models can be brought elsewhere."""
-        return [site for site in self.sites if self.config["sites"][site]["role"] != "target"]
+        roles = {site: spec["role"] for site, spec in self.config["sites"].items() if site not in self.scored}
+        return [site for site, role in roles.items() if role != "target"]
 
     def others(self, target: str) -> list[str]:
         """The sources from which a model can be brought to ``target``."""
         return [site for site in self.sources if site != target]
+
+    def definition(self, name: str) -> dict[str, Any]:
+        """What a prediction of the task means, wherever it is made: a model is only used where this is the same.
+
+        Split and minima are each study's own. A concept set's file is told by its content, a handed-in cohort not at
+        all.
+        """
+        task = self.config["tasks"][name]
+        keys = ("index", "outcome", "censoring", "min_time_at_risk", "guards", "predictors")
+        made = deepcopy({key: task[key] for key in keys} | {key: self.config[key] for key in ("texts", "roll_up")})
+        for event in (made["index"], made["outcome"]):
+            del event["file"], event["definition"]
+            if isinstance(event["concepts"], str):
+                event["concepts"] = {"sha256": hashlib.sha256(Path(event["concepts"]).read_bytes()).hexdigest()}
+        told: dict[str, Any] = json.loads(canonical(made))
+        return told
+
+    def compared(self) -> dict[str, Any]:
+        """What has to be the same at every site whose results stand in one table: tasks, embeddings, budgets, and how
+        models are evaluated."""
+        keys = ("learners", "strategies", "trials", "steps", "seeds", "standardise", "target_sizes", "tuning_depth")
+        tasks = {
+            name: self.definition(name) | {key: task[key] for key in ("split", "min_events", "min_rows")}
+            for name, task in self.config["tasks"].items()
+        }
+        made = {
+            "tasks": tasks,
+            "embeddings": {name: embedding.fingerprint for name, embedding in self.embeddings.items()},
+            **{key: self.config[key] for key in (*keys, "evaluation", "min_cell_count")},
+        }
+        told: dict[str, Any] = json.loads(canonical(made))
+        return told
+
+    def model(self, source: str, task: str, embedding: Embedding, learner: str) -> dict[str, Any]:
+        """What a bundle of a source's model says of itself, in this study; ``entry`` is how to get the embedding."""
+        spec = embedding.spec
+        entry = {key: spec[key] for key in (*IDENTITY[spec["backend"]], *_GOT_BY) if key in spec}
+        if str(entry.get("model", "")).startswith(("/", ".", "~")):
+            del entry["model"]  # a folder of this machine
+        about = {"name": embedding.name, "fingerprint": embedding.fingerprint, "backend": spec["backend"]}
+        return {
+            "source": source,
+            "task": task,
+            "definition": self.definition(task),
+            "embedding": about | {"entry": entry},
+            "learner": learner,
+            "seeds": self.config["seeds"],
+        }
 
     def task(self, name: str, *keys: str) -> str:
         """The part of a task that one stage depends on, as canonical JSON."""
@@ -138,12 +228,14 @@ class Study:
 
     @property
     def strategies(self) -> list[str]:
-        """The strategies of the study: one site alone has nowhere to borrow from, and rows are only pooled if
-        allowed."""
+        """The strategies of the study: one site alone has nowhere to borrow from, and rows are only pooled if allowed,
+        and if those of all sites are here."""
+        borrowing = len(self.own + self.bundled) > 1
+        pooling = self.config["pooling"] and not self.bundled
         return [
             strategy
             for strategy in self.config["strategies"]
-            if strategy == "local" or (len(self.sites) > 1 and (strategy not in POOLED or self.config["pooling"]))
+            if strategy == "local" or (borrowing and (strategy not in POOLED or pooling))
         ]
 
     def budget(self, task: str, learner: str, strategy: str) -> str:
@@ -197,16 +289,25 @@ def read_study(
         for event in (task["index"], task["outcome"]):
             if event["file"] is not None:  # cohorts handed in lie where extracts do
                 event["file"] = str(Path(full["data"]).expanduser() / Path(event["file"]).expanduser())
-        check_task(name, task, full["sites"])
+        rows_here = [site for site, spec in full["sites"].items() if not {"bundles", "results_file"} & set(spec)]
+        check_task(name, task, rows_here)
+    for site, spec in full["sites"].items():
+        _check_place(site, spec)
+    here = [site for site, spec in full["sites"].items() if "results_file" not in spec]
+    if here and len(here) < len(full["sites"]):
+        raise StudyError(
+            f"config: sites.{here[0]}: a study of aggregate results files has no other sites; run "
+            f"{here[0]}'s own study, and give its `results_file`"
+        )
+    asked = [strategy for strategy in config.get("strategies", []) if strategy in POOLED]
+    if asked and any("bundles" in spec for spec in full["sites"].values()):
+        raise StudyError(
+            f"config: strategies: {asked[0]} needs the rows of all sites, and of some there are bundles alone; "
+            "leave it out"
+        )
     if all(spec["role"] == "source" for spec in full["sites"].values()):
         raise StudyError("config: sites: every site has the role `source`; at least one has to be a target")
     for site, spec in full["sites"].items():
-        if "extract" not in spec and "findings" not in spec:
-            raise StudyError(
-                f"config: sites.{site}: the key 'extract' is missing (or `findings`, for a findings table)"
-            )
-        if "extract" in spec and "findings" in spec:
-            raise StudyError(f"config: sites.{site}: `extract` and `findings` are two; keep the one that the site has")
         if spec["headerless"] and "cdm_version" not in spec:
             raise StudyError(
                 f"config: sites.{site}: `headerless: true` needs `cdm_version` (5.2, 5.3.1, 5.3 or 5.4): without a "
@@ -223,6 +324,26 @@ def read_study(
     _check_reference(full["evaluation"]["reference"], embeddings, full["learners"], full["strategies"])
     used = [e for one in embeddings.values() for e in (one, one.parent, one.fallback) if e]
     return Study(full, embeddings, {e.name: entries[e.name] for e in used})
+
+
+def _check_place(site: str, spec: dict[str, Any]) -> None:
+    """Check where a site's rows, or its models, come from; one of bundles alone is a source."""
+    found = [key for key in ("extract", "findings", "bundles", "results_file") if key in spec]
+    if not found:
+        raise StudyError(
+            f"config: sites.{site}: the key 'extract' is missing (or `findings`, for a findings table, or `bundles`, "
+            "for models that it has sent, or `results_file`, for its results)"
+        )
+    if len(found) > 1:
+        raise StudyError(f"config: sites.{site}: `{found[0]}` and `{found[1]}` are two; keep the one that the site has")
+    if "results_file" in spec and spec["patients"]:
+        raise StudyError(f"config: sites.{site}: it is known by its results alone, so it has no patients to score")
+    if "bundles" in spec:
+        if spec["role"] == "target" or spec["patients"]:
+            raise StudyError(
+                f"config: sites.{site}: it is known by its bundles alone, so it has no rows to predict; it is a source"
+            )
+        spec["role"] = "source"
 
 
 def check(value: Any, schema: dict[str, Any], what: str) -> None:

@@ -41,6 +41,14 @@ def test_effective_dimension() -> None:
     assert effective_dimension(np.ones((5, 3), np.float32)) == 0
 
 
+def test_a_concept_of_few_persons_counts_for_nothing_and_one_of_a_shared_vocabulary_does(tmp_path: Path) -> None:
+    own = site(tmp_path, "own", ["a", "b"], AXES[:2], persons=[9, 10])
+    shared = site(tmp_path, "shared", ["b", "c"], AXES[1:3], concept_id=[2, 3], persons=[None, None])
+    found = measure(RANDOM, [own, shared], [], tmp_path, tmp_path / "cache", 10)
+    assert found["texts"] == 2
+    assert [pair["shared_concepts"] for pair in found["alignment"]] == [0.5, 1]
+
+
 def test_alignment_is_the_nearest_text_at_the_source(tmp_path: Path) -> None:
     north = site(tmp_path, "north", ["a", "b"], AXES[:2], concept_id=[1, 2])
     near = np.array([[0.6, 0.8, 0, 0], [1, 0, 0, 0], [0, 0, 5, 0]], np.float32)

@@ -139,7 +139,7 @@ def leaks(folder: Path, made: Site, min_cell_count: int = 10) -> list[dict[str, 
 
 
 def test_a_test_that_gives_the_outcome_away_heads_the_list(tmp_path: Path) -> None:
-    listed = leaks(tmp_path, leaky(tmp_path))
+    listed = leaks(tmp_path, leaky(tmp_path), min_cell_count=1)
     first = listed[0]
     assert (first["text"], first["auroc_rank"], first["suspicious"]) == ("Influenza test, positive", 1, True)
     # all 50 with the outcome hold it, and 1 of the 150 without: (1 + 1 - 1 / 150) / 2
@@ -154,6 +154,28 @@ def test_the_list_shows_no_small_count(tmp_path: Path) -> None:
         "Sex, female",
         "Age, 18 to 44 years",
     }
+
+
+def test_an_auroc_from_which_a_small_count_could_be_worked_out_is_blank_and_still_suspicious(tmp_path: Path) -> None:
+    first, *others = leaks(tmp_path, leaky(tmp_path))
+    # with 51 rows, 50 events and 200 rows in all, 0.997 says that one of those without influenza was positive
+    assert (first["text"], first["rows"], first["auroc"]) == ("Influenza test, positive", 51, None)
+    assert (first["auroc_rank"], first["suspicious"]) == (None, True)
+    cough = next(row for row in others if row["text"] == "Cough")
+    assert cough["auroc"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_count_of_a_token_that_nearly_every_row_holds_is_blank(tmp_path: Path) -> None:
+    people = range(200)
+    made = Site(
+        tmp_path,
+        task(),
+        person=[person(i) for i in people],
+        visit_occurrence=[visit(i, DAY) for i in people],
+        condition_occurrence=[condition(i, DAY, COUGH) for i in people if i > 3],
+    )
+    listed = {row["text"]: row["rows"] for row in leaks(tmp_path, made)}
+    assert (listed["Cough"], listed["Sex, female"]) == (None, 200)
 
 
 def test_the_list_of_a_site_without_rows_is_empty(tmp_path: Path) -> None:

@@ -71,3 +71,11 @@ def test_every_bin_has_enough_of_both(seed, rows, levels):
     value = np.sort(probability)
     assert all(value[start] != value[start - 1] for start in starts[1:])
     assert bool(len(starts)) == (min(label.sum(), (1 - label).sum()) >= LEAST)
+
+
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=8), st.integers(200, 230))
+def test_a_secret_total_and_a_known_beginning_are_kept_apart_from_every_step(steps, known):
+    chain = sorted(steps, reverse=True)
+    told = [count for count in chain_shown(chain, LEAST, known, secret=chain[-1]) if count is not None]
+    assert all(count - chain[-1] >= LEAST for count in told)
+    assert all(not 0 < known - count < LEAST for count in told)

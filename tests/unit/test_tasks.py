@@ -236,6 +236,19 @@ def test_no_small_count_is_the_difference_of_two_steps(tmp_path: Path) -> None:
     assert [line.rsplit(",", 3)[1] for line in site.attrition.splitlines()[1:]] == ["100", "100", "", "71", "71"]
 
 
+def test_a_small_split_cannot_be_worked_out_from_the_last_step(tmp_path: Path) -> None:
+    """60 persons in training and 40 to test on are told elsewhere; 3 for validation are not."""
+    days = [DAY] * 60 + [date(2023, 6, 1)] * 3 + [date(2024, 6, 1)] * 40
+    site = Site(
+        tmp_path,
+        task(),
+        min_cell_count=10,
+        person=[person(i) for i in range(len(days) + 30)],
+        visit_occurrence=[visit(i, day) for i, day in enumerate(days)],
+    )
+    assert [line.split(",")[-3:] for line in site.attrition.splitlines()[1:]] == [["", "", "0"]] * 3
+
+
 def test_a_site_without_index_events_has_an_empty_cohort(tmp_path: Path) -> None:
     site = Site(tmp_path, task(), person=[person(1)], condition_occurrence=[condition(1, DAY, COUGH)])
     assert site.cohort == site.tokens == site.sequences == []

@@ -63,10 +63,11 @@ def write_vocabulary(path: Path, texts: Sequence[str], **columns: Sequence[Any])
         "state": ["present"] * count,
         "domain": ["condition"] * count,
         "named_by": ["concept"] * count,
+        "persons": [100] * count,
         "private": [False] * count,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    types = {"concept_id": pa.int64(), "private": pa.bool_()}
+    types = {"concept_id": pa.int64(), "persons": pa.int64(), "private": pa.bool_()}
     schema = pa.schema([(name, types.get(name, pa.string())) for name in of_count])
     pq.write_table(pa.table(of_count | columns, schema), path)
     return path

@@ -22,6 +22,7 @@ rule fetch_models:
 
 rule compute_texts:
     input:
+        # those that came with bundles are among them
         vocabularies=expand(rules.vocabulary.output, site=study.sites),
         benchmarks=BENCHMARKS,
     output:
@@ -57,6 +58,8 @@ rule embed:
         "<logs>/embed/{embedding}/{site}.log",
     benchmark:
         "<benchmarks>/embed/{embedding}/{site}.tsv"
+    wildcard_constraints:
+        site="|".join(study.sites),
     conda:
         "../../envs/conceptbridge.yaml"
     resources:
@@ -99,10 +102,10 @@ rule cooccurrence:
 
 rule embedding_quality:
     input:
-        vocabularies=expand(rules.vocabulary.output, site=study.sites),
+        vocabularies=expand(rules.vocabulary.output, site=study.tabled),
         tables=expand(
             "<results>/embeddings/{embedding}/{site}.parquet",
-            site=study.sites,
+            site=study.tabled,
             allow_missing=True,
         ),
         benchmarks=BENCHMARKS,
@@ -120,11 +123,12 @@ rule embedding_quality:
     params:
         code=code("embedding_quality.py"),
         data=study.config["data"],
-        site=study.sites,
+        site=study.tabled,
+        min_cell_count=study.config["min_cell_count"],
     shell:
         'python "$CONCEPTBRIDGE_SCRIPTS/embedding_quality.py" --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}'
         ' --benchmark {input.benchmarks:q} --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'
-        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} > {log:q} 2>&1'
+        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1'
 
 
 rule embedding_tables:

@@ -11,7 +11,8 @@ rule evaluate:
         cohort="<results>/tasks/{task}/{target}/cohort.parquet",
         sequences="<results>/tasks/{task}/{target}/sequences.parquet",
         tokens=expand(
-            "<results>/tasks/{{task}}/{site}/tokens.parquet", site=study.sites
+            "<results>/tasks/{{task}}/{site}/tokens.parquet",
+            site=study.own + study.bundled,
         ),
         arms=expand(
             "<results>/arms/{{task}}/{embedding}/{learner}/{strategy}/{{target}}/{file}",
@@ -52,7 +53,7 @@ rule evaluate:
         arms=folder("arms/{task}"),
         tokens=lambda w: [
             f"{site}={RESULTS}/tasks/{w.task}/{site}/tokens.parquet"
-            for site in study.sites
+            for site in study.own + study.bundled
         ],
         out=subpath(output[0], parent=True),
         embeddings=[f"{e.name}={e.id}" for e in EMBEDDINGS],

@@ -56,10 +56,10 @@ rule units:
 
 rule feasibility:
     input:
-        surveys=expand(rules.survey.output, task=TASKS, site=study.sites),
-        attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.sites),
-        vocabularies=expand(rules.vocabulary.output, site=study.sites),
-        units=expand(rules.units.output, site=study.sites),
+        surveys=expand(rules.survey.output, task=TASKS, site=study.own),
+        attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.own),
+        vocabularies=expand(rules.vocabulary.output, site=study.own),
+        units=expand(rules.units.output, site=study.own),
     output:
         "<results>/feasibility/index.html",
     log:
@@ -76,7 +76,7 @@ rule feasibility:
         tasks=folder("tasks"),
         sites=folder("sites"),
         task=TASKS,
-        site=study.sites,
+        site=study.own,
         title=study.config["name"],
         min_cell_count=study.config["min_cell_count"],
     shell:

@@ -27,9 +27,9 @@ TASK_FIGURES = ["learning", "depth", "calibration", "roc", "net-benefit", "overl
 rule tables:
     input:
         metrics=expand(rules.evaluate.output, task=TASKS, target=study.targets),
-        tokens=expand(rules.sequences.output.tokens, task=TASKS, site=study.sites),
-        attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.sites),
-        leaks=expand(rules.leaks.output, task=TASKS, site=study.sites),
+        tokens=expand(rules.sequences.output.tokens, task=TASKS, site=study.tabled),
+        attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.tabled),
+        leaks=expand(rules.leaks.output, task=TASKS, site=study.tabled),
     output:
         expand(
             "<results>/tables/{table}.{suffix}",
@@ -58,7 +58,7 @@ rule tables:
         tasks=folder("tasks"),
         out=folder("tables"),
         task=TASKS,
-        site=study.sites,
+        site=study.tabled,
         target=study.targets,
         min_cell_count=study.config["min_cell_count"],
     shell:
@@ -140,7 +140,7 @@ rule provenance:
         code=code("provenance.py"),
         config=lambda w: canonical(study.told),
         fingerprints=lambda w: canonical({e.name: e.fingerprint for e in EMBEDDINGS}),
-        simulated="--simulated" if any(map(study.simulated, study.sites)) else "",
+        simulated="--simulated" if SIMULATED_ROWS else "",
     shell:
         'python "$CONCEPTBRIDGE_SCRIPTS/provenance.py" --config {params.config:q}'
         " --fingerprints {params.fingerprints:q} {params.simulated} --out {output:q} > {log:q} 2>&1"
@@ -151,7 +151,7 @@ rule report:
         tables=rules.tables.output,
         embeddings=rules.embedding_tables.output,
         figures=rules.figures.output,
-        quality=expand(rules.ingest.output.quality, site=study.sites),
+        quality=expand(rules.ingest.output.quality, site=study.tabled),
         provenance=rules.provenance.output,
     output:
         report(

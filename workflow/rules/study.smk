@@ -13,6 +13,8 @@ from snakemake.settings.types import DeploymentMethod
 from conceptbridge import catalogue, running
 from conceptbridge.catalogue import canonical
 from conceptbridge.errors import StudyError
+from conceptbridge.exchange.found import find_bundles
+from conceptbridge.exchange.reported import find_aggregates
 from conceptbridge.imports import meaning
 from conceptbridge.learn import registry
 from conceptbridge.sites.cdm import TABLES
@@ -48,6 +50,16 @@ def read_findings_codebook(findings):
     read_codebook(Path(findings["codebook"]), names)
 
 
+def models_of(study, source):
+    """What a source's bundles have to say of themselves, for each of the study's models."""
+    return {
+        (task, e.name, learner): study.model(source, task, e, learner)
+        for task in study.config["tasks"]
+        for e in study.embeddings.values()
+        for learner in study.config["learners"]
+    }
+
+
 try:
     study = read_study(
         config,
@@ -58,13 +70,28 @@ try:
     )
     # the files of an extract are listed now, so that a change inside its folder is noticed
     EXTRACTS = {}
-    for site in study.sites:
+    for site in study.own + study.scored:
         if findings := study.findings(site):
             read_findings_codebook(findings)
         elif not study.simulated(site):
             found = find_tables(Path(study.extract(site)))
             check_needs(site, Path(study.extract(site)), found, study.config["tasks"])
             EXTRACTS[site] = [str(file) for file in files_of(found)]
+    # what the aggregate results files of other sites say of themselves
+    REPORTED = {
+        site: find_aggregates(
+            Path(study.results_file(site)),
+            site,
+            study.config["sites"][site]["role"],
+            study.compared(),
+        )
+        for site in study.reported
+    }
+    # the bundles of other sites, by task, embedding and learner
+    RECEIVED = {
+        site: find_bundles(study.bundles(site), site, models_of(study, site))
+        for site in study.bundled
+    }
     VOCABULARY = (
         files_of(find_tables(Path(study.vocabulary))) if study.vocabulary else []
     )
@@ -84,10 +111,25 @@ FINDINGS_TABLES = [
     "observation",
     "concept",
 ]
+# whether a site's rows are those of the built-in network
+SIMULATED_ROWS = any(map(study.simulated, study.own)) or any(
+    about["simulated"] for about in REPORTED.values()
+)
 TASKS = list(study.config["tasks"])
 EMBEDDINGS = list(study.embeddings.values())
 LEARNERS = list(study.config["learners"])
 STRATEGIES = study.strategies
+# what the list of patients of a site is scored with: each model that another site has, or has sent
+SCORES = [
+    f"{RESULTS}/scores/{task}/{site}/{source}/{e.id}/{learner}.csv"
+    for site in study.scored
+    for task in TASKS
+    for source in study.others(site)
+    for e in EMBEDDINGS
+    for learner in LEARNERS
+    if source not in RECEIVED or (task, e.name, learner) in RECEIVED[source]
+]
+SCORES += sorted({f"{os.path.dirname(file)}/coverage.md" for file in SCORES})
 # embeddings that have a table a site, controls included
 TABLED = list(
     dict.fromkeys(e.tables.id for e in EMBEDDINGS if e.tables and not e.tables.learned)
@@ -179,9 +221,9 @@ def grow(least, per_mb=0):
 
 
 def megabytes(input):
-    """The size of a job's inputs but its code; of a folder, that of the files in it."""
+    """The size of a job's inputs; of a folder, that of the files in it."""
     size = 0
-    for path in sorted({*input} - {*input.code}):
+    for path in sorted({*input}):
         size += os.path.getsize(path)
         if os.path.isdir(path):
             size += sum(file.stat().st_size for file in Path(path).rglob("*"))
@@ -269,3 +311,38 @@ def embedding_of(wildcards):
     return canonical(
         {"name": e.name, "fingerprint": e.fingerprint, "backend": e.spec["backend"]}
     )
+
+
+def measured_at(wildcards):
+    """What evaluation found at the site itself, where it is tested."""
+    if wildcards.site not in study.targets:
+        return []
+    folder = f"<results>/metrics/{wildcards.task}/{wildcards.site}"
+    return [f"{folder}/{table}.parquet" for table in ("metrics", "site")]
+
+
+def bundle_of(wildcards):
+    """The received bundle of a model; none where the source has sent none."""
+    model = (
+        wildcards.task,
+        study.by_id[wildcards.embedding].name,
+        wildcards.learner,
+    )
+    return [str(path) for path in [RECEIVED[wildcards.received].get(model)] if path]
+
+
+def patients_rows(wildcards):
+    """Cohort, tokens and sequences of the listed patients."""
+    kinds = ("cohort", "tokens", "sequences")
+    return [
+        f"<results>/scores/{wildcards.task}/{wildcards.site}/{kind}.parquet"
+        for kind in kinds
+    ]
+
+
+def vectors_at(wildcards, site):
+    """The table of a site's vectors; a learned embedding's go with the model."""
+    tables = study.by_id[wildcards.embedding].tables
+    if tables is None or tables.learned:
+        return []
+    return [f"<results>/embeddings/{tables.id}/{site}.parquet"]

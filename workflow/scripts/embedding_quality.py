@@ -12,7 +12,7 @@ from conceptbridge.files import write_json
 def main(a: argparse.Namespace) -> None:
     embedding = embedding_of_folder(a.embedding, read_catalogue(a.catalogue))
     sites = [Site(*site) for site in zip(a.site, a.vocabulary, a.table, strict=True)]
-    write_json(measure(embedding, sites, a.benchmark, a.data, a.cache), a.out)
+    write_json(measure(embedding, sites, a.benchmark, a.data, a.cache, a.min_cell_count), a.out)
 
 
 if __name__ == "__main__":
@@ -25,5 +25,6 @@ if __name__ == "__main__":
     p.add_argument("--embedding", required=True, help="name and hash, as planned")
     p.add_argument("--data", type=Path, default=Path(), help="folder that relative files are taken from")
     p.add_argument("--cache", type=Path, required=True, help="folder of cached vectors")
+    p.add_argument("--min-cell-count", type=int, required=True, help="persons that have a concept, at least")
     p.add_argument("--out", type=Path, required=True)
     run(p, main)

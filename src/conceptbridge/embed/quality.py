@@ -1,13 +1,14 @@
 """What an embedding is worth before any patient is seen: rated pairs, opposite states, sites' alignment, its shape."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 
@@ -33,9 +34,14 @@ class Site(NamedTuple):
 
 
 def measure(
-    embedding: Embedding, sites: Sequence[Site], benchmarks: Sequence[Path], data: Path, cache_folder: Path
+    embedding: Embedding,
+    sites: Sequence[Site],
+    benchmarks: Sequence[Path],
+    data: Path,
+    cache_folder: Path,
+    least: int = 1,
 ) -> dict[str, Any]:
-    """Measure an embedding.
+    """Measure an embedding on the concepts that at least ``least`` persons of a site have.
 
     - ``benchmarks``: file name -> Spearman correlation of cosine with the raters' mean, pairs with both vectors, pairs.
     - ``shape``: of all sites' texts: width; mean, standard deviation, least and largest norm; effective dimension
@@ -50,8 +56,9 @@ def measure(
     """
     units: dict[str, tuple[list[str], Matrix]] = {}
     raw: dict[str, Matrix] = {}
+    tokens = {site.name: _tokens(site.vocabulary, least) for site in sites}
     for site in sites:
-        texts, vectors = _with_vector(*read_vectors(site.table))
+        texts, vectors = _with_vector(*read_vectors(site.table), set(tokens[site.name]["text"].to_pylist()))
         row = {text: i for i, text in enumerate(texts)}
         # the sample of all texts is within the sites' samples
         raw |= {text: vectors[row[text]].copy() for text in _sample(texts)}
@@ -67,10 +74,10 @@ def measure(
         "texts": len(set().union(*(texts for texts, _ in units.values()))),
         "shape": shape,
         "benchmarks": {path.stem: _rated(embedding, path, data, cache_folder) for path in benchmarks},
-        "polarity": _polarity(sites, units, shape),
+        "polarity": _polarity(tokens, units, shape),
         "alignment": [
-            {"source": source.name, "target": target.name} | _alignment(source, target, units)
-            for source, target in permutations(sites, 2)
+            {"source": source, "target": target} | _alignment(source, target, tokens, units)
+            for source, target in permutations(tokens, 2)
         ],
     }
 
@@ -114,18 +121,23 @@ def _rated(embedding: Embedding, benchmark: Path, data: Path, cache_folder: Path
     return {"spearman": correlation, "pairs_used": int(known.sum()), "pairs": len(pairs)}
 
 
+def _tokens(vocabulary: Path, least: int) -> pa.Table:
+    """Tokens of concepts of enough persons; in a vocabulary that was shared their number is blank."""
+    table = pq.read_table(vocabulary, columns=["key", "concept_id", "state", "text", "persons"])
+    return table.filter(pc.fill_null(pc.greater_equal(table["persons"], least), True))
+
+
 def _polarity(
-    sites: Sequence[Site], units: dict[str, tuple[list[str], Matrix]], shape: dict[str, Any] | None
+    of_site: Mapping[str, pa.Table], units: dict[str, tuple[list[str], Matrix]], shape: dict[str, Any] | None
 ) -> dict[str, Any]:
     cosines: dict[tuple[str, str], float] = {}
-    for site in sites:
-        tokens = pq.read_table(site.vocabulary, columns=["key", "state", "text"])
+    for site, tokens in of_site.items():
         concept = [key.rpartition("|")[0] for key in tokens["key"].to_pylist()]
         text_of = dict(
             zip(zip(concept, tokens["state"].to_pylist(), strict=True), tokens["text"].to_pylist(), strict=True)
         )
-        place = {text: i for i, text in enumerate(units[site.name][0])}
-        unit = units[site.name][1]
+        place = {text: i for i, text in enumerate(units[site][0])}
+        unit = units[site][1]
         for (name, state), text in text_of.items():
             for one, other in OPPOSITES:
                 opposite = text_of.get((name, other)) if state == one else None
@@ -137,9 +149,11 @@ def _polarity(
     return {"pairs": len(cosines), "cosine": cosine, "polarity": (1 - cosine) / (1 - shape["mean_cosine"])}
 
 
-def _alignment(source: Site, target: Site, units: dict[str, tuple[list[str], Matrix]]) -> dict[str, Any]:
-    (theirs, at_source), (ours, at_target) = units[source.name], units[target.name]
-    concepts = [set(_concepts(site.vocabulary)) for site in (source, target)]
+def _alignment(
+    source: str, target: str, tokens: Mapping[str, pa.Table], units: dict[str, tuple[list[str], Matrix]]
+) -> dict[str, Any]:
+    (theirs, at_source), (ours, at_target) = units[source], units[target]
+    concepts = [{concept for concept in tokens[at]["concept_id"].to_pylist() if concept} for at in (source, target)]
     shared = len(concepts[0] & concepts[1]) / len(concepts[1]) if concepts[1] else None
     known = set(theirs)
     rows = {text: i for i, text in enumerate(ours)}
@@ -159,14 +173,9 @@ def _alignment(source: Site, target: Site, units: dict[str, tuple[list[str], Mat
     }
 
 
-def _with_vector(texts: list[str], vectors: Matrix) -> tuple[list[str], Matrix]:
-    has = np.asarray(vectors.any(axis=1))
+def _with_vector(texts: list[str], vectors: Matrix, wanted: set[str]) -> tuple[list[str], Matrix]:
+    has = np.asarray(vectors.any(axis=1)) & np.array([text in wanted for text in texts], np.bool_)
     return [text for text, one in zip(texts, has, strict=True) if one], vectors[has]
-
-
-def _concepts(vocabulary: Path) -> list[int]:
-    column: pa.ChunkedArray = pq.read_table(vocabulary, columns=["concept_id"])["concept_id"]
-    return [concept for concept in column.unique().to_pylist() if concept]
 
 
 def _unit(vectors: Matrix) -> Matrix:

@@ -88,14 +88,14 @@ def evaluate(
     unseen_by, unseen_rows = {}, []
     if events is not None and tokens is not None:
         for source, paths in _sources(tokens, target).items():
-            share, shares = unseen(events, *seen_by(paths))
+            share, shares = unseen(events, *seen_by(paths, least))
             unseen_by[source] = by_share(share)
             unseen_rows.append((task, source, target, *shares.values()))
     context = Context(
         cohort_rows.of(*SPLITS),
         draw(test.person_id, measuring.replicates, settings["seed"], task, target),
         measuring,
-        subgroups(of_test, settings["age_bands"], events, settings["subgroups"]),
+        subgroups(of_test, settings["age_bands"], events, settings["subgroups"], least),
         unseen_by,
     )
 

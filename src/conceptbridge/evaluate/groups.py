@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from conceptbridge.errors import StudyError
 
 UNKNOWN = "unknown"
+OTHER = "other"
 UNSEEN = "unseen"
 """The dimension that divides rows by the share of their events whose token the source never saw."""
 
@@ -38,15 +39,16 @@ class Tokens(NamedTuple):
 
 
 def subgroups(
-    cohort: pa.Table, age_bands: Sequence[int], tokens: Tokens | None, concepts: Mapping[str, Sequence[int]]
+    cohort: pa.Table, age_bands: Sequence[int], tokens: Tokens | None, concepts: Mapping[str, Sequence[int]], least: int
 ) -> list[Dimension]:
     """Divide rows by sex, age band, race and the study's own subgroups, as far as the cohort tells.
 
     ``cohort`` has the rows in order. ``age_bands`` are first years of life of every band but the first. A subgroup of
-    the study is the rows with an event of any of its ``concepts``, and the others.
+    the study is the rows with an event of any of its ``concepts``, and the others. What fewer than ``least`` persons
+    have is no group of its own: the word for it can be the hospital's own.
     """
     found = [
-        _coded(name, pc.fill_null(cohort[name].cast(pa.string()), UNKNOWN))
+        _coded(name, pc.fill_null(cohort[name].cast(pa.string()), UNKNOWN), cohort["person_id"], least)
         for name in ("sex", "race")
         if name in cohort.column_names
     ]
@@ -91,13 +93,19 @@ def read_tokens(sequences: Path, tokens: Path, row_id: NDArray[np.int64]) -> Tok
     )
 
 
-def seen_by(paths: Sequence[Path]) -> tuple[pa.Array, pa.Array]:
-    """Return the keys, and the texts in lower case, that training rows of these sites (``tokens.parquet``) hold."""
+def seen_by(paths: Sequence[Path], least: int) -> tuple[pa.Array, pa.Array]:
+    """Return the keys, and the texts in lower case, that training rows of these sites (``tokens.parquet``) hold.
+
+    Those of fewer than ``least`` rows are unseen: where a site shares its tokens it leaves them out (``tasks.shared``),
+    and the count of a shared one can be blank.
+    """
     for path in paths:
         if not path.is_file():
             raise StudyError(f"{path} is missing; run the task's rules first")
     tables = [pq.read_table(path, columns=["key", "text", "rows"]) for path in paths]
-    seen = pa.concat_tables([table.filter(pc.greater(table["rows"], 0)) for table in tables])
+    seen = pa.concat_tables(
+        [table.filter(pc.fill_null(pc.greater_equal(table["rows"], least), True)) for table in tables]
+    )
     return seen["key"].combine_chunks(), pc.utf8_lower(seen["text"].combine_chunks())
 
 
@@ -134,6 +142,10 @@ def by_share(share: NDArray[np.float64]) -> Dimension:
     return Dimension(UNSEEN, names, of.astype(np.intp))
 
 
-def _coded(name: str, column: pa.ChunkedArray) -> Dimension:
+def _coded(name: str, column: pa.ChunkedArray, person: pa.ChunkedArray, least: int) -> Dimension:
+    persons = pa.table({"value": column, "person": person}).group_by("value").aggregate([("person", "count_distinct")])
+    often = persons.filter(pc.greater_equal(persons["person_count_distinct"], least))["value"]
+    told = pc.or_(pc.is_in(column, value_set=often.combine_chunks()), pc.equal(column, UNKNOWN))
+    column = pc.if_else(told, column, OTHER)
     names = sorted(set(column.to_pylist()))
     return Dimension(name, names, pc.index_in(column, value_set=pa.array(names)).to_numpy().astype(np.intp))

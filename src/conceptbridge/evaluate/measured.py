@@ -228,15 +228,21 @@ class Bench:
     def _hidden(
         self, label: NDArray[np.int8], probability: NDArray[np.float64], cut: NDArray[np.float64]
     ) -> list[str | None]:
-        """Say of each metric at each cut why it is not shown: a cell of its confusion matrix is too small."""
+        """Say of each metric at each cut why it is not shown: a cell of its confusion matrix is too small, or events or
+        non-events between it and the next higher cut that is shown are."""
         cells = cut_cells(label, probability, cut, np.zeros(len(label), dtype=np.intp), 1)[:, :, 0]
-        least, reasons = self.settings.min_cell_count, []
-        for at, counts in zip(cut, cells[:-1], strict=True):
-            four = np.r_[counts, cells[-1] - counts]
-            small = ((four > 0) & (four < least)).any()
-            why = f"not shown: a count under {least} could be worked out" if small else None
-            reasons += [NO_CUT if np.isnan(at) else why] * len(AT_CUT)
-        return reasons
+        least = self.settings.min_cell_count
+        reasons: list[str | None] = [NO_CUT] * len(cut)
+        higher = np.zeros(2)
+        for place in np.argsort(-cut, kind="stable"):
+            if np.isnan(cut[place]):
+                continue
+            counts = cells[place]
+            apart = np.r_[counts, cells[-1] - counts, counts - higher]
+            small = ((apart > 0) & (apart < least)).any()
+            reasons[place] = f"not shown: a count under {least} could be worked out" if small else None
+            higher = higher if small else counts
+        return [why for why in reasons for _ in AT_CUT]
 
     def _limits(
         self, values: NDArray[np.float64], replicates: NDArray[np.float64], moved: NDArray[np.float64]

@@ -56,7 +56,7 @@ def _binned(label: NDArray[np.int8], probability: NDArray[np.float64], least: in
     for place, start in enumerate(starts):
         stop = starts[place + 1] if place + 1 < len(starts) else rows
         hits, alarms = event[start:].sum(), (1 - event[start:]).sum()
-        cut = score[start]
+        cut = float(f"{score[start]:.3g}")  # in full it would be the prediction of one row
         odds = cut / (1 - cut) if cut < 1 else np.nan
         yield (
             place,

@@ -24,15 +24,24 @@ def parts_shown(counts: ArrayLike, least: int, nobody: bool = True) -> NDArray[n
     return shown
 
 
-def chain_shown(counts: Sequence[int | None], least: int) -> list[int | None]:
+def chain_shown(
+    counts: Sequence[int | None], least: int, known: int | None = None, secret: int | None = None
+) -> list[int | None]:
     """Blank counts of a falling chain of steps whose distance from the next one that is shown is 1 to ``least`` - 1.
 
     The last count stays, if it is large enough: the splits add up to it. A count that is blank already stays so.
+    ``known`` is a count told elsewhere that the chain begins below. ``secret`` is the last count where it must not be
+    known, as one of the splits is small and the others are told: nothing so close to it is shown.
     """
     shown: list[int | None] = []
     following: int | None = None
     for count in reversed(counts):
-        small = count is not None and (0 < count < least or (following is not None and 0 < count - following < least))
+        small = count is not None and (
+            0 < count < least
+            or (following is not None and 0 < count - following < least)
+            or (secret is not None and count - secret < least)
+            or (known is not None and 0 < known - count < least)
+        )
         shown.append(None if small else count)
         following = following if shown[-1] is None else count
     return shown[::-1]

@@ -20,6 +20,14 @@ logger = logging.getLogger(__name__)
 #: coarse histograms, their bounds from a sample of rows: half the time at the same accuracy
 HISTOGRAM = {"max_bin": 63, "bin_construct_sample_cnt": 2_000}
 
+#: what a line of LightGBM's text says in place of what stays home, where that is not 0
+HIDDEN = {"feature_infos": "none"}
+#: parameters that LightGBM's text keeps; a forest that is refitted at a target takes them from it
+KEPT = {
+    *("boosting", "objective", "metric", "min_data_in_leaf"),
+    *("seed", "deterministic", "force_row_wise", "num_threads", "verbosity"),
+}
+
 
 @dataclass(frozen=True)
 class Forest:
@@ -50,16 +58,19 @@ class Forest:
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``seed-{n}.txt`` to ``folder`` and return what model.json has to hold.
 
-        LightGBM's text tells how many training rows, and of what weight, reached each node; those counts stay home. The
-        sizes of its trees in bytes are then no longer right and are left out: without them it reads tree after tree.
+        LightGBM's text tells how many training rows, of what weight, reached each node, what each split gained (which
+        tells as much), and the least and largest value of each feature, which are single rows'; all of that stays home.
+        The sizes of its trees in bytes are then no longer right and are left out: without them it reads tree after
+        tree. Of its parameters those stay that a target's refitting needs; others name files and machines.
         """
         for seed, booster in zip(self.seeds, self.boosters, strict=True):
             text = re.sub(
-                r"^((?:leaf|internal)_(?:count|weight))=(.*)$",
-                lambda line: f"{line[1]}={' '.join('0' for _ in line[2].split())}",
+                r"^((?:leaf|internal)_(?:count|weight)|split_gain|feature_infos)=(.*)$",
+                lambda line: f"{line[1]}={' '.join(HIDDEN.get(line[1], '0') for _ in line[2].split())}",
                 re.sub(r"^tree_sizes=.*\n", "", booster.model_to_string(), flags=re.MULTILINE),
                 flags=re.MULTILINE,
             )
+            text = re.sub(r"^\[(\w+):.*\]\n", lambda line: line[0] if line[1] in KEPT else "", text, flags=re.MULTILINE)
             (folder / f"seed-{seed}.txt").write_text(text, encoding="utf-8")
         return {"seeds": self.seeds, "kept": self.kept, "counts": self.counts}
 

@@ -19,10 +19,10 @@ from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.comparisons import CHANCE
 from conceptbridge.evaluate.families import gated, holm
 from conceptbridge.evaluate.metrics import METRICS
-from conceptbridge.evaluate.shown import chain_shown
 from conceptbridge.evaluate.summary import summarise
 from conceptbridge.files import whole_file, write_parquet, write_text
 from conceptbridge.report.written import latex, markdown
+from conceptbridge.tasks.shared import shared_tokens, train_rows
 
 ARM = ("task", "embedding", "learner", "strategy", "source", "target")
 """What makes one row of the table of arms."""
@@ -51,7 +51,8 @@ NOTES = {
     f"their number). Positive is better for auroc and auprc, negative for brier. {_CORRECTED}",
     "sites": "Cohorts by split. first_year, last_year: of index dates, years with enough rows. events_a_row: recorded "
     "tokens in the predictors' window, mean; without_events: share of rows without any.",
-    "overlap": "Shares of the target's tokens that the source has too.",
+    "overlap": "Shares of the target's tokens that the source has too, of those in at least min_cell_count training "
+    "rows of either.",
     "unseen": "Share of the events in the target's test rows whose token no training row of the source holds; by text: "
     "nor the same text.",
     "curves": "AUROC by labelled events of the target given (size), mean over replicates and seeds, limits over test "
@@ -118,9 +119,9 @@ def tables(
     - ``comparisons``: as evaluation wrote them, with Holm's p within each family (``NOTES``).
     - ``metrics``, ``seeds``, ``subgroups``, ``unseen``, ``curves``, ``breakeven``, ``points``, ``spent``, ``sites``:
       as evaluation wrote them.
-    - ``overlap``: for each ordered pair of sites, the number of the target's tokens and the share of them
-      whose key, or whose text in lower case, the source has; counted by distinct tokens, and by the training
-      rows that hold them. Null where the target has no token.
+    - ``overlap``: for each ordered pair of sites, the number of the target's tokens (as far as they may be shared)
+      and the share of them whose key, or whose text in lower case, the source has; counted by distinct tokens, and by
+      the training rows that hold them. Null where the target has no token.
     - ``attrition``: the steps of every cohort.
     - ``leaks``: of every cohort the predictors nearest to the outcome: the ``NEAREST`` of the single-token AUROC, as
       many by name, and all that are suspicious.
@@ -146,8 +147,8 @@ def tables(
         "metrics": long,
         **{name: joined(name) for name in as_they_are},
         "sites": joined("site"),
-        "overlap": _overlap(tasks, task, site),
-        "attrition": _attrition(tasks, task, site, least),
+        "overlap": _overlap(metrics, tasks, task, site, least),
+        "attrition": _attrition(tasks, task, site),
         "leaks": _leaks(tasks, task, site),
     }
 
@@ -290,13 +291,13 @@ def _summary(effects: pa.Table, comparisons: pa.Table) -> pa.Table:
     return pa.Table.from_pylist(made, _SUMMARY_SCHEMA)
 
 
-def _overlap(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Table:
+def _overlap(metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str], least: int) -> pa.Table:
     rows = []
     for one in task:
-        tokens = {
-            at: pq.read_table(_existing(tasks / one / at / "tokens.parquet"), columns=["key", "text", "rows"])
-            for at in site
-        }
+        tokens = {}
+        for at in site:
+            read = pq.read_table(_existing(tasks / one / at / "tokens.parquet"), columns=["key", "text", "rows"])
+            tokens[at] = shared_tokens(read, train_rows(metrics / one / at / "site.parquet"), least)
         for source, target in permutations(site, 2):
             theirs, ours = tokens[source], tokens[target]
             shares: list[float | None] = []
@@ -305,31 +306,22 @@ def _overlap(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Table:
                 (pc.utf8_lower(theirs["text"]), pc.utf8_lower(ours["text"])),
             ]:
                 shared = pc.is_in(asked, value_set=known.combine_chunks()).to_numpy()
-                weight = ours["rows"].to_numpy()
+                weight = pc.fill_null(ours["rows"], 0).to_numpy()
                 shares.append(float(shared.mean()) if len(shared) else None)
                 shares.append(float(np.average(shared, weights=weight)) if weight.sum() else None)
             rows.append((one, source, target, len(ours), *shares))
     return _table(rows, _OVERLAP_SCHEMA)
 
 
-def _attrition(tasks: Path, task: Sequence[str], site: Sequence[str], least: int) -> pa.Table:
+def _attrition(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Table:
     rows: list[tuple[Any, ...]] = []
     for one, at in product(task, site):
         with _existing(tasks / one / at / "attrition.csv").open(encoding="utf-8", newline="") as file:
             steps = list(csv.DictReader(file))
-        counts = {
-            name: chain_shown([int(step[name]) if step[name] else None for step in steps], least)
-            for name in ("persons", "rows", "events")
-        }
-        # rows without the event are known where both counts are: their chain may give away as much
-        without = [
-            None if n is None or k is None else n - k for n, k in zip(counts["rows"], counts["events"], strict=True)
+        names = ("persons", "rows", "events")
+        rows += [
+            (one, at, step["step"], *(int(step[name]) if step[name] else None for name in names)) for step in steps
         ]
-        told = chain_shown(without, least)
-        counts["events"] = [
-            k if shown == n else None for k, n, shown in zip(counts["events"], without, told, strict=True)
-        ]
-        rows += [(one, at, step["step"], *numbers) for step, *numbers in zip(steps, *counts.values(), strict=True)]
     return _table(rows, _ATTRITION_SCHEMA)
 
 

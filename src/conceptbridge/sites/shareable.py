@@ -15,30 +15,41 @@ def withheld(parts: Sequence[int], min_cell_count: int) -> list[int | None]:
 
 
 def shareable(quality: Mapping[str, Any], min_cell_count: int) -> dict[str, Any]:
-    """``quality`` as it may leave the site: smaller counts are told as such, and sums that would give them away go."""
+    """``quality`` as it may leave the site: smaller counts are told as such, and sums that would give them away go, as
+    do the names of the extract's files. What was made shareable once stays as it is."""
     few = f"under {min_cell_count}"
     shown = deepcopy(dict(quality))
+
+    def small(count: Any) -> bool:
+        return isinstance(count, int) and 0 < count < min_cell_count
+
     for counts in shown.get("tables", {}).values():
+        counts.pop("file", None)
         for part in ("dropped", "repaired", "noted"):
             told = counts.get(part, {})
-            small = [reason for reason, rows in told.items() if 0 < rows < min_cell_count]
-            told.update(dict.fromkeys(small, few))
-            if part == "dropped" and small:
+            told.update({reason: few for reason, rows in told.items() if small(rows)})
+            if part == "dropped" and few in told.values():
                 counts["read"] = None
-        if 0 < counts.get("kept", 0) < min_cell_count:
+            elif part != "dropped" and counts.get("kept") is not None:  # all but a few are as telling
+                told.update(
+                    {r: f"all but {few}" for r, n in told.items() if isinstance(n, int) and small(counts["kept"] - n)}
+                )
+        if small(counts.get("kept")):
             counts["kept"] = counts["read"] = None
-        if counts.get("read") is not None and 0 < counts["read"] < min_cell_count:
+        if small(counts.get("read")):
             counts["read"] = None
     for key in ("persons", "visits"):
-        if 0 < shown.get(key, 0) < min_cell_count:
+        if small(shown.get(key)):
             shown[key] = few
     for domain, about in shown.get("events", {}).items():
+        if about == few:
+            continue
         rows = about["rows"]
-        if 0 < rows < min_cell_count:
+        if small(rows):
             shown["events"][domain] = few
             continue
         for key, share in about.items():
             # a share tells of how many rows it is, or is not, true
-            if key.endswith("_share") and any(0 < round(rows * s) < min_cell_count for s in (share, 1 - share)):
+            if key.endswith("_share") and share is not None and any(small(round(rows * s)) for s in (share, 1 - share)):
                 about[key] = None
     return shown

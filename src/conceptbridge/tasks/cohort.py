@@ -10,6 +10,7 @@ import duckdb
 import pyarrow as pa
 
 from conceptbridge.errors import StudyError
+from conceptbridge.evaluate.shown import chain_shown
 from conceptbridge.files import whole_file, write_parquet
 from conceptbridge.records import AS_RECORDED, SEX_CONCEPTS, open_records, site_database
 from conceptbridge.tasks.check import cohort_file
@@ -67,12 +68,18 @@ def make_cohort(
             _note(db, steps, step)
         _split(db, task["split"], task["outcome"]["days"][1])
         _note(db, steps, "in the one split of the person, outcome window within its period")
-        table = db.sql(_COHORT).to_arrow_table().cast(SCHEMA)
+        table = described(db)
+        (persons,) = db.execute("SELECT count(*) FROM person").fetchall()[0]
     if task["on_few_events"] == "fail":
         _stop_if_few(table, task["min_events"], site)
     write_parquet(table, cohort)
     with whole_file(attrition) as temporary:
-        _write_attrition(steps, min_cell_count, temporary)
+        _write_attrition(steps, persons, table, min_cell_count, temporary)
+
+
+def described(db: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The table ``rows`` (person_id, index_date, label, split) as a cohort, persons described as of the index date."""
+    return db.sql(_COHORT).to_arrow_table().cast(SCHEMA)
 
 
 def _make_rows(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) -> None:
@@ -251,16 +258,26 @@ def _note(db: duckdb.DuckDBPyConnection, steps: list[Step], step: str) -> None:
     steps.append(Step(step, persons, rows, events))
 
 
-def _write_attrition(steps: list[Step], min_cell_count: int, path: Path) -> None:
-    """Write the steps; blank is a count under the minimum, or one from which the next shown one differs by so few."""
-    columns = []
-    for counts in zip(*(step[1:] for step in steps), strict=True):
-        shown: list[int | str] = []
-        for n in reversed(counts):
-            later = next((count for count in shown if count != ""), 0)
-            shown.insert(0, "" if 0 < n < min_cell_count or 0 < n - int(later) < min_cell_count else n)
-        columns.append(shown)
+def _write_attrition(steps: list[Step], persons: int, cohort: pa.Table, least: int, path: Path) -> None:
+    """Write the steps; blank is a count under ``least``, and one from which such a count could be worked out.
+
+    Others that may be known: the site's ``persons``, and what is told of the splits of the ``cohort``.
+    """
+    of_split = cohort.group_by("split").aggregate(
+        [("person_id", "count_distinct"), ("row_id", "count"), ("label", "sum")]
+    )
+    parts = [of_split[name].to_numpy() for name in ("person_id_count_distinct", "row_id_count", "label_sum")]
+    parts.append(parts[1] - parts[2])
+    # a part that is few is no secret where the parts together are not known
+    secret = [int(part.sum()) if ((part > 0) & (part < least)).any() else None for part in parts]
+    shown_persons = chain_shown([step.persons for step in steps], least, persons, secret[0])
+    rows = chain_shown([step.rows for step in steps], least, secret=secret[1])
+    events = chain_shown([step.events for step in steps], least, secret=secret[2])
+    # rows without the event are known where both counts are
+    without = [None if n is None or k is None else n - k for n, k in zip(rows, events, strict=True)]
+    told = chain_shown(without, least, secret=secret[3])
+    events = [k if shown == n else None for k, n, shown in zip(events, without, told, strict=True)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Step._fields)
-        writer.writerows(zip([step.step for step in steps], *columns, strict=True))
+        writer.writerows(zip([step.step for step in steps], shown_persons, rows, events, strict=True))

@@ -19,7 +19,8 @@ SCHEMA = pa.schema(
         ("text", pa.string()),
         ("domain", pa.string()),
         ("rows", pa.int64()),  # training rows that hold it
-        ("auroc", pa.float64()),  # of its presence alone, on training rows; null where these have one class only
+        ("auroc", pa.float64()),  # of its presence alone, on training rows; null where these have one class only, or
+        # where a count could be worked out from it
         ("auroc_rank", pa.int32()),  # 1 is the farthest from 0.5
         ("similarity", pa.float64()),  # cosine with the nearest of the outcome's names; null where there is no vector
         ("similarity_rank", pa.int32()),
@@ -42,36 +43,45 @@ def make_leaks(
     min_cell_count: int,
     out: Path,
 ) -> None:
-    """Write the list of predictors (``SCHEMA``, farthest AUROC first) of a task at a site to ``out``.
+    """Write the list of predictors (``SCHEMA``, suspicious ones and farthest AUROC first) of a task to ``out``.
 
-    Tokens of fewer than ``min_cell_count`` training rows are left out. Names are compared by ``vectors`` (text,
-    vector; centred on their mean), where the outcome's concepts are recorded at the site and so have one.
+    Tokens of fewer than ``min_cell_count`` training rows are left out, and an AUROC from which it could be worked out
+    that fewer than so many rows with or without the event hold the token, or do not. Names are compared by ``vectors``
+    (text, vector; centred on their mean), where the outcome's concepts are recorded at the site and so have one.
     """
     table = pq.read_table(tokens, columns=["key", "text", "domain", "rows"])
-    auroc = _token_auroc(cohort, sequences, len(table))
+    auroc, four = _token_auroc(cohort, sequences, len(table))
     names = _outcome_names(cdm, vocabulary, task, out) if vectors is not None else []
     similarity, nearest = _similarity(table["text"].to_pylist(), names, vectors)
     rows = table["rows"].to_numpy()
     shown = np.flatnonzero(rows >= min_cell_count)
-    auroc, similarity = auroc[shown], similarity[shown]
+    auroc, similarity, four = auroc[shown], similarity[shown], four[:, shown]
+    far = np.abs(auroc - 0.5) >= FAR
+    # with the cohort's events and rows, an AUROC tells how many of either hold the token
+    told = ((four == 0) | (four >= min_cell_count)).all(axis=0)
+    without = four[2:].sum(axis=0)
+    nearly_all = (without > 0) & (without < min_cell_count)
+    auroc = np.where(told, auroc, np.nan)
     distance = np.abs(auroc - 0.5)
     made = pa.table(
         [
-            *(table[name].take(shown) for name in ("key", "text", "domain", "rows")),
+            *(table[name].take(shown) for name in ("key", "text", "domain")),
+            pa.array(rows[shown], mask=nearly_all),
             pa.array(np.round(auroc, 3), from_pandas=True),
             _rank(distance),
             pa.array(np.round(similarity, 3), from_pandas=True),
             _rank(similarity),
             pa.array([nearest[place] for place in shown], pa.string()),
-            pa.array(distance >= FAR),
+            pa.array(far),
         ],
         schema=SCHEMA,
     )
-    write_parquet(made.take(np.lexsort([shown, -np.nan_to_num(distance, nan=-1.0)])), out)
+    write_parquet(made.take(np.lexsort([shown, -np.nan_to_num(distance, nan=-1.0), ~far])), out)
 
 
-def _token_auroc(cohort: Path, sequences: Path, tokens: int) -> NDArray[np.float64]:
-    """AUROC of each token's presence among the training rows: half of 1 + sensitivity - false positive rate."""
+def _token_auroc(cohort: Path, sequences: Path, tokens: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """AUROC of each token's presence among the training rows: half of 1 + sensitivity - false positive rate; and what
+    it is made of: rows with and without the event that hold it, and those that do not, (4, tokens)."""
     people = pq.read_table(cohort, columns=["label", "split"])
     training = people["split"].to_numpy(zero_copy_only=False) == "train"
     label = people["label"].to_numpy() == 1
@@ -82,11 +92,13 @@ def _token_auroc(cohort: Path, sequences: Path, tokens: int) -> NDArray[np.float
     # asked for counts as well, NumPy sorts, 20 times as fast as it hashes
     held, _ = np.unique(held, return_counts=True)
     row, token = np.divmod(held, max(tokens, 1))
-    shares = []
+    shares, held_by, not_by = [], [], []
     for of_class in (training & label, training & ~label):
         found = np.bincount(token[of_class[row]], minlength=tokens)
         shares.append(found / of_class.sum() if of_class.any() else np.full(tokens, np.nan))
-    return np.asarray((1 + shares[0] - shares[1]) / 2)
+        held_by.append(found)
+        not_by.append(of_class.sum() - found)
+    return np.asarray((1 + shares[0] - shares[1]) / 2), np.array([*held_by, *not_by])
 
 
 def _outcome_names(cdm: Path, vocabulary: Path, task: Mapping[str, Any], near: Path) -> list[str]:

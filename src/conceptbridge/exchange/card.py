@@ -1,0 +1,89 @@
+"""The model card of a bundle: what the model is, what it was made from, how it does at home, what it is not for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+#: metrics that a card lists, as a reader knows them
+SHOWN = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "brier": "Brier score",
+    "intercept": "Calibration in the large",
+    "slope": "Calibration slope",
+}
+
+
+def card(about: Mapping[str, Any], metrics: Mapping[str, Any], tokens: int) -> str:
+    """The card as Markdown, from a bundle's ``about`` and ``metrics``; ``tokens`` is how many concepts it knows."""
+    embedding, definition = about["embedding"], about["definition"]
+    outcome, predictors = definition["outcome"], definition["predictors"]
+    first, last = outcome["days"]
+    trained = metrics["trained"]
+    lines = [
+        f"# {about['task']}: {about['learner']} on {embedding['name']}, trained at {about['source']}",
+        "",
+        "## Intended use",
+        f"The probability that a person has the outcome {first} to {last} days after the index event, from what was "
+        f"recorded on the days {predictors['days'][0]} to {predictors['days'][1]} around it "
+        f"({', '.join(predictors['domains'])}).",
+        f"Index: {_event(definition['index'])}. Outcome: {_event(outcome)}.",
+        "For research; it has to be validated, and most often recalibrated, where it is to be used.",
+        "",
+        "## Data",
+        *_cohort(metrics["cohort"]),
+        f"Training rows: {_count(trained['train_rows'])}, with the event: {_count(trained['train_events'])} "
+        f"(counts under {about['min_cell_count']} are withheld).",
+        f"Concepts that at least {about['min_cell_count']} training rows have, and that the bundle names: {tokens}.",
+        "",
+        "## Model",
+        f"{about['learner']}, {about['seeds']} seeds, all of them here. Text becomes vectors by {embedding['name']}:",
+        "",
+        *(f"- {key}: {value}" for key, value in embedding["entry"].items()),
+        f"- fingerprint: {embedding['fingerprint']}",
+        "",
+        "## At its source",
+        *([f"There is no model: {about['reason']}.", ""] if about["reason"] else []),
+        *_metrics(metrics["metrics"]),
+        "",
+        "## Limitations",
+        f"- It was trained at one hospital, {about['source']}, and knows that hospital's way of recording.",
+        "- A concept whose name it never saw is placed by its name alone; with one-hot columns it is not seen at all.",
+        "- Estimates are of its own test rows; another hospital's differ. Look at the coverage sheet before using it.",
+        f"- Made with conceptbridge {about['version']}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _event(event: Mapping[str, Any]) -> str:
+    concepts = event["concepts"]
+    if isinstance(concepts, Mapping):
+        return f"{event['domain']}, a concept set (SHA-256 {concepts['sha256'][:12]})"
+    return f"{event['domain']}" + (f" {', '.join(map(str, concepts))}" if concepts else "")
+
+
+def _cohort(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not rows:
+        return ["The source did not test the model at home."]
+    head = [
+        "| split | persons | rows | events | first year | last year |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    names = ("persons", "rows", "events", "first_year", "last_year")
+    return [*head, *(f"| {row['split']} | {' | '.join(_count(row[name]) for name in names)} |" for row in rows), ""]
+
+
+def _metrics(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    shown = [row for row in rows if row["split"] == "test" and row["metric"] in SHOWN and row["estimate"] is not None]
+    if not shown:
+        return ["No estimate."]
+    lines = ["| on test rows | estimate | 95 % limits |", "| --- | ---: | --- |"]
+    for row in shown:
+        known = row["lower"] is not None and row["upper"] is not None
+        limits = f"{row['lower']:.3f} to {row['upper']:.3f}" if known else ""
+        lines.append(f"| {SHOWN[row['metric']]} | {row['estimate']:.3f} | {limits} |")
+    return lines
+
+
+def _count(value: int | None) -> str:
+    return "" if value is None else str(value)
