@@ -25,6 +25,7 @@ wildcard_constraints:
     target="|".join(study.own) or "none",
     received="|".join(study.bundled) or "none",
     reported="|".join(study.reported) or "none",
+    source="|".join(study.own + study.bundled) or "none",
     task="|".join(TASKS),
     embedding="|".join(study.by_id),
     learner="|".join(LEARNERS),
@@ -34,7 +35,7 @@ wildcard_constraints:
 rule all:
     default_target: True
     input:
-        "<results>/report/index.html",
+        "<results>/report/index.html" if study.targets else SCORES,
 
 
 include: "workflow/rules/sites.smk"

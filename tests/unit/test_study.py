@@ -58,6 +58,22 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
         (lambda c: c.update(seedz=3), r"unknown key 'seedz' \(did you mean 'seeds'\?\)"),
         (lambda c: c["embeddings"].append("minillm"), r"'minillm' is not in the catalogue.*did you mean 'minilm'"),
         (lambda c: c["sites"]["prairie"].clear(), r"sites\.prairie: the key 'extract' is missing"),
+        (
+            lambda c: c["sites"]["prairie"].update(bundles="received"),
+            r"sites\.prairie: `extract` and `bundles` are two; keep the one",
+        ),
+        (
+            lambda c: c["sites"].update(prairie={"bundles": "received", "role": "target"}),
+            r"sites\.prairie: it is known by its bundles alone, so it has no rows to predict",
+        ),
+        (
+            lambda c: c["sites"].update(prairie={"bundles": "received", "patients": "list.csv"}),
+            r"sites\.prairie: it is known by its bundles alone",
+        ),
+        (
+            lambda c: c["sites"].update(prairie={"bundles": "received"}) or c["strategies"].append("pooled"),
+            r"strategies: pooled needs the rows of all sites",
+        ),
         (lambda c: c["sites"].update(hilltop={"extract": "simulated"}), r"sites\.hilltop: only the hospitals"),
         (lambda c: c["sites"].update({"St Mary": {"extract": "x"}}), r"sites: 'St Mary' does not match"),
         (lambda c: c.pop("tasks"), r"the key 'tasks' is missing"),
@@ -296,6 +312,41 @@ def test_rows_of_several_sites_meet_only_where_the_study_allows_it(demo: Any) ->
     assert study({**demo, "pooling": False}).strategies == ["local", "direct"]
     alone = {**demo, "sites": {"prairie": demo["sites"]["prairie"]}}
     assert study(alone).strategies == ["local"]
+
+
+def test_a_site_of_bundles_is_a_source_alone_and_one_of_patients_takes_no_part(demo: Any) -> None:
+    demo["sites"] |= {"prairie": {"bundles": "received"}}
+    demo["sites"]["riverside"]["patients"] = "list.csv"
+    del demo["strategies"]
+    s = study(demo)
+    assert (s.own, s.bundled, s.scored, s.targets) == (["lakeshore"], ["prairie"], ["riverside"], ["lakeshore"])
+    assert s.others("lakeshore") == ["prairie"]
+    assert s.others("riverside") == ["lakeshore", "prairie"]
+    assert s.strategies == ["local", "direct", "recalibrate", "tune-head", "tune-all"]
+
+
+def test_a_task_s_definition_is_what_a_prediction_means_and_names_no_place(demo: Any, tmp_path: Path) -> None:
+    before = study(demo).definition("influenza")
+    demo["tasks"]["influenza"] |= {"split": {"by": "hash"}, "min_events": 50}
+    assert study(demo).definition("influenza") == before
+    demo["texts"] = {"absent": "No {name}"}
+    assert study(demo).definition("influenza") != before
+    for name in ("a.csv", "b.csv"):
+        (tmp_path / name).write_text("concept_id\n9203\n")
+    told = []
+    for name in ("a.csv", "b.csv"):
+        demo["tasks"]["influenza"]["index"]["concepts"] = str(tmp_path / name)
+        told.append(study(demo).definition("influenza"))
+    assert told[0] == told[1]
+    assert str(tmp_path) not in json.dumps(told[0])
+
+
+def test_a_bundle_tells_how_to_get_its_embedding_but_no_folder_of_this_machine(demo: Any) -> None:
+    demo["embeddings"] = [{"own": {"backend": "sentence-transformers", "model": "/home/me/model", "dtype": "float32"}}]
+    demo["embeddings"][0]["own"] |= {"width": 8, "weights_sha256": "a" * 64, "licence": "MIT"}
+    s = study({**demo, "evaluation": {"reference": {"embedding": None}}})
+    entry = s.model("riverside", "influenza", s.embeddings["own"], "cnn")["embedding"]["entry"]
+    assert entry == {"dtype": "float32", "weights_sha256": "a" * 64, "width": 8, "licence": "MIT"}
 
 
 def keys_of(schema: Any, root: Any) -> set[str]:

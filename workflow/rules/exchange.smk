@@ -1,7 +1,9 @@
-"""Exchange: hospitals that share no disk send each other bundles (`snakemake bundle`).
+"""Exchange: hospitals that share no disk send each other bundles (`bundle`), and score patients with them (`score`).
 
-in:  <results>/arms/{task}/{embedding}/{learner}/local/{site}/, its vocabulary, tokens and metrics; bundles of others
-out: <results>/bundles/{site}/{task}.{embedding}.{learner}.zip; of each received bundle what a local arm would be
+in:  <results>/arms/{task}/{embedding}/{learner}/local/{site}/, its vocabulary, tokens and metrics; bundles of others;
+     lists of patients
+out: <results>/bundles/{site}/{task}.{embedding}.{learner}.zip; of each received bundle what a local arm would be;
+     <results>/scores/{task}/{site}/{source}/{embedding}/{learner}.csv, coverage.csv, coverage.md
 """
 
 # the space of a shuffled embedding holds every text of its source, rare ones too: it stays home
@@ -115,7 +117,8 @@ rule receive_tokens:
     conda:
         "../../envs/conceptbridge.yaml"
     shell:
-        "python {input.code[0]:q} --source {wildcards.received} --bundle {input.bundles:q} --tokens {output:q} > {log:q} 2>&1"
+        "python {input.code[0]:q} --source {wildcards.received} --bundle {input.bundles:q} --tokens {output:q}"
+        " > {log:q} 2>&1"
 
 
 rule receive_vocabulary:
@@ -133,3 +136,112 @@ rule receive_vocabulary:
     shell:
         "python {input.code[0]:q} --source {wildcards.received} --bundle {input.bundles:q} --vocabulary {output:q}"
         " > {log:q} 2>&1"
+
+
+rule patients:
+    input:
+        cdm="<results>/sites/{site}/cdm",
+        reference="<results>/tasks/{task}/{site}/cohort.parquet",
+        patients=lambda w: study.patients(w.site),
+        code=code("patients.py"),
+    output:
+        "<results>/scores/{task}/{site}/cohort.parquet",
+    log:
+        "<logs>/patients/{task}/{site}.log",
+    benchmark:
+        "<benchmarks>/patients/{task}/{site}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    shell:
+        "python {input.code[0]:q} --cdm {input.cdm:q} --site {wildcards.site} --patients {input.patients:q}"
+        " --reference {input.reference:q} --out {output:q} --threads {threads} > {log:q} 2>&1"
+
+
+# the patients' tokens are made as any cohort's
+use rule sequences as patients_sequences with:
+    input:
+        cdm="<results>/sites/{site}/cdm",
+        vocabulary="<results>/sites/{site}/vocabulary.parquet",
+        cohort=rules.patients.output,
+        files=lambda w: study.concept_files(w.task),
+        code=code("sequences.py"),
+    output:
+        tokens="<results>/scores/{task}/{site}/tokens.parquet",
+        sequences="<results>/scores/{task}/{site}/sequences.parquet",
+    log:
+        "<logs>/patients_sequences/{task}/{site}.log",
+    benchmark:
+        "<benchmarks>/patients_sequences/{task}/{site}.tsv"
+
+
+def patients_rows(wildcards):
+    """Cohort, tokens and sequences of the listed patients."""
+    kinds = ("cohort", "tokens", "sequences")
+    return [
+        f"<results>/scores/{wildcards.task}/{wildcards.site}/{kind}.parquet"
+        for kind in kinds
+    ]
+
+
+def vectors_at(wildcards, site):
+    """The table of a site's vectors; a learned embedding's go with the model."""
+    tables = study.by_id[wildcards.embedding].tables
+    if tables is None or tables.learned:
+        return []
+    return [f"<results>/embeddings/{tables.id}/{site}.parquet"]
+
+
+rule predict:
+    input:
+        rows=patients_rows,
+        table=lambda w: vectors_at(w, w.site),
+        arm="<results>/arms/{task}/{embedding}/{learner}/local/{source}/arm.json",
+        models="<results>/arms/{task}/{embedding}/{learner}/local/{source}/models",
+        known="<results>/tasks/{task}/{source}/tokens.parquet",
+        code=code("predict.py"),
+    output:
+        "<results>/scores/{task}/{site}/{source}/{embedding}/{learner}.csv",
+    log:
+        "<logs>/predict/{task}/{site}/{source}/{embedding}/{learner}.log",
+    benchmark:
+        "<benchmarks>/predict/{task}/{site}/{source}/{embedding}/{learner}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    params:
+        fingerprint=lambda w: study.by_id[w.embedding].fingerprint,
+        min_cell_count=study.config["min_cell_count"],
+    shell:
+        "python {input.code[0]:q} --site {wildcards.site} --rows {input.rows:q} --table {input.table:q}"
+        " --learner {wildcards.learner} --source {wildcards.source} --arm {input.arm:q}"
+        " --fingerprint {params.fingerprint} --known {input.known:q} --min-cell-count {params.min_cell_count}"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+rule coverage:
+    input:
+        rows=patients_rows,
+        known="<results>/tasks/{task}/{source}/tokens.parquet",
+        own=lambda w: vectors_at(w, w.site),
+        theirs=lambda w: vectors_at(w, w.source),
+        code=code("coverage.py"),
+    output:
+        csv="<results>/scores/{task}/{site}/{source}/{embedding}/coverage.csv",
+        sheet="<results>/scores/{task}/{site}/{source}/{embedding}/coverage.md",
+    log:
+        "<logs>/coverage/{task}/{site}/{source}/{embedding}.log",
+    benchmark:
+        "<benchmarks>/coverage/{task}/{site}/{source}/{embedding}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    params:
+        title=lambda w: f"{w.task} at {w.site}, {study.by_id[w.embedding].name} from {w.source}",
+        min_cell_count=study.config["min_cell_count"],
+    shell:
+        "python {input.code[0]:q} --rows {input.rows:q} --known {input.known:q} --own {input.own:q}"
+        " --theirs {input.theirs:q} --title {params.title:q} --min-cell-count {params.min_cell_count}"
+        " --csv {output.csv:q} --sheet {output.sheet:q} > {log:q} 2>&1"
+
+
+rule score:
+    input:
+        SCORES,

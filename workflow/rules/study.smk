@@ -114,6 +114,17 @@ TASKS = list(study.config["tasks"])
 EMBEDDINGS = list(study.embeddings.values())
 LEARNERS = list(study.config["learners"])
 STRATEGIES = study.strategies
+# what the list of patients of a site is scored with: each model that another site has, or has sent
+SCORES = [
+    f"{RESULTS}/scores/{task}/{site}/{source}/{e.id}/{learner}.csv"
+    for site in study.scored
+    for task in TASKS
+    for source in study.others(site)
+    for e in EMBEDDINGS
+    for learner in LEARNERS
+    if source not in RECEIVED or (task, e.name, learner) in RECEIVED[source]
+]
+SCORES += sorted({f"{os.path.dirname(file)}/coverage.md" for file in SCORES})
 # embeddings that have a table a site, controls included
 TABLED = list(
     dict.fromkeys(e.tables.id for e in EMBEDDINGS if e.tables and not e.tables.learned)

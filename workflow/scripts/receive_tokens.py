@@ -9,9 +9,9 @@ from conceptbridge.exchange.received import receive_tokens, receive_vocabulary
 
 def main(a: argparse.Namespace) -> None:
     if a.tokens:
-        receive_tokens(a.bundle, {"source": a.source}, a.tokens)
+        receive_tokens(a.bundle, a.source, a.tokens)
     else:
-        receive_vocabulary(a.bundle, {"source": a.source}, a.vocabulary)
+        receive_vocabulary(a.bundle, a.source, a.vocabulary)
 
 
 if __name__ == "__main__":

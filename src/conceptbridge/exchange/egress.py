@@ -352,7 +352,7 @@ def _lightgbm(path: Path, found: Leaving, private: Private) -> None:
     if not text.startswith("tree\n"):
         raise StudyError(f"{found.file}: is no LightGBM model, and no other text file may leave")
     for line in text.splitlines():
-        if re.fullmatch(r"tree|end of (trees|parameters)|parameters:|feature_importances:|Column_\d+=\d+", line):
+        if re.fullmatch(r"|tree|end of (trees|parameters)|parameters:|feature_importances:|Column_\d+=\d+", line):
             continue
         if parameter := re.fullmatch(r"\[(\w+): ?(.*)\]", line):
             _refuse(found.file, f"the parameter {parameter[1]}", private.finding(parameter[2]), "train without it")

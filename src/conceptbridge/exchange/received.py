@@ -66,34 +66,27 @@ def receive(bundle: Path | None, expected: Mapping[str, Any], width: int | None,
         write_json({"sources": {source: entry}}, folder / "arm.json")
 
 
-def receive_tokens(bundles: Sequence[Path], expected: Mapping[str, Any], tokens: Path) -> None:
-    """Write the source's tokens of a task (``TOKENS``) from its ``bundles``, as far as it shares them.
-
-    Counts stayed at the source: every token has at least its min_cell_count training rows, which is what ``rows`` says.
-    """
-    found = _tokens(bundles, expected)
-    rows = [
-        {**{name: one[name] for name in ("key", "text", "concept_id", "state", "domain")}, "token": n, "rows": least}
-        for n, (one, least) in enumerate(found)
-    ]
-    write_parquet(pa.Table.from_pylist([row | {"bins": None} for row in rows], schema=TOKENS), tokens)
+def receive_tokens(bundles: Sequence[Path], source: str, tokens: Path) -> None:
+    """Write the tokens of a task that ``source`` shares in its ``bundles`` (``TOKENS``; the counts stayed there)."""
+    shared = ("key", "text", "concept_id", "state", "domain")
+    rows = [{name: one[name] for name in shared} | {"token": n} for n, one in enumerate(_tokens(bundles, source))]
+    write_parquet(pa.Table.from_pylist(rows, schema=TOKENS), tokens)
 
 
-def receive_vocabulary(bundles: Sequence[Path], expected: Mapping[str, Any], vocabulary: Path) -> None:
-    """Write the vocabulary of a source (its schema without counts) from all of its ``bundles``."""
-    hidden = {"records": None, "persons": None, "private": False}
-    rows = [one | hidden for one, _ in _tokens(bundles, expected)]
+def receive_vocabulary(bundles: Sequence[Path], source: str, vocabulary: Path) -> None:
+    """Write the vocabulary of ``source`` (``VOCABULARY``, without counts) from all of its ``bundles``."""
+    rows = [one | {"private": False} for one in _tokens(bundles, source)]
     write_parquet(pa.Table.from_pylist(rows, schema=VOCABULARY), vocabulary)
 
 
-def _tokens(bundles: Sequence[Path], expected: Mapping[str, Any]) -> list[tuple[dict[str, Any], int]]:
-    """The tokens of all bundles by key, each with the least number of training rows that it has."""
-    found: dict[str, tuple[dict[str, Any], int]] = {}
+def _tokens(bundles: Sequence[Path], source: str) -> list[dict[str, Any]]:
+    """The tokens of all bundles by key."""
+    found: dict[str, dict[str, Any]] = {}
     for bundle in bundles:
         with tempfile.TemporaryDirectory() as temporary:
-            files, about = _unpacked(bundle, expected, Path(temporary) / "files")
+            files, _ = _unpacked(bundle, {"source": source}, Path(temporary) / "files")
             for one in _each_token(files / "vocabulary.json", f"{bundle}: vocabulary.json"):
-                found.setdefault(one["key"], (one, about["min_cell_count"]))
+                found.setdefault(one["key"], one)
     return [found[key] for key in sorted(found)]
 
 

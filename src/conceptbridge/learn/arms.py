@@ -185,6 +185,19 @@ def transfer(
         _write(folder, target, made)
 
 
+def load_model(saved: Path, learner_name: str, fingerprint: str) -> tuple[Any, Any, Space]:
+    """The learner's module, its model saved in the folder ``saved``, and the model's space.
+
+    Raises StudyError when the model was made with another embedding than ``fingerprint``.
+    """
+    module = learner(learner_name)
+    description = json.loads((saved / "model.json").read_text(encoding="utf-8"))
+    space = load_space(saved, description["space"])
+    if space.fingerprint != fingerprint:
+        raise StudyError(f"{saved}: made with another {space.embedding} ({space.fingerprint[:12]}); train it again")
+    return module, module.load(saved, description), space
+
+
 def _train(
     target: Site,
     home: Site,
@@ -238,12 +251,7 @@ def _bring(
     source: str,
 ) -> Made:
     """Bring one saved model to the target."""
-    module = learner(learner_name)
-    description = json.loads((saved / "model.json").read_text(encoding="utf-8"))
-    space = load_space(saved, description["space"])
-    if space.fingerprint != fingerprint:
-        raise StudyError(f"{saved}: made with another {space.embedding} ({space.fingerprint[:12]}); train it again")
-    model = module.load(saved, description)
+    module, model, space = load_model(saved, learner_name, fingerprint)
     tested = _tested(target, space)
     if strategy == "direct":
         return Made({"reason": None}, module.predict(model, tested))

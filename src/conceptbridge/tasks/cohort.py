@@ -68,13 +68,18 @@ def make_cohort(
             _note(db, steps, step)
         _split(db, task["split"], task["outcome"]["days"][1])
         _note(db, steps, "in the one split of the person, outcome window within its period")
-        table = db.sql(_COHORT).to_arrow_table().cast(SCHEMA)
+        table = described(db)
         (persons,) = db.execute("SELECT count(*) FROM person").fetchall()[0]
     if task["on_few_events"] == "fail":
         _stop_if_few(table, task["min_events"], site)
     write_parquet(table, cohort)
     with whole_file(attrition) as temporary:
         _write_attrition(steps, persons, table, min_cell_count, temporary)
+
+
+def described(db: duckdb.DuckDBPyConnection) -> pa.Table:
+    """The table ``rows`` (person_id, index_date, label, split) as a cohort, persons described as of the index date."""
+    return db.sql(_COHORT).to_arrow_table().cast(SCHEMA)
 
 
 def _make_rows(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) -> None:

@@ -1,0 +1,157 @@
+"""Hospitals in folders of their own, joined by bundles alone, find what the study on one disk finds."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.workflow
+
+SOURCE, TARGET, CLINIC = "riverside", "lakeshore", "clinic"
+STRATEGIES = ["local", "direct", "recalibrate", "tune-head", "tune-all"]
+STUDY: dict[str, Any] = {
+    "name": "exchange",
+    "simulate": {"persons": 900, "seed": 1},
+    "tasks": {
+        "influenza": {
+            "index": {"domain": "visit", "concepts": [9203], "occurrence": "all"},
+            "outcome": {"domain": "condition", "concepts": [4266367], "days": [1, 7]},
+            "predictors": {"domains": ["condition", "drug", "procedure", "measurement", "observation"]},
+            "split": {"by": "time", "validation": "2022-09-01", "test": "2023-09-01"},
+            "min_events": 3,
+            "min_rows": 5,
+        }
+    },
+    "embeddings": ["onehot", "random"],
+    "learners": {"cnn": {"filters": 8, "check_every": 10}, "lightgbm": {"trees": 10}},
+    "strategies": STRATEGIES,
+    "trials": 2,
+    "steps": 20,
+    "seeds": 2,
+    "evaluation": {"replicates": 100},
+    "min_cell_count": 5,
+}
+
+
+def snakemake(folder: Path, sites: dict[str, Any], *targets: str, **changed: Any) -> str:
+    """Run the workflow in ``folder`` with these sites and return what it said."""
+    folder.mkdir(exist_ok=True)
+    config = folder / "study.yaml"
+    study = STUDY | changed | {"sites": sites, "embedding_cache": str(folder / "cache")}
+    config.write_text(yaml.safe_dump(study))
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    run = subprocess.run(
+        [*command, "--configfile", str(config), "--cores", "2", "--", *targets],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=900,
+    )
+    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+    return run.stdout + run.stderr
+
+
+@pytest.fixture(scope="module")
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``whole`` has both hospitals; ``source`` and ``target`` one each, and between them go zips."""
+    folder = tmp_path_factory.mktemp("network")
+    tables = "results/tables/arms.parquet"
+    both = {SOURCE: {"extract": "simulated", "role": "source"}, TARGET: {"extract": "simulated"}}
+    snakemake(folder / "whole", both, tables)
+    snakemake(folder / "source", {SOURCE: {"extract": "simulated"}}, "bundle")
+    shutil.copytree(folder / "source/results/bundles" / SOURCE, folder / "mail")
+    shutil.rmtree(folder / "source")  # what is not in the mail is not there
+    snakemake(folder / "target", {TARGET: {"extract": "simulated"}, SOURCE: {"bundles": "../mail"}}, tables)
+    return folder
+
+
+def arms(folder: Path) -> list[dict[str, Any]]:
+    table = duckdb.read_parquet(str(folder / "results/tables/arms.parquet")).to_arrow_table().to_pylist()
+    return sorted((a for a in table if a["target"] == TARGET), key=lambda a: [str(a[k]) for k in KEY])
+
+
+KEY = ("task", "embedding", "learner", "strategy", "source", "target")
+
+
+def test_hospitals_joined_by_bundles_find_what_one_disk_finds(network: Path) -> None:
+    whole, alone = arms(network / "whole"), arms(network / "target")
+    assert {a["strategy"] for a in whole if a["auroc"] is not None} == set(STRATEGIES)
+    assert whole == alone
+
+
+def test_bundles_hold_nothing_but_a_manifest_s_files_and_are_the_same_each_time(network: Path) -> None:
+    mail = sorted(p.name for p in (network / "mail").glob("*.zip"))
+    assert len(mail) == 4
+    folder = network / "again"
+    snakemake(folder, {SOURCE: {"extract": "simulated"}}, f"results/bundles/{SOURCE}/{mail[0]}")
+    assert (folder / f"results/bundles/{SOURCE}/{mail[0]}").read_bytes() == (network / "mail" / mail[0]).read_bytes()
+
+
+def test_a_hospital_without_one_code_of_the_source_is_scored_and_told_what_the_model_knows(network: Path) -> None:
+    """Prairie with its own codes for everything, and no outcome: only the names are left."""
+    folder = network / "clinic"
+    snakemake(folder, {"prairie": {"extract": "simulated"}}, *_simulated())
+    extract = folder / "extract"
+    shutil.copytree(folder / "results/simulated/prairie", extract)
+    _recode(extract)
+    with duckdb.connect() as db:
+        listed = f"SELECT person_id, visit_start_date AS index_date FROM '{extract}/visit_occurrence.parquet'"
+        db.execute(f"COPY ({listed} WHERE visit_concept_id = 9203 LIMIT 40) TO '{folder}/patients.csv'")
+    sites = {CLINIC: {"extract": "extract", "patients": "patients.csv"}, SOURCE: {"bundles": "../mail"}}
+    snakemake(folder, sites, "score")
+    scores = folder / "results/scores/influenza" / CLINIC / SOURCE
+    for path in scores.glob("*/*.csv"):
+        if path.stem != "coverage":
+            rows = duckdb.read_csv(str(path)).to_arrow_table().to_pylist()
+            listed_rows = duckdb.read_csv(str(folder / "patients.csv")).to_arrow_table().to_pylist()
+            found = {(r["person_id"], r["index_date"]) for r in rows}
+            assert found == {(r["person_id"], r["index_date"]) for r in listed_rows}
+            assert all(0 <= r["probability"] <= 1 for r in rows)
+            assert {r["unseen_key"] for r in rows if r["tokens"]} == {1.0}  # not one code in common
+            assert min(r["unseen_text"] for r in rows if r["tokens"]) < 1  # but names
+    known = {}
+    for path in scores.glob("*/coverage.csv"):
+        table = duckdb.read_csv(str(path)).to_arrow_table().to_pylist()
+        known[path.parent.name.rpartition("-")[0]] = [row["known"] for row in table]
+        assert all((row["similarity"] is not None) == (row["known"] == "near") for row in table)
+    assert set(known["onehot"]) == {"no"}  # one-hot columns are codes
+    assert set(known["random"]) == {"text", "near"}
+    sheet = next(scores.glob("random-*/coverage.md")).read_text(encoding="utf-8")
+    assert re.search(r"\| key \|.*\| 0 \| 0\.0% \|", sheet)
+
+
+def _simulated() -> list[str]:
+    from conceptbridge.sites.cdm import TABLES
+
+    return [f"results/simulated/prairie/{table}.parquet" for table in TABLES if table != "device_exposure"]
+
+
+def _recode(extract: Path) -> None:
+    """Every clinical concept of the extract gets a local number, and keeps its name."""
+    columns = {
+        "condition_occurrence": "condition_concept_id",
+        "drug_exposure": "drug_concept_id",
+        "procedure_occurrence": "procedure_concept_id",
+        "measurement": "measurement_concept_id",
+        "observation": "observation_concept_id",
+        "concept": "concept_id",
+    }
+    local = "CASE WHEN {0} > 0 AND {0} < 2000000000 THEN {0} + 2000000000 ELSE {0} END"
+    with duckdb.connect() as db:
+        for table, column in columns.items():
+            path = extract / f"{table}.parquet"
+            new = path.with_suffix(".new")
+            if table == "concept":  # visits, sexes and units keep theirs
+                recoded = f"SELECT * REPLACE ({local.format(column)} AS {column}) FROM '{path}'"
+                query = f"FROM '{path}' UNION {recoded}"
+            else:
+                query = f"SELECT * REPLACE ({local.format(column)} AS {column}) FROM '{path}'"
+            db.execute(f"COPY ({query}) TO '{new}' (FORMAT parquet)")
+            new.replace(path)
