@@ -18,10 +18,10 @@ from safetensors.numpy import load_file, save_file
 
 from conceptbridge.errors import StudyError
 from conceptbridge.exchange.bundle import write_bundle
-from conceptbridge.exchange.egress import Private
 from conceptbridge.exchange.found import find_bundles
 from conceptbridge.exchange.models import check_model
 from conceptbridge.exchange.package import read_package, write_package
+from conceptbridge.exchange.private import Private
 from conceptbridge.exchange.received import receive, receive_tokens, receive_vocabulary
 from conceptbridge.learn.arms import Budget, load_model, train_local, transfer
 from conceptbridge.learn.examples import examples
@@ -95,7 +95,7 @@ class Sent:
         if not out.exists():
             described = about(learner, backend) | {"min_cell_count": 5}
             files = (self.home / "vocabulary.parquet", self.home / "tokens.parquet")
-            write_bundle(described, arm, *files, None, NOBODY, out)
+            write_bundle(described, arm, *files, None, NOBODY, out, out.with_suffix(".md"))
         return out
 
 
@@ -154,7 +154,7 @@ def test_a_bundle_tells_why_there_is_no_model(sent: Sent, tmp_path: Path) -> Non
     (tmp_path / "arm/arm.json").write_text(json.dumps({"sources": {"home": entry}}))
     files = (sent.home / "vocabulary.parquet", sent.home / "tokens.parquet")
     described = about("cnn", "onehot") | {"min_cell_count": 5}
-    write_bundle(described, tmp_path / "arm", *files, None, NOBODY, tmp_path / "none.zip")
+    write_bundle(described, tmp_path / "arm", *files, None, NOBODY, tmp_path / "none.zip", tmp_path / "none.md")
     receive(tmp_path / "none.zip", about("cnn", "onehot"), None, tmp_path / "received")
     assert json.loads((tmp_path / "received/arm.json").read_text())["sources"]["home"] == entry
 
@@ -168,7 +168,16 @@ def test_columns_of_few_rows_go_without_their_names(sent: Sent, tmp_path: Path) 
     described = about("logistic", "onehot") | {"min_cell_count": 5}
     out = tmp_path / "bundle.zip"
     arm = sent.arm("logistic", "onehot")
-    write_bundle(described, arm, sent.home / "vocabulary.parquet", tmp_path / "tokens.parquet", None, NOBODY, out)
+    write_bundle(
+        described,
+        arm,
+        sent.home / "vocabulary.parquet",
+        tmp_path / "tokens.parquet",
+        None,
+        NOBODY,
+        out,
+        out.with_suffix(".md"),
+    )
     assert rare.encode() not in out.read_bytes()
     receive(out, about("logistic", "onehot"), None, tmp_path / "received")
 

@@ -33,7 +33,9 @@ rule write_bundle:
         measured=measured_at,
         code=code("write_bundle.py"),
     output:
-        "<results>/bundles/{site}/{task}.{embedding}.{learner}.zip",
+        file="<results>/bundles/{site}/{task}.{embedding}.{learner}.zip",
+        # what leaves with it; this one stays
+        sheet="<results>/bundles/{site}/{task}.{embedding}.{learner}.md",
     log:
         "<logs>/write_bundle/{site}/{task}/{embedding}/{learner}.log",
     benchmark:
@@ -47,10 +49,12 @@ rule write_bundle:
         ),
         site=folder("sites/{site}"),
         config=lambda w: canonical(study.config),
+        folders=lambda w: [study.extract(w.site)],
     shell:
         "python {input.code[0]:q} --about {params.about:q} --arm {input.arm:q} --site {params.site:q}"
         " --tokens {input.tokens:q} --cohorts {input.cohorts:q} --measured {input.measured:q}"
-        " --config {params.config:q} --out {output:q} > {log:q} 2>&1"
+        " --config {params.config:q} --folders {params.folders:q} --out {output.file:q} --sheet {output.sheet:q}"
+        " > {log:q} 2>&1"
 
 
 rule bundle:

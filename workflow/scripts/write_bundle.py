@@ -6,13 +6,13 @@ from pathlib import Path
 
 from command import run
 from conceptbridge.exchange.bundle import write_bundle
-from conceptbridge.exchange.egress import read_private
+from conceptbridge.exchange.private import read_private
 
 
 def main(a: argparse.Namespace) -> None:
-    private = read_private([a.site], a.cohorts, a.config, a.about["min_cell_count"], [Path.cwd()])
+    private = read_private([a.site], a.cohorts, a.config, a.about["min_cell_count"], a.folders)
     measured = a.measured[0].parent if a.measured else None
-    write_bundle(a.about, a.arm.parent, a.site / "vocabulary.parquet", a.tokens, measured, private, a.out)
+    write_bundle(a.about, a.arm.parent, a.site / "vocabulary.parquet", a.tokens, measured, private, a.out, a.sheet)
 
 
 if __name__ == "__main__":
@@ -24,5 +24,7 @@ if __name__ == "__main__":
     p.add_argument("--cohorts", type=Path, nargs="+", required=True, help="of all tasks at the site")
     p.add_argument("--measured", type=Path, nargs="*", default=[], help="its metrics.parquet and site.parquet")
     p.add_argument("--config", required=True, help="the study's config, whose dates are no secret, as JSON")
+    p.add_argument("--folders", type=Path, nargs="*", default=[], help="of this machine, not to be named")
     p.add_argument("--out", type=Path, required=True, help="the zip to write")
+    p.add_argument("--sheet", type=Path, required=True, help="the Markdown file to write beside it")
     run(p, main)

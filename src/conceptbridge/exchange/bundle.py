@@ -20,8 +20,10 @@ import pyarrow.parquet as pq
 
 from conceptbridge.errors import StudyError
 from conceptbridge.exchange.card import card
-from conceptbridge.exchange.egress import Leaving, Private, check_about, check_egress
+from conceptbridge.exchange.egress import check_about, check_egress
 from conceptbridge.exchange.package import write_package
+from conceptbridge.exchange.private import Private
+from conceptbridge.exchange.sheet import write_sheet
 from conceptbridge.files import write_json, write_text
 
 #: of a token; what its counts were stays home
@@ -38,8 +40,9 @@ def write_bundle(
     measured: Path | None,
     private: Private,
     out: Path,
-) -> list[Leaving]:
-    """Write the bundle of the local arm in the folder ``arm`` to ``out`` and return what leaves with it.
+    sheet: Path,
+) -> None:
+    """Write the bundle of the local arm in the folder ``arm`` to ``out``, and a sheet of what leaves to ``sheet``.
 
     ``about``: the fields of a bundle's manifest but ``version`` and ``reason``. ``vocabulary`` and ``tokens`` are the
     site's and the task's; ``measured`` is the folder of its metrics, None where it was not tested at home. A one-hot
@@ -66,7 +69,11 @@ def write_bundle(
         check_about(about, private)
         leaving = check_egress(folder, private)
         write_package(folder, "bundle", about, out)
-    return leaving
+    purpose = (
+        f"The model of {about['task']} that {about['learner']} learned on {about['embedding']['name']} at "
+        f"{about['source']}, for other hospitals to use. This sheet stays; the zip is what is sent."
+    )
+    write_sheet(out.name, purpose, leaving, private, sheet)
 
 
 def _shared_tokens(vocabulary: Path, tokens: Path, least: int) -> list[dict[str, Any]]:

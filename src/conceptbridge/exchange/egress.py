@@ -240,6 +240,10 @@ def _json(path: Path, found: Leaving, private: Private) -> None:
     if isinstance(names, list):
         found.texts = len(names)
         found.local = [str(name) for name in names if _is_local(str(name))]
+    tokens = value.get("tokens") if isinstance(value, dict) else None
+    if isinstance(tokens, list):
+        found.rows = found.texts = len(tokens)
+        found.local = [str(one["text"]) for one in tokens if _is_local(one["key"])]
 
 
 def _keys(value: Any, free: frozenset[str], at: str = "") -> Iterator[tuple[str, str]]:
