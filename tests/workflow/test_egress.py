@@ -37,7 +37,7 @@ STUDY: dict[str, Any] = {
     "tuning_depth": [0, 1],
     "target_sizes": {"events": [10], "replicates": 1},
     "seeds": 2,
-    "evaluation": {"replicates": 50},
+    "evaluation": {"replicates": 100},
 }
 #: files of persons, which stay: their folders and names, as docs/exchange.md lists them
 STAY = [
