@@ -43,7 +43,6 @@ rule write_aggregates:
         cdm=rules.ingest.output.tables,
         vocabulary=rules.vocabulary.output,
         cohorts=expand(rules.cohort.output.cohort, task=TASKS, allow_missing=True),
-        code=code("write_aggregates.py"),
     output:
         file="<results>/aggregates/{site}.zip",
         sheet="<results>/aggregates/{site}.md",
@@ -54,6 +53,7 @@ rule write_aggregates:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("write_aggregates.py"),
         results=RESULTS,
         about=lambda w: canonical(
             {
@@ -63,10 +63,10 @@ rule write_aggregates:
                 "study": study.compared(),
             }
         ),
-        config=lambda w: canonical(study.config),
+        config=lambda w: canonical(study.told),
         folders=lambda w: [study.extract(w.site)],
     shell:
-        "python {input.code[0]:q} --results {params.results:q} --about {params.about:q} --cohorts {input.cohorts:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/write_aggregates.py" --results {params.results:q} --about {params.about:q} --cohorts {input.cohorts:q}'
         " --config {params.config:q} --folders {params.folders:q} --out {output.file:q} --sheet {output.sheet:q}"
         " > {log:q} 2>&1"
 
@@ -88,7 +88,6 @@ NAMES = {
 rule receive_aggregates:
     input:
         file=lambda w: study.results_file(w.reported),
-        code=code("receive_aggregates.py"),
     output:
         SITE_AGGREGATES + METRIC_AGGREGATES,
     log:
@@ -100,11 +99,12 @@ rule receive_aggregates:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("receive_aggregates.py"),
         task=TASKS,
         results=RESULTS,
         names=lambda w: canonical(NAMES),
     shell:
-        "python {input.code[0]:q} --file {input.file:q} --site {wildcards.reported} --task {params.task:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/receive_aggregates.py" --file {input.file:q} --site {wildcards.reported} --task {params.task:q}'
         " --names {params.names:q} --results {params.results:q} > {log:q} 2>&1"
 
 

@@ -23,7 +23,6 @@ rule write_bundle:
             allow_missing=True,
         ),
         measured=measured_at,
-        code=code("write_bundle.py"),
     output:
         file="<results>/bundles/{site}/{task}.{embedding}.{learner}.zip",
         # what leaves with it; this one stays
@@ -35,6 +34,7 @@ rule write_bundle:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("write_bundle.py"),
         about=lambda w: canonical(
             study.model(w.site, w.task, study.by_id[w.embedding], w.learner)
             | {"min_cell_count": study.config["min_cell_count"]}
@@ -46,7 +46,7 @@ rule write_bundle:
         ),
         folders=lambda w: [study.extract(w.site)],
     shell:
-        "python {input.code[0]:q} --about {params.about:q} --arm {input.arm:q} --site {params.site:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/write_bundle.py" --about {params.about:q} --arm {input.arm:q} --site {params.site:q}'
         " --tokens {input.tokens:q} --cohorts {input.cohorts:q} --measured {input.measured:q}"
         " --config {params.config:q} --folders {params.folders:q} --out {output.file:q} --sheet {output.sheet:q}"
         " > {log:q} 2>&1"
@@ -68,7 +68,6 @@ rule bundle:
 rule receive:
     input:
         bundle=bundle_of,
-        code=code("receive.py"),
     output:
         "<results>/arms/{task}/{embedding}/{learner}/local/{received}/arm.json",
         directory("<results>/arms/{task}/{embedding}/{learner}/local/{received}/models"),
@@ -79,13 +78,14 @@ rule receive:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=arm_code("receive.py"),
         out=subpath(output[0], parent=True),
         expected=lambda w: canonical(
             study.model(w.received, w.task, study.by_id[w.embedding], w.learner)
         ),
         width=lambda w: study.by_id[w.embedding].spec.get("width", ""),
     shell:
-        "python {input.code[0]:q} --bundle {input.bundle:q} --expected {params.expected:q} --width {params.width}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/receive.py" --bundle {input.bundle:q} --expected {params.expected:q} --width {params.width}'
         " --out {params.out:q} > {log:q} 2>&1"
 
 
@@ -96,7 +96,6 @@ rule receive_tokens:
             for (task, *_), path in RECEIVED[w.received].items()
             if task == w.task
         ],
-        code=code("receive_tokens.py"),
     output:
         "<results>/tasks/{task}/{received}/tokens.parquet",
     log:
@@ -105,15 +104,16 @@ rule receive_tokens:
         "<benchmarks>/receive_tokens/{task}/{received}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    params:
+        code=code("receive_tokens.py"),
     shell:
-        "python {input.code[0]:q} --source {wildcards.received} --bundle {input.bundles:q} --tokens {output:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/receive_tokens.py" --source {wildcards.received} --bundle {input.bundles:q} --tokens {output:q}'
         " > {log:q} 2>&1"
 
 
 rule receive_vocabulary:
     input:
         bundles=lambda w: [str(path) for path in RECEIVED[w.received].values()],
-        code=code("receive_tokens.py"),
     output:
         "<results>/sites/{received}/vocabulary.parquet",
     log:
@@ -122,8 +122,10 @@ rule receive_vocabulary:
         "<benchmarks>/receive_vocabulary/{received}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    params:
+        code=code("receive_tokens.py"),
     shell:
-        "python {input.code[0]:q} --source {wildcards.received} --bundle {input.bundles:q} --vocabulary {output:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/receive_tokens.py" --source {wildcards.received} --bundle {input.bundles:q} --vocabulary {output:q}'
         " > {log:q} 2>&1"
 
 
@@ -132,7 +134,6 @@ rule patients:
         cdm="<results>/sites/{site}/cdm",
         reference="<results>/tasks/{task}/{site}/cohort.parquet",
         patients=lambda w: study.patients(w.site),
-        code=code("patients.py"),
     output:
         "<results>/scores/{task}/{site}/cohort.parquet",
     log:
@@ -141,8 +142,10 @@ rule patients:
         "<benchmarks>/patients/{task}/{site}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
+    params:
+        code=code("patients.py"),
     shell:
-        "python {input.code[0]:q} --cdm {input.cdm:q} --site {wildcards.site} --patients {input.patients:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/patients.py" --cdm {input.cdm:q} --site {wildcards.site} --patients {input.patients:q}'
         " --reference {input.reference:q} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
@@ -153,7 +156,6 @@ use rule sequences as patients_sequences with:
         vocabulary="<results>/sites/{site}/vocabulary.parquet",
         cohort=rules.patients.output,
         files=lambda w: study.concept_files(w.task),
-        code=code("sequences.py"),
     output:
         tokens="<results>/scores/{task}/{site}/tokens.parquet",
         sequences="<results>/scores/{task}/{site}/sequences.parquet",
@@ -161,6 +163,8 @@ use rule sequences as patients_sequences with:
         "<logs>/patients_sequences/{task}/{site}.log",
     benchmark:
         "<benchmarks>/patients_sequences/{task}/{site}.tsv"
+    params:
+        code=code("sequences.py"),
 
 
 rule predict:
@@ -170,7 +174,6 @@ rule predict:
         arm="<results>/arms/{task}/{embedding}/{learner}/local/{source}/arm.json",
         models="<results>/arms/{task}/{embedding}/{learner}/local/{source}/models",
         known="<results>/tasks/{task}/{source}/tokens.parquet",
-        code=code("predict.py"),
     output:
         "<results>/scores/{task}/{site}/{source}/{embedding}/{learner}.csv",
     log:
@@ -180,10 +183,11 @@ rule predict:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=arm_code("predict.py"),
         fingerprint=lambda w: study.by_id[w.embedding].fingerprint,
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {input.code[0]:q} --site {wildcards.site} --rows {input.rows:q} --table {input.table:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/predict.py" --site {wildcards.site} --rows {input.rows:q} --table {input.table:q}'
         " --learner {wildcards.learner} --source {wildcards.source} --arm {input.arm:q}"
         " --fingerprint {params.fingerprint} --known {input.known:q} --min-cell-count {params.min_cell_count}"
         " --out {output:q} > {log:q} 2>&1"
@@ -195,7 +199,6 @@ rule coverage:
         known="<results>/tasks/{task}/{source}/tokens.parquet",
         own=lambda w: vectors_at(w, w.site),
         theirs=lambda w: vectors_at(w, w.source),
-        code=code("coverage.py"),
     output:
         csv="<results>/scores/{task}/{site}/{source}/{embedding}/coverage.csv",
         sheet="<results>/scores/{task}/{site}/{source}/{embedding}/coverage.md",
@@ -206,10 +209,11 @@ rule coverage:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
+        code=code("coverage.py"),
         title=lambda w: f"{w.task} at {w.site}, {study.by_id[w.embedding].name} from {w.source}",
         min_cell_count=study.config["min_cell_count"],
     shell:
-        "python {input.code[0]:q} --rows {input.rows:q} --known {input.known:q} --own {input.own:q}"
+        'python "$CONCEPTBRIDGE_SCRIPTS/coverage.py" --rows {input.rows:q} --known {input.known:q} --own {input.own:q}'
         " --theirs {input.theirs:q} --title {params.title:q} --min-cell-count {params.min_cell_count}"
         " --csv {output.csv:q} --sheet {output.sheet:q} > {log:q} 2>&1"
 

@@ -97,8 +97,9 @@ rule pool:
     conda:
         "../../envs/conceptbridge.yaml"
     resources:
-        mem_mb=grow(2000, per_mb=30),
-        runtime=grow(60, per_mb=5),
+        # the rows of all sources, of which the target's are one part
+        mem_mb=grow(2000, per_mb=30 * len(study.sources)),
+        runtime=grow(60, per_mb=5 * len(study.sources)),
     params:
         code=arm_code("pool.py"),
         out=subpath(output[0], parent=True),
