@@ -111,27 +111,22 @@ def test_two_runs_at_once_in_one_folder(begun: Path, undisturbed: Path) -> None:
     assert contents(begun) == contents(undisturbed)
 
 
-def test_results_that_cannot_be_written(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    [message] = errors(snakemake(tmp_path, SMALL | {"results": "file/results"}, *TARGETS))
-    assert message == "config: results: the folder file/results cannot be written (Not a directory)"
-
-
 @contextmanager
 def mounted(folder: Path, *options: str) -> Iterator[None]:
     """The folder as a file system of its own; skipped where that is not allowed."""
-    mount = subprocess.run(["mount", *options, str(folder)], capture_output=True, text=True, check=False)
+    mount = subprocess.run(["mount", *options, folder], capture_output=True, text=True, check=False)
     if mount.returncode:
         pytest.skip(f"no file system can be mounted here: {mount.stderr.strip()}")
     try:
         yield
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", folder], check=True)
 
 
 def test_results_that_are_read_only(begun: Path) -> None:
     results = begun / "results"
-    with mounted(results, "--bind", str(results)), mounted(results, "-o", "remount,bind,ro"):
+    with mounted(results, "--bind", str(results)):
+        subprocess.run(["mount", "-o", "remount,bind,ro", results], check=True)
         [message] = errors(snakemake(begun, SMALL, *TARGETS))
     assert message == "config: results: the folder results cannot be written (Read-only file system)"
 
