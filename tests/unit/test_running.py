@@ -49,7 +49,5 @@ def test_after_a_run_that_ended_well_nothing_is_looked_for(tmp_path: Path) -> No
 
 def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(
-        StudyError, match=r"config: results: the folder .*results cannot be written \(Not a directory\)"
-    ):
+    with pytest.raises(StudyError, match=r"the folder .*results cannot be written \(Not a directory\)"):
         hold(tmp_path / "file/results")
