@@ -154,11 +154,11 @@ def test_a_table_of_no_text_or_of_odd_ones(tmp_path: Path, texts: list[str]) -> 
 def test_an_emptied_cache_is_told(tmp_path: Path) -> None:
     site = write_vocabulary(tmp_path / "site.parquet", TEXTS)
     (tmp_path / "out").mkdir()
-    (tmp_path / "out/computed.json").write_text("{}")
+    (tmp_path / "out/table.computed.json").write_text("{}")
     with pytest.raises(StudyError, match=r"random: 50 texts are not in the cache .* start the run again"):
         write_site_table(site, RANDOM, tmp_path, tmp_path / "cache", False, tmp_path / "out/table.parquet")
     # what says that the cache has them is gone: the next run computes them
-    assert not (tmp_path / "out/computed.json").exists()
+    assert not (tmp_path / "out/table.computed.json").exists()
 
 
 def start(running_url: str, tmp_path: Path, name: str) -> "subprocess.Popen[bytes]":

@@ -1,4 +1,4 @@
-"""Compute the vectors of all sites' texts that the cache lacks; with --dry, only tell what that would take."""
+"""Compute the vectors of sites' texts, and of rated terms, that the cache lacks; --dry tells what it takes."""
 
 import argparse
 import json
@@ -21,7 +21,7 @@ def main(a: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--vocabulary", type=Path, nargs="+", required=True, help="of every site")
+    p.add_argument("--vocabulary", type=Path, nargs="*", default=[], help="of sites")
     p.add_argument("--benchmark", type=Path, nargs="*", default=[], help="rated term pairs")
     p.add_argument("--catalogue", required=True, help="config/embeddings.yaml, or its entries as JSON")
     p.add_argument("--embedding", required=True, help="name, or name and hash as planned")

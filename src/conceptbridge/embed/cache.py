@@ -5,10 +5,11 @@ Arrow. A part is written whole and never changed, so that two runs at once can o
 what its name says is set aside.
 """
 
+import fcntl
 import hashlib
 import logging
-from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -81,6 +82,14 @@ class VectorCache:
                 temporary.write_bytes(content)
         except OSError as error:
             raise self._unwritable(error) from error
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Wait until no other process fills this embedding, and keep others waiting: none pays for a text twice."""
+        with (self.folder / ".filling").open("w") as file:
+            with suppress(OSError):  # a file system without locks: some texts may be computed twice
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def check_writable(self) -> None:
         """Raises StudyError where no part can be added: better known before a model runs, or a service is paid."""

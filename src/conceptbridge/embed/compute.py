@@ -1,4 +1,4 @@
-"""The vectors that the cache lacks are computed, all sites' together, each once."""
+"""The vectors that the cache lacks are computed, each once."""
 
 import logging
 import time
@@ -101,6 +101,16 @@ def fill(embedding: Embedding, texts: Sequence[str], cache_folder: Path, threads
     logger.info("%s: %d texts, %d of them in the cache", embedding.name, len(texts), len(known))
     if missing:
         cache.check_writable()
+        with cache.alone():
+            # another run, or the job of another site, may have computed some meanwhile
+            known = cache.find(texts)
+            missing = [text for text in texts if text not in known]
+            _compute(embedding, missing, cache, threads)
+    return {"texts": len(texts), "cached": len(known), "computed": len(missing)}
+
+
+def _compute(embedding: Embedding, missing: Sequence[str], cache: VectorCache, threads: int) -> None:
+    if missing:
         start = time.perf_counter()
         backend = load_backend(embedding.spec, threads)
         logger.info("%s: loaded in %.1f s", embedding.name, time.perf_counter() - start)
@@ -126,4 +136,3 @@ def fill(embedding: Embedding, texts: Sequence[str], cache_folder: Path, threads
                     (len(missing) - done) / rate,
                 )
         assert done == len(missing)
-    return {"texts": len(texts), "cached": len(known), "computed": len(missing)}

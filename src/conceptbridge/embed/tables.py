@@ -62,7 +62,7 @@ def write_site_table(
     lacking = int((~found.known).sum())
     if lacking and embedding.spec.get("missing") != "zero":
         # it says that the cache has them; the next run fills it again
-        (out.parent / "computed.json").unlink(missing_ok=True)
+        out.with_suffix(".computed.json").unlink(missing_ok=True)
         raise StudyError(
             f"{embedding.name}: {lacking} texts are not in the cache {cache_folder}, which was emptied, moved or "
             "damaged since it was filled; start the run again: what is missing is then computed"
