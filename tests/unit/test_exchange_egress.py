@@ -67,7 +67,13 @@ MODEL = {
     "learner": "logistic",
     "seeds": [1, 2],
     "kept": [4, 5],
-    "space": {"embedding": "onehot", "fingerprint": "f7", "backend": "onehot", "names": ["254761|present"], "scale": 1},
+    "space": {
+        "embedding": "onehot",
+        "fingerprint": "f7",
+        "backend": "onehot",
+        "names": ["19051009|present"],
+        "scale": 1,
+    },
 }
 ARM = {"sources": {"here": {"reason": None, "train_rows": 400, "train_events": 40, "spent": {"trials": 3, "steps": 7}}}}
 ATTRITION = "step,persons,rows,events\nan emergency visit,320,430,52\nin a split,300,400,40\n"

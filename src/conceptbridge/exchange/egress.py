@@ -29,7 +29,7 @@ __all__ = ["Leaving", "Private", "check_about", "check_egress", "read_private"]
 #: what a column of persons or rows would be called
 _ROW_LEVEL = re.compile(r"(^|_)(person|subject|patient|visit|row|encounter|mrn|birth|date|datetime)(_|$)|_id$", re.I)
 
-#: a standard or local concept's number at the head of a token's key
+#: a standard or local concept's number at the head of a token's key, which can look like a date or an id
 _CONCEPT = re.compile(r"^([^/|]*/)?\d+\|")
 _FEW = "counts under min_cell_count"
 
@@ -276,7 +276,8 @@ def _check_values(file: str, value: Any, at: str, private: Private) -> None:
         for item in value:
             _check_values(file, item, at, private)
     elif isinstance(value, str):
-        _refuse(file, at, private.finding(value), "leave it out")
+        told = _CONCEPT.sub("", value) if at.rpartition(".")[2] in ("key", "names") else value
+        _refuse(file, at, private.finding(told), "leave it out")
     elif isinstance(value, (int, float)) and not isinstance(value, bool) and at.rpartition(".")[2] not in SETTINGS:
         number = np.array([value], dtype=np.int64 if isinstance(value, int) and abs(value) < 2**63 else np.float64)
         if not _is_concept(at) and private.holds_id(number):
