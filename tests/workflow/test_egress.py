@@ -1,6 +1,7 @@
 """What is known of one person alone is in no file that leaves; and the coordinator's tables are those of one disk."""
 
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -32,7 +33,7 @@ STUDY: dict[str, Any] = {
     },
     "embeddings": ["onehot", "random"],
     "learners": {"lightgbm": {"trees": 10}},
-    "strategies": ["local", "direct", "tune-head"],
+    "strategies": ["local", "direct", "recalibrate", "tune-head", "tune-all"],
     "trials": 1,
     "tuning_depth": [0, 1],
     "target_sizes": {"events": [10], "replicates": 1},
@@ -48,6 +49,7 @@ STAY = [
 
 
 def snakemake(folder: Path, sites: dict[str, Any], *targets: str) -> None:
+    folder.mkdir(exist_ok=True)
     config = folder / "study.yaml"
     config.write_text(yaml.safe_dump(STUDY | {"sites": sites, "embedding_cache": str(folder / "cache")}))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
@@ -63,25 +65,31 @@ def snakemake(folder: Path, sites: dict[str, Any], *targets: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A study of two extracts with canaries in every table, with all that it can send."""
-    folder = tmp_path_factory.mktemp("egress") / "one"
+def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two extracts with canaries in every table; a study of both on one disk (``disk``), and one of each hospital alone
+    (``north``, ``south``), between which go bundles, and from which results files go to the ``coordinator``."""
+    folder = tmp_path_factory.mktemp("network")
+    extract = {}
     for hospital, site in zip(("riverside", "lakeshore"), SITES, strict=True):
-        extract = folder / "extracts" / site
-        extract.mkdir(parents=True)
+        at = folder / "extracts" / site
+        at.mkdir(parents=True)
         for name, table in plant(simulate(hospital, 1200, 1)).items():
-            pq.write_table(table, extract / f"{name}.parquet")
-    extracts = {site: {"extract": str(folder / "extracts" / site)} for site in SITES}
-    snakemake(folder, extracts, "all", "aggregates", "bundle", "feasibility")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def coordinator(one_disk: Path) -> Path:
-    folder = one_disk.parent / "coordinator"
-    folder.mkdir()
-    files = {site: {"results_file": str(one_disk / f"results/aggregates/{site}.zip")} for site in SITES}
-    snakemake(folder, files, "all")
+            pq.write_table(table, at / f"{name}.parquet")
+        extract[site] = {"extract": str(at)}
+    snakemake(folder / "disk", extract, "all")
+    for site in SITES:
+        snakemake(folder / site, {site: extract[site]}, "bundle")
+        shutil.copytree(folder / site / "results/bundles" / site, folder / "mail" / site)
+    for site in SITES:
+        others = {other: {"bundles": str(folder / "mail" / other)} for other in SITES}
+        snakemake(
+            folder / site,
+            {other: extract[site] if other == site else sent for other, sent in others.items()},
+            "aggregates",
+            "feasibility",
+        )
+        shutil.copy(folder / site / f"results/aggregates/{site}.zip", folder / "mail")
+    snakemake(folder / "coordinator", {site: {"results_file": str(folder / f"mail/{site}.zip")} for site in SITES})
     return folder
 
 
@@ -89,60 +97,63 @@ def stays(name: str) -> bool:
     return any(fnmatch(name, pattern) for pattern in STAY)
 
 
-def test_the_canaries_are_in_the_files_of_persons_and_nowhere_else(one_disk: Path) -> None:
-    files = [path for path in one_disk.rglob("*") if path.is_file() and path.parts[-3] != "extracts"]
-    heard = {path.relative_to(one_disk).as_posix(): heard_in(path) for path in files}
-    kinds = {"person", "visit", "date", "label"}
-    # the person is at both sites, and in the cohort
-    cdm = [found for name, found in heard.items() if "/sites/north/cdm/" in name]
-    assert set.union(*cdm) == kinds
-    assert heard["results/tasks/influenza/north/cohort.parquet"] >= {"person"}
-    assert heard["results/sites/north/vocabulary.parquet"] == {"label"}
+@pytest.mark.parametrize("site", SITES)
+def test_the_canaries_are_in_the_files_of_persons_and_nowhere_else(network: Path, site: str) -> None:
+    files = [path for path in (network / site).rglob("*") if path.is_file()]
+    heard = {path.relative_to(network / site).as_posix(): heard_in(path) for path in files}
+    # the person is in every table, and in the cohort
+    tables = [found for name, found in heard.items() if fnmatch(name, "results/sites/*/cdm/*.parquet")]
+    assert set.union(*tables) == {"person", "visit", "date", "label"}
+    assert heard[f"results/tasks/influenza/{site}/cohort.parquet"] == {"person", "date", "label"}
+    assert heard[f"results/sites/{site}/vocabulary.parquet"] == {"label"}
     assert {name: found for name, found in heard.items() if found and not stays(name)} == {}
-    folders = {name.split("/")[1] for name in heard if not stays(name)}
-    told = {"aggregates", "bundles", "tables", "figures", "report", "logs", "benchmarks", "metrics", "embeddings"}
-    assert folders >= told | {"arms", "feasibility"}
+    folders = {name.split("/")[1] for name in heard if name.startswith("results/") and not stays(name)}
+    assert folders >= {"aggregates", "bundles", "logs", "benchmarks", "metrics", "embeddings", "arms", "feasibility"}
     assert any(name.startswith("cache/") for name in heard)
 
 
-def test_the_coordinators_own_files_hold_no_canary(coordinator: Path) -> None:
-    assert not any(heard_in(path) for path in coordinator.rglob("*") if path.is_file())
+def test_the_coordinators_own_files_hold_no_canary(network: Path) -> None:
+    files = [path for path in (network / "coordinator").rglob("*") if path.is_file()]
+    assert not any(heard_in(path) for path in files)
+    assert {path.parent.name for path in files} >= {"tables", "figures", "report"}
 
 
-def test_what_leaves_names_no_folder_and_no_machine(one_disk: Path) -> None:
-    leaving = [*one_disk.glob("results/aggregates/*"), *one_disk.glob("results/bundles/*/*")]
-    leaving += [path for kind in ("tables", "report") for path in one_disk.glob(f"results/{kind}/*")]
-    assert len(leaving) > 10
+def test_what_leaves_names_no_folder_and_no_machine(network: Path) -> None:
+    leaving = [*(network / "mail").rglob("*.*"), *network.glob("*/results/aggregates/*.md")]
+    leaving += [path for kind in ("tables", "report") for path in network.glob(f"coordinator/results/{kind}/*")]
+    assert len(leaving) > 60
     for path in leaving:
         data = path.read_bytes()
         if path.suffix == ".zip":
             with zipfile.ZipFile(path) as package:
                 data = b"".join(package.read(name) for name in package.namelist())
-        for name in (str(one_disk.parent), str(ROOT), str(Path.home()) + "/"):
+        for name in (str(network), str(ROOT), str(Path.home()) + "/"):
             assert name.encode() not in data, path
         if len(socket.gethostname()) > 6:
             assert socket.gethostname().encode() not in data, path
 
 
-def test_the_coordinators_tables_and_figures_are_those_of_one_disk(one_disk: Path, coordinator: Path) -> None:
+def test_hospitals_and_a_coordinator_find_what_one_disk_finds(network: Path) -> None:
     compared = 0
     for kind in ("tables", "figures", "metrics"):
-        for path in sorted((one_disk / "results" / kind).rglob("*.*")):  # names with an ending: files
-            theirs = coordinator / path.relative_to(one_disk)
+        for path in sorted((network / "disk/results" / kind).rglob("*.*")):
+            theirs = network / "coordinator" / path.relative_to(network / "disk")
             assert path.read_bytes() == theirs.read_bytes(), path
             compared += 1
-    assert compared > 60
+    assert compared > 90
+    arms = pq.read_table(network / "coordinator/results/tables/arms.parquet").to_pylist()
+    assert {arm["strategy"] for arm in arms if arm["auroc"] is not None} == set(STUDY["strategies"])
 
 
-def test_the_page_says_the_same_but_for_where_it_is_from(one_disk: Path, coordinator: Path) -> None:
-    pages = [(folder / "results/report/index.html").read_text(encoding="utf-8") for folder in (one_disk, coordinator)]
+def test_the_page_says_the_same_but_for_where_it_is_from(network: Path) -> None:
+    pages = [(network / at / "results/report/index.html").read_text(encoding="utf-8") for at in ("disk", "coordinator")]
     first, second = (re.sub(r'<section id="provenance".*?</section>', "", page, flags=re.DOTALL) for page in pages)
     assert first == second
 
 
-def test_the_sheet_lists_every_file_of_the_package(one_disk: Path) -> None:
+def test_the_sheet_lists_every_file_of_the_package(network: Path) -> None:
     for site in SITES:
-        sheet = (one_disk / f"results/aggregates/{site}.md").read_text(encoding="utf-8")
-        with zipfile.ZipFile(one_disk / f"results/aggregates/{site}.zip") as package:
+        sheet = (network / site / f"results/aggregates/{site}.md").read_text(encoding="utf-8")
+        with zipfile.ZipFile(network / f"mail/{site}.zip") as package:
             for name in set(package.namelist()) - {"manifest.json"}:
                 assert f"| {name} |" in sheet
