@@ -214,7 +214,7 @@ def folder(path):
 
 
 def grow(least, per_mb=0):
-    """A rule's mem_mb or runtime: so much at least, more a MB of its data, and once more at every further attempt."""
+    """A rule's mem_mb or runtime: so much at least, more a MB of its inputs, and once more at every further attempt."""
     return lambda wildcards, input, attempt: attempt * round(
         least + (per_mb and per_mb * megabytes(input))
     )
@@ -223,7 +223,7 @@ def grow(least, per_mb=0):
 def megabytes(input):
     """The size of a job's inputs; of a folder, that of the files in it."""
     size = 0
-    for path in sorted({*input}):
+    for path in input:
         size += os.path.getsize(path)
         if os.path.isdir(path):
             size += sum(file.stat().st_size for file in Path(path).rglob("*"))
