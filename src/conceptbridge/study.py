@@ -148,13 +148,14 @@ class Study:
     def definition(self, name: str) -> dict[str, Any]:
         """What a prediction of the task means, wherever it is made: a model is only used where this is the same.
 
-        Split and minima are each study's own. A concept set's file is told by its content, a handed-in cohort not.
+        Split and minima are each study's own. A concept set's file is told by its content, a handed-in cohort not at
+        all.
         """
         task = self.config["tasks"][name]
         keys = ("index", "outcome", "censoring", "min_time_at_risk", "guards", "predictors")
         made = deepcopy({key: task[key] for key in keys} | {key: self.config[key] for key in ("texts", "roll_up")})
         for event in (made["index"], made["outcome"]):
-            del event["file"]
+            del event["file"], event["definition"]
             if isinstance(event["concepts"], str):
                 event["concepts"] = {"sha256": hashlib.sha256(Path(event["concepts"]).read_bytes()).hexdigest()}
         told: dict[str, Any] = json.loads(canonical(made))

@@ -15,9 +15,10 @@ from conceptbridge.embed.vectors import vector_table
 from conceptbridge.errors import StudyError
 from conceptbridge.learn import cnn
 from conceptbridge.learn.arms import CURVES, PREDICTIONS, Budget, train_local, train_pooled, transfer
+from conceptbridge.learn.runs import Part, Run
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
 from conceptbridge.tasks.sequences import SEQUENCES, TOKENS
-from made_site import CONCEPTS, site, vectors_of, write_site
+from made_site import CONCEPTS, made_examples, site, vectors_of, write_site
 
 DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "steps": 60, "check_every": 10}
 DESCENT["patience"] = 60
@@ -121,6 +122,15 @@ def test_a_model_meets_the_targets_concepts_by_text_whatever_their_position(
         made.append(pq.read_table(out / "predictions.parquet")["probability"].to_numpy())
     np.testing.assert_allclose(made[0], made[1], rtol=1e-6)
     assert auroc(tmp_path / "same-arm", "home") > 0.75
+
+
+@pytest.mark.parametrize("widths", [[1, 2], [2, 1], [2, 10]])
+def test_a_saved_network_predicts_as_it_did_whatever_the_order_of_its_widths(tmp_path: Path, widths: list[int]) -> None:
+    rows = made_examples(np.random.default_rng(0), 80, 9, 12)
+    run = Run(1, CNN | {"widths": widths}, Part(np.arange(60), np.arange(60, 80)))
+    made = cnn.fit(rows, [run])
+    loaded = cnn.load(tmp_path, made.save(tmp_path))
+    np.testing.assert_array_equal(cnn.predict(made, rows), cnn.predict(loaded, rows))
 
 
 def test_names_unknown_at_home_are_missing_to_one_hot_and_reached_by_text(home: Path, tmp_path: Path) -> None:

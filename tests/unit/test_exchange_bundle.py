@@ -244,6 +244,13 @@ def forest(pattern: str, replacement: str) -> Callable[[Path], None]:
     return edit
 
 
+def folder_for_file(folder: Path) -> None:
+    path = folder / "metrics.json"
+    path.unlink()
+    path.mkdir()
+    (path / "x").touch()
+
+
 def told(**fields: Any) -> dict[str, Any]:
     return fields
 
@@ -282,6 +289,13 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
     "a pickle beside the model": ("cnn", content("model/model.pkl", b"\x80\x04."), "model.pkl: is no file"),
     "a file beside the bundle's": ("cnn", content("run.sh", b"#!/bin/sh"), "run.sh: is no part of such a bundle"),
     "no vocabulary": ("cnn", lambda f: (f / "vocabulary.json").unlink(), "vocabulary.json: is missing"),
+    "a card that a terminal would obey": ("cnn", content("card.md", b"\x1b]0;x"), "card.md: has control characters"),
+    "a card in another encoding": ("cnn", content("card.md", b"\xe4"), "card.md: is not UTF-8"),
+    "a folder for a file": (
+        "cnn",
+        folder_for_file,
+        "metrics.json: is missing",
+    ),
     "no weights": ("cnn", lambda f: (f / "model/weights.safetensors").unlink(), "weights.safetensors: is missing"),
     "no model.json": ("cnn", lambda f: (f / "model/model.json").unlink(), "model.json: is missing"),
     # model.json

@@ -98,7 +98,7 @@ def test_a_site_with_codes_of_its_own_is_known_by_names(home: Path, tmp_path: Pa
     assert {text: row["known"] for text, row in found.items()} == {
         "Cough": "text",
         "a sprain": "near",
-        "no vector": "no",
+        "no vector": "unseen",
         "fever": "key",
     }
     assert found["a sprain"]["nearest"] == "sprain"
@@ -106,9 +106,9 @@ def test_a_site_with_codes_of_its_own_is_known_by_names(home: Path, tmp_path: Pa
     # one-hot columns are codes: the same name under another code is not seen
     onehot = coverage(*files(there), known, None, None, 5)
     assert dict(zip(onehot["text"].to_pylist(), onehot["known"].to_pylist(), strict=True)) == {
-        "Cough": "no",
-        "a sprain": "no",
-        "no vector": "no",
+        "Cough": "unseen",
+        "a sprain": "unseen",
+        "no vector": "unseen",
         "fever": "key",
     }
 
@@ -148,7 +148,7 @@ def test_a_list_of_patients_becomes_a_cohort_beside_the_site_s_own(tmp_path: Pat
     ("text", "message"),
     [
         ("person_id,index_date\n", "nobody is listed"),
-        ("person_id,index_date\n9,2024-05-01\n", "1 of 1 rows are of persons that clinic has no record of"),
+        ("person_id,index_date\n9,2024-05-01\n", "some rows are of persons that clinic has no record of"),
         ("person_id\n1\n", "the column index_date is missing"),
         ("person_id,index_date\n1,tomorrow\n", "a date is no date"),
     ],

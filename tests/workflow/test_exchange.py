@@ -11,6 +11,8 @@ import duckdb
 import pytest
 import yaml
 
+from conceptbridge.simulate.network import write_extract
+
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.workflow
 
@@ -29,8 +31,8 @@ STUDY: dict[str, Any] = {
             "min_rows": 5,
         }
     },
-    "embeddings": ["onehot", "random"],
-    "learners": {"cnn": {"filters": 8, "check_every": 10}, "lightgbm": {"trees": 10}},
+    "embeddings": ["random"],
+    "learners": {"cnn": {"filters": 8, "check_every": 10}},
     "strategies": STRATEGIES,
     "trials": 2,
     "steps": 20,
@@ -86,20 +88,11 @@ def test_hospitals_joined_by_bundles_find_what_one_disk_finds(network: Path) -> 
     assert whole == alone
 
 
-def test_bundles_hold_nothing_but_a_manifest_s_files_and_are_the_same_each_time(network: Path) -> None:
-    mail = sorted(p.name for p in (network / "mail").glob("*.zip"))
-    assert len(mail) == 4
-    folder = network / "again"
-    snakemake(folder, {SOURCE: {"extract": "simulated"}}, f"results/bundles/{SOURCE}/{mail[0]}")
-    assert (folder / f"results/bundles/{SOURCE}/{mail[0]}").read_bytes() == (network / "mail" / mail[0]).read_bytes()
-
-
 def test_a_hospital_without_one_code_of_the_source_is_scored_and_told_what_the_model_knows(network: Path) -> None:
     """Prairie with its own codes for everything, and no outcome: only the names are left."""
     folder = network / "clinic"
-    snakemake(folder, {"prairie": {"extract": "simulated"}}, *_simulated())
     extract = folder / "extract"
-    shutil.copytree(folder / "results/simulated/prairie", extract)
+    write_extract("prairie", STUDY["simulate"]["persons"], STUDY["simulate"]["seed"], extract)
     _recode(extract)
     with duckdb.connect() as db:
         listed = f"SELECT person_id, visit_start_date AS index_date FROM '{extract}/visit_occurrence.parquet'"
@@ -107,30 +100,19 @@ def test_a_hospital_without_one_code_of_the_source_is_scored_and_told_what_the_m
     sites = {CLINIC: {"extract": "extract", "patients": "patients.csv"}, SOURCE: {"bundles": "../mail"}}
     snakemake(folder, sites, "score")
     scores = folder / "results/scores/influenza" / CLINIC / SOURCE
-    for path in scores.glob("*/*.csv"):
-        if path.stem != "coverage":
-            rows = duckdb.read_csv(str(path)).to_arrow_table().to_pylist()
-            listed_rows = duckdb.read_csv(str(folder / "patients.csv")).to_arrow_table().to_pylist()
-            found = {(r["person_id"], r["index_date"]) for r in rows}
-            assert found == {(r["person_id"], r["index_date"]) for r in listed_rows}
-            assert all(0 <= r["probability"] <= 1 for r in rows)
-            assert {r["unseen_key"] for r in rows if r["tokens"]} == {1.0}  # not one code in common
-            assert min(r["unseen_text"] for r in rows if r["tokens"]) < 1  # but names
-    known = {}
-    for path in scores.glob("*/coverage.csv"):
-        table = duckdb.read_csv(str(path)).to_arrow_table().to_pylist()
-        known[path.parent.name.rpartition("-")[0]] = [row["known"] for row in table]
-        assert all((row["similarity"] is not None) == (row["known"] == "near") for row in table)
-    assert set(known["onehot"]) == {"no"}  # one-hot columns are codes
-    assert set(known["random"]) == {"text", "near"}
-    sheet = next(scores.glob("random-*/coverage.md")).read_text(encoding="utf-8")
+    (path,) = scores.glob("*/cnn.csv")
+    rows = duckdb.read_csv(str(path)).to_arrow_table().to_pylist()
+    asked = duckdb.read_csv(str(folder / "patients.csv")).to_arrow_table().to_pylist()
+    assert {(r["person_id"], r["index_date"]) for r in rows} == {(r["person_id"], r["index_date"]) for r in asked}
+    assert all(0 <= r["probability"] <= 1 for r in rows)
+    assert {r["unseen_key"] for r in rows if r["tokens"]} == {1.0}  # not one code in common
+    assert min(r["unseen_text"] for r in rows if r["tokens"]) < 1  # but names
+    (path,) = scores.glob("*/coverage.csv")
+    table = duckdb.read_csv(str(path)).to_arrow_table().to_pylist()
+    assert {row["known"] for row in table} == {"text", "near"}
+    assert all((row["similarity"] is not None) == (row["known"] == "near") for row in table)
+    sheet = path.with_suffix(".md").read_text(encoding="utf-8")
     assert re.search(r"\| key \|.*\| 0 \| 0\.0% \|", sheet)
-
-
-def _simulated() -> list[str]:
-    from conceptbridge.sites.cdm import TABLES
-
-    return [f"results/simulated/prairie/{table}.parquet" for table in TABLES if table != "device_exposure"]
 
 
 def _recode(extract: Path) -> None:

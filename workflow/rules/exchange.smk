@@ -10,14 +10,6 @@ out: <results>/bundles/{site}/{task}.{embedding}.{learner}.zip; of each received
 SENT = [e for e in EMBEDDINGS if e.spec["backend"] != "shuffled"]
 
 
-def measured_at(wildcards):
-    """What evaluation found at the site itself, where it is tested."""
-    if wildcards.site not in study.targets:
-        return []
-    folder = f"<results>/metrics/{wildcards.task}/{wildcards.site}"
-    return [f"{folder}/{table}.parquet" for table in ("metrics", "site")]
-
-
 rule write_bundle:
     input:
         arm="<results>/arms/{task}/{embedding}/{learner}/local/{site}/arm.json",
@@ -48,7 +40,10 @@ rule write_bundle:
             | {"min_cell_count": study.config["min_cell_count"]}
         ),
         site=folder("sites/{site}"),
-        config=lambda w: canonical(study.config),
+        # its dates are no secret
+        config=lambda w: canonical(
+            {key: study.config[key] for key in ("tasks", "sites")}
+        ),
         folders=lambda w: [study.extract(w.site)],
     shell:
         "python {input.code[0]:q} --about {params.about:q} --arm {input.arm:q} --site {params.site:q}"
@@ -68,16 +63,6 @@ rule bundle:
             embedding=[e.id for e in SENT],
             learner=LEARNERS,
         ),
-
-
-def bundle_of(wildcards):
-    """The received bundle of a model; none where the source has sent none."""
-    model = (
-        wildcards.task,
-        study.by_id[wildcards.embedding].name,
-        wildcards.learner,
-    )
-    return [str(path) for path in [RECEIVED[wildcards.received].get(model)] if path]
 
 
 rule receive:
@@ -176,23 +161,6 @@ use rule sequences as patients_sequences with:
         "<logs>/patients_sequences/{task}/{site}.log",
     benchmark:
         "<benchmarks>/patients_sequences/{task}/{site}.tsv"
-
-
-def patients_rows(wildcards):
-    """Cohort, tokens and sequences of the listed patients."""
-    kinds = ("cohort", "tokens", "sequences")
-    return [
-        f"<results>/scores/{wildcards.task}/{wildcards.site}/{kind}.parquet"
-        for kind in kinds
-    ]
-
-
-def vectors_at(wildcards, site):
-    """The table of a site's vectors; a learned embedding's go with the model."""
-    tables = study.by_id[wildcards.embedding].tables
-    if tables is None or tables.learned:
-        return []
-    return [f"<results>/embeddings/{tables.id}/{site}.parquet"]
 
 
 rule predict:

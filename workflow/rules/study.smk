@@ -227,3 +227,38 @@ def embedding_of(wildcards):
     return canonical(
         {"name": e.name, "fingerprint": e.fingerprint, "backend": e.spec["backend"]}
     )
+
+
+def measured_at(wildcards):
+    """What evaluation found at the site itself, where it is tested."""
+    if wildcards.site not in study.targets:
+        return []
+    folder = f"<results>/metrics/{wildcards.task}/{wildcards.site}"
+    return [f"{folder}/{table}.parquet" for table in ("metrics", "site")]
+
+
+def bundle_of(wildcards):
+    """The received bundle of a model; none where the source has sent none."""
+    model = (
+        wildcards.task,
+        study.by_id[wildcards.embedding].name,
+        wildcards.learner,
+    )
+    return [str(path) for path in [RECEIVED[wildcards.received].get(model)] if path]
+
+
+def patients_rows(wildcards):
+    """Cohort, tokens and sequences of the listed patients."""
+    kinds = ("cohort", "tokens", "sequences")
+    return [
+        f"<results>/scores/{wildcards.task}/{wildcards.site}/{kind}.parquet"
+        for kind in kinds
+    ]
+
+
+def vectors_at(wildcards, site):
+    """The table of a site's vectors; a learned embedding's go with the model."""
+    tables = study.by_id[wildcards.embedding].tables
+    if tables is None or tables.learned:
+        return []
+    return [f"<results>/embeddings/{tables.id}/{site}.parquet"]

@@ -18,7 +18,7 @@ KNOWN = {
     "key": "the source has the same concept in the same state",
     "text": "the source has another code of the same name",
     "near": "the source has neither; the name's vector places it beside what it has",
-    "no": "the model does not see it",
+    "unseen": "the model does not see it",
 }
 #: tokens of each kind that the sheet lists, and compared at once
 LISTED, BLOCK = 15, 1_000
@@ -61,7 +61,7 @@ def coverage(
     else:
         by_text[:] = False
     near = ~np.isnan(similarity)
-    how = np.select([by_key, by_text, near], ["key", "text", "near"], "no")
+    how = np.select([by_key, by_text, near], ["key", "text", "near"], "unseen")
     shown = rows[used] >= least
     domain = pq.read_table(tokens, columns=["domain"])["domain"].combine_chunks().take(pa.array(used))
     return pa.table(
@@ -128,7 +128,7 @@ def _sheet(table: pa.Table, title: str, least: int) -> str:
         cosine = f"{np.median(similarity[inside]):.2f}" if how == "near" and inside.any() else ""
         share = records[inside].sum() / total
         lines.append(f"| {how} | {meaning} | {int(inside.sum())} | {share:.1%} | {cosine} |")
-    for how, head in (("text", "Known by name alone"), ("near", "Placed by the nearest name"), ("no", "Not seen")):
+    for how, head in (("text", "Known by name alone"), ("near", "Placed by the nearest name"), ("unseen", "Not seen")):
         some = table.filter(pc.equal(table["known"], how)).slice(0, LISTED).to_pylist()
         if some:
             lines += ["", f"## {head}: the most frequent", "", "| text | rows | nearest | similarity |"]

@@ -147,7 +147,7 @@ def _logistic(_: Shapes, seeds: int, width: int) -> Shapes:
 
 
 def _cnn(found: Shapes, seeds: int, width: int) -> Shapes:
-    taps = [int(name[8:]) for name in found if re.fullmatch(r"filters-[1-9]\d?", name)] or [1]
+    taps = [int(name[8:]) for name in found if re.fullmatch(r"filters-[1-9]\d{0,2}", name)] or [1]
     filters, inputs, made = _last(found, f"filter_bias-{taps[0]}"), width, {}
     if "projection" in found:
         inputs = _last(found, "projection")

@@ -118,10 +118,7 @@ def strict_json(data: bytes, where: str) -> Any:
     """
     if len(data) > LONGEST_JSON:
         raise StudyError(f"{where}: is longer than {LONGEST_JSON >> 20} MiB")
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise StudyError(f"{where}: is not UTF-8 (at byte {error.start})") from error
+    text = _decoded(data, where)
     depth = 0
     for bracket in re.findall(r"[\[{\]}]", _STRING.sub("", text)):
         depth += 1 if bracket in "[{" else -1
@@ -150,6 +147,22 @@ def strict_json(data: bytes, where: str) -> Any:
         if _UNSHOWN.search(found):
             raise StudyError(f"{where}: {shown(found)!r} has control characters")
     return value
+
+
+def plain_text(data: bytes, where: str) -> str:
+    """A text that somebody else wrote and a person may read in a terminal. Raises StudyError where it is not UTF-8, or
+    has control characters."""
+    text = _decoded(data, where)
+    if _UNSHOWN.search(text.replace("\n", "")):
+        raise StudyError(f"{where}: has control characters")
+    return text
+
+
+def _decoded(data: bytes, where: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{where}: is not UTF-8 (at byte {error.start})") from error
 
 
 def check_fields(value: Any, schema: Mapping[str, Any], where: str) -> None:

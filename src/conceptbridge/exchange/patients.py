@@ -29,7 +29,9 @@ def make_patients(cdm: Path, site: str, patients: Path, reference: Path, out: Pa
         if not listed:
             raise StudyError(f"{patients}: nobody is listed; it needs rows of person_id and index_date")
         if unknown:
-            raise StudyError(f"{patients}: {unknown} of {listed} rows are of persons that {site} has no record of")
+            raise StudyError(
+                f"{patients}: some rows are of persons that {site} has no record of; take them off the list"
+            )
         db.read_parquet(str(reference)).create_view("reference")
         db.execute(
             """

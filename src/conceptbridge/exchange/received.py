@@ -10,7 +10,7 @@ import pyarrow as pa
 from conceptbridge.errors import StudyError
 from conceptbridge.exchange.found import check_bundle
 from conceptbridge.exchange.models import check_model
-from conceptbridge.exchange.package import check_fields, read_package, shown, strict_json
+from conceptbridge.exchange.package import check_fields, plain_text, read_package, shown, strict_json
 from conceptbridge.files import whole_folder, write_json, write_parquet
 from conceptbridge.tasks.sequences import TOKENS
 from conceptbridge.vocabulary import SCHEMA as VOCABULARY
@@ -94,9 +94,11 @@ def _unpacked(bundle: Path, expected: Mapping[str, Any], into: Path) -> tuple[Pa
     about = read_package(bundle, "bundle", into)
     check_bundle(about, expected, bundle)
     top = {"vocabulary.json", "metrics.json", "card.md"} | ({"model"} if about["reason"] is None else set())
-    for name in sorted({path.name for path in into.iterdir()} ^ top):
+    found = {path.name for path in into.iterdir() if path.is_dir() == (path.name == "model")}
+    for name in sorted(found ^ top | {path.name for path in into.iterdir()} - top):
         what = "is missing" if name in top else "is no part of such a bundle"
         raise StudyError(f"{bundle}: {name}: {what}")
+    plain_text((into / "card.md").read_bytes(), f"{bundle}: card.md")
     return into, about
 
 

@@ -42,7 +42,8 @@ def _shape(widths: Sequence[int]) -> Shape:
 
 
 def _widths(weights: Mapping[str, torch.Tensor]) -> list[int]:
-    return [int(name.removeprefix("filters-")) for name in weights if name.startswith("filters-")]
+    # in the order of numbers: that of the weights is another one once they were in a file
+    return sorted(int(name.removeprefix("filters-")) for name in weights if name.startswith("filters-"))
 
 
 def _body(weights: Weights) -> list[str]:
