@@ -24,8 +24,10 @@ rule fetch_models:
 
 rule compute_texts:
     input:
-        # those that came with bundles are among them
-        vocabularies=expand(rules.vocabulary.output, site=study.sites),
+        vocabularies=expand(
+            rules.vocabulary.output,
+            site=[site for site in study.sites if site not in study.bundled],
+        ),
         benchmarks=BENCHMARKS,
         code=code("compute_texts.py"),
     output:
@@ -46,11 +48,32 @@ rule compute_texts:
         ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} --threads {threads} > {log:q} 2>&1'
 
 
+# a job of their own: where a job runs again, Snakemake leaves out what depends on it by `ancient` alone, even outputs that
+# are missing; bundles that come in later would stop the rest
+use rule compute_texts as compute_received_texts with:
+    input:
+        vocabularies="<results>/sites/{received}/vocabulary.parquet",
+        benchmarks=[],
+        code=code("compute_texts.py"),
+    output:
+        "<results>/embeddings/{embedding}/computed-{received}.json",
+    log:
+        "<logs>/compute_received_texts/{embedding}/{received}.log",
+    benchmark:
+        "<benchmarks>/compute_received_texts/{embedding}/{received}.tsv"
+
+
+def computed_of(wildcards):
+    """What says that the cache has the vectors of a site's texts."""
+    name = f"computed-{wildcards.site}" if wildcards.site in study.bundled else "computed"
+    return f"<results>/embeddings/{wildcards.embedding}/{name}.json"
+
+
 rule embed:
     input:
         vocabulary=rules.vocabulary.output,
         # only that the cache has the texts: a new site changes no old site's table
-        computed=ancient(rules.compute_texts.output),
+        computed=ancient(computed_of),
         code=code("embed.py"),
     output:
         "<results>/embeddings/{embedding}/{site}.parquet",
