@@ -17,7 +17,10 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
 from conceptbridge.errors import StudyError
+from conceptbridge.evaluate.calibration import CALIBRATION
+from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.exchange.bundle import write_bundle
+from conceptbridge.exchange.card import SHOWN, card
 from conceptbridge.exchange.found import find_bundles
 from conceptbridge.exchange.models import check_model
 from conceptbridge.exchange.package import read_package, write_package
@@ -185,6 +188,24 @@ def test_columns_of_few_rows_go_without_their_names(sent: Sent, tmp_path: Path) 
 def test_a_forest_whose_leaves_are_small_does_not_leave(sent: Sent) -> None:
     with pytest.raises(StudyError, match="min_leaf: 5"):
         sent.bundle("lightgbm", "onehot", min_leaf=4)
+
+
+def test_a_card_tells_a_reader_how_the_model_does_at_home() -> None:
+    def estimate(metric: str, value: float | None, split: str = "test") -> dict[str, Any]:
+        known = {"estimate": value, "lower": value and value - 0.1, "upper": value and value + 0.1}
+        return {"split": split, "metric": metric} | known
+
+    measured = [estimate(name, 0.8) for name in SHOWN] + [estimate("auroc", 0.9, "validation"), estimate("ece", 0.1)]
+    cohort = [{"split": "train", "persons": 90, "rows": 100, "events": None, "first_year": 2019, "last_year": 2022}]
+    trained = {"train_rows": 100, "train_events": None}
+    described = about("cnn", "onehot") | {"min_cell_count": 5, "version": "1", "reason": None}
+    text = card(described, {"trained": trained, "cohort": cohort, "metrics": measured}, 42)
+    assert "| AUROC | 0.800 | 0.700 to 0.900 |" in text
+    assert text.count("0.800") == len(SHOWN)
+    assert "0.900 | 0.800" not in text
+    assert set(SHOWN) <= {*METRICS, *CALIBRATION}
+    assert "| train | 90 | 100 |  | 2019 | 2022 |" in text
+    assert "the bundle names: 42" in text
 
 
 # -- what a stranger may have changed: every manifest below is honest about its files

@@ -1,5 +1,6 @@
 """What leaves a site is looked at first: every file of a package, by its type; a finding is named, never shown."""
 
+import base64
 import json
 from collections.abc import Callable
 from datetime import date
@@ -172,6 +173,16 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a date in a document": (model(target="2015-03-14"), r"model\.json: target holds a date"),
     "a date in a page": (text("page.html", "<p>\n14.03.2015</p>"), r"page\.html: line 2 holds a date"),
+    "a date in a picture of a page": (
+        text(
+            "page.html", f'<img src="data:image/svg+xml;base64,{base64.b64encode(b"<svg>2015-03-14</svg>").decode()}">'
+        ),
+        r"page\.html: what is packed into line 1 holds a date",
+    ),
+    "a picture in pixels": (
+        text("page.html", '<img src="data:image/png;base64,iVBORw0KGgo=">'),
+        r"page\.html: line 1 holds data that cannot be looked into",
+    ),
     "rows of one key": (
         parquet("site", pa.concat_tables([site_table(), site_table()])),
         r"site\.parquet: several rows have the same task, site, split",

@@ -8,8 +8,8 @@ SHOWN = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
     "brier": "Brier score",
-    "intercept": "Calibration in the large",
-    "slope": "Calibration slope",
+    "calibration_in_the_large": "Calibration in the large",
+    "calibration_slope": "Calibration slope",
 }
 
 

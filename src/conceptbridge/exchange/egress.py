@@ -5,6 +5,7 @@ A file, table, column or key that is not declared (``declared``) is refused; so 
 file, column and kind of the finding, never the value.
 """
 
+import base64
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,6 +32,7 @@ _ROW_LEVEL = re.compile(r"(^|_)(person|subject|patient|visit|row|encounter|mrn|b
 
 #: a standard or local concept's number at the head of a token's key, which can look like a date or an id
 _CONCEPT = re.compile(r"^([^/|]*/)?\d+\|")
+_PACKED = re.compile(r"data:[^,\"'\s]*,([A-Za-z0-9+/=]*)")
 _FEW = "counts under min_cell_count"
 
 
@@ -391,3 +393,9 @@ def _prose(path: Path, found: Leaving, private: Private) -> None:
         raise StudyError(f"{found.file}: is no UTF-8 text, so it is not sent") from error
     for number, line in enumerate(text.splitlines(), 1):
         _refuse(found.file, f"line {number}", private.finding(line), "write it without")
+        for packed in _PACKED.findall(line):
+            try:
+                inside = base64.b64decode(packed, validate=True).decode("utf-8")
+            except ValueError as error:  # a picture in pixels can hold anything
+                raise StudyError(f"{found.file}: line {number} holds data that cannot be looked into") from error
+            _refuse(found.file, f"what is packed into line {number}", private.finding(inside), "write it without")

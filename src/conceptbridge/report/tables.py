@@ -53,8 +53,8 @@ NOTES = {
     "tokens in the predictors' window, mean; without_events: share of rows without any.",
     "overlap": "Shares of the target's tokens that the source has too, of those in at least min_cell_count training "
     "rows of either.",
-    "unseen": "Share of the events in the target's test rows whose token no training row of the source holds; by text: "
-    "nor the same text.",
+    "unseen": "Share of the events in the target's test rows whose token the source has not in min_cell_count training "
+    "rows; by text: nor the same text.",
     "curves": "AUROC by labelled events of the target given (size), mean over replicates and seeds, limits over test "
     "persons and replicates; and by share of the tuning budget (depth).",
     "breakeven": "Labelled local events at which a local model is as good as the borrowed one, with 95 % limits; empty "
