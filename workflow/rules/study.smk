@@ -134,6 +134,11 @@ SCORES += sorted({f"{os.path.dirname(file)}/coverage.md" for file in SCORES})
 TABLED = list(
     dict.fromkeys(e.tables.id for e in EMBEDDINGS if e.tables and not e.tables.learned)
 )
+# a task's rows at the target
+ROWS = [
+    f"<results>/tasks/{{task}}/{{target}}/{kind}.parquet"
+    for kind in ("cohort", "tokens", "sequences")
+]
 os.environ.update(
     # the place of the cache is no param: moving it runs nothing
     CONCEPTBRIDGE_CACHE=os.path.expanduser(study.config["embedding_cache"]),
@@ -262,15 +267,9 @@ def table_of(wildcards):
     return table_at(wildcards, wildcards.target)
 
 
-def rows_of(wildcards):
-    """The task's rows at the target: cohort, tokens and sequences."""
-    return rows_at(wildcards, wildcards.target)
-
-
 def rows_at(wildcards, site):
     """The task's rows at a site."""
-    kinds = ("cohort", "tokens", "sequences")
-    return [f"<results>/tasks/{wildcards.task}/{site}/{kind}.parquet" for kind in kinds]
+    return [rows.format(task=wildcards.task, target=site) for rows in ROWS]
 
 
 def local_text(wildcards):

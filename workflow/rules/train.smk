@@ -13,7 +13,7 @@ localrules:
 
 rule train:
     input:
-        rows=rows_of,
+        rows=ROWS,
         table=table_of,
     output:
         "<results>/arms/{task}/{embedding}/{learner}/local/{target}/arm.json",
@@ -78,7 +78,7 @@ rule models_digest:
 
 rule pool:
     input:
-        rows=rows_of,
+        rows=ROWS,
         table=table_of,
         others="<results>/arms/{task}/{embedding}/rows.sha256",
     output:

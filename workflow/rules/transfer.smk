@@ -7,7 +7,7 @@ out: <results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/
 
 rule transfer:
     input:
-        rows=rows_of,
+        rows=ROWS,
         table=table_of,
         sources="<results>/arms/{task}/{embedding}/{learner}/models.sha256",
     output:

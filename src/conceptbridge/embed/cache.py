@@ -8,6 +8,7 @@ what its name says is set aside.
 import fcntl
 import hashlib
 import logging
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -86,10 +87,13 @@ class VectorCache:
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Wait until no other process fills this embedding, and keep others waiting: none pays for a text twice."""
-        with (self.folder / ".filling").open("w") as file:
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
             with suppress(OSError):  # a file system without locks: some texts may be computed twice
-                fcntl.flock(file, fcntl.LOCK_EX)
+                fcntl.flock(folder, fcntl.LOCK_EX)
             yield
+        finally:
+            os.close(folder)
 
     def check_writable(self) -> None:
         """Raises StudyError where no part can be added: better known before a model runs, or a service is paid."""
