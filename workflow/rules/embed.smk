@@ -59,6 +59,9 @@ rule compute_terms:
     conda:
         "../../envs/conceptbridge.yaml"
     threads: 8
+    resources:
+        mem_mb=grow(6000),
+        runtime=grow(120, per_mb=30),
     params:
         code=embedding_code("compute_texts.py"),
         data=study.config["data"],
