@@ -19,23 +19,6 @@ METRIC_AGGREGATES = [
 ]
 
 
-def aggregated(wildcards):
-    """What the aggregate results file of a site is made of."""
-    measured = (
-        expand(rules.evaluate.output, task=TASKS, target=wildcards.site)
-        if wildcards.site in study.targets
-        else []
-    )
-    outputs = (
-        rules.cohort.output.attrition,
-        rules.sequences.output.tokens,
-        *rules.leaks.output,
-    )
-    return measured + [
-        path for one in outputs for path in expand(one, task=TASKS, allow_missing=True)
-    ]
-
-
 rule write_aggregates:
     input:
         aggregated,
@@ -54,7 +37,7 @@ rule write_aggregates:
     conda:
         "../../envs/conceptbridge.yaml"
     params:
-        results=RESULTS,
+        results=lambda w: RESULTS,
         about=lambda w: canonical(
             {
                 "site": w.site,
@@ -101,7 +84,7 @@ rule receive_aggregates:
         "../../envs/conceptbridge.yaml"
     params:
         task=TASKS,
-        results=RESULTS,
+        results=lambda w: RESULTS,
         names=lambda w: canonical(NAMES),
     shell:
         "python {input.code[0]:q} --file {input.file:q} --site {wildcards.reported} --task {params.task:q}"

@@ -63,12 +63,6 @@ use rule compute_texts as compute_received_texts with:
         "<benchmarks>/compute_received_texts/{embedding}/{received}.tsv"
 
 
-def computed_of(wildcards):
-    """What says that the cache has the vectors of a site's texts."""
-    name = f"computed-{wildcards.site}" if wildcards.site in study.bundled else "computed"
-    return f"<results>/embeddings/{wildcards.embedding}/{name}.json"
-
-
 rule embed:
     input:
         vocabulary=rules.vocabulary.output,

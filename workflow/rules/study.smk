@@ -262,3 +262,28 @@ def vectors_at(wildcards, site):
     if tables is None or tables.learned:
         return []
     return [f"<results>/embeddings/{tables.id}/{site}.parquet"]
+
+
+def computed_of(wildcards):
+    """What says that the cache has the vectors of a site's texts."""
+    name = (
+        f"computed-{wildcards.site}" if wildcards.site in study.bundled else "computed"
+    )
+    return f"<results>/embeddings/{wildcards.embedding}/{name}.json"
+
+
+def aggregated(wildcards):
+    """What the aggregate results file of a site is made of."""
+    measured = (
+        expand(rules.evaluate.output, task=TASKS, target=wildcards.site)
+        if wildcards.site in study.targets
+        else []
+    )
+    outputs = (
+        rules.cohort.output.attrition,
+        rules.sequences.output.tokens,
+        *rules.leaks.output,
+    )
+    return measured + [
+        path for one in outputs for path in expand(one, task=TASKS, allow_missing=True)
+    ]
