@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from conceptbridge.errors import StudyError
 from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.metrics import METRICS
+from conceptbridge.evaluate.schemas import SCHEMAS
 from conceptbridge.exchange.bundle import write_bundle
 from conceptbridge.exchange.card import SHOWN, card
 from conceptbridge.exchange.found import find_bundles
@@ -183,6 +184,26 @@ def test_columns_of_few_rows_go_without_their_names(sent: Sent, tmp_path: Path) 
     )
     assert rare.encode() not in out.read_bytes()
     receive(out, about("logistic", "onehot"), None, tmp_path / "received")
+
+
+def test_what_a_receiver_would_refuse_is_not_sent(sent: Sent, tmp_path: Path) -> None:
+    """Limits without end, names with control characters, and codes that are empty."""
+    row = {"split": "test", "metric": "calibration_slope", "embedding": "made", "learner": "cnn", "strategy": "local"}
+    row |= {"estimate": 1.0, "lower": float("-inf"), "upper": 2.0}
+    pq.write_table(pa.Table.from_pylist([row], schema=SCHEMAS["metrics"]), tmp_path / "metrics.parquet")
+    pq.write_table(SCHEMAS["site"].empty_table(), tmp_path / "site.parquet")
+    vocabulary = pq.read_table(sent.home / "vocabulary.parquet").to_pylist()
+    vocabulary[0]["name"] = vocabulary[0]["text"] = "\tcough"
+    vocabulary[1]["concept_code"] = ""
+    pq.write_table(pa.Table.from_pylist(vocabulary, schema=VOCABULARY), tmp_path / "vocabulary.parquet")
+    files = (tmp_path / "vocabulary.parquet", sent.home / "tokens.parquet", tmp_path)
+    described = about("cnn", "onehot") | {"min_cell_count": 5}
+    out = tmp_path / "bundle.zip"
+    write_bundle(described, sent.arm("cnn", "onehot"), *files, NOBODY, out, tmp_path / "sheet.md")
+    receive(out, about("cnn", "onehot"), None, tmp_path / "received")
+    receive_tokens([out], "home", tmp_path / "tokens.parquet")
+    keys = [t["key"] for t in vocabulary[1:]]
+    assert pq.read_table(tmp_path / "tokens.parquet")["key"].to_pylist() == sorted(keys)
 
 
 def test_a_forest_whose_leaves_are_small_does_not_leave(sent: Sent) -> None:

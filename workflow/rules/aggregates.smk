@@ -37,7 +37,7 @@ rule write_aggregates:
         "../../envs/conceptbridge.yaml"
     params:
         code=code("write_aggregates.py"),
-        results=folder(""),
+        results=lambda w: RESULTS,
         about=lambda w: canonical(
             {
                 "site": w.site,
@@ -84,7 +84,7 @@ rule receive_aggregates:
     params:
         code=code("receive_aggregates.py"),
         task=TASKS,
-        results=folder(""),
+        results=lambda w: RESULTS,
         names=lambda w: canonical(NAMES),
     shell:
         'python "$CONCEPTBRIDGE_SCRIPTS/receive_aggregates.py" --file {input.file:q} --site {wildcards.reported} --task {params.task:q}'

@@ -8,6 +8,7 @@ card.md            the same for a reader
 """
 
 import json
+import math
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -21,7 +22,7 @@ import pyarrow.parquet as pq
 from conceptbridge.errors import StudyError
 from conceptbridge.exchange.card import card
 from conceptbridge.exchange.egress import check_about, check_egress
-from conceptbridge.exchange.package import write_package
+from conceptbridge.exchange.package import showable, strict_json, write_package
 from conceptbridge.exchange.private import Private
 from conceptbridge.exchange.sheet import write_sheet
 from conceptbridge.files import write_json, write_text
@@ -66,6 +67,8 @@ def write_bundle(
         write_json({"tokens": shared}, folder / "vocabulary.json")
         write_json(metrics, folder / "metrics.json")
         write_text(card(about, metrics, len(shared)), folder / "card.md")
+        for path in folder.rglob("*.json"):  # what a receiver would refuse is known here
+            strict_json(path.read_bytes(), f"{out.name}: {path.name}")
         check_about(about, private)
         leaving = check_egress(folder, private)
         write_package(folder, "bundle", about, out)
@@ -83,7 +86,8 @@ def _shared_tokens(vocabulary: Path, tokens: Path, least: int) -> list[dict[str,
     kept: list[dict[str, Any]] = (
         site.filter(pc.is_in(site["key"], value_set=keys.combine_chunks())).select(TOKEN).sort_by("key").to_pylist()
     )
-    return kept
+    plain = [{name: None if value == "" else value for name, value in one.items()} for one in kept]
+    return [one for one in plain if all(showable(value) for value in one.values() if isinstance(value, str))]
 
 
 def _copy_model(saved: Path, to: Path, shared: set[str], least: int) -> None:
@@ -112,5 +116,9 @@ def _rows(path: Path, columns: tuple[str, ...], where: Mapping[str, str | None])
     table = pq.read_table(path)
     for name, value in where.items():
         table = table.filter(pc.is_null(table[name]) if value is None else pc.equal(table[name], value))
-    rows: list[dict[str, Any]] = table.select(columns).to_pylist()
-    return rows
+    rows = table.select(columns).to_pylist()
+    # a limit can be without end, which JSON cannot say
+    return [
+        {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
+        for row in rows
+    ]

@@ -158,6 +158,11 @@ def plain_text(data: bytes, where: str) -> str:
     return text
 
 
+def showable(text: str) -> bool:
+    """Whether a package's JSON may hold ``text``: it has no control characters."""
+    return not _UNSHOWN.search(text)
+
+
 def _decoded(data: bytes, where: str) -> str:
     try:
         return data.decode("utf-8")
