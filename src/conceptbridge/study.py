@@ -39,32 +39,32 @@ class Study:
     #: the entries of the catalogue that the study uses, with its own changes
     catalogue: dict[str, Any]
 
-    @property
+    @cached_property
     def sites(self) -> list[str]:
         """Names of the sites, in the config's order."""
         return list(self.config["sites"])
 
-    @property
+    @cached_property
     def bundled(self) -> list[str]:
         """The sites that are known through their bundles alone."""
         return [site for site, spec in self.config["sites"].items() if "bundles" in spec]
 
-    @property
+    @cached_property
     def scored(self) -> list[str]:
         """The sites that only have a list of patients scored, and take no other part."""
         return [site for site, spec in self.config["sites"].items() if spec["patients"]]
 
-    @property
+    @cached_property
     def reported(self) -> list[str]:
         """The sites that are known through their aggregate results file alone: then all of them are."""
         return [site for site, spec in self.config["sites"].items() if "results_file" in spec]
 
-    @property
+    @cached_property
     def own(self) -> list[str]:
         """The sites that take part with rows that are here."""
         return [site for site in self.sites if site not in self.bundled + self.scored + self.reported]
 
-    @property
+    @cached_property
     def tabled(self) -> list[str]:
         """The sites that the joint tables, figures and page are about."""
         return [site for site in self.sites if site not in self.bundled + self.scored]
@@ -85,7 +85,7 @@ class Study:
         """Whether the site is a hospital of the built-in network."""
         return bool(self.config["sites"][site].get("extract") == SIMULATED)
 
-    @property
+    @cached_property
     def targets(self) -> list[str]:
         """The sites where models are brought to and tested."""
         return [site for site in self.tabled if self.config["sites"][site]["role"] != "source"]
@@ -146,7 +146,7 @@ class Study:
         all_of_them = [*self.embeddings.values(), *(e.parent for e in self.embeddings.values() if e.parent)]
         return {e.id: e for e in all_of_them}
 
-    @property
+    @cached_property
     def sources(self) -> list[str]:
         """The sites from which models can be brought elsewhere."""
         roles = {site: spec["role"] for site, spec in self.config["sites"].items() if site not in self.scored}
