@@ -31,6 +31,8 @@ rule compute_texts:
         "<logs>/compute_texts/{embedding}/{site}.log",
     benchmark:
         "<benchmarks>/compute_texts/{embedding}/{site}.tsv"
+    wildcard_constraints:
+        site="|".join(study.sites),
     conda:
         "../../envs/conceptbridge.yaml"
     threads: 8
