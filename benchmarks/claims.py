@@ -3,7 +3,7 @@
     snakemake --cores 8 --configfile config/studies/paper-tenth.yaml
     snakemake --cores 8 --configfile config/studies/paper-tenth.yaml \
         --config preset=paper steps=500 results=results-paper-preset-tenth
-    python benchmarks/claims.py --fair results-paper-tenth --paper results-paper-preset-tenth
+    python benchmarks/claims.py fair=results-paper-tenth paper=results-paper-preset-tenth
 
 Every number is of the same 10,000 test encounters. Limits are 95 %: DeLong's variance from encounter to encounter plus
 that of the mean from seed to seed. They are not corrected for the number of lines.
@@ -220,22 +220,18 @@ def time_table(presets: Sequence[Preset]) -> str:
 def main() -> None:
     """Write each table between its markers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--paper", type=Path, required=True, help="results with the preset `paper`")
-    parser.add_argument("--fair", type=Path, required=True, help="results with the preset `fair`")
+    parser.add_argument("runs", nargs="+", metavar="PRESET=RESULTS", help="a column each")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/paper.md")
     a = parser.parse_args()
-    presets = [
-        Preset(name, *results_of(folder), read(folder)) for name, folder in (("paper", a.paper), ("fair", a.fair))
-    ]
+    runs = [(name, Path(folder)) for name, folder in (run.split("=", 1) for run in a.runs)]
+    presets = [Preset(name, *results_of(folder), read(folder)) for name, folder in runs]
     targets = presets[0].targets
     most = targets[-1]
     blocks = {
         "time": time_table(presets),
         "local": auroc_table(presets, [(f"{rows_of(t)} rows", "local", "", t) for t in targets]),
         "direct": auroc_table(presets, [(source, "direct", source, most) for source in SOURCES]),
-        "tuned": auroc_table(
-            presets, [(strategy, strategy, "ita27", most) for strategy in ("tune-head", "tune-all")]
-        ),
+        "tuned": auroc_table(presets, [(strategy, strategy, "ita27", most) for strategy in ("tune-head", "tune-all")]),
         "claims": claim_table(presets),
     }
     page = a.page.read_text(encoding="utf-8")
