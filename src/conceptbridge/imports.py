@@ -21,6 +21,7 @@ COMPUTING = {
     "h5py": "h5py",
     "lightgbm": "lightgbm",
     "matplotlib": "matplotlib",
+    "numba": "numba",
     "numpy": "numpy",
     "pandas": "pandas",
     "pyarrow": "pyarrow",

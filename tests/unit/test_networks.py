@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from conceptbridge.learn import attention, cnn, descent
+from conceptbridge.learn import attention, cnn
 from conceptbridge.learn.examples import Examples, OneHot
+from conceptbridge.learn.network import Network
 from conceptbridge.learn.runs import Part, Run
 from made_site import WIDTH, made_examples
 
@@ -37,8 +38,8 @@ def runs_of(given_rows: Examples, asked: dict[str, Any], seeds: int = 1, check: 
     return [Run(seed, asked, part) for seed in range(1, seeds + 1)]
 
 
-def one_seed(network: descent.Network, seed: int) -> dict[str, torch.Tensor]:
-    return {name: tensor[seed] for name, tensor in network.weights.items()}
+def one_seed(network: Network, seed: int) -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(array[seed]) for name, array in network.weights.items()}
 
 
 def reference(w: dict[str, torch.Tensor], given_rows: Examples, widths: list[int]) -> torch.Tensor:
@@ -124,7 +125,7 @@ def test_training_is_that_of_the_reference_with_torchs_optimiser(kind: str, toke
     module: Any = attention if kind == "attention" else cnn
     start = module.fit(given_rows, runs_of(given_rows, asked | {"steps": 1, "learning_rate": 1e-12}))
     tuned, along = module.tune(start, given_rows, runs_of(given_rows, asked), head_only=False, depths=[0.0, 1.0])
-    model = {name: nn.Parameter(tensor[0].clone()) for name, tensor in start.weights.items()}
+    model = {name: nn.Parameter(torch.tensor(array[0])) for name, array in start.weights.items()}
     optimiser = torch.optim.SGD(model.values(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=0.001)
     for _ in range(3):  # each batch is all rows in some order: the mean does not see the order
         w: dict[str, torch.Tensor] = dict(model)
@@ -133,9 +134,9 @@ def test_training_is_that_of_the_reference_with_torchs_optimiser(kind: str, toke
         nn.functional.cross_entropy(made, torch.from_numpy(given_rows.labels.astype(np.int64))).backward()
         optimiser.step()
     for name, tensor in model.items():
-        torch.testing.assert_close(tuned.weights[name][0], tensor.detach(), atol=1e-5, rtol=1e-5)
-        torch.testing.assert_close(along[0].weights[name], start.weights[name], atol=1e-6, rtol=1e-6)
-        torch.testing.assert_close(along[1].weights[name], tuned.weights[name])
+        np.testing.assert_allclose(tuned.weights[name][0], tensor.detach(), atol=1e-5, rtol=1e-5)
+        np.testing.assert_allclose(along[0].weights[name], start.weights[name], atol=1e-6, rtol=1e-6)
+        np.testing.assert_allclose(along[1].weights[name], tuned.weights[name], atol=1e-6, rtol=1e-5)
 
 
 @pytest.mark.parametrize("module", [cnn, attention])
@@ -162,8 +163,8 @@ def test_a_run_has_the_same_numbers_whatever_runs_beside_it(module: Any) -> None
     # one of the others runs out of patience long before it
     beside = [Run(1, asked, part), Run(2, asked, part), Run(3, asked | {"learning_rate": 3.0}, other)]
     among = module.fit(rows, beside)
-    for name, tensor in alone.weights.items():
-        assert torch.equal(tensor[0], among.weights[name][1]), name
+    for name, array in alone.weights.items():
+        np.testing.assert_array_equal(array[0], among.weights[name][1], name)
     assert alone.losses[0] == among.losses[1]
     assert alone.kept[0] == among.kept[1]
 
@@ -201,6 +202,6 @@ def test_a_run_without_patience_left_is_over_and_marks_change_nothing() -> None:
     assert plain.steps < marked.steps == 3 * 200
     assert plain.kept == marked.kept
     assert plain.losses == marked.losses
-    for name, tensor in plain.weights.items():
-        assert torch.equal(tensor, marked.weights[name])
+    for name, array in plain.weights.items():
+        np.testing.assert_array_equal(array, marked.weights[name], name)
     assert len(along) == 2

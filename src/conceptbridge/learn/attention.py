@@ -4,15 +4,16 @@ attention pooling: Lee et al. 2019, Set Transformer, section 3.2; bounded scores
 A token's features, scores and values depend on the token alone, so they are computed once for each distinct one.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from conceptbridge.learn import descent
-from conceptbridge.learn.descent import Network, Shape, Weights, load
+from conceptbridge.learn.descent import Shape, Tensors
 from conceptbridge.learn.examples import Examples
+from conceptbridge.learn.network import Network, Weights, first_weights, load, uniform
 from conceptbridge.learn.records import Batch, bag_sum
 from conceptbridge.learn.runs import Run
 
@@ -24,14 +25,16 @@ BOUND = 8.0
 
 def fit(examples: Examples, runs: Sequence[Run]) -> Network:
     """Train one network a run from PyTorch's default initialisation."""
-    return descent.fit(SHAPE, examples, runs)
+    drawn = [_draw(first_weights(run), examples.vectors.shape[1], run.settings) for run in runs]
+    start = {name: np.stack([weights[name] for weights in drawn]) for name in drawn[0]}
+    return descent.descend(SHAPE, start, examples, runs, False, ())[0]
 
 
 def tune(
     source: Network, examples: Examples, runs: Sequence[Run], head_only: bool, depths: Sequence[float] = ()
 ) -> tuple[Network, list[Network]]:
     """Go on from the source's members, one a run, all up to the pooled values frozen (``head_only``) or not."""
-    return descent.tune(SHAPE, source, examples, runs, head_only, depths)
+    return descent.descend(SHAPE, source.weights, examples, runs, head_only, depths)
 
 
 def predict(network: Network, examples: Examples) -> Any:
@@ -39,8 +42,7 @@ def predict(network: Network, examples: Examples) -> Any:
     return descent.predict(SHAPE, network, examples)
 
 
-def _draw(generator: torch.Generator, width: int, settings: Mapping[str, Any]) -> Weights:
-    """As nn.Linear does: uniform within 1 / sqrt(fan in)."""
+def _draw(rng: np.random.Generator, width: int, settings: Mapping[str, Any]) -> Weights:
     units, heads = settings["units"], settings["heads"]
     made = {}
     for name, inputs, outputs in (
@@ -51,11 +53,11 @@ def _draw(generator: torch.Generator, width: int, settings: Mapping[str, Any]) -
         ("head", units, 2),
     ):
         for what, rows in ((name, inputs), (f"{name}_bias", 1)):
-            made[what] = (torch.rand((rows, outputs), generator=generator) * 2 - 1) / math.sqrt(inputs)
+            made[what] = uniform(rng, (rows, outputs), inputs)
     return made
 
 
-def _pool(weights: Weights, batch: Batch) -> torch.Tensor:
+def _pool(weights: Tensors, batch: Batch) -> torch.Tensor:
     heads = weights["scores"].shape[2]
     size = weights["values"].shape[2] // heads
     tables = []
@@ -72,13 +74,12 @@ def _pool(weights: Weights, batch: Batch) -> torch.Tensor:
     return mean.flatten(1)
 
 
-def _head(weights: Weights, pooled: torch.Tensor) -> torch.Tensor:
+def _head(weights: Tensors, pooled: torch.Tensor) -> torch.Tensor:
     hidden = torch.relu(torch.bmm(pooled, weights["head_hidden"]) + weights["head_hidden_bias"])
     return torch.bmm(hidden, weights["head"]) + weights["head_bias"]
 
 
 SHAPE = Shape(
-    draw=_draw,
     pool=_pool,
     head=_head,
     body=lambda weights: [name for name in weights if not name.startswith("head")],

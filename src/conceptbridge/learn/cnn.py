@@ -3,107 +3,76 @@ layer to two logits (arXiv 2409.13893).
 
 Filters of width 1 see a record as a set; wider ones see its tokens in time order, with zeros after the last one. With
 ``projection`` the vectors first pass a trained linear layer of that many outputs.
+
+Two modules train it: ``narrow``, compiled for what a study mostly asks for, filters of width 1 without projection, and
+``convolution``, which does all of it with PyTorch; that is imported only where it is needed.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
+import numpy as np
 
-from conceptbridge.learn import descent
-from conceptbridge.learn.descent import Network, Shape, Weights, load
-from conceptbridge.learn.examples import Examples
-from conceptbridge.learn.records import Batch, bag_max
+from conceptbridge.learn import narrow
+from conceptbridge.learn.examples import Examples, OneHot
+from conceptbridge.learn.network import Network, Weights, first_weights, load, uniform
 from conceptbridge.learn.runs import Run
 
 __all__ = ["fit", "load", "predict", "tune"]
 
+#: tokens with dense vectors whose Gram matrix is made; above it the vectors themselves are multiplied
+TOKENS = 2000
+
 
 def fit(examples: Examples, runs: Sequence[Run]) -> Network:
     """Train one network a run from PyTorch's default initialisation."""
-    return descent.fit(_shape(runs[0].settings["widths"]), examples, runs)
+    width = examples.vectors.shape[1]
+    drawn = [_draw(first_weights(run), width, run.settings) for run in runs]
+    start = {name: np.stack([weights[name] for weights in drawn]) for name in drawn[0]}
+    return _descend(start, examples, runs, False, ())[0]
 
 
 def tune(
     source: Network, examples: Examples, runs: Sequence[Run], head_only: bool, depths: Sequence[float] = ()
 ) -> tuple[Network, list[Network]]:
-    """Go on from the source's members, one a run, the convolution frozen (``head_only``) or not."""
-    return descent.tune(_shape(_widths(source.weights)), source, examples, runs, head_only, depths)
+    """Go on from the source's members, one a run, the convolution frozen (``head_only``) or not.
+
+    Returns the networks at their lowest loss, and those after each of ``depths``, shares of the steps, in their order.
+    """
+    return _descend(source.weights, examples, runs, head_only, depths)
 
 
 def predict(network: Network, examples: Examples) -> Any:
     """Probability of the outcome: shape (members, rows), in the rows' order."""
-    return descent.predict(_shape(_widths(network.weights)), network, examples)
+    if _is_narrow(network.weights):
+        return narrow.predict(network.weights, examples)
+    from conceptbridge.learn import convolution
+
+    return convolution.predict(network, examples)
 
 
-def _shape(widths: Sequence[int]) -> Shape:
-    return Shape(_draw, _pool, _head, _body, _read, ordered=any(width > 1 for width in widths))
+def _descend(
+    start: Weights, examples: Examples, runs: Sequence[Run], frozen: bool, depths: Sequence[float]
+) -> tuple[Network, list[Network]]:
+    if _is_narrow(start) and (isinstance(examples.vectors, OneHot) or narrow.tokens_of(examples) <= TOKENS):
+        return narrow.descend(start, examples, runs, frozen, depths)
+    from conceptbridge.learn import convolution
+
+    return convolution.descend(start, examples, runs, frozen, depths)
 
 
-def _widths(weights: Mapping[str, torch.Tensor]) -> list[int]:
-    # in the order of numbers: that of the weights is another one once they were in a file
-    return sorted(int(name.removeprefix("filters-")) for name in weights if name.startswith("filters-"))
+def _is_narrow(weights: Weights) -> bool:
+    return set(weights) == {narrow.FILTERS, narrow.BIAS, "head", "head_bias"}
 
 
-def _body(weights: Weights) -> list[str]:
-    return [name for name in weights if not name.startswith("head")]
-
-
-def _read(weights: Weights) -> list[str]:
-    return ["projection"] if "projection" in weights else [f"filters-{width}" for width in _widths(weights)]
-
-
-def _draw(generator: torch.Generator, width: int, settings: Mapping[str, Any]) -> Weights:
-    """As nn.Linear and nn.Conv1d do: uniform within 1 / sqrt(fan in). The taps of a filter lie side by side in
-    ``filters-{width}``: (inputs, width x filters)."""
-
-    def uniform(shape: tuple[int, int], fan_in: int) -> torch.Tensor:
-        return (torch.rand(shape, generator=generator) * 2 - 1) / math.sqrt(fan_in)
-
+def _draw(rng: np.random.Generator, width: int, settings: Mapping[str, Any]) -> Weights:
+    """The taps of a filter lie side by side in ``filters-{width}``: (inputs, width x filters)."""
     filters, projection = settings["filters"], settings["projection"]
-    made = {"projection": uniform((width, projection), width)} if projection else {}
+    made = {"projection": uniform(rng, (width, projection), width)} if projection else {}
     inputs = projection or width
     for taps in settings["widths"]:
-        made[f"filters-{taps}"] = uniform((inputs, taps * filters), inputs * taps)
-        made[f"filter_bias-{taps}"] = uniform((1, filters), inputs * taps)
+        made[f"filters-{taps}"] = uniform(rng, (inputs, taps * filters), inputs * taps)
+        made[f"filter_bias-{taps}"] = uniform(rng, (1, filters), inputs * taps)
     pooled = filters * len(settings["widths"])
-    made["head"], made["head_bias"] = uniform((pooled, 2), pooled), uniform((1, 2), pooled)
+    made["head"], made["head_bias"] = uniform(rng, (pooled, 2), pooled), uniform(rng, (1, 2), pooled)
     return made
-
-
-def _pool(weights: Weights, batch: Batch) -> torch.Tensor:
-    projected = batch.through(weights["projection"]) if "projection" in weights else None
-    filled = (batch.lengths > 0)[:, None]
-    made = []
-    for taps in _widths(weights):
-        filters, bias = weights[f"filters-{taps}"], weights[f"filter_bias-{taps}"]
-        if projected is None:
-            each = [tokens for _, tokens in batch.through(filters)]
-        else:
-            each = [tokens @ filters[which] for which, tokens in projected]
-        table = torch.cat([tokens.flatten(0, 1) for tokens in each])
-        if taps == 1:
-            highest = bag_max(table, batch.place, batch.begin)
-        else:
-            highest = bag_max(_windows(table, taps, batch), torch.arange(len(batch.place)), batch.begin)
-        # the bias is the same at every place of the record, so it can wait until after the maximum
-        biased = torch.relu(highest.view(len(bias), -1, highest.shape[1]) + bias)
-        made.append(biased.flatten(0, 1) * filled)
-    return torch.cat(made, dim=1)
-
-
-def _windows(table: torch.Tensor, taps: int, batch: Batch) -> torch.Tensor:
-    """The convolution of the window that begins at each token of each record: shape (tokens, filters)."""
-    outside = len(table)
-    parts = torch.cat([table, table.new_zeros(1, table.shape[1])]).view(outside + 1, taps, -1)
-    count = len(batch.place)
-    left = torch.repeat_interleave(batch.begin + batch.lengths, batch.lengths) - torch.arange(count)
-    padded = torch.cat([batch.place, torch.full((taps,), outside)])
-    return sum(  # type: ignore[return-value]
-        parts[torch.where(left > tap, padded[tap : tap + count], outside), tap] for tap in range(taps)
-    )
-
-
-def _head(weights: Weights, pooled: torch.Tensor) -> torch.Tensor:
-    return torch.bmm(pooled, weights["head"]) + weights["head_bias"]

@@ -10,98 +10,38 @@ as ``left * start + vectors' @ dual``: what the tokens become, ``left * vectors 
 the Gram matrix of the tokens alone, once a step, and the slope of ``dual`` is that of the tokens themselves.
 """
 
-import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from torch.nn.functional import cross_entropy
 
 from conceptbridge.learn.examples import Examples
+from conceptbridge.learn.network import Network, Weights, logger, passing
 from conceptbridge.learn.records import Batch, Records
 from conceptbridge.learn.runs import Run
 
-logger = logging.getLogger(__name__)
-
-Weights = dict[str, torch.Tensor]
-
-
-@dataclass(frozen=True)
-class Network:
-    """A trained network's weights, (runs, inputs, outputs) each, with the seed of each run, the step at which its
-    weights were kept, and its loss on the rows that checked it; ``steps`` were computed for all runs together."""
-
-    weights: Weights
-    seeds: list[int]
-    kept: list[int]
-    losses: list[float]
-    steps: int
-
-    def take(self, members: Sequence[int]) -> "Network":
-        """The network of these members, in this order."""
-        at = list(members)
-        return Network(
-            {name: tensor[at] for name, tensor in self.weights.items()},
-            [self.seeds[i] for i in at],
-            [self.kept[i] for i in at],
-            [self.losses[i] for i in at],
-            self.steps,
-        )
-
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write ``weights.safetensors`` to ``folder`` and return what model.json has to hold."""
-        save_file({name: tensor.contiguous() for name, tensor in self.weights.items()}, folder / "weights.safetensors")
-        return {"seeds": self.seeds, "kept": self.kept}
-
-
-def load(folder: Path, description: Mapping[str, Any]) -> Network:
-    """The network that ``Network.save`` wrote."""
-    seeds = description["seeds"]
-    return Network(load_file(folder / "weights.safetensors"), seeds, description["kept"], [math.nan] * len(seeds), 0)
+Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Shape:
     """What tells one kind of network from another.
 
-    ``draw(generator, width, settings)`` makes the weights of one run; ``pool(weights, batch)`` the pooled features of
-    all records of the batch, one run's after the other's, shape (records, features); ``head(weights, pooled)`` the two
-    logits, from pooled features of shape (runs, records, features). ``body`` names the weights that pool, ``read``
-    those among them that are multiplied by the vectors. ``ordered``: whether order and repetition of tokens matter.
+    ``pool(weights, batch)`` makes the pooled features of all records of the batch, one run's after the other's, shape
+    (records, features); ``head(weights, pooled)`` the two logits, from pooled features of shape (runs, records,
+    features). ``body`` names the weights that pool, ``read`` those among them that are multiplied by the vectors.
+    ``ordered``: whether order and repetition of tokens matter.
     """
 
-    draw: Callable[[torch.Generator, int, Mapping[str, Any]], Weights]
-    pool: Callable[[Weights, Batch], torch.Tensor]
-    head: Callable[[Weights, torch.Tensor], torch.Tensor]
-    body: Callable[[Weights], list[str]]
-    read: Callable[[Weights], list[str]]
+    pool: Callable[[Tensors, Batch], torch.Tensor]
+    head: Callable[[Tensors, torch.Tensor], torch.Tensor]
+    body: Callable[[Mapping[str, object]], list[str]]
+    read: Callable[[Mapping[str, object]], list[str]]
     ordered: bool
-
-
-def fit(shape: Shape, examples: Examples, runs: Sequence[Run]) -> Network:
-    """Train one network a run from weights drawn with its seed, and keep each at its lowest loss on its checked
-    rows."""
-    width = examples.vectors.shape[1]
-    drawn = [shape.draw(torch.Generator().manual_seed(run.seed), width, run.settings) for run in runs]
-    start = {name: torch.stack([weights[name] for weights in drawn]) for name in drawn[0]}
-    return descend(shape, start, examples, runs, list(start), ())[0]
-
-
-def tune(
-    shape: Shape, source: Network, examples: Examples, runs: Sequence[Run], head_only: bool, depths: Sequence[float]
-) -> tuple[Network, list[Network]]:
-    """Go on from the source's members, one a run, the body frozen (``head_only``) or not.
-
-    Returns the networks at their lowest loss, and those after each of ``depths``, shares of the steps, in their order.
-    """
-    trained = [name for name in source.weights if not head_only or name not in shape.body(source.weights)]
-    return descend(shape, source.weights, examples, runs, trained, depths)
 
 
 def predict(shape: Shape, network: Network, examples: Examples) -> NDArray[np.float64]:
@@ -110,7 +50,7 @@ def predict(shape: Shape, network: Network, examples: Examples) -> NDArray[np.fl
     batches = records.chunks(np.arange(len(records)))
     made = np.empty((len(network.seeds), len(records)))
     for member in range(len(network.seeds)):
-        weights = {name: tensor[[member]] for name, tensor in network.weights.items()}
+        weights = {name: torch.from_numpy(array[[member]]) for name, array in network.weights.items()}
         logits = _logits(shape, weights, batches)
         made[member] = torch.sigmoid((logits[:, 1] - logits[:, 0]).double()).numpy()
     return made
@@ -121,16 +61,17 @@ def descend(
     start: Weights,
     examples: Examples,
     runs: Sequence[Run],
-    trained: Sequence[str],
+    frozen: bool,
     depths: Sequence[float],
 ) -> tuple[Network, list[Network]]:
-    """Take at most ``steps`` steps of each run from ``start``, training the weights named ``trained``.
+    """Take at most ``steps`` steps of each run from ``start``, the body ``frozen`` or not.
 
     Every ``check_every`` steps a run's loss on its checked rows is looked at; its weights are kept where that is
     lowest, ``start`` included, or at the end where there are no such rows. After ``patience`` steps without a lower one
     it is over. Learning rate, momentum, weight decay and dropout may differ between the runs, other settings are those
     of the first. A run's numbers do not depend on the others.
     """
+    trained = [name for name in start if not frozen or name not in shape.body(start)]
     steps, every, patience = (runs[0].settings[key] for key in ("steps", "check_every", "patience"))
     now = _begin(shape, start, examples, runs, trained)
     checks = {id(run.part): now.records.chunks(run.part.check) for run in runs if len(run.part.check)}
@@ -159,8 +100,13 @@ def descend(
                 break
     logger.info("%d runs, %d steps, lowest validation losses %s", len(runs), taken, lowest.numpy().round(4))
     seeds = [run.seed for run in runs]
-    made = Network(best, seeds, kept.tolist(), lowest.tolist(), taken)
-    return made, [Network(marked[at], seeds, [at] * len(runs), [math.nan] * len(runs), 0) for at in marks]
+    made = Network(_arrays(best), seeds, kept.tolist(), lowest.tolist(), taken)
+    nothing = [math.nan] * len(runs)
+    return made, [Network(_arrays(marked[at]), seeds, [at] * len(runs), nothing, 0) for at in marks]
+
+
+def _arrays(weights: Tensors) -> Weights:
+    return {name: tensor.numpy() for name, tensor in weights.items()}
 
 
 @dataclass
@@ -180,28 +126,28 @@ class _Descent:
     vectors: torch.Tensor
     gram: torch.Tensor
     runs: list[Run]
-    generators: list[torch.Generator]
+    draws: list[np.random.Generator]
     order: torch.Tensor
     settings: dict[str, torch.Tensor]
-    frozen: Weights
+    frozen: Tensors
     sizes: dict[str, torch.Size]
     state: torch.Tensor
     velocity: torch.Tensor
-    origin: Weights
-    table: Weights
+    origin: Tensors
+    table: Tensors
     pooled: torch.Tensor | None
 
     def take(self, which: torch.Tensor) -> "_Descent":
         """Only the runs for which ``which`` is true."""
         at = which.nonzero()[:, 0].tolist()
 
-        def of(tensors: Weights) -> Weights:
+        def of(tensors: Tensors) -> Tensors:
             return {name: tensor[which] for name, tensor in tensors.items()}
 
         return replace(
             self,
             runs=[self.runs[i] for i in at],
-            generators=[self.generators[i] for i in at],
+            draws=[self.draws[i] for i in at],
             order=self.order[which],
             settings=of(self.settings),
             frozen=of(self.frozen),
@@ -223,7 +169,8 @@ class _Descent:
         else:
             features = self.pooled[torch.arange(len(self.runs))[:, None], chosen]
         keep = 1 - self.settings["dropout"][..., None]
-        passed = torch.stack([torch.rand(features.shape[1:], generator=g) for g in self.generators]) < keep
+        drawn = np.stack([rng.random(features.shape[1:], dtype=np.float32) for rng in self.draws])
+        passed = torch.from_numpy(drawn) < keep
         logits = self.shape.head(leaves, features * passed / keep)
         # the sum over runs of each run's mean, so that a run's gradient is its own
         loss = cross_entropy(logits.flatten(0, 1), self.records.labels[chosen].flatten(), reduction="sum") / batch
@@ -236,20 +183,20 @@ class _Descent:
             self.state = self.state - rate * slope.add_(momentum * self.velocity)
 
     @property
-    def weights(self) -> Weights:
+    def weights(self) -> Tensors:
         """All weights as they are kept: views of the state, and the frozen ones."""
         parts = torch.split(self.state, [size.numel() for size in self.sizes.values()] + [1], dim=1)
         trained = zip(self.sizes.items(), parts, strict=False)
         return self.frozen | {name: torch.unflatten(part, 1, size) for (name, size), part in trained}
 
-    def met(self) -> Weights:
+    def met(self) -> Tensors:
         """The weights as the records' tokens meet them."""
         made, left = self.weights, self.state[:, -1:, None]
         for name, table in self.table.items():
             made[name] = left * table + torch.matmul(self.gram, made[name])
         return made
 
-    def whole(self) -> Weights:
+    def whole(self) -> Tensors:
         """A copy of the weights as they meet any vector."""
         made, left = {name: tensor.clone() for name, tensor in self.weights.items()}, self.state[:, -1:, None]
         for name, origin in self.origin.items():
@@ -276,7 +223,8 @@ class _Descent:
 
 
 def _begin(shape: Shape, start: Weights, examples: Examples, runs: Sequence[Run], trained: Sequence[str]) -> _Descent:
-    records, weights = Records(examples, shape.ordered), {name: tensor.clone() for name, tensor in start.items()}
+    records = Records(examples, shape.ordered)
+    weights = {name: torch.tensor(array) for name, array in start.items()}
     vectors, gram, pooled = torch.empty(0), torch.empty(0), None
     origin, table = {}, {}
     if set(trained) & set(shape.body(weights)):
@@ -288,8 +236,7 @@ def _begin(shape: Shape, start: Weights, examples: Examples, runs: Sequence[Run]
                 weights[name] = torch.zeros_like(table[name])
     else:
         pooled = _pool_once(shape, weights, records)
-    generators = [torch.Generator().manual_seed(run.seed + 1_000_003) for run in runs]
-    wanted = runs[0].settings["steps"] * runs[0].settings["batch"]
+    orders, draws = zip(*map(passing, runs), strict=True)
     state = torch.cat([*(weights[name].flatten(1) for name in trained), torch.ones(len(runs), 1)], dim=1)
     return _Descent(
         shape=shape,
@@ -297,8 +244,8 @@ def _begin(shape: Shape, start: Weights, examples: Examples, runs: Sequence[Run]
         vectors=vectors,
         gram=gram,
         runs=list(runs),
-        generators=generators,
-        order=torch.stack([_order(run.part.train, wanted, g) for run, g in zip(runs, generators, strict=True)]),
+        draws=list(draws),
+        order=torch.from_numpy(np.stack(orders)),
         settings={
             key: torch.tensor([run.settings[key] for run in runs])[:, None]
             for key in ("learning_rate", "momentum", "weight_decay", "dropout")
@@ -313,15 +260,7 @@ def _begin(shape: Shape, start: Weights, examples: Examples, runs: Sequence[Run]
     )
 
 
-def _order(rows: NDArray[np.int64], wanted: int, generator: torch.Generator) -> torch.Tensor:
-    """Positions of the training rows, one permutation after another."""
-    rounds = -(-wanted // len(rows))
-    return torch.from_numpy(rows)[
-        torch.cat([torch.randperm(len(rows), generator=generator) for _ in range(rounds)])[:wanted]
-    ]
-
-
-def _pool_once(shape: Shape, weights: Weights, records: Records) -> torch.Tensor:
+def _pool_once(shape: Shape, weights: Tensors, records: Records) -> torch.Tensor:
     """The pooled features of all records, (runs, records, features): of a frozen body they never change."""
     with torch.no_grad():
         batches = records.chunks(np.arange(len(records)))
@@ -330,7 +269,7 @@ def _pool_once(shape: Shape, weights: Weights, records: Records) -> torch.Tensor
         return torch.stack([torch.cat([shape.pool(of_run, batch) for batch in batches]) for of_run in each])
 
 
-def _logits(shape: Shape, weights: Weights, batches: Sequence[Batch]) -> torch.Tensor:
+def _logits(shape: Shape, weights: Tensors, batches: Sequence[Batch]) -> torch.Tensor:
     """Logits of one run's weights, without dropout: shape (records, 2)."""
     with torch.no_grad():
         made = [shape.head(weights, shape.pool(weights, batch)[None])[0] for batch in batches]
