@@ -113,16 +113,21 @@ def test_attention_is_a_softmax_over_the_distinct_tokens(seed: int, rows: int, t
 
 
 @pytest.mark.parametrize("tokens", [9, 3])  # as many as the vectors are wide and more; fewer: their span is used
-@pytest.mark.parametrize("kind", ["cnn", "wide", "projected", "attention"])
-def test_training_is_that_of_the_reference_with_torchs_optimiser(kind: str, tokens: int) -> None:
+@pytest.mark.parametrize("kind", ["cnn", "cnn of many tokens", "wide", "projected", "attention"])
+def test_training_is_that_of_the_reference_with_torchs_optimiser(
+    kind: str, tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     given_rows = made_examples(np.random.default_rng(1), 16, tokens, 5)
     asked = {
         "cnn": CNN,
+        "cnn of many tokens": CNN,
         "wide": CNN | {"widths": [1, 2]},
         "projected": CNN | {"projection": 3},
         "attention": ATTENTION,
     }[kind]
     module: Any = attention if kind == "attention" else cnn
+    if kind == "cnn of many tokens":
+        monkeypatch.setattr(cnn, "TOKENS", 0)
     start = module.fit(given_rows, runs_of(given_rows, asked | {"steps": 1, "learning_rate": 1e-12}))
     tuned, along = module.tune(start, given_rows, runs_of(given_rows, asked), head_only=False, depths=[0.0, 1.0])
     model = {name: nn.Parameter(torch.tensor(array[0])) for name, array in start.weights.items()}
@@ -137,6 +142,26 @@ def test_training_is_that_of_the_reference_with_torchs_optimiser(kind: str, toke
         np.testing.assert_allclose(tuned.weights[name][0], tensor.detach(), atol=1e-5, rtol=1e-5)
         np.testing.assert_allclose(along[0].weights[name], start.weights[name], atol=1e-6, rtol=1e-6)
         np.testing.assert_allclose(along[1].weights[name], tuned.weights[name], atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_compiled_training_is_pytorchs(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = made_examples(np.random.default_rng(5), 80, 12, 9)
+    part, asked = Part(np.arange(60), np.arange(60, 80)), CNN | {"dropout": 0.5, "steps": 120, "check_every": 10}
+    start = cnn.fit(rows, [Run(seed, asked | {"steps": 10}, part) for seed in (1, 2)])
+    runs = [Run(seed, asked, part) for seed in (1, 2)]
+    compiled, along = cnn.tune(start, rows, runs, frozen, depths=[0.25])
+    monkeypatch.setattr(cnn, "TOKENS", 0)
+    torchs, torchs_along = cnn.tune(start, rows, runs, frozen, depths=[0.25])
+    assert compiled.kept == torchs.kept
+    assert compiled.steps == torchs.steps
+    np.testing.assert_allclose(compiled.losses, torchs.losses, rtol=1e-5)
+    for made, wanted in ((compiled, torchs), (along[0], torchs_along[0])):
+        for name, array in wanted.weights.items():
+            np.testing.assert_allclose(made.weights[name], array, atol=2e-5, err_msg=name)
+            if frozen and name.startswith("filter"):
+                np.testing.assert_array_equal(made.weights[name], start.weights[name], name)
+    np.testing.assert_allclose(cnn.predict(compiled, rows), cnn.predict(torchs, rows), atol=1e-5)
 
 
 @pytest.mark.parametrize("module", [cnn, attention])

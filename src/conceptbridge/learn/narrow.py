@@ -106,7 +106,7 @@ class _Run:
         self.dual = np.zeros((filters, tokens), np.float32)
         self.slopes = np.zeros((2, filters, tokens), np.float32)
         self.left = np.array([1.0, 0.0])
-        self.small = np.concatenate([start[BIAS][0], start["head"].ravel(), start["head_bias"][0]])
+        self.small = np.concatenate([start[BIAS][0], start["head"].T.ravel(), start["head_bias"][0]])
         self.small_slopes = np.zeros_like(self.small)
         self.pooled = np.empty((0, 0), np.float32)
         if frozen:
@@ -204,7 +204,7 @@ class _Run:
 
     def _parts(self) -> tuple[Matrix, Matrix, Matrix]:
         n = len(self.dual)
-        return self.small[None, :n], self.small[n : 3 * n].reshape(n, 2), self.small[None, 3 * n :]
+        return self.small[None, :n], self.small[n : 3 * n].reshape(2, n).T, self.small[None, 3 * n :]
 
 
 def _sets(examples: Examples) -> _Records:
@@ -299,6 +299,8 @@ def _steps(
                 beside[f, t] = table[t, f]
     highest = np.empty((batch, filters), np.float32)
     winner = np.empty((batch, filters), np.int32)
+    kept = np.empty((batch, filters), np.float32)
+    share = np.float32(1) / keep
     slope = np.empty((batch, filters), np.float32)  # of the loss, by what a filter's maximum is
     of_small = np.empty_like(small)
     seen = np.full(known, -1, np.int64)
@@ -327,25 +329,24 @@ def _steps(
                         won[f] = token if better else won[f]
                 for f in range(filters):
                     best[f] = max(best[f] + small[f], nothing)
+            through = kept[i]
+            for f in range(filters):
+                through[f] = best[f] * share if passed[step, i, f] else nothing
             zero, one = small[3 * filters], small[3 * filters + 1]
             for f in range(filters):
-                if passed[step, i, f]:
-                    zero += best[f] / keep * small[filters + 2 * f]
-                    one += best[f] / keep * small[filters + 2 * f + 1]
+                zero += through[f] * small[filters + f]
+                one += through[f] * small[2 * filters + f]
             # the probability of the outcome less what was seen
             wrong = np.float32(1 / (1 + math.exp(min(zero - one, 80.0)))) - np.float32(labels[row])
             wrong = wrong / np.float32(batch)
             of_small[3 * filters] -= wrong
             of_small[3 * filters + 1] += wrong
+            back, into = slope[i], wrong * share
             for f in range(filters):
-                slope[i, f] = nothing
-                if passed[step, i, f] and best[f] > nothing:
-                    of_small[filters + 2 * f] -= wrong * best[f] / keep
-                    of_small[filters + 2 * f + 1] += wrong * best[f] / keep
-                    if not frozen:
-                        back = wrong * (small[filters + 2 * f + 1] - small[filters + 2 * f]) / keep
-                        slope[i, f] = back
-                        of_small[f] += back
+                of_small[filters + f] -= wrong * through[f]
+                of_small[2 * filters + f] += wrong * through[f]
+                back[f] = into * (small[2 * filters + f] - small[filters + f]) if through[f] > nothing else nothing
+                of_small[f] += back[f]
         for k in range(filters if frozen else 0, len(small)):
             new = of_small[k] + decay * small[k]
             small_slopes[k] = momentum * small_slopes[k] + new
