@@ -1,4 +1,4 @@
-"""How often a 95 % interval holds the truth: `python benchmarks/coverage.py`.
+"""How often a 95 % interval holds the truth: `python benchmarks/interval_coverage.py`.
 
 Draws data sets from a population whose AUROC, AUPRC, Brier score and difference of AUROCs are known, persons with
 one to three rows and a risk of their own, and counts how often the limits by person hold them: bootstrap percentiles,

@@ -356,7 +356,7 @@ def test_an_edit_in_any_module_runs_the_rules_again_that_import_it(
         "receive_tokens",
         "patients",
         "predict",
-        "coverage",
+        "coverage_sheet",
         "write_aggregates",
         "receive_aggregates",
     }

@@ -193,7 +193,7 @@ rule predict:
         " --out {output:q} > {log:q} 2>&1"
 
 
-rule coverage:
+rule coverage_sheet:
     input:
         rows=patients_rows,
         known="<results>/tasks/{task}/{source}/tokens.parquet",
@@ -203,17 +203,17 @@ rule coverage:
         csv="<results>/scores/{task}/{site}/{source}/{embedding}/coverage.csv",
         sheet="<results>/scores/{task}/{site}/{source}/{embedding}/coverage.md",
     log:
-        "<logs>/coverage/{task}/{site}/{source}/{embedding}.log",
+        "<logs>/coverage_sheet/{task}/{site}/{source}/{embedding}.log",
     benchmark:
-        "<benchmarks>/coverage/{task}/{site}/{source}/{embedding}.tsv"
+        "<benchmarks>/coverage_sheet/{task}/{site}/{source}/{embedding}.tsv"
     conda:
         "../../envs/conceptbridge.yaml"
     params:
-        code=code("coverage.py"),
+        code=code("coverage_sheet.py"),
         title=lambda w: f"{w.task} at {w.site}, {study.by_id[w.embedding].name} from {w.source}",
         min_cell_count=study.config["min_cell_count"],
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/coverage.py" --rows {input.rows:q} --known {input.known:q} --own {input.own:q}'
+        'python "$CONCEPTBRIDGE_SCRIPTS/coverage_sheet.py" --rows {input.rows:q} --known {input.known:q} --own {input.own:q}'
         " --theirs {input.theirs:q} --title {params.title:q} --min-cell-count {params.min_cell_count}"
         " --csv {output.csv:q} --sheet {output.sheet:q} > {log:q} 2>&1"
 
