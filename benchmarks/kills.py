@@ -1,11 +1,16 @@
 """Kill a tiny study at random moments, run it again, and compare its tables with those of an undisturbed run.
 
-    python benchmarks/kills.py 100              # 100 kills, each followed by a whole run
-    python benchmarks/kills.py 100 --chain 5    # a run is killed up to five times before it may end
+    python benchmarks/kills.py 100                      # 100 kills, each followed by a whole run
+    python benchmarks/kills.py 100 --first 41           # goes on with the 41st, where the 40th was the last told
+    python benchmarks/kills.py 100 --jobs 4             # four at once, each on two cores
+    python benchmarks/kills.py 100 --chain 5            # a run is killed five times before it may end
 
-Half of the kills (signal 9) hit Snakemake, half one of its jobs. Told at the end: kills, at which stages, how many of
-the runs after them had the same tables, metrics and predictions, byte for byte, and left nothing half written. Exit
-status 1 unless all had.
+Odd kills (signal 9) hit Snakemake, even ones a job. Each is told on a line: what was hit, when, and whether the run
+after it had the same tables, metrics and predictions, byte for byte, and left nothing half written. Exit status 1
+unless all had. The moment of a kill is drawn from its number and ``--seed`` alone.
+
+Where SLURM's commands are installed, its plugin asks `scontrol` whenever Snakemake starts, and waits 10 s if no
+controller answers: here it is told at once that there is none.
 """
 
 import argparse
@@ -18,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -54,9 +59,13 @@ STUDY: dict[str, Any] = {
 def start(folder: Path) -> subprocess.Popen[bytes]:
     """Start the study in ``folder``; what it says goes to run.log."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    path = os.pathsep.join([str(folder.parent / "no-controller"), os.environ["PATH"]])
     with (folder / "run.log").open("ab") as log:
         return subprocess.Popen(
-            [*command, "--configfile", str(folder / "study.yaml"), "--cores", "2"], stdout=log, stderr=log
+            [*command, "--configfile", str(folder / "study.yaml"), "--cores", "2"],
+            stdout=log,
+            stderr=log,
+            env=os.environ | {"PATH": path},
         )
 
 
@@ -79,63 +88,92 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(results)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-def new(folder: Path, extract: Path) -> Path:
+def new(folder: Path) -> Path:
     """A folder with the study and nothing done."""
     folder.mkdir()
-    shutil.copytree(extract, folder / "extract")
+    shutil.copytree(folder.parent / "extract", folder / "extract")
     (folder / "study.yaml").write_text(yaml.safe_dump(STUDY))
     return folder
 
 
+def whole(folder: Path) -> float:
+    """Run the study to its end; returns the seconds that it took."""
+    began = time.monotonic()
+    if start(folder).wait():
+        raise SystemExit(f"a run failed\n{(folder / 'run.log').read_text()[-5000:]}")
+    return time.monotonic() - began
+
+
+def kill(folder: Path, a_job: bool, after: float) -> str | None:
+    """Start the study and kill it, or a job of it, so many seconds later; tells what was hit, None if all had ended."""
+    process = start(folder)
+    time.sleep(after)
+    running = jobs_of(process.pid)
+    while a_job and not running and process.poll() is None:
+        running = jobs_of(process.pid)
+    if process.poll() is not None:
+        return None
+    victim = sorted(running)[0] if a_job else process.pid
+    try:
+        os.kill(victim, signal.SIGKILL)
+    except ProcessLookupError:  # the job has just ended
+        process.kill()
+        a_job = False
+    process.wait()
+    if a_job:
+        return f"{running[victim]} after {after:.1f} s"
+    return f"snakemake after {after:.1f} s, at {' and '.join(sorted(running.values())) or 'no job'}"
+
+
+def trial(number: int, base: Path, took: float, expected: dict[str, str], a: argparse.Namespace) -> bool:
+    """Kill one run, as often as is asked for, run it to its end, and tell whether it is as if nothing had happened."""
+    drawn = random.Random(f"{a.seed} {number}")
+    hit: list[str] = []
+    while len(hit) < a.chain:
+        if not hit:  # nothing done, or it was too fast to be killed
+            shutil.rmtree(base / str(number), ignore_errors=True)
+            folder = new(base / str(number))
+        what = kill(folder, (number + len(hit)) % 2 == 0, drawn.uniform(0, took / min(a.chain, 3)))
+        if what is None:
+            hit.clear()
+        else:
+            hit.append(what)
+    whole(folder)
+    found = contents(folder)
+    wrong = sorted(file for file in expected.keys() | found.keys() if expected.get(file) != found.get(file))
+    wrong += [str(p) for p in folder.glob("results/**/.*") if p.name not in (".running", ".snakemake_timestamp")]
+    print(f"{number:3} {', '.join(hit)}: {', '.join(wrong) or 'the same'}", flush=True)
+    shutil.rmtree(folder)
+    return not wrong
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("kills", type=int)
+    parser.add_argument("kills", type=int, help="number of the last one")
+    parser.add_argument("--first", type=int, default=1, help="number of the first one")
+    parser.add_argument("--jobs", type=int, default=1, help="how many at once")
     parser.add_argument("--chain", type=int, default=1, help="kills before a run may end")
     parser.add_argument("--seed", type=int, default=1, help="of the moments")
     a = parser.parse_args()
-    drawn = random.Random(a.seed)
-    kills: Counter[str] = Counter()
-    same = runs = 0
-    with tempfile.TemporaryDirectory() as name:
-        write_extract("lakeshore", 400, 1, Path(name) / "extract")
-        undisturbed = new(Path(name) / "undisturbed", Path(name) / "extract")
-        began = time.monotonic()
-        if start(undisturbed).wait():
-            sys.exit((undisturbed / "run.log").read_text())
-        took = time.monotonic() - began
-        expected = contents(undisturbed)
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(a.jobs) as pool:
+        base = Path(name)
+        write_extract("lakeshore", 400, 1, base / "extract")
+        (base / "no-controller").mkdir()
+        (base / "no-controller/scontrol").write_text("#!/bin/sh\nexit 1\n")
+        (base / "no-controller/scontrol").chmod(0o755)
+        # as many at once as later, so that the moments are spread over a run as it then is
+        undisturbed = [new(base / f"undisturbed{i}") for i in range(a.jobs)]
+        took = sum(pool.map(whole, undisturbed)) / a.jobs
+        expected = contents(undisturbed[0])
+        if any(contents(folder) != expected for folder in undisturbed):
+            sys.exit("two undisturbed runs differ")
         print(f"undisturbed: {took:.0f} s, {len(expected)} files", flush=True)
-        while kills.total() < a.kills:
-            folder = new(Path(name) / str(runs), Path(name) / "extract")
-            killed = 0
-            while killed < min(a.chain, a.kills - kills.total()):
-                process = start(folder)
-                time.sleep(drawn.uniform(0, took / min(a.chain, 3)))
-                running = jobs_of(process.pid)
-                at_job = bool(running) and drawn.random() < 0.5
-                if process.poll() is not None:
-                    break  # it was faster than the undisturbed one
-                victim = drawn.choice(sorted(running)) if at_job else process.pid
-                try:
-                    os.kill(victim, signal.SIGKILL)
-                except ProcessLookupError:
-                    victim = process.pid
-                    process.kill()
-                process.wait()
-                killed += 1
-                stages = [running[victim]] if victim != process.pid else sorted({*running.values()} or {"no job"})
-                kills[f"{'a job' if victim != process.pid else 'snakemake'} at {' and '.join(stages)}"] += 1
-            if start(folder).wait():
-                sys.exit(f"the run after {killed} kills failed\n{(folder / 'run.log').read_text()[-5000:]}")
-            left = [p for p in folder.glob("results/**/.*") if p.name not in (".running", ".snakemake_timestamp")]
-            runs += bool(killed)
-            same += bool(killed) and contents(folder) == expected and not left
-            print(f"{kills.total()} kills: {same} of {runs} runs the same; left behind: {left}", flush=True)
-            shutil.rmtree(folder)
-    for what, count in sorted(kills.items()):
-        print(f"{count:4} {what}")
-    print(f"{kills.total()} kills, {same} of {runs} runs after them with identical tables, metrics and predictions")
-    sys.exit(same != runs)
+        before = os.times()
+        numbers = range(a.first, a.kills + 1)
+        same = list(pool.map(lambda number: trial(number, base, took, expected, a), numbers))
+        spent = sum(os.times()[2:4]) - sum(before[2:4])
+    print(f"{sum(same)} of {len(same)} as if nothing had happened; {spent / len(same):.0f} CPU s each")
+    sys.exit(not all(same))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 from planning import DryRun, plan
-from test_dag import ROOT, STRATEGIES, TINY
+from test_dag import ROOT, STRATEGIES, TINY, snakemake
 
 from conceptbridge import imports
 from conceptbridge.learn import registry
@@ -76,6 +76,20 @@ def a_row_less(folder: Path) -> None:
     pq.write_table(pq.read_table(path)[1:], path)
 
 
+#: of the tiny study what a second task is quickly done with
+SMALL: dict[str, Any] = {
+    "sites": {"riverside": TINY["sites"]["riverside"]},
+    "embeddings": ["onehot"],
+    "learners": {"lightgbm": TINY["learners"]["lightgbm"]},
+    "strategies": ["local"],
+}
+
+
+def two_tasks(folder: Path) -> None:
+    run = snakemake(folder, TINY | SMALL | {"tasks": {"influenza": TASK, "again": TASK | {"min_rows": 4}}}, "--cores=2")
+    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+
+
 def touched(folder: Path) -> None:
     for path in folder.glob("results/simulated/*/*.parquet"):
         os.utime(path)
@@ -114,6 +128,7 @@ TABLE = [
     Row("a strategy less", EVALUATED, "what compares arms", {"strategies": STRATEGIES[:-1]}),
     Row("no pooling", EVALUATED, "what compares arms", {"pooling": False}),
     Row("a seed more", LEARNED, "every arm has all seeds", {"seeds": 3}),
+    Row("a seed less", LEARNED, "every arm has all seeds", {"seeds": 1}),
     Row("a trial more", LEARNED, "every arm has the same budget", {"trials": 3}),
     Row(
         "more steps",
@@ -130,6 +145,7 @@ TABLE = [
         "its rows and arms, and what compares tasks; no vocabulary, no embedding",
         {"tasks": {"influenza": TASK, "again": TASK | {"min_rows": 4}}},
     ),
+    Row("a task less", JOINT, "what compares tasks", SMALL, done=two_tasks),
     Row(
         "a site more",
         dict.fromkeys(("simulate", "ingest", "vocabulary", "cohort", "sequences", "leaks", "embed"), 1)

@@ -1,10 +1,12 @@
 """The study, read once, and what the rules ask of it: paths, inputs and params as functions of wildcards alone."""
 
+import gc
 import os
 import shlex
 import sys
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import yaml
 from snakemake.exceptions import WorkflowError
@@ -25,6 +27,9 @@ from conceptbridge.sites.extract import (
     find_tables,
 )
 from conceptbridge.study import SIMULATED, read_study
+
+# Snakemake keeps all that it makes while it plans: looking for what nobody needs any more is a tenth of the time
+gc.disable()
 
 HOME = Path(workflow.basedir)
 SCRIPTS = HOME / "workflow/scripts"
@@ -169,6 +174,7 @@ if workflow.is_main_process:
 
     # one run at a time; a killed one holds nothing, so that Snakemake's lock, which stays behind, is off in the profiles
     onstart:
+        gc.enable()
         global study_run
         try:
             study_run = running.hold(Path(RESULTS))
@@ -292,23 +298,93 @@ def local_arm(wildcards, site):
     return [f"{arm}/arm.json", f"{arm}/models"]
 
 
-def sources_of(wildcards):
-    """What is known of the local models of all other sites."""
-    return placed(
-        local_arm(wildcards, site)[0] for site in study.others(wildcards.target)
-    )
-
-
 def placed(files):
     """Files as a command is given them: in the folder of results."""
     return [file.replace("<results>", RESULTS) for file in files]
 
 
-def embedding_of(wildcards):
+# What an arm's command is told is one param, its parts quoted once for all arms that share them: there are thousands of
+# arms, and planning takes as long for a param of each as for an input.
+def trained(wildcards):
+    """What training at one site is told."""
+    return " ".join(
+        [
+            f"--target {wildcards.target}",
+            embedding_told(wildcards.embedding),
+            arm_told(wildcards, "local"),
+        ]
+    )
+
+
+def pooled(wildcards):
+    """What training on the rows of several sites is told."""
+    return " ".join(
+        [
+            rows_told(wildcards.task, wildcards.embedding, wildcards.target),
+            f"--strategy {wildcards.strategy}",
+            embedding_told(wildcards.embedding),
+            arm_told(wildcards, wildcards.strategy),
+        ]
+    )
+
+
+def transferred(wildcards):
+    """What bringing models to a target is told."""
+    return " ".join(
+        [
+            f"--target {wildcards.target} --strategy {wildcards.strategy}",
+            sources_told(
+                wildcards.task,
+                wildcards.embedding,
+                wildcards.learner,
+                wildcards.target,
+            ),
+            arm_told(wildcards, wildcards.strategy),
+        ]
+    )
+
+
+def arm_told(wildcards, strategy):
+    """What every arm is told: its learner, its budget, its folder."""
+    w = wildcards
+    out = f"{RESULTS}/arms/{w.task}/{w.embedding}/{w.learner}/{strategy}/{w.target}"
+    return (
+        f"--learner {w.learner} {budget_told(w.task, w.learner, strategy)} --out "
+        + shlex.quote(out)
+    )
+
+
+@cache
+def budget_told(task, learner, strategy):
+    return shlex.join(["--budget", study.budget(task, learner, strategy)])
+
+
+@cache
+def embedding_told(id):
     """What a model has to know of its embedding, as JSON."""
-    e = study.by_id[wildcards.embedding]
-    return canonical(
-        {"name": e.name, "fingerprint": e.fingerprint, "backend": e.spec["backend"]}
+    e = study.by_id[id]
+    about = {"name": e.name, "fingerprint": e.fingerprint, "backend": e.spec["backend"]}
+    return shlex.join(["--embedding", canonical(about)])
+
+
+@cache
+def sources_told(task, embedding, learner, target):
+    """What is known of the local models of all other sites, and the embedding that they have to be made with."""
+    of = SimpleNamespace(task=task, embedding=embedding, learner=learner)
+    arms = [local_arm(of, site)[0] for site in study.others(target)]
+    fingerprint = study.by_id[embedding].fingerprint
+    return shlex.join(["--source", *placed(arms), "--fingerprint", fingerprint])
+
+
+@cache
+def rows_told(task, embedding, target):
+    """The target and all other sites, their rows and their tables."""
+    of = SimpleNamespace(task=task, embedding=embedding, strategy="pooled")
+    sites = [target, *study.others(target)]
+    rows = [file for site in sites for file in rows_at(of, site)]
+    tables = [file for site in sites for file in table_at(of, site)]
+    return shlex.join(
+        ["--sites", *sites, "--rows", *placed(rows), "--tables", *placed(tables)]
     )
 
 

@@ -31,13 +31,9 @@ rule train:
         runtime=grow(60, per_mb=5),
     params:
         code=arm_code("train.py"),
-        out=subpath(output[0], parent=True),
-        embedding=embedding_of,
-        budget=lambda w: study.budget(w.task, w.learner, "local"),
+        told=trained,
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/train.py" --target {wildcards.target} --rows {input.rows:q} --table {input.table:q}'
-        " --learner {wildcards.learner} --embedding {params.embedding:q} --budget {params.budget:q}"
-        " --out {params.out:q} > {log:q} 2>&1"
+        'python "$CONCEPTBRIDGE_SCRIPTS/train.py" --rows {input.rows:q} --table {input.table:q} {params.told} > {log:q} 2>&1'
 
 
 # Every pooled arm reads the rows of all sources, and every transfer their models: files times files. One file stands for
@@ -80,7 +76,7 @@ rule pool:
     input:
         rows=ROWS,
         table=table_of,
-        others="<results>/arms/{task}/{embedding}/rows.sha256",
+        others=rules.rows_digest.output,
     output:
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/arm.json",
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/predictions.parquet",
@@ -102,21 +98,6 @@ rule pool:
         runtime=grow(60, per_mb=5 * len(study.sources)),
     params:
         code=arm_code("pool.py"),
-        out=subpath(output[0], parent=True),
-        sites=lambda w: [w.target, *study.others(w.target)],
-        rows=lambda w: [
-            f
-            for s in [w.target, *study.others(w.target)]
-            for f in placed(rows_at(w, s))
-        ],
-        tables=lambda w: [
-            f
-            for s in [w.target, *study.others(w.target)]
-            for f in placed(table_at(w, s))
-        ],
-        embedding=embedding_of,
-        budget=lambda w: study.budget(w.task, w.learner, w.strategy),
+        told=pooled,
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/pool.py" --sites {params.sites:q} --rows {params.rows:q} --tables {params.tables:q}'
-        " --learner {wildcards.learner} --strategy {wildcards.strategy} --embedding {params.embedding:q}"
-        " --budget {params.budget:q} --out {params.out:q} > {log:q} 2>&1"
+        'python "$CONCEPTBRIDGE_SCRIPTS/pool.py" {params.told} > {log:q} 2>&1'

@@ -9,7 +9,7 @@ rule transfer:
     input:
         rows=ROWS,
         table=table_of,
-        sources="<results>/arms/{task}/{embedding}/{learner}/models.sha256",
+        sources=rules.models_digest.output,
     output:
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/arm.json",
         "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/predictions.parquet",
@@ -30,11 +30,6 @@ rule transfer:
         runtime=grow(60, per_mb=5),
     params:
         code=arm_code("transfer.py"),
-        out=subpath(output[0], parent=True),
-        sources=sources_of,
-        fingerprint=lambda w: study.by_id[w.embedding].fingerprint,
-        budget=lambda w: study.budget(w.task, w.learner, w.strategy),
+        told=transferred,
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/transfer.py" --target {wildcards.target} --rows {input.rows:q} --table {input.table:q}'
-        " --learner {wildcards.learner} --strategy {wildcards.strategy} --source {params.sources:q}"
-        " --fingerprint {params.fingerprint} --budget {params.budget:q} --out {params.out:q} > {log:q} 2>&1"
+        'python "$CONCEPTBRIDGE_SCRIPTS/transfer.py" --rows {input.rows:q} --table {input.table:q} {params.told} > {log:q} 2>&1'
