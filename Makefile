@@ -9,13 +9,13 @@ demo: $(BIN)/.demo  ## run the default study and tell where its page is
 	@echo "The study is done. Open results/report/index.html in a browser; its tables are in results/tables/."
 
 test: $(BIN)/.test lint  ## linters, then all tests
-	pytest
+	pytest --numprocesses 2 --no-loadscope-reorder
 
 lint: $(BIN)/.test
 	ruff check .
 	ruff format --check .
 	snakefmt --check Snakefile workflow
-	snakemake --lint
+	SLURM_CONF=/dev/null snakemake --lint
 	mypy
 
 # an environment is made anew when pyproject.toml asks for other packages

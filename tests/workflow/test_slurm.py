@@ -43,6 +43,12 @@ MOST_SECONDS = 900
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("SLURM_CONF")  # which conftest.py sets
+        yield from started()
+
+
+def started() -> Iterator[None]:
     try:
         # it counts processors with nproc, which obeys what conftest.py sets
         env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
