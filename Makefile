@@ -16,7 +16,7 @@ lint: $(BIN)/.test
 	ruff format --check .
 	snakefmt --check Snakefile workflow
 	SLURM_CONF=/dev/null snakemake --lint
-	mypy
+	mypy --num-workers 2
 
 # an environment is made anew when pyproject.toml asks for other packages
 $(BIN)/.demo: pyproject.toml
@@ -26,5 +26,5 @@ $(BIN)/.demo: pyproject.toml
 
 $(BIN)/.test: pyproject.toml
 	$(PYTHON) -m venv .venv
-	pip install --quiet --editable '.[demo,slurm,test]'
+	pip install --quiet --no-compile --editable '.[demo,slurm,test]'  # what is imported is compiled then
 	touch $@
