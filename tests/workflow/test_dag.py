@@ -55,7 +55,7 @@ def snakemake(folder: Path, study: dict[str, Any], *arguments: str) -> subproces
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=1800,
     )
 
 

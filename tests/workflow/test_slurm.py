@@ -38,7 +38,7 @@ ON_CLUSTER = [
     *("--latency-wait", "5", "--slurm-init-seconds-before-status-checks", "1"),
     *("--set-resources", f"{HANGS}:runtime=attempt", f"{SWELLS}:mem_mb=300*attempt**2"),
 ]
-MOST_SECONDS = 900
+MOST_SECONDS = 1800
 
 
 @pytest.fixture(scope="module")
