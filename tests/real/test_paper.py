@@ -45,7 +45,7 @@ def run(folder: Path, study: dict[str, Any], *targets: str) -> Path:
     config.write_text(yaml.safe_dump(study))
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
     command += ["--configfile", str(config), "--cores", "2", *targets]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
     return folder / "results"
 

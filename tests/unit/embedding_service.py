@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
         elif fault == "quota":
             self.answer(429, b'{"error": {"message": "pay", "code": "insufficient_quota"}}')
         elif fault == "hang":
-            time.sleep(3)
+            time.sleep(12)
             self.close_connection = True
         elif fault == "garbage":
             self.answer(200, b"<html>maintenance</html>")

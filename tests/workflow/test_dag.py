@@ -1,6 +1,7 @@
 """The DAG on a tiny network: whole, and the same on one core and two."""
 
 import re
+import shutil
 import subprocess
 import sys
 from itertools import product
@@ -54,7 +55,7 @@ def snakemake(folder: Path, study: dict[str, Any], *arguments: str) -> subproces
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=1800,
     )
 
 
@@ -109,17 +110,18 @@ def test_the_page_is_written(done: Path) -> None:
     assert "http://" not in page.replace("http://www.w3.org", "")
 
 
-def test_snakemake_s_own_report_has_the_page_tables_and_figures(done: Path) -> None:
-    run = snakemake(done, TINY, "--report", "report.html")
+def test_snakemake_s_own_report_has_the_page_tables_and_figures(done: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(done, tmp_path / "copy")
+    run = snakemake(folder, TINY, "--report", "report.html")
     assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
-    report = (done / "report.html").read_text(encoding="utf-8")
+    report = (folder / "report.html").read_text(encoding="utf-8")
     for category in ("Answers", "Tables", "Figures"):
         assert f'"{category}"' in report
 
 
-def test_one_core_gives_the_same_bytes_as_two(done: Path) -> None:
-    alone = done.parent / "one"
-    alone.mkdir(exist_ok=True)
+def test_one_core_gives_the_same_bytes_as_two(done: Path, tmp_path: Path) -> None:
+    alone = tmp_path / "one"
+    alone.mkdir()
     run = snakemake(alone, TINY, "--cores", "1")
     assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
     compared = 0
@@ -138,8 +140,6 @@ def test_feasibility_asks_for_no_embedding_and_no_model(tmp_path: Path) -> None:
 
 
 def test_the_feasibility_page_is_written(done: Path) -> None:
-    run = snakemake(done, TINY, "--cores", "2", "--", "feasibility")
-    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
     assert "riverside" in (done / "results/feasibility/index.html").read_text(encoding="utf-8")
 
 

@@ -58,7 +58,7 @@ def snakemake(folder: Path, sites: dict[str, Any], *targets: str) -> None:
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=1800,
     )
     (folder / "said.txt").write_text(run.stdout + run.stderr)
     assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]

@@ -54,7 +54,7 @@ def snakemake(folder: Path, sites: dict[str, Any], *targets: str, **changed: Any
         capture_output=True,
         text=True,
         check=False,
-        timeout=900,
+        timeout=1800,
     )
     assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
     return run.stdout + run.stderr

@@ -69,7 +69,7 @@ def begun(undisturbed: Path, tmp_path: Path) -> Path:
 
 def test_kills_at_random_moments_leave_the_same_tables() -> None:
     command = [sys.executable, str(ROOT / "benchmarks/kills.py"), "1", "--chain", "5"]
-    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=900)
+    run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
     assert run.returncode == 0, run.stdout + run.stderr
     assert "1 of 1 as if nothing had happened" in run.stdout, run.stdout
     assert len(re.findall(" after [0-9.]+ s", run.stdout)) == 5, run.stdout
@@ -78,7 +78,8 @@ def test_kills_at_random_moments_leave_the_same_tables() -> None:
 def test_a_command_ends_with_the_run_that_started_it(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
-        "import argparse, time\nfrom command import run\nrun(argparse.ArgumentParser(), lambda a: time.sleep(60))\n"
+        "import argparse, time\nfrom command import run\n"
+        "run(argparse.ArgumentParser(), lambda a: (print('begun', flush=True), time.sleep(600)))\n"
     )
     starter = tmp_path / "starter.py"
     starter.write_text(
@@ -91,9 +92,9 @@ def test_a_command_ends_with_the_run_that_started_it(tmp_path: Path) -> None:
     with subprocess.Popen([sys.executable, str(starter)], stdout=subprocess.PIPE, text=True, env=env) as process:
         assert process.stdout is not None
         command = int(process.stdout.readline())
-        time.sleep(2)
+        assert process.stdout.readline() == "begun\n"
         process.kill()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while Path(f"/proc/{command}").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
     alive = Path(f"/proc/{command}").exists()

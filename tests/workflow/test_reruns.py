@@ -363,9 +363,6 @@ def test_an_edit_in_any_module_runs_the_rules_again_that_import_it(
         "fetch_models",
         "findings",
         "cooccurrence",
-        "survey",
-        "units",
-        "feasibility",
         # exchange: no part of a study on one disk
         "write_bundle",
         "receive",
