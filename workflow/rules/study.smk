@@ -1,6 +1,7 @@
 """The study, read once, and what the rules ask of it: paths, inputs and params as functions of wildcards alone."""
 
 import gc
+import inspect
 import os
 import shlex
 import sys
@@ -185,6 +186,12 @@ if workflow.is_main_process:
         running.ended_well(study_run)
 
 
+def signed(function):
+    """A function that Snakemake calls for every job, with its signature at hand: Snakemake asks for it at each call."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
 @cache
 def code(script, *modules):
     """A rule's code as a param: what its script, the library's part that it imports, and ``modules`` mean."""
@@ -197,6 +204,7 @@ def code(script, *modules):
 def arm_code(script):
     """The code of an arm: its learner's and its strategy's, and no other's."""
 
+    @signed
     def of_arm(wildcards):
         own = [registry.LEARNERS[wildcards.learner]]
         if wildcards.get("strategy") in registry.STRATEGIES:
@@ -226,8 +234,9 @@ def folder(path):
 
 def grow(least, per_mb=0):
     """A rule's mem_mb or runtime: so much at least, more a MB of its inputs, and once more at every further attempt."""
-    return lambda wildcards, input, attempt: attempt * round(
-        least + (per_mb and per_mb * megabytes(input))
+    return signed(
+        lambda wildcards, input, attempt: attempt
+        * round(least + (per_mb and per_mb * megabytes(input)))
     )
 
 
@@ -268,6 +277,7 @@ def table_at(wildcards, site):
     return [f"<results>/embeddings/{tables.id}/{within}{site}.parquet"]
 
 
+@signed
 def table_of(wildcards):
     """The embedding's table of the target."""
     return table_at(wildcards, wildcards.target)
@@ -305,6 +315,7 @@ def placed(files):
 
 # What an arm's command is told is one param, its parts quoted once for all arms that share them: there are thousands of
 # arms, and planning takes as long for a param of each as for an input.
+@signed
 def trained(wildcards):
     """What training at one site is told."""
     return " ".join(
@@ -316,6 +327,7 @@ def trained(wildcards):
     )
 
 
+@signed
 def pooled(wildcards):
     """What training on the rows of several sites is told."""
     return " ".join(
@@ -328,6 +340,7 @@ def pooled(wildcards):
     )
 
 
+@signed
 def transferred(wildcards):
     """What bringing models to a target is told."""
     return " ".join(
