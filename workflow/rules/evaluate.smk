@@ -15,11 +15,10 @@ rule evaluate:
             site=study.own + study.bundled,
         ),
         arms=expand(
-            "<results>/arms/{{task}}/{embedding}/{learner}/{strategy}/{{target}}/{file}",
+            "<results>/arms/{{task}}/{embedding}/{learner}/{strategy}/{{target}}",
             embedding=[e.id for e in EMBEDDINGS],
             learner=LEARNERS,
             strategy=STRATEGIES,
-            file=["arm.json", "predictions.parquet", "curves.parquet"],
         ),
     output:
         [

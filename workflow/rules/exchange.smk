@@ -12,8 +12,7 @@ SENT = [e for e in EMBEDDINGS if e.spec["backend"] != "shuffled"]
 
 rule write_bundle:
     input:
-        arm="<results>/arms/{task}/{embedding}/{learner}/local/{site}/arm.json",
-        models="<results>/arms/{task}/{embedding}/{learner}/local/{site}/models",
+        arm="<results>/arms/{task}/{embedding}/{learner}/local/{site}",
         vocabulary="<results>/sites/{site}/vocabulary.parquet",
         cdm="<results>/sites/{site}/cdm",
         tokens="<results>/tasks/{task}/{site}/tokens.parquet",
@@ -69,8 +68,7 @@ rule receive:
     input:
         bundle=bundle_of,
     output:
-        "<results>/arms/{task}/{embedding}/{learner}/local/{received}/arm.json",
-        directory("<results>/arms/{task}/{embedding}/{learner}/local/{received}/models"),
+        directory("<results>/arms/{task}/{embedding}/{learner}/local/{received}"),
     log:
         "<logs>/receive/{task}/{embedding}/{learner}/{received}.log",
     benchmark:
@@ -79,14 +77,13 @@ rule receive:
         "../../envs/conceptbridge.yaml"
     params:
         code=arm_code("receive.py"),
-        out=subpath(output[0], parent=True),
         expected=lambda w: canonical(
             study.model(w.received, w.task, study.by_id[w.embedding], w.learner)
         ),
         width=lambda w: study.by_id[w.embedding].spec.get("width", ""),
     shell:
         'python "$CONCEPTBRIDGE_SCRIPTS/receive.py" --bundle {input.bundle:q} --expected {params.expected:q} --width {params.width}'
-        " --out {params.out:q} > {log:q} 2>&1"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule receive_tokens:
@@ -171,8 +168,7 @@ rule predict:
     input:
         rows=patients_rows,
         table=lambda w: vectors_at(w, w.site),
-        arm="<results>/arms/{task}/{embedding}/{learner}/local/{source}/arm.json",
-        models="<results>/arms/{task}/{embedding}/{learner}/local/{source}/models",
+        arm="<results>/arms/{task}/{embedding}/{learner}/local/{source}",
         known="<results>/tasks/{task}/{source}/tokens.parquet",
     output:
         "<results>/scores/{task}/{site}/{source}/{embedding}/{learner}.csv",

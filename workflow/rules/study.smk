@@ -241,12 +241,12 @@ def grow(least, per_mb=0):
 
 
 def megabytes(input):
-    """The size of a job's inputs; of a folder, that of the files in it."""
+    """The size of a job's inputs; of a folder, that of the tables in it."""
     size = 0
     for path in input:
         size += os.path.getsize(path)
         if os.path.isdir(path):
-            size += sum(file.stat().st_size for file in Path(path).rglob("*"))
+            size += sum(file.stat().st_size for file in Path(path).glob("*.parquet"))
     return size / 1e6
 
 
@@ -303,9 +303,8 @@ def names_of(wildcards):
 
 
 def local_arm(wildcards, site):
-    """What a site's local arm hands to other sites: what is known of its models, and the models."""
-    arm = f"<results>/arms/{wildcards.task}/{wildcards.embedding}/{wildcards.learner}/local/{site}"
-    return [f"{arm}/arm.json", f"{arm}/models"]
+    """A site's local arm, whose models other sites use."""
+    return f"<results>/arms/{wildcards.task}/{wildcards.embedding}/{wildcards.learner}/local/{site}"
 
 
 def placed(files):
@@ -358,13 +357,9 @@ def transferred(wildcards):
 
 
 def arm_told(wildcards, strategy):
-    """What every arm is told: its learner, its budget, its folder."""
+    """What every arm is told: its learner, its budget."""
     w = wildcards
-    out = f"{RESULTS}/arms/{w.task}/{w.embedding}/{w.learner}/{strategy}/{w.target}"
-    return (
-        f"--learner {w.learner} {budget_told(w.task, w.learner, strategy)} --out "
-        + shlex.quote(out)
-    )
+    return f"--learner {w.learner} {budget_told(w.task, w.learner, strategy)}"
 
 
 @cache
@@ -384,7 +379,7 @@ def embedding_told(id):
 def sources_told(task, embedding, learner, target):
     """What is known of the local models of all other sites, and the embedding that they have to be made with."""
     of = SimpleNamespace(task=task, embedding=embedding, learner=learner)
-    arms = [local_arm(of, site)[0] for site in study.others(target)]
+    arms = [local_arm(of, site) for site in study.others(target)]
     fingerprint = study.by_id[embedding].fingerprint
     return shlex.join(["--source", *placed(arms), "--fingerprint", fingerprint])
 

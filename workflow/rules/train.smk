@@ -16,10 +16,7 @@ rule train:
         rows=ROWS,
         table=table_of,
     output:
-        "<results>/arms/{task}/{embedding}/{learner}/local/{target}/arm.json",
-        "<results>/arms/{task}/{embedding}/{learner}/local/{target}/predictions.parquet",
-        "<results>/arms/{task}/{embedding}/{learner}/local/{target}/curves.parquet",
-        directory("<results>/arms/{task}/{embedding}/{learner}/local/{target}/models"),
+        directory("<results>/arms/{task}/{embedding}/{learner}/local/{target}"),
     log:
         "<logs>/train/{task}/{embedding}/{learner}/{target}.log",
     benchmark:
@@ -33,7 +30,7 @@ rule train:
         code=arm_code("train.py"),
         told=trained,
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/train.py" --rows {input.rows:q} --table {input.table:q} {params.told} > {log:q} 2>&1'
+        'python "$CONCEPTBRIDGE_SCRIPTS/train.py" --rows {input.rows:q} --table {input.table:q} {params.told} --out {output:q} > {log:q} 2>&1'
 
 
 # Every pooled arm reads the rows of all sources, and every transfer their models: files times files. One file stands for
@@ -57,7 +54,7 @@ rule rows_digest:
 
 rule models_digest:
     input:
-        lambda w: [f for s in study.sources for f in local_arm(w, s)],
+        lambda w: [local_arm(w, s) for s in study.sources],
     output:
         "<results>/arms/{task}/{embedding}/{learner}/models.sha256",
     log:
@@ -68,8 +65,14 @@ rule models_digest:
         "../../envs/conceptbridge.yaml"
     params:
         code=code("digest.py"),
+        # not what they predict at home
+        models=lambda w: [
+            f"{arm}/{what}"
+            for arm in placed(local_arm(w, s) for s in study.sources)
+            for what in ("arm.json", "models")
+        ],
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/digest.py" {input:q} --out {output:q} > {log:q} 2>&1'
+        'python "$CONCEPTBRIDGE_SCRIPTS/digest.py" {params.models:q} --out {output:q} > {log:q} 2>&1'
 
 
 rule pool:
@@ -78,12 +81,7 @@ rule pool:
         table=table_of,
         others=rules.rows_digest.output,
     output:
-        "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/arm.json",
-        "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/predictions.parquet",
-        "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/curves.parquet",
-        directory(
-            "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/models"
-        ),
+        directory("<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}"),
     log:
         "<logs>/pool/{task}/{embedding}/{learner}/{strategy}/{target}.log",
     benchmark:
@@ -100,4 +98,4 @@ rule pool:
         code=arm_code("pool.py"),
         told=pooled,
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/pool.py" {params.told} > {log:q} 2>&1'
+        'python "$CONCEPTBRIDGE_SCRIPTS/pool.py" {params.told} --out {output:q} > {log:q} 2>&1'

@@ -11,12 +11,7 @@ rule transfer:
         table=table_of,
         sources=rules.models_digest.output,
     output:
-        "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/arm.json",
-        "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/predictions.parquet",
-        "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/curves.parquet",
-        directory(
-            "<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/models"
-        ),
+        directory("<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}"),
     log:
         "<logs>/transfer/{task}/{embedding}/{learner}/{strategy}/{target}.log",
     benchmark:
@@ -32,4 +27,4 @@ rule transfer:
         code=arm_code("transfer.py"),
         told=transferred,
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/transfer.py" --rows {input.rows:q} --table {input.table:q} {params.told} > {log:q} 2>&1'
+        'python "$CONCEPTBRIDGE_SCRIPTS/transfer.py" --rows {input.rows:q} --table {input.table:q} {params.told} --out {output:q} > {log:q} 2>&1'

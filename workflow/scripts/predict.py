@@ -10,7 +10,7 @@ from conceptbridge.learn.arms import read_site
 
 def main(a: argparse.Namespace) -> None:
     site = read_site(a.site, a.rows, a.table)
-    score(site, a.learner, a.arm.parent, a.source, a.fingerprint, tuple(a.rows), a.known, a.min_cell_count, a.out)
+    score(site, a.learner, a.arm, a.source, a.fingerprint, tuple(a.rows), a.known, a.min_cell_count, a.out)
 
 
 if __name__ == "__main__":
@@ -20,7 +20,7 @@ if __name__ == "__main__":
     p.add_argument("--table", type=Path, nargs="?", help="the embedding's table of the site; none for one-hot")
     p.add_argument("--learner", required=True)
     p.add_argument("--source", required=True, help="the site that the model is from")
-    p.add_argument("--arm", type=Path, required=True, help="arm.json of its local arm")
+    p.add_argument("--arm", type=Path, required=True, help="folder of its local arm")
     p.add_argument("--fingerprint", required=True, help="of the embedding that the model has to be made with")
     p.add_argument("--known", type=Path, required=True, help="the source's tokens")
     p.add_argument("--min-cell-count", type=int, required=True)

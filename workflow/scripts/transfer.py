@@ -11,7 +11,7 @@ from conceptbridge.learn.arms import Budget, read_site, transfer
 def main(a: argparse.Namespace) -> None:
     target = read_site(a.target, a.rows, a.table)
     # an arm's folder is named after the site that it was trained at
-    sources = {arm.parent.name: arm.parent for arm in a.source}
+    sources = {arm.name: arm for arm in a.source}
     transfer(target, a.learner, a.strategy, sources, a.fingerprint, Budget(**a.budget), a.out)
 
 
@@ -22,7 +22,7 @@ if __name__ == "__main__":
     p.add_argument("--table", type=Path, nargs="?", help="the embedding's table of the site; none for one-hot")
     p.add_argument("--learner", required=True)
     p.add_argument("--strategy", choices=["direct", "recalibrate", "tune-head", "tune-all"], required=True)
-    p.add_argument("--source", type=Path, nargs="*", required=True, help="arm.json of each source's local arm")
+    p.add_argument("--source", type=Path, nargs="*", required=True, help="folder of each source's local arm")
     p.add_argument("--fingerprint", required=True, help="of the embedding that the models have to be made with")
     p.add_argument("--budget", type=json.loads, required=True, help="settings, trials, seeds and minima, as JSON")
     p.add_argument("--out", type=Path, required=True, help="folder to write")

@@ -12,13 +12,13 @@ from conceptbridge.exchange.private import read_private
 def main(a: argparse.Namespace) -> None:
     private = read_private([a.site], a.cohorts, a.config, a.about["min_cell_count"], a.folders)
     measured = a.measured[0].parent if a.measured else None
-    write_bundle(a.about, a.arm.parent, a.site / "vocabulary.parquet", a.tokens, measured, private, a.out, a.sheet)
+    write_bundle(a.about, a.arm, a.site / "vocabulary.parquet", a.tokens, measured, private, a.out, a.sheet)
 
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--about", type=json.loads, required=True, help="source, task, embedding, learner, as JSON")
-    p.add_argument("--arm", type=Path, required=True, help="arm.json of its local arm")
+    p.add_argument("--arm", type=Path, required=True, help="folder of its local arm")
     p.add_argument("--site", type=Path, required=True, help="folder of the site: cdm and vocabulary.parquet")
     p.add_argument("--tokens", type=Path, required=True, help="of the task at the site")
     p.add_argument("--cohorts", type=Path, nargs="+", required=True, help="of all tasks at the site")
