@@ -9,6 +9,8 @@ from conceptbridge.learn.examples import Examples, OneHot
 
 #: dense or sparse: shape (rows, features)
 Features = Any
+#: numbers that are added at once: few enough for a processor's own memory
+SIDE_BY_SIDE = 200_000
 
 
 def pool(examples: Examples, counts: bool) -> Features:
@@ -24,18 +26,21 @@ def pool(examples: Examples, counts: bool) -> Features:
         )
         return sparse.csr_matrix(sparse.hstack(blocks, format="csr"))
     width = examples.vectors.shape[1]
-    # longest rows first: those that have an n-th token are then the first ones, and are added in one go
-    order = np.argsort(-lengths, kind="stable")
-    sums = np.zeros((len(examples), width), np.float32)
-    highest = np.full((len(examples), width), -np.inf, np.float32)
-    for n in range(int(lengths.max(initial=0))):
-        rows = order[: np.searchsorted(-lengths[order], -n, side="left")]
-        nth = examples.vectors[examples.tokens[examples.offsets[rows] + n]]
-        sums[: len(rows)] += nth
-        np.maximum(highest[: len(rows)], nth, out=highest[: len(rows)])
     made = np.empty((len(examples), 2 * width + counts), np.float32)
-    made[order, :width] = sums / np.maximum(lengths[order], 1)[:, None]
-    made[order, width : 2 * width] = np.where(lengths[order, None] > 0, highest, 0)
+    # longest rows first: those that have an n-th token are then the first ones, and are added in one go
+    longest = np.argsort(-lengths, kind="stable")
+    together = max(SIDE_BY_SIDE // max(width, 1), 1)
+    for first in range(0, len(longest), together):
+        order = longest[first : first + together]
+        sums = np.zeros((len(order), width), np.float32)
+        highest = np.full((len(order), width), -np.inf, np.float32)
+        for n in range(int(lengths[order[0]])):
+            rows = order[: np.searchsorted(-lengths[order], -n, side="left")]
+            nth = examples.vectors[examples.tokens[examples.offsets[rows] + n]]
+            sums[: len(rows)] += nth
+            np.maximum(highest[: len(rows)], nth, out=highest[: len(rows)])
+        made[order, :width] = sums / np.maximum(lengths[order], 1)[:, None]
+        made[order, width : 2 * width] = np.where(lengths[order, None] > 0, highest, 0)
     if counts:
         made[:, -1] = lengths
     return made
