@@ -19,7 +19,7 @@ def _pool(weights: Weights, table: Matrix, records: Records, rows: Rows) -> Matr
     scores = BOUND * np.tanh((features @ weights["scores"] + weights["scores_bias"]) / BOUND)
     share = np.exp(scores)
     values = features @ weights["values"] + weights["values_bias"]
-    spread = np.concatenate([share, np.repeat(share, values.shape[1] // share.shape[1], axis=1) * values], axis=1)
+    spread = np.concatenate([np.repeat(share, values.shape[1] // share.shape[1], axis=1) * values, share], axis=1)
     return _means(rows, spread, share.shape[1], records.tokens, records.begin)
 
 
@@ -31,30 +31,39 @@ def _logits(weights: Weights, pooled: Matrix) -> Matrix:
 
 @compiled
 def _means(rows: Rows, spread: Matrix, heads: int, tokens: NDArray[np.int32], begin: NDArray[np.int64]) -> Matrix:
-    """A row's means of its tokens' values, zeros for a row without any; ``spread`` (tokens, heads + units) has their
-    shares and, in each head, their shares of the values."""
+    """A row's means of its tokens' values, zeros for a row without any; ``spread`` (tokens, units + heads) has, head by
+    head, their shares of the values, and then their shares."""
     units = spread.shape[1] - heads
-    size = units // heads
     made = np.zeros((len(rows), units), np.float32)
-    summed = np.empty(heads + units, np.float32)
+    summed = np.empty(units + heads, np.float32)
     for i in range(len(rows)):
-        summed[:] = np.float32(0)
-        for at in range(begin[rows[i]], begin[rows[i] + 1]):
-            one = spread[tokens[at]]
-            for k in range(len(summed)):
-                summed[k] += one[k]
-        for head in range(heads):
-            if summed[head] > np.float32(0):
-                part = np.float32(1) / summed[head]
-                for k in range(head * size, (head + 1) * size):
-                    made[i, k] = summed[heads + k] * part
+        _mean(tokens[begin[rows[i]] : begin[rows[i] + 1]], spread, summed, made[i], summed[units:])
     return made
+
+
+@compiled
+def _mean(places: NDArray[np.int32], spread: Matrix, summed: Matrix, mean: Matrix, part: Matrix) -> None:
+    """The same of one row, whose tokens are at ``places``; ``part`` becomes 1 / the sum of shares, head by head."""
+    units, heads = len(mean), len(part)
+    size = units // heads
+    summed.fill(np.float32(0))
+    for place in places:
+        numbers = spread[place]
+        for k in range(units + heads):
+            summed[k] += numbers[k]
+    for h in range(heads):
+        whole = summed[units + h]
+        part[h] = np.float32(1) / whole if whole > np.float32(0) else np.float32(0)
+        own, numbers = mean[h * size : (h + 1) * size], summed[h * size : (h + 1) * size]
+        for u in range(size):
+            own[u] = numbers[u] * part[h]
 
 
 @compiled
 def _move(
     numbers: Matrix, slopes: Matrix, slope: Matrix, rate: np.float32, momentum: np.float32, decay: np.float32
 ) -> None:
+    """A step of ``numbers`` and ``slopes``, their momentum."""
     for k in range(len(numbers)):
         new = slope[k] + decay * numbers[k]
         slopes[k] = momentum * slopes[k] + new
@@ -87,173 +96,179 @@ def _steps(
     """The steps of ``SHAPE``."""
     steps, batch = chosen.shape
     units, known = dual.shape
-    heads = ends[3] - ends[2]
-    size = units // heads
+    heads = ends[4] - ends[3]
+    size, wide = units // heads, units + heads
     frozen = len(pooled) > 0
-    nothing, one, bound = np.float32(0), np.float32(1), np.float32(BOUND)
-    share = one / keep
-    # the weights, and what they are to be moved by; scores and values are one matrix
-    bias = small[: ends[0]]
-    spreading, spreading_bias = small[ends[0] : ends[2]].reshape(heads + units, units), small[ends[2] : ends[4]]
-    hidden, hidden_bias = small[ends[4] : ends[5]].reshape(units, units), small[ends[5] : ends[6]]
-    head, head_bias = small[ends[6] : ends[7]].reshape(2, units), small[ends[7] :]
+    nothing = np.float32(0)
+    share = np.float32(1) / keep
+    # the weights, values and scores as one, and the slopes of the loss by them
     of_small = np.zeros_like(small)
-    of_bias = of_small[: ends[0]]
-    of_spreading = of_small[ends[0] : ends[2]].reshape(heads + units, units)
-    of_spreading_bias = of_small[ends[2] : ends[4]]
-    of_hidden, of_hidden_bias = of_small[ends[4] : ends[5]].reshape(units, units), of_small[ends[5] : ends[6]]
-    of_head, of_head_bias = of_small[ends[6] : ends[7]].reshape(2, units), of_small[ends[7] :]
+    bias, of_bias = small[: ends[0]], of_small[: ends[0]]
+    spreading = small[ends[0] : ends[2]].reshape(wide, units)
+    of_spreading = of_small[ends[0] : ends[2]].reshape(wide, units)
+    spreading_bias, of_spreading_bias = small[ends[2] : ends[4]], of_small[ends[2] : ends[4]]
+    hidden = small[ends[4] : ends[5]].reshape(units, units)
+    of_hidden = of_small[ends[4] : ends[5]].reshape(units, units)
+    hidden_bias, of_hidden_bias = small[ends[5] : ends[6]], of_small[ends[5] : ends[6]]
+    head = small[ends[6] : ends[7]].reshape(2, units)
+    of_head = of_small[ends[6] : ends[7]].reshape(2, units)
+    head_bias, of_head_bias = small[ends[7] :], of_small[ends[7] :]
     # of the batch's records
-    mean = np.zeros((batch, units), np.float32)
-    part = np.zeros((batch, heads), np.float32)  # 1 / the sum of shares
+    first = np.zeros(batch + 1, np.int64)  # their tokens begin here among the batch's
+    mean = np.empty((batch, units), np.float32)
+    part = np.empty((batch, heads), np.float32)  # 1 / the sum of shares
     through = np.empty((batch, units), np.float32)
     seen = np.empty((batch, units), np.float32)
     back = np.empty((batch, units), np.float32)
-    summed = np.empty(heads + units, np.float32)
-    # of the batch's distinct tokens: in the table's order, and then as they are numbered
-    number = np.full(known, -1, np.int64)
-    most = 0 if frozen else known
-    listed = np.empty(most, np.int64)
+    summed = np.empty(wide, np.float32)
+    # of the batch's tokens, and of its distinct ones
+    longest = 0 if frozen else (begin[1:] - begin[:-1]).max()
+    most = min(known, batch * longest)
+    place = np.empty(batch * longest, np.int32)
+    number = np.empty(known, np.int32)
+    listed = np.empty(known, np.int64)
     features = np.empty((most, units), np.float32)
-    values = np.empty((most, heads + units), np.float32)  # behind the scores
-    flat = np.empty((most, heads), np.float32)  # the slope of a score by what is bounded
-    spread = np.empty((most, heads + units), np.float32)
-    of_spread = np.zeros((most, heads + units), np.float32)
+    values = np.empty((most, wide), np.float32)  # and scores, before they are bounded
+    flat = np.empty((most, heads), np.float32)  # the slope of a score by what it was before
+    spread = np.empty((most, wide), np.float32)
+    of_spread = np.empty((most, wide), np.float32)
     of_features = np.empty((most, units), np.float32)
-    columns = np.empty((most, known), np.float32)
-    moved = np.empty((most, units), np.float32)
-    together = np.empty(units, np.float32)
-    # tokens first
-    alone, of_table, of_alone = (
-        np.ascontiguousarray(dual.T),
-        np.ascontiguousarray(slopes[0].T),
-        np.ascontiguousarray(slopes[1].T),
-    )
+    columns = np.empty((most if len(gram) else 0, known), np.float32)
+    moved = np.empty((known, units), np.float32)
+    # tokens first, unlike where they come from
+    own_dual, of_table = np.ascontiguousarray(dual.T), np.ascontiguousarray(slopes[0].T)
+    of_dual = np.ascontiguousarray(slopes[1].T)
     for step in range(steps):
-        count = 0
+        rows, count = chosen[step], 0
+        of_small.fill(nothing)
         if frozen:
             for i in range(batch):
-                mean[i] = pooled[chosen[step, i]]
+                mean[i] = pooled[rows[i]]
         else:
+            number.fill(0)
+            for row in rows:
+                for at in range(begin[row], begin[row + 1]):
+                    number[tokens[at]] = 1
+            for t in range(known):
+                met = number[t]
+                listed[count], number[t] = t, count
+                count += met
             for i in range(batch):
-                for at in range(begin[chosen[step, i]], begin[chosen[step, i] + 1]):
-                    token = tokens[at]
-                    if number[token] < 0:
-                        number[token] = count
-                        listed[count] = token
-                        count += 1
+                first[i + 1] = first[i]
+                for at in range(begin[rows[i]], begin[rows[i] + 1]):
+                    place[first[i + 1]] = number[tokens[at]]
+                    first[i + 1] += 1
             for k in range(count):
-                numbers, feature = table[listed[k]], features[k]
+                feature, numbers = features[k], table[listed[k]]
                 for u in range(units):
                     feature[u] = max(numbers[u] + bias[u], nothing)
             np.dot(features[:count], spreading.T, values[:count])
             for k in range(count):
-                value, spreads = values[k], spread[k]
+                value, own = values[k], spread[k]
+                for u in range(wide):
+                    value[u] += spreading_bias[u]
                 for h in range(heads):
-                    bounded = math.tanh((value[h] + spreading_bias[h]) / bound)
-                    flat[k, h] = one - bounded * bounded
-                    spreads[h] = math.exp(bound * bounded)
-                    for u in range(heads + h * size, heads + (h + 1) * size):
-                        value[u] += spreading_bias[u]
-                        spreads[u] = spreads[h] * value[u]
+                    # the hyperbolic tangent, in a third of the time
+                    bounded = 1 - 2 / (math.exp(2 / BOUND * value[units + h]) + 1)
+                    flat[k, h] = 1 - bounded * bounded
+                    own[units + h] = math.exp(np.float32(BOUND * bounded))
+                    part_of_head, spreads = value[h * size : (h + 1) * size], own[h * size : (h + 1) * size]
+                    for u in range(size):
+                        spreads[u] = own[units + h] * part_of_head[u]
             for i in range(batch):
-                summed[:] = nothing
-                for at in range(begin[chosen[step, i]], begin[chosen[step, i] + 1]):
-                    spreads = spread[number[tokens[at]]]
-                    for k in range(heads + units):
-                        summed[k] += spreads[k]
-                for h in range(heads):
-                    part[i, h] = one / summed[h] if summed[h] > nothing else nothing
-                    for u in range(h * size, (h + 1) * size):
-                        mean[i, u] = summed[heads + u] * part[i, h]
+                _mean(place[first[i] : first[i + 1]], spread, summed, mean[i], part[i])
         for i in range(batch):
+            numbers, passes, averages = through[i], passed[step, i], mean[i]
             for u in range(units):
-                through[i, u] = mean[i, u] * share if passed[step, i, u] else nothing
+                numbers[u] = averages[u] * share if passes[u] else nothing
         np.dot(through, hidden.T, seen)
-        of_hidden_bias[:] = nothing
-        of_head[:] = nothing
-        of_head_bias[:] = nothing
         for i in range(batch):
-            zero, first = head_bias[0], head_bias[1]
+            numbers = seen[i]
+            zero, other = head_bias[0], head_bias[1]
             for u in range(units):
-                seen[i, u] = max(seen[i, u] + hidden_bias[u], nothing)
-                zero += seen[i, u] * head[0, u]
-                first += seen[i, u] * head[1, u]
+                numbers[u] = max(numbers[u] + hidden_bias[u], nothing)
+                zero += numbers[u] * head[0, u]
+                other += numbers[u] * head[1, u]
             # the probability of the outcome less what was seen
-            wrong = np.float32(1 / (1 + math.exp(min(zero - first, 80.0)))) - np.float32(labels[chosen[step, i]])
+            wrong = np.float32(1 / (1 + math.exp(min(zero - other, 80.0)))) - np.float32(labels[rows[i]])
             wrong = wrong / np.float32(batch)
             of_head_bias[0] -= wrong
             of_head_bias[1] += wrong
             for u in range(units):
-                of_head[0, u] -= wrong * seen[i, u]
-                of_head[1, u] += wrong * seen[i, u]
-                seen[i, u] = wrong * (head[1, u] - head[0, u]) if seen[i, u] > nothing else nothing
-                of_hidden_bias[u] += seen[i, u]
+                of_head[0, u] -= wrong * numbers[u]
+                of_head[1, u] += wrong * numbers[u]
+                numbers[u] = wrong * (head[1, u] - head[0, u]) if numbers[u] > nothing else nothing
+                of_hidden_bias[u] += numbers[u]
         np.dot(seen.T, through, of_hidden)
         if frozen:
             _move(small[ends[4] :], small_slopes[ends[4] :], of_small[ends[4] :], rate, momentum, decay)
             continue
         np.dot(seen, hidden, back)
+        of_spread[:count].fill(nothing)
         for i in range(batch):
+            numbers, passes, averages = back[i], passed[step, i], mean[i]
+            for u in range(units):
+                numbers[u] = numbers[u] * share if passes[u] else nothing
             for h in range(heads):
                 less = nothing
                 for u in range(h * size, (h + 1) * size):
-                    slope = back[i, u] * share * part[i, h] if passed[step, i, u] else nothing
-                    summed[heads + u] = slope
-                    less += slope * mean[i, u]
-                summed[h] = -less
-            for at in range(begin[chosen[step, i]], begin[chosen[step, i] + 1]):
-                spreads = of_spread[number[tokens[at]]]
-                for k in range(heads + units):
-                    spreads[k] += summed[k]
-        of_spreading_bias[:] = nothing
+                    summed[u] = numbers[u] * part[i, h]
+                    less += summed[u] * averages[u]
+                summed[units + h] = -less
+            for k in place[first[i] : first[i + 1]]:
+                slope = of_spread[k]
+                for u in range(wide):
+                    slope[u] += summed[u]
         for k in range(count):
-            value, spreads, slopes_of = values[k], spread[k], of_spread[k]
+            value, own, slope = values[k], spread[k], of_spread[k]
             for h in range(heads):
-                more = slopes_of[h]
-                for u in range(heads + h * size, heads + (h + 1) * size):
-                    more += slopes_of[u] * value[u]
-                    slopes_of[u] *= spreads[h]
-                slopes_of[h] = more * spreads[h] * flat[k, h]
-            for u in range(heads + units):
-                of_spreading_bias[u] += slopes_of[u]
+                more = slope[units + h]
+                for u in range(h * size, (h + 1) * size):
+                    more += slope[u] * value[u]
+                    slope[u] *= own[units + h]
+                slope[units + h] = more * own[units + h] * flat[k, h]
+            for u in range(wide):
+                of_spreading_bias[u] += slope[u]
         np.dot(of_spread[:count].T, features[:count], of_spreading)
         np.dot(of_spread[:count], spreading, of_features[:count])
-        of_bias[:] = nothing
         for k in range(count):
-            slope_of, feature = of_features[k], features[k]
+            slope, feature = of_features[k], features[k]
             for u in range(units):
-                slope_of[u] = slope_of[u] if feature[u] > nothing else nothing
-                of_bias[u] += slope_of[u]
+                slope[u] = slope[u] if feature[u] > nothing else nothing
+                of_bias[u] += slope[u]
         if len(gram):
             for k in range(count):
-                columns[k] = gram[listed[k]]
+                column, numbers = columns[k], gram[listed[k]]
+                for t in range(known):
+                    column[t] = numbers[t]
             np.dot(columns[:count].T, of_features[:count], moved)
         else:
-            for u in range(units):
-                together[u] = -scale * shared * of_bias[u]
             for t in range(known):
-                moved[t] = together
+                numbers = moved[t]
+                for u in range(units):
+                    numbers[u] = -scale * shared * of_bias[u]
             for k in range(count):
-                moved[listed[k]] += scale * of_features[k]
+                numbers, slope = moved[listed[k]], of_features[k]
+                for u in range(units):
+                    numbers[u] += scale * slope[u]
         for t in range(known):
             _move(table[t], of_table[t], moved[t], rate, momentum, decay)
-            moved[t] = nothing
+        moved.fill(nothing)
         for k in range(count):
-            moved[listed[k]] = of_features[k]
-            number[listed[k]] = -1
-            of_spread[k] = nothing
+            numbers, slope = moved[listed[k]], of_features[k]
+            for u in range(units):
+                numbers[u] = slope[u]
         for t in range(known):
-            _move(alone[t], of_alone[t], moved[t], rate, momentum, decay)
+            _move(own_dual[t], of_dual[t], moved[t], rate, momentum, decay)
         left[1] = momentum * left[1] + decay * left[0]
         left[0] -= rate * (decay * left[0] + momentum * left[1])
         _move(small, small_slopes, of_small, rate, momentum, decay)
-    dual[:], slopes[0], slopes[1] = alone.T, of_table.T, of_alone.T
+    dual[:], slopes[0], slopes[1] = own_dual.T, of_table.T, of_dual.T
 
 
 SHAPE = Shape(
     read="features",
-    body=("features_bias", "scores", "values", "scores_bias", "values_bias"),
+    body=("features_bias", "values", "scores", "values_bias", "scores_bias"),
     head=("head_hidden", "head_hidden_bias", "head", "head_bias"),
     pool=_pool,
     logits=_logits,
