@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from conceptbridge.learn import attention, cnn
+from conceptbridge.learn import attention, cnn, compiled, shares
 from conceptbridge.learn.examples import Examples, OneHot
 from conceptbridge.learn.network import Network
 from conceptbridge.learn.runs import Part, Run
@@ -68,7 +68,7 @@ def attention_reference(w: dict[str, torch.Tensor], given_rows: Examples) -> tor
     for begin, end in zip(given_rows.offsets, given_rows.offsets[1:], strict=False):
         x = torch.from_numpy(given_rows.vectors[np.unique(given_rows.tokens[begin:end])])
         x = torch.relu(x @ w["features"] + w["features_bias"])
-        scores = attention.BOUND * torch.tanh((x @ w["scores"] + w["scores_bias"]) / attention.BOUND)
+        scores = shares.BOUND * torch.tanh((x @ w["scores"] + w["scores_bias"]) / shares.BOUND)
         values = (x @ w["values"] + w["values_bias"]).view(len(x), heads, w["values"].shape[1] // heads)
         pooled = (torch.softmax(scores, dim=0)[:, :, None] * values).sum(dim=0).flatten()
         hidden = torch.relu(pooled @ w["head_hidden"] + w["head_hidden_bias"])
@@ -113,28 +113,29 @@ def test_attention_is_a_softmax_over_the_distinct_tokens(seed: int, rows: int, t
 
 
 @pytest.mark.parametrize("tokens", [9, 3])  # as many as the vectors are wide and more; fewer: their span is used
-@pytest.mark.parametrize("kind", ["cnn", "cnn of many tokens", "wide", "projected", "attention"])
+@pytest.mark.parametrize("kind", ["cnn", "cnn of many", "wide", "projected", "attention", "attention of many"])
 def test_training_is_that_of_the_reference_with_torchs_optimiser(
     kind: str, tokens: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given_rows = made_examples(np.random.default_rng(1), 16, tokens, 5)
     asked = {
         "cnn": CNN,
-        "cnn of many tokens": CNN,
+        "cnn of many": CNN,
         "wide": CNN | {"widths": [1, 2]},
         "projected": CNN | {"projection": 3},
         "attention": ATTENTION,
+        "attention of many": ATTENTION,
     }[kind]
-    module: Any = attention if kind == "attention" else cnn
-    if kind == "cnn of many tokens":
-        monkeypatch.setattr(cnn, "TOKENS", 0)
+    module: Any = attention if asked is ATTENTION else cnn
+    if "many" in kind:
+        monkeypatch.setattr(compiled, "TOKENS", 0)
     start = module.fit(given_rows, runs_of(given_rows, asked | {"steps": 1, "learning_rate": 1e-12}))
     tuned, along = module.tune(start, given_rows, runs_of(given_rows, asked), head_only=False, depths=[0.0, 1.0])
     model = {name: nn.Parameter(torch.tensor(array[0])) for name, array in start.weights.items()}
     optimiser = torch.optim.SGD(model.values(), lr=0.01, momentum=0.9, nesterov=True, weight_decay=0.001)
     for _ in range(3):  # each batch is all rows in some order: the mean does not see the order
         w: dict[str, torch.Tensor] = dict(model)
-        made = attention_reference(w, given_rows) if kind == "attention" else reference(w, given_rows, asked["widths"])
+        made = attention_reference(w, given_rows) if module is attention else reference(w, given_rows, asked["widths"])
         optimiser.zero_grad()
         nn.functional.cross_entropy(made, torch.from_numpy(given_rows.labels.astype(np.int64))).backward()
         optimiser.step()
@@ -145,23 +146,25 @@ def test_training_is_that_of_the_reference_with_torchs_optimiser(
 
 
 @pytest.mark.parametrize("frozen", [False, True])
-def test_compiled_training_is_pytorchs(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("module", [cnn, attention])
+def test_compiled_training_is_pytorchs(module: Any, frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     rows = made_examples(np.random.default_rng(5), 80, 12, 9)
-    part, asked = Part(np.arange(60), np.arange(60, 80)), CNN | {"dropout": 0.5, "steps": 120, "check_every": 10}
-    start = cnn.fit(rows, [Run(seed, asked | {"steps": 10}, part) for seed in (1, 2)])
+    asked = ATTENTION | {"dropout": 0.5, "steps": 120, "check_every": 10}
+    part = Part(np.arange(60), np.arange(60, 80))
+    start = module.fit(rows, [Run(seed, asked | {"steps": 10}, part) for seed in (1, 2)])
     runs = [Run(seed, asked, part) for seed in (1, 2)]
-    compiled, along = cnn.tune(start, rows, runs, frozen, depths=[0.25])
-    monkeypatch.setattr(cnn, "TOKENS", 0)
-    torchs, torchs_along = cnn.tune(start, rows, runs, frozen, depths=[0.25])
-    assert compiled.kept == torchs.kept
-    assert compiled.steps == torchs.steps
-    np.testing.assert_allclose(compiled.losses, torchs.losses, rtol=1e-5)
-    for made, wanted in ((compiled, torchs), (along[0], torchs_along[0])):
+    made, along = module.tune(start, rows, runs, frozen, depths=[0.25])
+    monkeypatch.setattr(compiled, "TOKENS", 0)
+    torchs, torchs_along = module.tune(start, rows, runs, frozen, depths=[0.25])
+    assert made.kept == torchs.kept
+    assert made.steps == torchs.steps
+    np.testing.assert_allclose(made.losses, torchs.losses, rtol=1e-5)
+    for own, wanted in ((made, torchs), (along[0], torchs_along[0])):
         for name, array in wanted.weights.items():
-            np.testing.assert_allclose(made.weights[name], array, atol=2e-5, err_msg=name)
-            if frozen and name.startswith("filter"):
-                np.testing.assert_array_equal(made.weights[name], start.weights[name], name)
-    np.testing.assert_allclose(cnn.predict(compiled, rows), cnn.predict(torchs, rows), atol=1e-5)
+            np.testing.assert_allclose(own.weights[name], array, atol=2e-5, err_msg=name)
+            if frozen and not name.startswith("head"):
+                np.testing.assert_array_equal(own.weights[name], start.weights[name], name)
+    np.testing.assert_allclose(module.predict(made, rows), module.predict(torchs, rows), atol=1e-5)
 
 
 @pytest.mark.parametrize("module", [cnn, attention])

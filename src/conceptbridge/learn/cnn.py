@@ -13,15 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from conceptbridge.learn import narrow
-from conceptbridge.learn.examples import Examples, OneHot
+from conceptbridge.learn import compiled, narrow
+from conceptbridge.learn.examples import Examples
 from conceptbridge.learn.network import Network, Weights, first_weights, load, uniform
 from conceptbridge.learn.runs import Run
 
 __all__ = ["fit", "load", "predict", "tune"]
-
-#: tokens with dense vectors whose Gram matrix is made; above it the vectors themselves are multiplied
-TOKENS = 2000
 
 
 def fit(examples: Examples, runs: Sequence[Run]) -> Network:
@@ -45,7 +42,7 @@ def tune(
 def predict(network: Network, examples: Examples) -> Any:
     """Probability of the outcome: shape (members, rows), in the rows' order."""
     if _is_narrow(network.weights):
-        return narrow.predict(network.weights, examples)
+        return compiled.predict(narrow.SHAPE, network.weights, examples)
     from conceptbridge.learn import convolution
 
     return convolution.predict(network, examples)
@@ -54,15 +51,15 @@ def predict(network: Network, examples: Examples) -> Any:
 def _descend(
     start: Weights, examples: Examples, runs: Sequence[Run], frozen: bool, depths: Sequence[float]
 ) -> tuple[Network, list[Network]]:
-    if _is_narrow(start) and (isinstance(examples.vectors, OneHot) or narrow.tokens_of(examples) <= TOKENS):
-        return narrow.descend(start, examples, runs, frozen, depths)
+    if _is_narrow(start) and compiled.fits(examples):
+        return compiled.descend(narrow.SHAPE, start, examples, runs, frozen, depths)
     from conceptbridge.learn import convolution
 
     return convolution.descend(start, examples, runs, frozen, depths)
 
 
 def _is_narrow(weights: Weights) -> bool:
-    return set(weights) == {narrow.FILTERS, narrow.BIAS, "head", "head_bias"}
+    return set(weights) == {narrow.SHAPE.read, *narrow.SHAPE.body, *narrow.SHAPE.head}
 
 
 def _draw(rng: np.random.Generator, width: int, settings: Mapping[str, Any]) -> Weights:
