@@ -347,8 +347,10 @@ def by_rule(done: Path) -> dict[tuple[str, ...], set[str]]:
         parts = log.relative_to(done / "results/logs").with_suffix("").parts
         found = re.findall(r"^import time: .*\| +(conceptbridge[\w.]*)$", log.read_text(encoding="utf-8"), re.MULTILINE)
         own = [registry.LEARNERS[parts[3]]] if parts[0] in ("train", "transfer", "pool") else []
+        if own == [registry.LEARNERS["cnn"]]:  # what would train it in PyTorch, imported only where tokens are too many
+            own += [f"conceptbridge.learn.{name}" for name in ("convolution", "descent", "records")]
         script = "digest" if parts[0].endswith("_digest") else parts[0]
-        traced[script, *own].update(found, own)  # what import_module imports is not traced, what that imports is
+        traced[script, *own[:1]].update(found, own)  # what import_module imports is not traced, what that imports is
     return traced
 
 
