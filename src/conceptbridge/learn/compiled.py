@@ -76,8 +76,8 @@ def descend(
 ) -> tuple[Network, list[Network]]:
     """Take at most ``steps`` steps of each run from ``start``, the body ``frozen`` or not.
 
-    As ``descent.descend`` does, in a small part of its time: settings may differ between the runs, and a run's numbers do
-    not depend on the others.
+    As ``descent.descend`` does, in a small part of its time; all settings may differ between the runs, steps and batch
+    too where there are no depths.
     """
     records = _sets(examples)
     gram = np.empty((0, 0), np.float32)
