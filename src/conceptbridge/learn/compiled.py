@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from conceptbridge.learn.examples import Examples, OneHot, Vectors
 from conceptbridge.learn.network import Matrix, Network, Weights, logger, passing
@@ -75,7 +76,8 @@ def descend(
 ) -> tuple[Network, list[Network]]:
     """Take at most ``steps`` steps of each run from ``start``, the body ``frozen`` or not.
 
-    As ``descent.descend`` does, in a small part of its time.
+    As ``descent.descend`` does, in a small part of its time; all settings may differ between the runs, steps and batch
+    too where there are no depths.
     """
     records = _sets(examples)
     gram = np.empty((0, 0), np.float32)
@@ -83,7 +85,8 @@ def descend(
         wide = records.vectors.astype(np.float64)
         gram = (wide @ wide.T).astype(np.float32)
     made = [_Run(shape, run, {n: a[i] for n, a in start.items()}, records, gram, frozen) for i, run in enumerate(runs)]
-    marked = [list(one.descend(depths)) for one in made]
+    with threadpool_limits(1):  # threads cost more than a step's small matrices
+        marked = [list(one.descend(depths)) for one in made]
     logger.info("%d runs, %d steps, lowest losses %s", len(runs), sum(r.taken for r in made), [r.lowest for r in made])
 
     def network(weights: Sequence[Weights], kept: list[int], losses: list[float], steps: int) -> Network:
@@ -236,7 +239,7 @@ def _sets(examples: Examples) -> Records:
     # asked for counts as well, NumPy sorts, 20 times as fast as it hashes
     row_of, token = np.divmod(np.unique(examples.row_of * known + examples.tokens, return_counts=True)[0], known)
     if not isinstance(vectors, OneHot):
-        held = np.bincount(token, minlength=known) > 0
+        held = np.bincount(token, minlength=len(vectors)) > 0
         token, vectors = (np.cumsum(held) - 1)[token], vectors[held]
     begin = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=len(examples)))])
     return Records(vectors, token.astype(np.int32), begin, examples.labels)

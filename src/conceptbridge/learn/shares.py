@@ -4,6 +4,7 @@ values are computed once for all records of a batch."""
 import math
 
 import numpy as np
+import scipy.linalg  # noqa: F401  # numba calls its BLAS: loaded here, so that the threads of that can be limited
 from numpy.typing import NDArray
 
 from conceptbridge.learn.compiled import Records, Shape, compiled
@@ -100,7 +101,7 @@ def _steps(
     size, wide = units // heads, units + heads
     frozen = len(pooled) > 0
     nothing = np.float32(0)
-    share = np.float32(1) / keep
+    louder = np.float32(1) / keep  # what passes dropout
     # the weights, values and scores as one, and the slopes of the loss by them
     of_small = np.zeros_like(small)
     bias, of_bias = small[: ends[0]], of_small[: ends[0]]
@@ -145,6 +146,7 @@ def _steps(
             for i in range(batch):
                 mean[i] = pooled[rows[i]]
         else:
+            # the batch's distinct tokens, in the table's order
             number.fill(0)
             for row in rows:
                 for at in range(begin[row], begin[row + 1]):
@@ -158,6 +160,7 @@ def _steps(
                 for at in range(begin[rows[i]], begin[rows[i] + 1]):
                     place[first[i + 1]] = number[tokens[at]]
                     first[i + 1] += 1
+            # features, scores and values of each of them, and what a record adds up
             for k in range(count):
                 feature, numbers = features[k], table[listed[k]]
                 for u in range(units):
@@ -168,19 +171,20 @@ def _steps(
                 for u in range(wide):
                     value[u] += spreading_bias[u]
                 for h in range(heads):
-                    # the hyperbolic tangent, in a third of the time
+                    # the hyperbolic tangent, by one exponential
                     bounded = 1 - 2 / (math.exp(2 / BOUND * value[units + h]) + 1)
                     flat[k, h] = 1 - bounded * bounded
                     own[units + h] = math.exp(np.float32(BOUND * bounded))
-                    part_of_head, spreads = value[h * size : (h + 1) * size], own[h * size : (h + 1) * size]
+                    numbers, shared_out = value[h * size : (h + 1) * size], own[h * size : (h + 1) * size]
                     for u in range(size):
-                        spreads[u] = own[units + h] * part_of_head[u]
+                        shared_out[u] = own[units + h] * numbers[u]
             for i in range(batch):
                 _mean(place[first[i] : first[i + 1]], spread, summed, mean[i], part[i])
+        # the head, and its slopes
         for i in range(batch):
             numbers, passes, averages = through[i], passed[step, i], mean[i]
             for u in range(units):
-                numbers[u] = averages[u] * share if passes[u] else nothing
+                numbers[u] = averages[u] * louder if passes[u] else nothing
         np.dot(through, hidden.T, seen)
         for i in range(batch):
             numbers = seen[i]
@@ -203,12 +207,13 @@ def _steps(
         if frozen:
             _move(small[ends[4] :], small_slopes[ends[4] :], of_small[ends[4] :], rate, momentum, decay)
             continue
+        # back to what each record added up, and to each distinct token
         np.dot(seen, hidden, back)
         of_spread[:count].fill(nothing)
         for i in range(batch):
             numbers, passes, averages = back[i], passed[step, i], mean[i]
             for u in range(units):
-                numbers[u] = numbers[u] * share if passes[u] else nothing
+                numbers[u] = numbers[u] * louder if passes[u] else nothing
             for h in range(heads):
                 less = nothing
                 for u in range(h * size, (h + 1) * size):
@@ -236,6 +241,7 @@ def _steps(
             for u in range(units):
                 slope[u] = slope[u] if feature[u] > nothing else nothing
                 of_bias[u] += slope[u]
+        # the table, its dual and the other weights move
         if len(gram):
             for k in range(count):
                 column, numbers = columns[k], gram[listed[k]]
