@@ -431,6 +431,7 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
     "a feature before the first": ("lightgbm", forest(r"^split_feature=\d+", "split_feature=-1"), "split_feature"),
     "a tree that goes in circles": ("lightgbm", forest(r"^left_child=\S+", "left_child=0"), "left_child, right_child"),
     "a leaf that is not there": ("lightgbm", forest(r"^left_child=\S+", "left_child=-99"), "left_child, right_child"),
+    "a tree with an empty line": ("lightgbm", forest(r"^leaf_value=", "\nleaf_value="), "Tree=0: an empty line"),
     "more leaves than there are": ("lightgbm", forest(r"^num_leaves=\d+", "num_leaves=99999999"), "split_feature: has"),
     "leaves beyond any number": ("lightgbm", forest(r"^num_leaves=\d+", "num_leaves=99999999999"), "num_leaves: "),
     "a leaf that is no number": ("lightgbm", forest(r"^leaf_value=\S+", "leaf_value=nan"), "leaf_value: 'nan"),

@@ -266,12 +266,11 @@ def _check_forest(path: Path, features: int, trees: int, at: str) -> None:
 
 def _fields(lines: str, allowed: Mapping[str, re.Pattern[str]], at: str) -> dict[str, str]:
     found: dict[str, str] = {}
-    for line in lines.split("\n"):
+    for line in lines.rstrip("\n").split("\n"):  # at an empty line within them LightGBM would stop reading
         name, _, value = line.partition("=")
-        if not line:
-            continue
         if name not in allowed or name in found:
-            raise StudyError(f"{at}: {shown(name)}: {'is there twice' if name in found else 'is unknown'}")
+            what = "is there twice" if name in found else "is unknown"
+            raise StudyError(f"{at}: {shown(name) or 'an empty line'}: {what}")
         if not allowed[name].fullmatch(value):
             raise StudyError(f"{at}: {name}: {shown(value)!r} is no value of it")
         found[name] = value
