@@ -1,6 +1,6 @@
 """Training the paper's network: ours, all seeds at once, beside PyTorch as published code feeds it.
 
-    python benchmarks/train.py                     # the paper's budget, one core: about three minutes
+    python benchmarks/train.py                     # the paper's budget, one core: about two minutes
     python benchmarks/train.py --plain-steps 5000  # the plain version whole as well: about half an hour
 
 12,000 records of about 90 findings, present or absent, vectors of 768, batches of 32, 3 seeds x 50 x 100 steps. The
