@@ -13,7 +13,7 @@ import pytest
 from conceptbridge.embed.vectors import vector_table
 from conceptbridge.errors import StudyError
 from conceptbridge.learn import cnn
-from conceptbridge.learn.arms import CURVES, PREDICTIONS, Budget, train_local, train_pooled, transfer
+from conceptbridge.learn.arms import CURVES, PREDICTIONS, Budget, bring_pooled, train_local, train_pooled, transfer
 from conceptbridge.learn.runs import Part, Run
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
 from conceptbridge.tasks.sequences import SEQUENCES, TOKENS
@@ -334,6 +334,13 @@ def test_sites_learn_together_and_leave_one_out_sees_no_label_of_the_target(
                 assert auroc(out, source) > 0.75
     assert made["leave-one-out", False] == made["leave-one-out", True]
     assert made["pooled", False] != made["pooled", True]
+
+    # the same model for every target that is no source: made once, and brought
+    train_pooled(None, others, "leave-one-out", learner, embedding(backend), budget(settings), tmp_path / "sources")
+    assert not len(pq.read_table(tmp_path / "sources/predictions.parquet"))
+    bring_pooled(site(home, "home", table), learner, tmp_path / "sources", "f" * 64, tmp_path / "brought")
+    for file in ("predictions.parquet", "curves.parquet", "arm.json"):
+        assert (tmp_path / "brought" / file).read_bytes() == (tmp_path / "leave-one-outTrue" / file).read_bytes()
 
 
 def test_a_target_without_events_still_has_the_arms_that_need_none_of_its_labels(home: Path, tmp_path: Path) -> None:

@@ -10,10 +10,7 @@ rule evaluate:
     input:
         cohort="<results>/tasks/{task}/{target}/cohort.parquet",
         sequences="<results>/tasks/{task}/{target}/sequences.parquet",
-        tokens=expand(
-            "<results>/tasks/{{task}}/{site}/tokens.parquet",
-            site=study.own + study.bundled,
-        ),
+        tokens=lambda w: list(tokens_at(w).values()),
         arms=expand(
             "<results>/arms/{{task}}/{embedding}/{learner}/{strategy}/{{target}}",
             embedding=[e.id for e in EMBEDDINGS],
@@ -51,8 +48,8 @@ rule evaluate:
         code=code("evaluate.py"),
         arms=folder("arms/{task}"),
         tokens=lambda w: [
-            f"{site}={RESULTS}/tasks/{w.task}/{site}/tokens.parquet"
-            for site in study.own + study.bundled
+            f"{site}={file}"
+            for site, file in zip(tokens_at(w), placed(tokens_at(w).values()))
         ],
         out=subpath(output[0], parent=True),
         embeddings=[f"{e.name}={e.id}" for e in EMBEDDINGS],

@@ -307,6 +307,42 @@ def local_arm(wildcards, site):
     return f"<results>/arms/{wildcards.task}/{wildcards.embedding}/{wildcards.learner}/local/{site}"
 
 
+def rows_of_sources(wildcards):
+    """The task's rows and the embedding's tables of all sources."""
+    return [
+        file
+        for site in study.sources
+        for file in [*rows_at(wildcards, site), *table_at(wildcards, site)]
+    ]
+
+
+def left_out(wildcards):
+    """Whether an arm is the sources' model, which no row of its target took part in."""
+    left = wildcards.strategy == "leave-one-out"
+    return left and wildcards.target not in study.sources
+
+
+def sources_arm(wildcards):
+    """The folder of the model of all sources' rows, which targets that are no source share."""
+    return f"<results>/arms/{wildcards.task}/{wildcards.embedding}/{wildcards.learner}/sources"
+
+
+def others_of(wildcards):
+    """What stands for the other sites of a pooled arm: the sources' model, or a digest of their rows."""
+    if left_out(wildcards):
+        return sources_arm(wildcards)
+    return f"<results>/arms/{wildcards.task}/{wildcards.embedding}/rows.sha256"
+
+
+def tokens_at(wildcards):
+    """The tokens of a target and of the sites that models come from, by site."""
+    sites = [s for s in study.own + study.bundled if s in study.sources]
+    return {
+        site: f"<results>/tasks/{wildcards.task}/{site}/tokens.parquet"
+        for site in dict.fromkeys([*sites, wildcards.target])
+    }
+
+
 def placed(files):
     """Files as a command is given them: in the folder of results."""
     return [file.replace("<results>", RESULTS) for file in files]
@@ -328,13 +364,30 @@ def trained(wildcards):
 
 @signed
 def pooled(wildcards):
-    """What training on the rows of several sites is told."""
+    """What training on the rows of several sites is told, or bringing what was trained so."""
+    w = wildcards
+    sites, trained = [w.target, *study.others(w.target)], []
+    if left_out(w):
+        sites, trained = [w.target], ["--trained", *placed([sources_arm(w)])]
     return " ".join(
         [
-            rows_told(wildcards.task, wildcards.embedding, wildcards.target),
-            f"--strategy {wildcards.strategy}",
+            rows_told(w.task, w.embedding, *sites),
+            shlex.join(["--strategy", w.strategy, *trained]),
+            embedding_told(w.embedding),
+            arm_told(w, w.strategy),
+        ]
+    )
+
+
+@signed
+def pooled_sources(wildcards):
+    """What training on the rows of all sources is told."""
+    return " ".join(
+        [
+            rows_told(wildcards.task, wildcards.embedding, *study.sources),
+            "--sources-only --strategy leave-one-out",
             embedding_told(wildcards.embedding),
-            arm_told(wildcards, wildcards.strategy),
+            arm_told(wildcards, "leave-one-out"),
         ]
     )
 
@@ -385,10 +438,9 @@ def sources_told(task, embedding, learner, target):
 
 
 @cache
-def rows_told(task, embedding, target):
-    """The target and all other sites, their rows and their tables."""
+def rows_told(task, embedding, *sites):
+    """The sites, their rows and their tables."""
     of = SimpleNamespace(task=task, embedding=embedding, strategy="pooled")
-    sites = [target, *study.others(target)]
     rows = [file for site in sites for file in rows_at(of, site)]
     tables = [file for site in sites for file in table_at(of, site)]
     return shlex.join(

@@ -2,7 +2,7 @@
 
 in:  <results>/tasks/{task}/{target}/*.parquet, <results>/embeddings/{embedding}/{target}.parquet
 out: <results>/arms/{task}/{embedding}/{learner}/{local,pooled,leave-one-out}/{target}/,
-     <results>/arms/{task}/{embedding}/rows.sha256, {learner}/models.sha256
+     <results>/arms/{task}/{embedding}/rows.sha256, {learner}/models.sha256, {learner}/sources/
 """
 
 
@@ -37,7 +37,7 @@ rule train:
 # them all, so that a study of 20 sites is planned in seconds; it has other bytes as soon as one of them has.
 rule rows_digest:
     input:
-        lambda w: [f for s in study.sources for f in [*rows_at(w, s), *table_at(w, s)]],
+        rows_of_sources,
     output:
         "<results>/arms/{task}/{embedding}/rows.sha256",
     log:
@@ -75,11 +75,33 @@ rule models_digest:
         'python "$CONCEPTBRIDGE_SCRIPTS/digest.py" {params.models:q} --out {output:q} > {log:q} 2>&1'
 
 
+# What leaves the target out is the same model for every target that is no source.
+rule pool_sources:
+    input:
+        rows_of_sources,
+    output:
+        directory("<results>/arms/{task}/{embedding}/{learner}/sources"),
+    log:
+        "<logs>/pool_sources/{task}/{embedding}/{learner}.log",
+    benchmark:
+        "<benchmarks>/pool_sources/{task}/{embedding}/{learner}.tsv"
+    conda:
+        "../../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=30),
+        runtime=grow(60, per_mb=5),
+    params:
+        code=arm_code("pool.py"),
+        told=pooled_sources,
+    shell:
+        'python "$CONCEPTBRIDGE_SCRIPTS/pool.py" {params.told} --out {output:q} > {log:q} 2>&1'
+
+
 rule pool:
     input:
         rows=ROWS,
         table=table_of,
-        others=rules.rows_digest.output,
+        others=others_of,
     output:
         directory("<results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}"),
     log:

@@ -1,23 +1,36 @@
-"""Train a learner on the rows of several sites together, with every seed, and predict one target's rows."""
+"""Train a learner on the rows of several sites together, with every seed, and predict one target's rows.
+
+A model of all sources is the same for every target that is none of them: it is trained alone (--sources-only) and
+brought to each (--trained).
+"""
 
 import argparse
 import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.learn.arms import Budget, read_site, train_pooled
+from conceptbridge.learn.arms import Budget, bring_pooled, read_site, train_pooled
 
 
 def main(a: argparse.Namespace) -> None:
     rows = [a.rows[i : i + 3] for i in range(0, len(a.rows), 3)]
     tables = a.tables or [None] * len(a.sites)
-    target, *others = [read_site(name, of, table) for name, of, table in zip(a.sites, rows, tables, strict=True)]
-    train_pooled(target, others, a.strategy, a.learner, a.embedding, Budget(**a.budget), a.out)
+    sites = [read_site(name, of, table) for name, of, table in zip(a.sites, rows, tables, strict=True)]
+    if a.trained:
+        [target] = sites
+        bring_pooled(target, a.learner, a.trained, a.embedding["fingerprint"], a.out)
+    else:
+        first = None if a.sources_only else sites.pop(0)
+        train_pooled(first, sites, a.strategy, a.learner, a.embedding, Budget(**a.budget), a.out)
 
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--sites", nargs="+", required=True, help="the target, then all other sites")
+    p.add_argument("--sites", nargs="+", required=True, help="the target, then all other sites whose rows are needed")
+    p.add_argument(
+        "--sources-only", action="store_true", help="there is no target among the sites: train, predict none"
+    )
+    p.add_argument("--trained", type=Path, help="folder of what was trained so; then the target is the only site")
     p.add_argument("--rows", type=Path, nargs="+", required=True, help="cohort, tokens and sequences of each site")
     p.add_argument("--tables", type=Path, nargs="*", required=True, help="the embedding's table of each site")
     p.add_argument("--learner", required=True)

@@ -107,7 +107,7 @@ def train_local(target: Site, learner_name: str, embedding: Mapping[str, str], b
 
 
 def train_pooled(
-    target: Site,
+    target: Site | None,
     others: Sequence[Site],
     strategy: str,
     learner_name: str,
@@ -118,11 +118,12 @@ def train_pooled(
     """Train on the rows of several sites together and write the target's arm to ``out``.
 
     ``pooled``: the training rows of all sites; the target's validation rows decide what is kept. ``leave-one-out``:
-    those of all other sites, whose own validation rows decide, so that no label of the target is seen.
+    those of all other sites, whose own validation rows decide, so that no label of the target is seen. It is the same
+    model for every target that is none of them: without a ``target`` it is made alone, for ``bring_pooled``.
     An embedding that was learned at each site alone has no common vectors: arm.json says so.
     """
-    with_target = strategy == "pooled"
-    sites = [*others, target] if with_target else list(others)
+    with_target = target if strategy == "pooled" else None
+    sites = [*others, with_target] if with_target else list(others)
     tables = [site.table for site in sites if site.table is not None]
     all_rows = Site(SOURCE_OF[strategy], merge([site.rows for site in sites]), join_tables(tables) if tables else None)
     labelled = all_rows.rows.of("train", "validation")
@@ -132,7 +133,7 @@ def train_pooled(
     sizes: list[dict[str, Any]] = []
     if with_target:
         abroad, first = np.flatnonzero(is_train & ~of_target), int((~of_target).sum())
-        own, sizes, _ = _parts(target, budget)
+        own, sizes, _ = _parts(with_target, budget)
         parts = [Part(np.concatenate([abroad, p.train + first]), p.check + first, p.size, p.replicate) for p in own]
     if too_few := _too_few(all_rows.rows.labels[labelled[parts[0].train]], budget.min_events):
         reason = f"{too_few} among the training rows of {' and '.join(site.name for site in sites)}"
@@ -145,6 +146,21 @@ def train_pooled(
             made.entry |= {"sizes": sizes} if budget.sizes and with_target else {}
         made.entry = _shown_counts(all_rows.rows.labels[labelled[parts[0].train]], budget) | made.entry
         _write(folder, target, {all_rows.name: made})
+
+
+def bring_pooled(target: Site, learner_name: str, trained: Path, fingerprint: str, out: Path) -> None:
+    """Write the ``leave-one-out`` arm of a target that is no source to ``out``, with the model that ``train_pooled``
+    made without a target and wrote to ``trained``.
+
+    Raises StudyError when that model was made with another embedding than ``fingerprint``.
+    """
+    source = SOURCE_OF["leave-one-out"]
+    made = Made(json.loads((trained / "arm.json").read_text(encoding="utf-8"))["sources"][source])
+    with whole_folder(out) as folder:
+        if made.entry["reason"] is None:
+            module, model, space = load_model(trained / "models" / source, learner_name, fingerprint)
+            made.probability = module.predict(model, _tested(target, space))
+        _write(folder, target, {source: made})
 
 
 def transfer(
@@ -198,7 +214,7 @@ def load_model(saved: Path, learner_name: str, fingerprint: str) -> tuple[Any, A
 
 
 def _train(
-    target: Site,
+    target: Site | None,
     home: Site,
     labelled: NDArray[np.int64],
     parts: Sequence[Part],
@@ -209,7 +225,7 @@ def _train(
     folder: Path,
 ) -> Made:
     """Fit space and learner on each of ``parts`` of the ``labelled`` rows of ``home``, save the first model, of all the
-    rows, and predict the target."""
+    rows, and predict the target, if there is one."""
     module = learner(learner_name)
     name, fingerprint, backend = (embedding[key] for key in ("name", "fingerprint", "backend"))
     made = Made({"reason": None})
@@ -228,12 +244,12 @@ def _train(
             return module.fit(given, runs), []
 
         model, _, [spent] = search(fit, [part], budget.settings, budget.searched, budget.trials, budget.seeds)
-        probability = module.predict(model, _tested(target, space))
+        probability = module.predict(model, _tested(target, space)) if target else None
         if part.size is None:
-            about = {"strategy": strategy, "source": home.name, "target": target.name}
+            about = {"strategy": strategy, "source": home.name} | ({"target": target.name} if target else {})
             _save(model, space, learner_name, folder / "models" / home.name, about)
             made.probability, made.entry["spent"] = probability, asdict(spent)
-        else:
+        elif probability is not None:
             made.curves.append((part.size, part.replicate, None, probability))
     return made
 
@@ -332,10 +348,12 @@ def _save(model: Any, space: Space, learner_name: str, folder: Path, about: Mapp
     write_json(description, folder / "model.json")
 
 
-def _write(folder: Path, target: Site, made: Mapping[str, Made]) -> None:
+def _write(folder: Path, target: Site | None, made: Mapping[str, Made]) -> None:
     (folder / "models").mkdir(exist_ok=True)
     predictions, curves = [], []
     for source, of_source in made.items():
+        if target is None:
+            break  # nobody was predicted
         if of_source.probability is not None:
             predictions.append(_table(target, of_source.probability, TESTED, {"source": source}, PREDICTIONS))
         for size, replicate, depth, probability in of_source.curves:
