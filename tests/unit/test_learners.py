@@ -65,7 +65,8 @@ def test_the_solver_finds_what_scikit_learn_finds(l1_share: float, kind: str) ->
     labels = (rng.random(300) < expit(2 * features[:, 0] - 2 * features[:, 1] - 0.5)).astype(np.int8)
     penalty = 0.01
     given_features: Any = features if kind == "dense" else sparse.csr_matrix(features)
-    made, shift, _ = logistic.solve(given_features, labels, np.zeros(300), penalty * l1_share, penalty * (1 - l1_share))
+    found = logistic.columns(given_features)
+    made, shift, _ = logistic.solve(found, labels, np.zeros(300), penalty * l1_share, penalty * (1 - l1_share))
     center, scale = (features.mean(axis=0), features.std(axis=0)) if kind == "dense" else (np.zeros(12), np.ones(12))
     wanted = LogisticRegression(C=1 / (penalty * 300), l1_ratio=l1_share, solver="saga", max_iter=20_000, tol=1e-5)
     wanted.fit((features - center) / scale, labels)

@@ -29,6 +29,8 @@ Vector = NDArray[np.float64]
 ITERATIONS, TOLERANCE = 500, 1e-9
 #: columns that are added at once at least, and how much steeper than the penalty a slope at zero may be left
 ADDED, SLACK = 100, 1e-3
+#: the least standard deviation of a dense column that is used, and the columns that are standardised at once
+VARIES, SIDE_BY_SIDE = 1e-9, 256
 
 
 @dataclass(frozen=True)
@@ -88,8 +90,7 @@ def tune(
 
 def predict(regression: Regression, examples: Examples) -> NDArray[np.float64]:
     """Probability of the outcome: shape (members, rows), in the rows' order."""
-    scores = _features(examples) @ regression.coefficients.T + regression.intercepts
-    return np.ascontiguousarray(expit(scores).T)
+    return np.ascontiguousarray(expit(_scores(regression, _features(examples))))
 
 
 def load(folder: Path, description: Mapping[str, Any]) -> Regression:
@@ -99,6 +100,12 @@ def load(folder: Path, description: Mapping[str, Any]) -> Regression:
     return Regression(
         arrays["coefficients"], arrays["intercepts"], description["seeds"], description["kept"], losses, 0
     )
+
+
+def _scores(regression: Regression, features: Features) -> Vector:
+    """Logits: shape (members, rows)."""
+    found: Vector = (features @ regression.coefficients.T + regression.intercepts).T
+    return found
 
 
 def _features(examples: Examples) -> Features:
@@ -118,6 +125,8 @@ def _correct(
     losses: list[float] = []
     steps = 0
     done: dict[Any, int] = {}
+    before = _scores(start, features) if start.kept else np.zeros((len(runs), len(labels)))
+    latest: tuple[Any, Columns, Features] | None = None  # of the runs of one part, which follow each other
     for i, run in enumerate(runs):
         strength, share = run.settings["penalty"], run.settings["l1_share"]
         # a run that differs in its seed alone has the same solution
@@ -130,14 +139,16 @@ def _correct(
             continue
         done[same] = i
         train, check = run.part.train, run.part.check
-        offset = features[train] @ start.coefficients[i] + start.intercepts[i]
+        if latest is None or latest[0] is not run.part:
+            latest = run.part, columns(features[train]), features[check]
+        _, given, checked = latest
         change, shift, iterations = solve(
-            features[train], labels[train], offset, strength * share, strength * (1 - share)
+            given, labels[train], before[i, train], strength * share, strength * (1 - share)
         )
         tuned = [(coefficients[i] + change, intercepts[i] + shift, iterations)]
         if start.kept:
             tuned.append((start.coefficients[i], start.intercepts[i], 0))
-        loss = [cross_entropy(labels[check], expit(features[check] @ c + b)) for c, b, _ in tuned]
+        loss = [cross_entropy(labels[check], expit(checked @ c + b)) for c, b, _ in tuned]
         best = int(np.argmin(loss))
         coefficients[i], intercepts[i], n = tuned[best]
         kept.append(n)
@@ -147,43 +158,65 @@ def _correct(
     return Regression(coefficients, intercepts, [run.seed for run in runs], kept, losses, steps)
 
 
-def solve(
-    features: Features, labels: NDArray[np.int8], offset: Vector, l1: float, l2: float
-) -> tuple[Vector, float, int]:
+@dataclass(frozen=True)
+class Columns:
+    """Features as the penalty sees them, shape (rows, used): dense ones less their mean over these rows and divided by
+    their standard deviation, sparse ones as they are; none that never varies. ``used``, ``center`` and ``scale`` are of
+    all features."""
+
+    values: Any
+    used: NDArray[np.bool_]
+    center: Vector
+    scale: Vector
+
+
+def columns(features: Features) -> Columns:
+    """The columns of ``features``, dense or sparse, of shape (rows, features)."""
+    width = features.shape[1]
+    if not isinstance(features, np.ndarray):
+        used = np.asarray(features.sum(axis=0)).ravel() > 0
+        return Columns(features[:, used].astype(np.float64), used, np.zeros(width), np.ones(width))
+    center, scale = np.empty(width), np.empty(width)
+    # by columns, as they are chosen and summed by columns
+    values = np.empty(features.shape, np.float32, order="F")
+    for first in range(0, width, SIDE_BY_SIDE):
+        some = slice(first, first + SIDE_BY_SIDE)
+        wide = features[:, some].astype(np.float64)
+        center[some], scale[some] = wide.mean(axis=0), wide.std(axis=0)
+        values[:, some] = (wide - center[some]) / np.maximum(scale[some], VARIES)
+    used = scale > VARIES
+    return Columns(values if used.all() else values[:, used], used, center, scale)
+
+
+def solve(given: Columns, labels: NDArray[np.int8], offset: Vector, l1: float, l2: float) -> tuple[Vector, float, int]:
     """Minimise mean cross-entropy + ``l1`` * sum|c| + ``l2`` / 2 * sum c^2 over c, and an intercept that is not
     penalised.
 
-    Dense features are penalised on the scale of their standard deviation over these rows, sparse ones as they are.
     Returns the coefficients on the features' own scale, the intercept and the iterations. With ``l1`` most coefficients
     are zero: only columns whose slope at zero is steeper than ``l1`` are worked on, and more are added until there are
     no others (Tibshirani et al. 2012, Strong rules, section 7).
     """
-    if isinstance(features, np.ndarray):
-        wide = features.astype(np.float64)
-        center, scale = wide.mean(axis=0), wide.std(axis=0)
-        used = scale > 1e-9
-        given: Any = (wide[:, used] - center[used]) / scale[used]
-    else:
-        used = np.asarray(features.sum(axis=0)).ravel() > 0
-        center, scale = np.zeros(features.shape[1]), np.ones(features.shape[1])
-        given = features[:, used].astype(np.float64)
     sign = np.where(labels == 1, 1.0, -1.0)
-    width = given.shape[1]
+    values, width = given.values, given.values.shape[1]
     c, shift, working = np.zeros(width), 0.0, np.arange(0 if l1 > 0 else width)
     iterations = 0
     while True:
-        c[working], shift, more = _descend(given[:, working], sign, offset, c[working], shift, l1, l2)
+        worked_on = values[:, working].astype(np.float64)
+        c[working], shift, more = _descend(worked_on, sign, offset, c[working], shift, l1, l2)
         iterations += more
-        steep = np.abs(given.T @ (sign * expit(-sign * (offset + given @ c + shift)))) / len(sign)
+        if l1 == 0 or iterations >= ITERATIONS:
+            break
+        slope = sign * expit(-sign * (offset + worked_on @ c[working] + shift)) / len(sign)
+        steep = np.abs(values.T @ slope.astype(values.dtype))
         steep[working] = 0
-        missed = np.flatnonzero(steep > l1 * (1 + SLACK)) if l1 > 0 else working[:0]
-        if not len(missed) or iterations >= ITERATIONS:
+        missed = np.flatnonzero(steep > l1 * (1 + SLACK))
+        if not len(missed):
             break
         steepest = missed[np.argsort(-steep[missed], kind="stable")]
         working = np.sort(np.concatenate([working, steepest[: max(ADDED, len(working))]]))
-    made = np.zeros(features.shape[1])
-    made[used] = c / scale[used]
-    return made, float(shift - center @ made), iterations
+    made = np.zeros(len(given.used))
+    made[given.used] = c / given.scale[given.used]
+    return made, float(shift - given.center @ made), iterations
 
 
 def _descend(
