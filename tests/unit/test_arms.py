@@ -28,7 +28,7 @@ BOOST = {
     "leaves": 4,
     "min_leaf": 10,
     "learning_rate": 0.1,
-    "feature_share": 0.5,
+    "features": 8,
     "row_share": 0.8,
     "trees": 20,
     "patience": 20,

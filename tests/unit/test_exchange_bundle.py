@@ -37,7 +37,7 @@ DESCENT["patience"] = 20
 SETTINGS: dict[str, dict[str, Any]] = {
     "cnn": DESCENT | {"filters": 8, "widths": [1, 2], "projection": 4, "learning_rate": 0.01},
     "attention": DESCENT | {"units": 8, "heads": 2, "learning_rate": 0.03},
-    "lightgbm": {"counts": True, "leaves": 4, "min_leaf": 10, "learning_rate": 0.1, "feature_share": 0.5}
+    "lightgbm": {"counts": True, "leaves": 4, "min_leaf": 10, "learning_rate": 0.1, "features": 8}
     | {"row_share": 0.8, "trees": 6, "patience": 20, "refit_decay": 0.5},
     "logistic": {"penalty": 0.003, "l1_share": 0.5},
 }

@@ -25,7 +25,7 @@ HIDDEN = {"feature_infos": "none"}
 #: parameters that LightGBM's text keeps; a forest that is refitted at a target takes them from it
 KEPT = {
     *("boosting", "objective", "metric", "min_data_in_leaf"),
-    *("seed", "deterministic", "force_row_wise", "num_threads", "verbosity"),
+    *("seed", "deterministic", "force_col_wise", "num_threads", "verbosity"),
 }
 
 
@@ -147,11 +147,11 @@ def _boost(
             "num_leaves": settings["leaves"],
             "min_data_in_leaf": settings["min_leaf"],
             "learning_rate": settings["learning_rate"],
-            "feature_fraction": settings["feature_share"],
+            "feature_fraction": min(1.0, settings["features"] / features.shape[1]),
             "bagging_fraction": settings["row_share"],
             "bagging_freq": 1,
             "deterministic": True,
-            "force_row_wise": True,
+            "force_col_wise": True,
             "num_threads": 1,
             "verbosity": -1,
             "seed": run.seed,
