@@ -157,6 +157,15 @@ TABLE = [
         {"sites": TINY["sites"] | {"prairie": {"extract": "simulated"}}},
     ),
     Row(
+        "a target more, that is no source",
+        dict.fromkeys(("simulate", "ingest", "vocabulary", "cohort", "sequences", "leaks", "embed"), 1)
+        | {"compute_texts": 1, "train": 4, "transfer": 8, "pool_sources": 4, "pool": 4, "evaluate": 1}
+        | MEASURED
+        | JOINT,
+        "its own jobs, and the sources' model, which every such target shares; nothing at the other sites",
+        {"sites": TINY["sites"] | {"prairie": {"extract": "simulated", "role": "target"}}},
+    ),
+    Row(
         "a site less",
         {"evaluate": 1} | MEASURED | JOINT,
         "what looks at all sites; the other's local models stay",
