@@ -72,7 +72,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = {"name": "paper-50-steps-1-seed", "steps": 50, "trials": 1, "seeds": 1, "evaluation": {"replicates": 100}}
     small |= {
         "learners": {"cnn": {"check_every": 25}},
-        "strategies": ["local", "direct", "tune-all", "pooled"],
+        "strategies": ["local", "direct", "tune-all", "pooled", "leave-one-out"],
         "tuning_depth": [],
     }
     return run(folder, study | small)
@@ -80,10 +80,12 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_arm_of_the_reduced_grid_is_estimated(results: Path) -> None:
     arms = rows(results / "tables/arms.csv")
-    per_target = 1 + 2 * 2 + 1  # local; direct and tune-all from two sources; pooled
+    per_target = 1 + 2 * 2 + 2  # local; direct and tune-all from two sources; pooled and leave-one-out
     assert len(arms) == len(EMBEDDINGS) * per_target * len(TARGETS)
     assert all(arm["auroc"] for arm in arms)
     assert {arm["target"] for arm in arms} == set(TARGETS)
+    # both targets are left out of the same model
+    assert len(list(results.glob("logs/pool_sources/**/*.log"))) == len(EMBEDDINGS)
 
 
 def test_encounters_and_splits_are_those_of_the_files(results: Path) -> None:
