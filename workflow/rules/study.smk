@@ -176,6 +176,9 @@ if workflow.is_main_process:
     # one run at a time; a killed one holds nothing, so that Snakemake's lock, which stays behind, is off in the profiles
     onstart:
         gc.enable()
+        # it limits jobs a second, and looks again a second after every look, for good: once some jobs have ended,
+        # Snakemake (9.27) looks at all that is ready without a pause, and that takes as long as the jobs
+        workflow.scheduler.job_rate_limiter = None
         global study_run
         try:
             study_run = running.hold(Path(RESULTS))
