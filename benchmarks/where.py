@@ -13,18 +13,22 @@ from pathlib import Path
 import pandas as pd
 
 
+#: stages whose jobs are all of one strategy
+STRATEGY = {"train": "local", "pool_sources": "leave-one-out"}
+
+
 def read(results: Path) -> pd.DataFrame:
     """One row a job: its stage, learner and strategy (empty before training), CPU and wall seconds."""
     rows = []
     for path in sorted((results / "benchmarks").glob("**/*.tsv")):
         parts = path.relative_to(results / "benchmarks").with_suffix("").parts
         measured = pd.read_csv(path, sep="\t").iloc[-1]
-        in_arms = parts[0] in ("train", "transfer", "pool")
+        in_arms = parts[0] in STRATEGY or len(parts) > 5
         rows.append(
             {
                 "stage": parts[0],
                 "learner": parts[3] if in_arms else "",
-                "strategy": ("local" if parts[0] == "train" else parts[4]) if in_arms else "",
+                "strategy": STRATEGY.get(parts[0], parts[4]) if in_arms else "",
                 "cpu": float(measured["cpu_time"]),
                 "wall": float(measured["s"]),
             }
