@@ -12,7 +12,6 @@ from pathlib import Path
 
 import pandas as pd
 
-
 #: stages whose jobs are all of one strategy
 STRATEGY = {"train": "local", "pool_sources": "leave-one-out"}
 
@@ -23,12 +22,12 @@ def read(results: Path) -> pd.DataFrame:
     for path in sorted((results / "benchmarks").glob("**/*.tsv")):
         parts = path.relative_to(results / "benchmarks").with_suffix("").parts
         measured = pd.read_csv(path, sep="\t").iloc[-1]
-        in_arms = parts[0] in STRATEGY or len(parts) > 5
+        in_arms = parts[0] in ("train", "pool_sources", "transfer", "pool")
         rows.append(
             {
                 "stage": parts[0],
                 "learner": parts[3] if in_arms else "",
-                "strategy": STRATEGY.get(parts[0], parts[4]) if in_arms else "",
+                "strategy": (STRATEGY.get(parts[0]) or parts[4]) if in_arms else "",
                 "cpu": float(measured["cpu_time"]),
                 "wall": float(measured["s"]),
             }
