@@ -330,6 +330,7 @@ def sources_arm(wildcards):
     return f"<results>/arms/{wildcards.task}/{wildcards.embedding}/{wildcards.learner}/sources"
 
 
+@signed
 def others_of(wildcards):
     """What stands for the other sites of a pooled arm: the sources' model, or a digest of their rows."""
     if left_out(wildcards):
@@ -369,13 +370,15 @@ def trained(wildcards):
 def pooled(wildcards):
     """What training on the rows of several sites is told, or bringing what was trained so."""
     w = wildcards
-    sites, trained = [w.target, *study.others(w.target)], []
     if left_out(w):
-        sites, trained = [w.target], ["--trained", *placed([sources_arm(w)])]
+        (folder,) = placed([sources_arm(w)])
+        sites = f"{rows_told(w.task, w.embedding, w.target)} {shlex.join(['--trained', folder])}"
+    else:
+        sites = all_rows_told(w.task, w.embedding, w.target)
     return " ".join(
         [
-            rows_told(w.task, w.embedding, *sites),
-            shlex.join(["--strategy", w.strategy, *trained]),
+            sites,
+            f"--strategy {w.strategy}",
             embedding_told(w.embedding),
             arm_told(w, w.strategy),
         ]
@@ -441,6 +444,11 @@ def sources_told(task, embedding, learner, target):
 
 
 @cache
+def all_rows_told(task, embedding, target):
+    """The target and all other sites, their rows and their tables."""
+    return rows_told(task, embedding, target, *study.others(target))
+
+
 def rows_told(task, embedding, *sites):
     """The sites, their rows and their tables."""
     of = SimpleNamespace(task=task, embedding=embedding, strategy="pooled")
