@@ -13,6 +13,7 @@ from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = "conceptbridge"
 #: packages that make numbers or figures, by the name they are imported under; any other (a bar, a schema) changes none
@@ -65,23 +66,42 @@ def code_files(script: Path, modules: Iterable[str] = ()) -> list[Path]:
     return [script, *sorted(found - {script})]
 
 
-class _WithoutDocstrings(ast.NodeTransformer):
-    """Leaves out all that is a string and nothing else."""
+class _Read(NamedTuple):
+    """What a file of Python is asked."""
 
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        return None if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str) else node
+    meaning: str
+    imports: frozenset[str]
+    strings: frozenset[str]
 
 
+# one walk, as every start of Snakemake reads all files
 @cache
-def _tree(file: Path) -> ast.AST:
-    parsed: ast.AST = _WithoutDocstrings().visit(ast.parse(file.read_text(encoding="utf-8"), filename=str(file)))
-    return parsed
+def _read(file: Path) -> _Read:
+    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
+    imports: set[str] = set()
+    strings: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(body := getattr(node, "body", None), list):
+            body[:] = [one for one in body if not _is_string(one)]
+        elif isinstance(node, ast.Import):
+            imports.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{file}: a relative import"
+            imports.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            strings.add(node.value)
+    meant = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return _Read(meant, frozenset(imports), frozenset(strings))
+
+
+def _is_string(node: ast.AST) -> bool:
+    """Whether a statement is a string and nothing else, as docstrings are."""
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
 @cache
 def _meaning(file: Path) -> str:
-    meant = ast.dump(_tree(file)).encode() if file.suffix == ".py" else file.read_bytes()
-    return hashlib.sha256(meant).hexdigest()
+    return _read(file).meaning if file.suffix == ".py" else hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _name(file: Path) -> str:
@@ -89,23 +109,14 @@ def _name(file: Path) -> str:
     return str(file.relative_to(_root())) if file.is_relative_to(_root()) else file.name
 
 
-@cache
 def _imports(file: Path) -> frozenset[str]:
     """The full names of all that a file may import, at its top or later: modules, and what may be one."""
-    names: set[str] = set()
-    for node in ast.walk(_tree(file)):
-        if isinstance(node, ast.Import):
-            names.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{file}: a relative import"
-            names.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
-    return frozenset(names)
+    return _read(file).imports
 
 
 @cache
 def _data_files(file: Path) -> tuple[Path, ...]:
-    strings = (node.value for node in ast.walk(_tree(file)) if isinstance(node, ast.Constant))
-    names = {s for s in strings if isinstance(s, str) and "." in s and "/" not in s and len(s) < 100}
+    names = {s for s in _read(file).strings if "." in s and "/" not in s and len(s) < 100}
     return tuple(beside for name in names if (beside := file.parent / name).is_file() and beside != file)
 
 

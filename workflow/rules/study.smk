@@ -10,7 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import yaml
+from snakemake.common import overwrite_function_params
 from snakemake.exceptions import WorkflowError
+from snakemake.resources import Resource
 from snakemake.settings.types import DeploymentMethod
 
 from conceptbridge import catalogue, running
@@ -190,9 +192,12 @@ if workflow.is_main_process:
 
 
 def signed(function):
-    """A function that Snakemake calls for every job, with its signature at hand: Snakemake asks for it at each call."""
-    function.__signature__ = inspect.signature(function)
+    """A function that Snakemake calls for every job, its parameters at hand: Snakemake asks for them at each call."""
+    overwrite_function_params(function, inspect.signature(function).parameters)
     return function
+
+
+signed(Resource.evaluate)  # Snakemake's own, called for each resource of every job
 
 
 @cache
