@@ -1,9 +1,8 @@
 """The paper's claims on its authors' encounters and vectors: the tables of docs/paper.md, written into it from results.
 
-    snakemake --cores 8 --configfile config/studies/paper-tenth.yaml
-    snakemake --cores 8 --configfile config/studies/paper-tenth.yaml \
-        --config preset=paper steps=500 results=results-paper-preset-tenth
-    python benchmarks/claims.py fair=results-paper-tenth paper=results-paper-preset-tenth
+    snakemake --cores 8 --configfile config/studies/paper.yaml
+    snakemake --cores 8 --configfile config/studies/paper.yaml --config preset=paper results=results-paper-preset
+    python benchmarks/claims.py fair=results-paper paper=results-paper-preset
 
 Every number is of the same 10,000 test encounters. Limits are 95 %: DeLong's variance from encounter to encounter plus
 that of the mean from seed to seed. They are not corrected for the number of lines.
@@ -11,7 +10,7 @@ that of the mean from seed to seed. They are not corrected for the number of lin
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -29,12 +28,15 @@ DOMAIN = ("published-biobert", "published-clinicalbert")
 GENERIC = ("published-bert", "published-ada-002", "published-3-small", "published-3-large")
 CONTROLS = ("onehot", "random", "shuffled")
 SOURCES = ("base", "ita06", "ita27")
-LEARNER = "cnn"  # the paper's
+REAL = (*DOMAIN, *GENERIC)
+SHOWN = (100, 1000, 10000)  # training rows of the targets that more than `local` is told of
+DEPTHS = (0.1, 1.0)  # shares of the steps of tuning
 
 
 class Arm(NamedTuple):
     """What has an AUROC; ``depth`` is None but on the way of tuning."""
 
+    learner: str
     embedding: str
     strategy: str
     source: str
@@ -49,25 +51,32 @@ class Result(NamedTuple):
     mean: Components
 
 
-def results_of(folder: Path) -> tuple[dict[Arm, Result], Clusters]:
-    """All arms of the paper's learner, on test rows."""
+def results_of(folder: Path, learners: Sequence[str]) -> tuple[dict[Arm, Result], Clusters]:
+    """The arms that the tables tell of, on test rows."""
     made, of = {}, None
-    for path in sorted((folder / "arms/influenza").glob(f"*/{LEARNER}/*/*/*.parquet")):
-        target, strategy = path.parent.name, path.parent.parent.name
-        embedding = path.parents[3].name.rsplit("-", 1)[0]
-        test = pq.read_table(path, filters=[("split", "=", "test")]).to_pandas()
-        if "depth" not in test:
-            test = test.assign(depth=np.nan, size=np.nan)
-        test = test[test["size"].isna()]
-        for (source, depth), rows in test.groupby(["source", "depth"], dropna=False):
-            parts = []
-            for _, of_seed in rows.groupby("seed"):
-                of = of or clusters(of_seed["label"], of_seed["row_id"])
-                parts.append(components(of_seed["label"], of_seed["probability"], of))
-            arm = Arm(embedding, strategy, str(source), target, None if np.isnan(depth) else float(depth))
-            made[arm] = Result(np.array([part.auroc for part in parts]), mean_of(parts))
-    if of is None:
-        raise SystemExit(f"{folder}: no predictions of the {LEARNER}; run the study first")
+    for learner in learners:
+        for path in sorted((folder / "arms/influenza").glob(f"*/{learner}/*/target-*")):
+            strategy, target = path.parts[-2:]
+            if strategy == "recalibrate" or (strategy != "local" and rows_of(target) not in SHOWN):
+                continue
+            test = pq.read_table(path / "predictions.parquet", filters=[("split", "=", "test")]).to_pandas()
+            tables = [test.assign(depth=np.nan)]
+            if strategy == "tune-all":
+                way = [("split", "=", "test"), ("depth", "in", DEPTHS)]
+                tables.append(pq.read_table(path / "curves.parquet", filters=way).to_pandas())
+            for table in tables:
+                for (source, depth), rows in table.groupby(["source", "depth"], dropna=False):
+                    parts = []
+                    for _, of_seed in rows.groupby("seed"):
+                        of = of or clusters(of_seed["label"], of_seed["row_id"])
+                        parts.append(components(of_seed["label"], of_seed["probability"], of))
+                    embedding = path.parts[-4].rsplit("-", 1)[0]
+                    reached = None if np.isnan(depth) else float(depth)
+                    arm = Arm(learner, embedding, strategy, str(source), target, reached)
+                    made[arm] = Result(np.array([part.auroc for part in parts]), mean_of(parts))
+    missing = set(learners) - {arm.learner for arm in made}
+    if of is None or missing:
+        raise SystemExit(f"{folder}: no predictions of {', '.join(sorted(missing))}; run the study first")
     return made, of
 
 
@@ -96,26 +105,39 @@ class Preset(NamedTuple):
     jobs: pd.DataFrame
 
     def mean(
-        self, embeddings: Sequence[str], strategy: str, source: str, target: str, depth: float | None = None
+        self,
+        learner: str,
+        embeddings: Sequence[str],
+        strategy: str,
+        source: str,
+        target: str,
+        depth: float | None = None,
     ) -> list[tuple[float, Result]]:
         """The mean over ``embeddings``; of ``local`` the source is the target."""
         source = target if strategy == "local" else source
-        return [
-            (1 / len(embeddings), self.arms[Arm(embedding, strategy, source, target, depth)])
-            for embedding in embeddings
-        ]
+        arms = [Arm(learner, embedding, strategy, source, target, depth) for embedding in embeddings]
+        if missing := [arm for arm in arms if arm not in self.arms]:
+            raise SystemExit(
+                f"{self.name}: no predictions of {' '.join(map(str, missing[0]))}; run the study to its end"
+            )
+        return [(1 / len(arms), self.arms[arm]) for arm in arms]
 
     @property
     def targets(self) -> list[str]:
         """Targets by the rows of their training file."""
-        return sorted({arm.target for arm in self.arms if arm.target not in SOURCES}, key=rows_of)
+        return sorted({arm.target for arm in self.arms}, key=rows_of)
+
+    @property
+    def shown(self) -> list[str]:
+        """Those that more than ``local`` is told of."""
+        return [target for target in self.targets if rows_of(target) in SHOWN]
 
     @property
     def embeddings(self) -> list[str]:
         """Embeddings as they are grouped here, the controls last."""
         known = {arm.embedding for arm in self.arms}
-        others = sorted(known - {*DOMAIN, *GENERIC, *CONTROLS})
-        return [name for name in (*DOMAIN, *GENERIC, *others, *CONTROLS) if name in known]
+        others = sorted(known - {*REAL, *CONTROLS})
+        return [name for name in (*REAL, *others, *CONTROLS) if name in known]
 
 
 def rows_of(target: str) -> int:
@@ -128,92 +150,125 @@ def minus(first: list[tuple[float, Result]], second: list[tuple[float, Result]])
     return first + [(-weight, result) for weight, result in second]
 
 
-def claims(of: Preset) -> Iterator[tuple[str, str, list[tuple[float, Result]]]]:
-    """Claim, what is compared, and the sum of AUROCs that has to be above 0 for it to hold."""
-    most = of.targets[-1]
-    controls = {"generic": GENERIC} | {name: (name,) for name in CONTROLS}
-    for target in of.targets:
-        for name, others in controls.items():
-            yield (
-                "1 domain-specific wins locally",
-                f"local, {rows_of(target)} rows: domain-specific less {name}",
-                minus(of.mean(DOMAIN, "local", "", target), of.mean(others, "local", "", target)),
-            )
+# A claim's lines: what is compared, and the sum of AUROCs that has to be above 0 for it to hold.
+Lines = Iterator[tuple[str, list[tuple[float, Result]]]]
+RIVALS = {"generic": GENERIC} | {name: (name,) for name in CONTROLS}
+
+
+def wins_locally(of: Preset, learner: str) -> Lines:
+    """Domain-specific embeddings win locally."""
+    for target in of.shown:
+        for name, others in RIVALS.items():
+            domain, rival = (of.mean(learner, group, "local", "", target) for group in (DOMAIN, others))
+            yield f"{rows_of(target):,} rows: domain-specific less {name}", minus(domain, rival)
+
+
+def wins_directly(of: Preset, learner: str) -> Lines:
+    """Domain-specific embeddings win in direct transfer."""
     for source in SOURCES:
-        for name, others in controls.items():
-            yield (
-                "2 domain-specific wins in direct transfer",
-                f"direct from {source}: domain-specific less {name}",
-                minus(of.mean(DOMAIN, "direct", source, most), of.mean(others, "direct", source, most)),
-            )
-    for source in SOURCES:
-        gains = [
-            minus(of.mean(group, "tune-all", source, most), of.mean(group, "direct", source, most))
-            for group in (GENERIC, DOMAIN)
-        ]
-        yield (
-            "3 generic ones need tuning",
-            f"gain of tune-all over direct from {source}, {rows_of(most)} rows: generic less domain-specific",
-            minus(*gains),
-        )
-    real = (*DOMAIN, *GENERIC)
-    for target in of.targets:
+        for name, others in RIVALS.items():
+            domain, rival = (of.mean(learner, group, "direct", source, of.shown[-1]) for group in (DOMAIN, others))
+            yield f"from {source}: domain-specific less {name}", minus(domain, rival)
+
+
+def needs_tuning(of: Preset, learner: str) -> Lines:
+    """Generic ones need tuning."""
+    for target in of.shown:
         for source in SOURCES:
-            head, whole = (of.mean(real, strategy, source, target) for strategy in ("tune-head", "tune-all"))
-            yield (
-                "4 too much tuning hurts",
-                f"from {source}, {rows_of(target)} rows: convolution frozen less all weights tuned",
-                minus(head, whole),
+            generic, domain = (
+                minus(
+                    of.mean(learner, group, "tune-all", source, target),
+                    of.mean(learner, group, "direct", source, target),
+                )
+                for group in (GENERIC, DOMAIN)
             )
-    for target in of.targets:
-        for source in SOURCES:
-            some, all_steps = (of.mean(real, "tune-all", source, target, depth) for depth in (0.1, 1.0))
             yield (
-                "4 too much tuning hurts",
-                f"from {source}, {rows_of(target)} rows, all weights: after a tenth of the steps less after all",
-                minus(some, all_steps),
+                f"from {source}, {rows_of(target):,} rows: what generic ones gain less what domain-specific ones gain",
+                minus(generic, domain),
             )
 
 
-def claim_table(presets: Sequence[Preset]) -> str:
-    """One line a comparison, with a column a preset."""
-    columns = [list(claims(preset)) for preset in presets]
-    lines = [
-        "| claim | AUROC | " + " | ".join(preset.name for preset in presets) + " |",
-        "|---|---|" + "---|" * len(presets),
-    ]
+def whole_hurts(of: Preset, learner: str) -> Lines:
+    """Too much tuning hurts: of the weights."""
+    for target in of.shown:
+        for source in SOURCES:
+            head, whole = (of.mean(learner, REAL, strategy, source, target) for strategy in ("tune-head", "tune-all"))
+            yield f"from {source}, {rows_of(target):,} rows: tune-head less tune-all", minus(head, whole)
+
+
+def steps_hurt(of: Preset, learner: str) -> Lines:
+    """Too much tuning hurts: of the steps."""
+    for target in of.shown:
+        for source in SOURCES:
+            some, all_steps = (of.mean(learner, REAL, "tune-all", source, target, depth) for depth in DEPTHS)
+            yield f"from {source}, {rows_of(target):,} rows: a tenth of the steps less all", minus(some, all_steps)
+
+
+def claim_table(presets: Sequence[Preset], learners: Sequence[str], claim: Callable[[Preset, str], Lines]) -> str:
+    """One line a comparison, with a column for each preset and learner."""
+    runs = [(preset, learner) for preset in presets for learner in learners]
+    columns = [list(claim(preset, learner)) for preset, learner in runs]
+    heads = " | ".join(f"{preset.name}: {learner}" for preset, learner in runs)
+    lines = [f"| AUROC | {heads} |", "|---|" + "---|" * len(runs)]
     for of_line in zip(*columns, strict=True):
         cells = []
-        for (_, _, parts), preset in zip(of_line, presets, strict=True):
+        for (_, parts), (preset, _) in zip(of_line, runs, strict=True):
             estimate, lower, upper = limits(parts, preset.of)
             verdict = "holds" if lower > 0 else "the opposite" if upper < 0 else "undecided"
             cells.append(f"{estimate:+.3f} [{lower:+.3f}, {upper:+.3f}] {verdict}")
-        lines.append(f"| {of_line[0][0]} | {of_line[0][1]} | " + " | ".join(cells) + " |")
+        lines.append(f"| {of_line[0][0]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def auroc_table(presets: Sequence[Preset], columns: Sequence[tuple[str, str, str, str]]) -> str:
+def auroc(preset: Preset, parts: Sequence[tuple[float, Result]]) -> str:
+    """A cell: the estimate and half the width of its limits."""
+    estimate, lower, upper = limits(parts, preset.of)
+    return f"{estimate:.3f} ± {(upper - lower) / 2:.3f}"
+
+
+def embedding_table(presets: Sequence[Preset], learner: str, columns: Sequence[tuple[str, str, str, str]]) -> str:
     """One line an embedding, a column for each (title, strategy, source, target) of each preset."""
     heads = [f"{preset.name}: {title}" for preset in presets for title, *_ in columns]
     lines = ["| embedding | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
     for embedding in presets[0].embeddings:
-        cells = []
-        for preset in presets:
-            for _, strategy, source, target in columns:
-                estimate, lower, upper = limits(preset.mean([embedding], strategy, source, target), preset.of)
-                cells.append(f"{estimate:.3f} ± {(upper - lower) / 2:.3f}")
+        cells = [
+            auroc(preset, preset.mean(learner, [embedding], strategy, source, target))
+            for preset in presets
+            for _, strategy, source, target in columns
+        ]
         group = "domain" if embedding in DOMAIN else "generic" if embedding in GENERIC else ""
         group = "control" if embedding in CONTROLS else group
         lines.append(f"| {embedding}{group and f' ({group})'} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
-def time_table(presets: Sequence[Preset]) -> str:
+def strategy_table(preset: Preset, learners: Sequence[str], embeddings: Sequence[str]) -> str:
+    """The mean of ``embeddings``: a line a strategy and source, a column for each learner and number of target rows."""
+    told = [("local", "")]
+    told += [(strategy, source) for source in SOURCES for strategy in ("direct", "tune-head", "tune-all")]
+    told += [("leave-one-out", "others"), ("pooled", "all")]
+    heads = [f"{learner}, {rows_of(target):,}" for learner in learners for target in preset.shown]
+    lines = ["| strategy | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
+    for strategy, source in told:
+        cells = [
+            auroc(preset, preset.mean(learner, embeddings, strategy, source, target))
+            for learner in learners
+            for target in preset.shown
+        ]
+        title = f"{strategy} from {source}" if source in SOURCES else strategy
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def time_table(presets: Sequence[Preset], learners: Sequence[str]) -> str:
     """What each run took."""
-    lines = ["| preset | jobs | processor hours | of these in arms |", "|---|---|---|---|"]
+    heads = " | ".join(f"arms of {learner}" for learner in learners)
+    lines = [f"| preset | jobs | processor hours | {heads} |", "|---|---|---|" + "---|" * len(learners)]
     for name, _, _, jobs in presets:
-        arms = jobs.loc[jobs["learner"] != "", "cpu"].sum() / 3600
-        lines.append(f"| {name} | {len(jobs)} | {jobs['cpu'].sum() / 3600:.2f} | {arms:.2f} |")
+        jobs = jobs[jobs["learner"].isin(["", *learners])]
+        hours = [jobs.loc[jobs["learner"] == learner, "cpu"].sum() / 3600 for learner in learners]
+        of_learners = " | ".join(f"{hour:.2f}" for hour in hours)
+        lines.append(f"| {name} | {len(jobs):,} | {jobs['cpu'].sum() / 3600:.2f} | {of_learners} |")
     return "\n".join(lines)
 
 
@@ -221,19 +276,27 @@ def main() -> None:
     """Write each table between its markers."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="PRESET=RESULTS", help="a column each")
+    parser.add_argument("--learners", nargs="+", default=["cnn", "logistic", "lightgbm"], help="the paper's first")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/paper.md")
     a = parser.parse_args()
     runs = [(name, Path(folder)) for name, folder in (run.split("=", 1) for run in a.runs)]
-    presets = [Preset(name, *results_of(folder), read(folder)) for name, folder in runs]
-    targets = presets[0].targets
-    most = targets[-1]
+    presets = [Preset(name, *results_of(folder, a.learners), read(folder)) for name, folder in runs]
+    first, most = a.learners[0], presets[0].shown[-1]
     blocks = {
-        "time": time_table(presets),
-        "local": auroc_table(presets, [(f"{rows_of(t)} rows", "local", "", t) for t in targets]),
-        "direct": auroc_table(presets, [(source, "direct", source, most) for source in SOURCES]),
-        "tuned": auroc_table(presets, [(strategy, strategy, "ita27", most) for strategy in ("tune-head", "tune-all")]),
-        "claims": claim_table(presets),
+        "time": time_table(presets, a.learners),
+        "wins locally": claim_table(presets, a.learners, wins_locally),
+        "wins directly": claim_table(presets, a.learners, wins_directly),
+        "needs tuning": claim_table(presets, a.learners, needs_tuning),
+        "whole hurts": claim_table(presets, a.learners, whole_hurts),
+        "steps hurt": claim_table(presets, [first], steps_hurt),
+        "direct": embedding_table(presets, first, [(source, "direct", source, most) for source in SOURCES]),
+        "tuned": embedding_table(presets, first, [(way, way, "ita27", most) for way in ("tune-head", "tune-all")]),
     }
+    for preset in presets:
+        sizes = [(f"{rows_of(target):,}", "local", "", target) for target in preset.targets]
+        blocks[f"local {preset.name}"] = embedding_table([preset], first, sizes)
+        for name, group in (("language models", [*REAL, "published-negbert"]), ("onehot", ["onehot"])):
+            blocks[f"{name} {preset.name}"] = strategy_table(preset, a.learners, group)
     page = a.page.read_text(encoding="utf-8")
     for name, table in blocks.items():
         marked = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
