@@ -51,6 +51,10 @@ class Result(NamedTuple):
     mean: Components
 
 
+# a weighted sum of AUROCs
+Parts = list[tuple[float, Result]]
+
+
 def results_of(folder: Path, learners: Sequence[str]) -> tuple[dict[Arm, Result], Clusters]:
     """The arms that the tables tell of, on test rows."""
     made, of = {}, None
@@ -80,7 +84,7 @@ def results_of(folder: Path, learners: Sequence[str]) -> tuple[dict[Arm, Result]
     return made, of
 
 
-def limits(parts: Sequence[tuple[float, Result]], of: Clusters) -> tuple[float, float, float]:
+def limits(parts: Parts, of: Clusters) -> tuple[float, float, float]:
     """A weighted sum of AUROCs with its 95 % limits."""
     seeds = np.sum([weight * result.seeds for weight, result in parts], axis=0)
     events, others = (
@@ -112,7 +116,7 @@ class Preset(NamedTuple):
         source: str,
         target: str,
         depth: float | None = None,
-    ) -> list[tuple[float, Result]]:
+    ) -> Parts:
         """The mean over ``embeddings``; of ``local`` the source is the target."""
         source = target if strategy == "local" else source
         arms = [Arm(learner, embedding, strategy, source, target, depth) for embedding in embeddings]
@@ -145,13 +149,13 @@ def rows_of(target: str) -> int:
     return int(target.rsplit("-", 1)[1])
 
 
-def minus(first: list[tuple[float, Result]], second: list[tuple[float, Result]]) -> list[tuple[float, Result]]:
+def minus(first: Parts, second: Parts) -> Parts:
     """A difference."""
     return first + [(-weight, result) for weight, result in second]
 
 
 # A claim's lines: what is compared, and the sum of AUROCs that has to be above 0 for it to hold.
-Lines = Iterator[tuple[str, list[tuple[float, Result]]]]
+Lines = Iterator[tuple[str, Parts]]
 RIVALS = {"generic": GENERIC} | {name: (name,) for name in CONTROLS}
 
 
@@ -220,22 +224,18 @@ def claim_table(presets: Sequence[Preset], learners: Sequence[str], claim: Calla
     return "\n".join(lines)
 
 
-def auroc(preset: Preset, parts: Sequence[tuple[float, Result]]) -> str:
+def auroc(preset: Preset, parts: Parts) -> str:
     """A cell: the estimate and half the width of its limits."""
     estimate, lower, upper = limits(parts, preset.of)
     return f"{estimate:.3f} ± {(upper - lower) / 2:.3f}"
 
 
-def embedding_table(presets: Sequence[Preset], learner: str, columns: Sequence[tuple[str, str, str, str]]) -> str:
-    """One line an embedding, a column for each (title, strategy, source, target) of each preset."""
-    heads = [f"{preset.name}: {title}" for preset in presets for title, *_ in columns]
+def embedding_table(presets: Sequence[Preset], columns: Mapping[str, Callable[[Preset, str], Parts]]) -> str:
+    """One line an embedding, its columns by their titles for each preset."""
+    heads = [f"{preset.name}: {title}" for preset in presets for title in columns]
     lines = ["| embedding | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
     for embedding in presets[0].embeddings:
-        cells = [
-            auroc(preset, preset.mean(learner, [embedding], strategy, source, target))
-            for preset in presets
-            for _, strategy, source, target in columns
-        ]
+        cells = [auroc(preset, parts(preset, embedding)) for preset in presets for parts in columns.values()]
         group = "domain" if embedding in DOMAIN else "generic" if embedding in GENERIC else ""
         group = "control" if embedding in CONTROLS else group
         lines.append(f"| {embedding}{group and f' ({group})'} | " + " | ".join(cells) + " |")
@@ -282,6 +282,14 @@ def main() -> None:
     runs = [(name, Path(folder)) for name, folder in (run.split("=", 1) for run in a.runs)]
     presets = [Preset(name, *results_of(folder, a.learners), read(folder)) for name, folder in runs]
     first, most = a.learners[0], presets[0].shown[-1]
+
+    def reached(strategy: str, source: str, target: str) -> Callable[[Preset, str], Parts]:
+        return lambda preset, embedding: preset.mean(first, [embedding], strategy, source, target)
+
+    def gained(source: str) -> Callable[[Preset, str], Parts]:
+        whole, unchanged = (reached(strategy, source, "target-1000") for strategy in ("tune-all", "direct"))
+        return lambda preset, embedding: minus(whole(preset, embedding), unchanged(preset, embedding))
+
     blocks = {
         "time": time_table(presets, a.learners),
         "wins locally": claim_table(presets, a.learners, wins_locally),
@@ -289,12 +297,13 @@ def main() -> None:
         "needs tuning": claim_table(presets, a.learners, needs_tuning),
         "whole hurts": claim_table(presets, a.learners, whole_hurts),
         "steps hurt": claim_table(presets, [first], steps_hurt),
-        "direct": embedding_table(presets, first, [(source, "direct", source, most) for source in SOURCES]),
-        "tuned": embedding_table(presets, first, [(way, way, "ita27", most) for way in ("tune-head", "tune-all")]),
+        "gains": embedding_table(presets, {source: gained(source) for source in SOURCES}),
+        "direct": embedding_table(presets, {source: reached("direct", source, most) for source in SOURCES}),
+        "tuned": embedding_table(presets, {way: reached(way, "ita27", most) for way in ("tune-head", "tune-all")}),
     }
     for preset in presets:
-        sizes = [(f"{rows_of(target):,}", "local", "", target) for target in preset.targets]
-        blocks[f"local {preset.name}"] = embedding_table([preset], first, sizes)
+        sizes = {f"{rows_of(target):,}": reached("local", "", target) for target in preset.targets}
+        blocks[f"local {preset.name}"] = embedding_table([preset], sizes)
         for name, group in (("language models", [*REAL, "published-negbert"]), ("onehot", ["onehot"])):
             blocks[f"{name} {preset.name}"] = strategy_table(preset, a.learners, group)
     page = a.page.read_text(encoding="utf-8")
