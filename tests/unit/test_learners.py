@@ -14,7 +14,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
 from conceptbridge.errors import StudyError
-from conceptbridge.learn import calibration, logistic, registry
+from conceptbridge.learn import boosting, calibration, logistic, registry
 from conceptbridge.learn.examples import Examples, OneHot
 from conceptbridge.learn.pooling import pool, presence
 from conceptbridge.learn.registry import learner
@@ -83,6 +83,23 @@ def test_corrections_begin_at_the_source_and_a_strong_penalty_keeps_them_there()
         tuned, _ = logistic.tune(source, flipped, [Run(1, {"penalty": 1e4, "l1_share": l1_share}, part)], False)
         np.testing.assert_allclose(tuned.coefficients, source.coefficients, atol=1e-3)
         assert tuned.intercepts != source.intercepts  # the intercept is free
+
+
+def test_a_forest_keeps_the_same_trees_whether_or_not_its_depths_are_asked_for() -> None:
+    rows = made_examples(np.random.default_rng(7), 400, 9, 5)
+    asked = {"counts": True, "leaves": 4, "min_leaf": 5, "learning_rate": 0.3, "features": 4, "row_share": 0.8}
+    asked |= {"trees": 40, "patience": 5}
+    runs = [Run(seed, asked, Part(np.arange(300), np.arange(300, 400))) for seed in (1, 2)]
+    source = boosting.fit(rows, [Run(run.seed, asked | {"trees": 3}, run.part) for run in runs])
+    flipped = Examples(rows.vectors, rows.tokens, rows.offsets, (1 - rows.labels).astype(np.int8))
+    stopped, none = boosting.tune(source, flipped, runs, head_only=False)
+    made, along = boosting.tune(source, flipped, runs, head_only=False, depths=[0.0, 1.0])
+    assert none == []
+    assert made.kept == stopped.kept
+    assert made.steps == stopped.steps < 2 * 40  # patience ended both
+    np.testing.assert_array_equal(boosting.predict(made, flipped), boosting.predict(stopped, flipped))
+    np.testing.assert_array_equal(boosting.predict(along[0], flipped), boosting.predict(source, flipped))
+    assert along[1].kept == [start + 40 for start in source.kept]
 
 
 def test_recalibration_finds_the_intercept_and_slope_that_were_lost() -> None:

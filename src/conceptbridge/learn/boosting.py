@@ -10,6 +10,7 @@ from typing import Any
 import lightgbm as lgb
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from conceptbridge.learn.examples import Examples
 from conceptbridge.learn.pooling import Features, pool
@@ -78,7 +79,7 @@ class Forest:
 def fit(examples: Examples, runs: Sequence[Run]) -> Forest:
     """Boost one forest a run, and keep of each the number of trees with the lowest loss on its checked rows."""
     counts = runs[0].settings["counts"]
-    return _boost([None] * len(runs), pool(examples, counts), examples.labels, runs, counts)
+    return _boost([None] * len(runs), pool(examples, counts), examples.labels, runs, counts)[0]
 
 
 def tune(
@@ -92,10 +93,7 @@ def tune(
     """
     features = pool(examples, source.counts)
     if not head_only:
-        made = _boost(source.boosters, features, examples.labels, runs, source.counts)
-        if not depths:
-            return made, []
-        grown = _boost(source.boosters, features, examples.labels, runs, source.counts, stop=False)
+        made, grown = _boost(source.boosters, features, examples.labels, runs, source.counts, whole=bool(depths))
         return made, [_after(source, grown, round(depth * runs[0].settings["trees"])) for depth in depths]
     kept, losses = [], []
     for booster, run in zip(source.boosters, runs, strict=True):
@@ -104,7 +102,7 @@ def tune(
             features[rows],
             examples.labels[rows],
             decay_rate=run.settings["refit_decay"],
-            dataset_params=HISTOGRAM,
+            dataset_params=_histogram(features),
         )
         loss = [_loss(one, features, examples.labels, run.part.check) for one in (tuned, booster)]
         kept.append(tuned if loss[0] <= loss[1] else booster)
@@ -133,11 +131,12 @@ def _boost(
     labels: NDArray[np.int8],
     runs: Sequence[Run],
     counts: bool,
-    stop: bool = True,
-) -> Forest:
+    whole: bool = False,
+) -> tuple[Forest, list[lgb.Booster]]:
     """Add at most ``trees`` trees to each of ``starts``; the loss on the checked rows decides how many of them are
-    kept, or with ``stop`` off all are."""
-    boosters, losses, steps = [], [], 0
+    kept. Also returns the boosters with every tree that was grown: with ``whole`` all ``trees``, without it up to where
+    the loss had not fallen for ``patience`` trees."""
+    boosters, losses, steps, grown = [], [], 0, []
     binned: dict[Any, list[lgb.Dataset]] = {}  # the same rows for all trials and seeds: binning them is half the time
     for start, run in zip(starts, runs, strict=True):
         settings, train, check = run.settings, run.part.train, run.part.check
@@ -155,27 +154,26 @@ def _boost(
             "num_threads": 1,
             "verbosity": -1,
             "seed": run.seed,
-            **HISTOGRAM,
+            **_histogram(features),
         }
         rows = id(run.part), settings["min_leaf"]
         if rows not in binned:
             data = lgb.Dataset(features[train], labels[train], params=parameters, free_raw_data=False)
-            checked = [data.create_valid(features[check], labels[check])] if len(check) and stop else []
-            binned[rows] = [data, *checked]
+            binned[rows] = [data, *([data.create_valid(features[check], labels[check])] if len(check) else [])]
         data, *watched = binned[rows]
         curves: dict[str, dict[str, list[float]]] = {}
         callbacks = [lgb.record_evaluation(curves)] if watched else []
-        if watched:
+        if watched and not whole:
             callbacks.append(lgb.early_stopping(settings["patience"], first_metric_only=True, verbose=False))
         made = lgb.train(
             parameters, data, settings["trees"], valid_sets=watched, init_model=start, callbacks=callbacks or None
         )
+        grown.append(made)
         before = 0 if start is None else start.current_iteration()
-        steps += made.current_iteration() - before
-        loss = float("inf")
+        loss, added = float("inf"), made.current_iteration() - before
         if watched:
             curve = curves["valid_0"]["binary_logloss"]
-            best = int(np.argmin(curve))
+            best, added = _lowest(curve, settings["patience"])
             loss, unchanged = curve[best], _loss(start, features, labels, check) if start else float("inf")
             if start is not None and unchanged < loss:
                 made, loss = start, unchanged
@@ -184,18 +182,36 @@ def _boost(
             logger.info("seed %d: %d trees, lowest validation loss %.4f", run.seed, made.current_iteration(), loss)
         boosters.append(made)
         losses.append(loss)
-    return Forest(boosters, [run.seed for run in runs], losses, steps, counts)
+        steps += added
+    return Forest(boosters, [run.seed for run in runs], losses, steps, counts), grown
 
 
-def _after(source: Forest, grown: Forest, trees: int) -> Forest:
+def _histogram(features: Features) -> dict[str, Any]:
+    """``HISTOGRAM``, with rarely filled columns bundled only where most are: of dense ones a tree that may use a few
+    would add up whole bundles for them, and takes twice the time."""
+    return {**HISTOGRAM, "enable_bundle": sparse.issparse(features)}
+
+
+def _lowest(curve: Sequence[float], patience: int) -> tuple[int, int]:
+    """Position of the lowest loss before it has not fallen for ``patience`` trees, and the trees grown until then."""
+    best = 0
+    for tree, loss in enumerate(curve):
+        if loss < curve[best]:
+            best = tree
+        elif tree - best >= patience:
+            return best, tree + 1
+    return best, len(curve)
+
+
+def _after(source: Forest, grown: Sequence[lgb.Booster], trees: int) -> Forest:
     """The grown forest with only the first ``trees`` of those that were added."""
     cut = [
         start
         if trees == 0
         else lgb.Booster(model_str=booster.model_to_string(num_iteration=start.current_iteration() + trees))
-        for start, booster in zip(source.boosters, grown.boosters, strict=True)
+        for start, booster in zip(source.boosters, grown, strict=True)
     ]
-    return Forest(cut, grown.seeds, grown.losses, 0, grown.counts)
+    return Forest(cut, source.seeds, [float("nan")] * len(cut), 0, source.counts)
 
 
 def _probability(booster: lgb.Booster, features: Features) -> NDArray[np.float64]:
