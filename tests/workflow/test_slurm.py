@@ -117,6 +117,9 @@ def test_the_tables_are_those_of_a_local_run_though_jobs_run_into_their_limits(t
 
 
 def attempts(told: str, rule: str, resource: str) -> list[int]:
-    """What each submitted job of ``rule`` was given, in order."""
+    """What the submitted jobs of ``rule`` were given, each differently, in order."""
+    # between them stands the log of one that failed, which may tell of the same job again
     blocks = re.findall(rf"^rule {rule}:\n((?: .*\n)+)", told, re.MULTILINE)
-    return [int(re.search(rf"\b{resource}=(\d+)", block)[1]) for block in blocks]  # type: ignore[index]
+    given = list(dict.fromkeys(int(re.search(rf"\b{resource}=(\d+)", block)[1]) for block in blocks))  # type: ignore[index]
+    assert len(re.findall(rf"submitted with SLURM jobid .*/rule_{rule}/", told)) == len(given)
+    return given
