@@ -2,7 +2,10 @@
 
     snakemake --cores 8 --configfile config/studies/paper.yaml
     snakemake --cores 8 --configfile config/studies/paper.yaml --config preset=paper results=results-paper-preset
-    python benchmarks/claims.py fair=results-paper paper=results-paper-preset
+    python benchmarks/claims.py fair=results-paper paper=results-paper-preset --learners cnn logistic
+    python benchmarks/claims.py fair=results-paper paper=results-paper-preset --learners lightgbm
+
+The page says which table goes where, of which learners: <!-- table: NAME (LEARNERS) --> ... <!-- end -->
 
 Every number is of the same 10,000 test encounters. Limits are 95 %: DeLong's variance from encounter to encounter plus
 that of the mean from seed to seed. They are not corrected for the number of lines.
@@ -273,10 +276,10 @@ def time_table(presets: Sequence[Preset], learners: Sequence[str]) -> str:
 
 
 def main() -> None:
-    """Write each table between its markers."""
+    """Write the tables of these learners that the page has a place for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", nargs="+", metavar="PRESET=RESULTS", help="a column each")
-    parser.add_argument("--learners", nargs="+", default=["cnn", "logistic", "lightgbm"], help="the paper's first")
+    parser.add_argument("--learners", nargs="+", required=True, help="the first alone has tables of single embeddings")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/paper.md")
     a = parser.parse_args()
     runs = [(name, Path(folder)) for name, folder in (run.split("=", 1) for run in a.runs)]
@@ -307,11 +310,14 @@ def main() -> None:
         for name, group in (("language models", [*REAL, "published-negbert"]), ("onehot", ["onehot"])):
             blocks[f"{name} {preset.name}"] = strategy_table(preset, a.learners, group)
     page = a.page.read_text(encoding="utf-8")
-    for name, table in blocks.items():
-        marked = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", re.DOTALL)
-        page, found = marked.subn(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", page)
-        if not found:
-            raise SystemExit(f"{a.page}: no place for the table {name}: <!-- table: {name} --> ... <!-- end -->")
+    of_learners = f"({' '.join(a.learners)})"
+    marked = re.compile(rf"(<!-- table: ([^(\n]*) {re.escape(of_learners)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    asked = {name for _, name, _ in marked.findall(page)}
+    if not asked or not asked <= set(blocks):
+        raise SystemExit(
+            f"{a.page}: its tables of {of_learners} are {sorted(asked)}; there can be any of {sorted(blocks)}"
+        )
+    page = marked.sub(lambda m: f"{m[1]}{blocks[m[2]]}\n{m[3]}", page)
     a.page.write_text(page, encoding="utf-8")
 
 
