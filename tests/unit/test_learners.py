@@ -102,6 +102,20 @@ def test_a_forest_keeps_the_same_trees_whether_or_not_its_depths_are_asked_for()
     assert along[1].kept == [start + 40 for start in source.kept]
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
+def test_a_forest_is_refitted_as_lightgbm_does(decay: float) -> None:
+    rows = made_examples(np.random.default_rng(8), 400, 9, 5)
+    asked = {"counts": True, "leaves": 4, "min_leaf": 5, "learning_rate": 0.3, "features": 4, "row_share": 0.8}
+    asked |= {"trees": 20, "patience": 20, "refit_decay": decay}
+    run = Run(1, asked, Part(np.arange(300), np.arange(300, 400)))
+    source = boosting.fit(rows, [run])
+    flipped = Examples(rows.vectors, rows.tokens, rows.offsets, (1 - rows.labels).astype(np.int8))
+    made, _ = boosting.tune(source, flipped, [run], head_only=True)
+    features = pool(rows, counts=True)
+    wanted = source.boosters[0].refit(features[:300], flipped.labels[:300], decay_rate=decay)
+    np.testing.assert_allclose(boosting.predict(made, flipped)[0], wanted.predict(features), rtol=1e-4)
+
+
 def test_recalibration_finds_the_intercept_and_slope_that_were_lost() -> None:
     rng = np.random.default_rng(6)
     truth = rng.normal(-2, 1.5, 40_000)

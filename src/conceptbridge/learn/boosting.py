@@ -9,17 +9,23 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
+from scipy.special import expit
 
 from conceptbridge.learn.examples import Examples
 from conceptbridge.learn.pooling import Features, pool
-from conceptbridge.learn.runs import Run, cross_entropy
+from conceptbridge.learn.runs import Part, Run, cross_entropy
 
 logger = logging.getLogger(__name__)
 
 #: coarse histograms, their bounds from a sample of rows: half the time at the same accuracy
 HISTOGRAM = {"max_bin": 63, "bin_construct_sample_cnt": 2_000, "data_random_seed": 1}
+
+#: most that a tree adds to a row's log odds, over the learning rate, where it is added to a source's forest: where that
+#: is wrong and sure of it, the loss has next to no curvature, and Newton's step is so long that no later tree mends it
+FURTHEST = {"max_delta_step": 3.0}
 
 #: what a line of LightGBM's text says in place of what stays home, where that is not 0
 HIDDEN = {"feature_infos": "none"}
@@ -79,7 +85,7 @@ class Forest:
 def fit(examples: Examples, runs: Sequence[Run]) -> Forest:
     """Boost one forest a run, and keep of each the number of trees with the lowest loss on its checked rows."""
     counts = runs[0].settings["counts"]
-    return _boost([None] * len(runs), pool(examples, counts), examples.labels, runs, counts)[0]
+    return _boost([None] * len(runs), examples, runs, counts)[0]
 
 
 def tune(
@@ -91,23 +97,47 @@ def tune(
     after each of ``depths``, shares of the trees that may be added; new leaf values come in one step, which has no
     depth.
     """
-    features = pool(examples, source.counts)
     if not head_only:
-        made, grown = _boost(source.boosters, features, examples.labels, runs, source.counts, whole=bool(depths))
+        made, grown = _boost(source.boosters, examples, runs, source.counts, whole=bool(depths))
         return made, [_after(source, grown, round(depth * runs[0].settings["trees"])) for depth in depths]
-    kept, losses = [], []
+    features, kept, losses = pool(examples, source.counts), [], []
+    leaves: dict[Any, NDArray[np.int32]] = {}  # of a source's forest, for all trials
     for booster, run in zip(source.boosters, runs, strict=True):
-        rows = run.part.train
-        tuned = booster.refit(
-            features[rows],
-            examples.labels[rows],
-            decay_rate=run.settings["refit_decay"],
-            dataset_params=_histogram(features),
-        )
+        rows, of = run.part.train, (id(booster), id(run.part))
+        if of not in leaves:
+            found = booster.predict(features[rows], pred_leaf=True, num_threads=1)
+            leaves[of] = np.asarray(found, dtype=np.int32).reshape(len(rows), -1)
+        tuned = refit(booster, leaves[of], examples.labels[rows], run.settings["refit_decay"])
         loss = [_loss(one, features, examples.labels, run.part.check) for one in (tuned, booster)]
         kept.append(tuned if loss[0] <= loss[1] else booster)
         losses.append(min(loss))
     return Forest(kept, [run.seed for run in runs], losses, len(runs), source.counts), []
+
+
+def refit(booster: lgb.Booster, leaves: NDArray[np.int32], labels: NDArray[np.int8], decay: float) -> lgb.Booster:
+    """New values for the leaves of a forest: the old ones times ``decay``, the rest what Newton's step gives on these
+    rows, tree after tree, times the tree's shrinkage.
+
+    ``leaves``: at which leaf of each tree a row ends, shape (rows, trees); ``labels`` (rows,). It is what
+    ``lightgbm.Booster.refit`` does (SerialTreeLearner::FitByExistingTree), which bins all features anew every time,
+    though no split is looked for.
+    """
+    made = lgb.Booster(model_str=booster.model_to_string())
+    logits = np.zeros(len(labels))
+    for tree, described in enumerate(booster.dump_model()["tree_info"]):
+        count, at = described["num_leaves"], leaves[:, tree]
+        probability = expit(logits)
+        slope, curvature = (
+            np.bincount(at, of_row, minlength=count)
+            for of_row in (probability - labels, probability * (1 - probability))
+        )
+        newton = -slope / (curvature + 1e-15) * described["shrinkage"]
+        old = np.array([booster.get_leaf_output(tree, leaf) for leaf in range(count)])
+        values = decay * old + (1 - decay) * newton
+        for leaf, value in enumerate(values):
+            made.set_leaf_output(tree, leaf, value)
+        logits += values[at]
+    return made
 
 
 def predict(forest: Forest, examples: Examples) -> NDArray[np.float64]:
@@ -127,8 +157,7 @@ def load(folder: Path, description: Mapping[str, Any]) -> Forest:
 
 def _boost(
     starts: Sequence[lgb.Booster | None],
-    features: Features,
-    labels: NDArray[np.int8],
+    examples: Examples,
     runs: Sequence[Run],
     counts: bool,
     whole: bool = False,
@@ -137,9 +166,9 @@ def _boost(
     kept. Also returns the boosters with every tree that was grown: with ``whole`` all ``trees``, without it up to where
     the loss had not fallen for ``patience`` trees."""
     boosters, losses, steps, grown = [], [], 0, []
-    binned: dict[Any, list[lgb.Dataset]] = {}  # the same rows for all trials and seeds: binning them is half the time
+    features, labels = pool(examples, counts), examples.labels
     for start, run in zip(starts, runs, strict=True):
-        settings, train, check = run.settings, run.part.train, run.part.check
+        settings, check = run.settings, run.part.check
         parameters = {
             "objective": "binary",
             "metric": "binary_logloss",
@@ -154,13 +183,10 @@ def _boost(
             "num_threads": 1,
             "verbosity": -1,
             "seed": run.seed,
+            **(FURTHEST if start else {}),
             **_histogram(features),
         }
-        rows = id(run.part), settings["min_leaf"]
-        if rows not in binned:
-            data = lgb.Dataset(features[train], labels[train], params=parameters, free_raw_data=False)
-            binned[rows] = [data, *([data.create_valid(features[check], labels[check])] if len(check) else [])]
-        data, *watched = binned[rows]
+        data, *watched = _binned(examples, counts, run.part, parameters, shown=start is not None)
         curves: dict[str, dict[str, list[float]]] = {}
         callbacks = [lgb.record_evaluation(curves)] if watched else []
         if watched and not whole:
@@ -184,6 +210,31 @@ def _boost(
         losses.append(loss)
         steps += added
     return Forest(boosters, [run.seed for run in runs], losses, steps, counts), grown
+
+
+def _binned(examples: Examples, counts: bool, part: Part, parameters: dict[str, Any], shown: bool) -> list[lgb.Dataset]:
+    """The rows that train a forest as LightGBM keeps them, and those that check it, if there are any.
+
+    Dense ones are put in bins column by column, in half the time. ``shown``: they are to be shown to a source's forest.
+    """
+    features = pool(examples, counts)
+
+    def make() -> tuple[Part, list[lgb.Dataset]]:
+        made: list[lgb.Dataset] = []
+        for rows in filter(len, (part.train, part.check)):
+            given = features[rows]
+            if not sparse.issparse(given):
+                turned = np.asfortranarray(given)
+                names = [f"Column_{i}" for i in range(given.shape[1])]  # what LightGBM calls those of a matrix
+                given = pa.Table.from_arrays([pa.array(turned[:, i]) for i in range(len(names))], names=names)
+            like = made[0] if made else None
+            labels = examples.labels[rows]
+            data = lgb.Dataset(given, labels, reference=like, params=parameters, free_raw_data=False).construct()
+            data.data = features[rows] if shown else None  # of columns it would be slow to read a row
+            made.append(data)
+        return part, made  # as long as the part is kept, no other has its id
+
+    return examples.once(("binned", id(part), parameters["min_data_in_leaf"], shown), make)[1]
 
 
 def _histogram(features: Features) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """What a learner sees: rows of tokens, the tokens' vectors, and labels."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.errors import StudyError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -60,12 +62,23 @@ Vectors = NDArray[np.float32] | OneHot
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows with vectors: tokens index ``vectors`` (shape (tokens, width)); a token without a vector is left out."""
+    """Rows with vectors: tokens index ``vectors`` (shape (tokens, width)); a token without a vector is left out.
+
+    ``made``: what learners have made of them, for the trials, seeds and depths that ask for it again (``once``).
+    """
 
     vectors: Vectors
     tokens: NDArray[np.int64]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int8]
+    made: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, what: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` returns: called the first time that ``what`` is asked for."""
+        if what not in self.made:
+            self.made[what] = make()
+        made: T = self.made[what]
+        return made
 
     def __len__(self) -> int:
         return len(self.labels)
