@@ -1,6 +1,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Python is started for every job: compiling what it imports each time would take longer than the job
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test lint
 

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +40,20 @@ KEPT = {
 @dataclass(frozen=True)
 class Forest:
     """One booster a run, its seed, the number of its trees, and its loss on the rows that checked it; ``steps`` trees
-    were grown for all runs together. ``counts``: whether the number of tokens is one of the features."""
+    were grown for all runs together. ``counts``: whether the number of tokens is one of the features. ``first``: how
+    many trees of each booster make the forest, None for all."""
 
     boosters: list[lgb.Booster]
     seeds: list[int]
     losses: list[float]
     steps: int
     counts: bool
+    first: list[int] | None = None
 
     @property
     def kept(self) -> list[int]:
         """Trees of each booster."""
-        return [booster.current_iteration() for booster in self.boosters]
+        return self.first or [booster.current_iteration() for booster in self.boosters]
 
     def take(self, members: Sequence[int]) -> "Forest":
         """The forest of these members, in this order."""
@@ -60,6 +63,7 @@ class Forest:
             [self.losses[i] for i in members],
             self.steps,
             self.counts,
+            self.first and [self.first[i] for i in members],
         )
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -145,7 +149,11 @@ def predict(forest: Forest, examples: Examples) -> NDArray[np.float64]:
     if len(examples) == 0:
         return np.empty((len(forest.seeds), 0))
     features = pool(examples, forest.counts)
-    return np.stack([_probability(booster, features) for booster in forest.boosters])
+    if forest.first is None:
+        return np.stack([_probability(booster, features) for booster in forest.boosters])
+    along = zip(forest.boosters, forest.first, strict=True)
+    logits = np.stack([_logits(booster, trees, features, examples) for booster, trees in along])
+    return np.asarray(expit(logits))
 
 
 def load(folder: Path, description: Mapping[str, Any]) -> Forest:
@@ -168,38 +176,15 @@ def _boost(
     boosters, losses, steps, grown = [], [], 0, []
     features, labels = pool(examples, counts), examples.labels
     for start, run in zip(starts, runs, strict=True):
-        settings, check = run.settings, run.part.check
-        parameters = {
-            "objective": "binary",
-            "metric": "binary_logloss",
-            "num_leaves": settings["leaves"],
-            "min_data_in_leaf": settings["min_leaf"],
-            "learning_rate": settings["learning_rate"],
-            "feature_fraction": min(1.0, settings["features"] / features.shape[1]),
-            "bagging_fraction": settings["row_share"],
-            "bagging_freq": 1,
-            "deterministic": True,
-            "force_col_wise": True,
-            "num_threads": 1,
-            "verbosity": -1,
-            "seed": run.seed,
-            **(FURTHEST if start else {}),
-            **_histogram(features),
-        }
-        data, *watched = _binned(examples, counts, run.part, parameters, shown=start is not None)
-        curves: dict[str, dict[str, list[float]]] = {}
-        callbacks = [lgb.record_evaluation(curves)] if watched else []
-        if watched and not whole:
-            callbacks.append(lgb.early_stopping(settings["patience"], first_metric_only=True, verbose=False))
-        made = lgb.train(
-            parameters, data, settings["trees"], valid_sets=watched, init_model=start, callbacks=callbacks or None
-        )
+        # the first seed's forest of the chosen candidate is there since its trial
+        same = ("grown", id(start), id(run.part), run.seed, whole, *sorted(run.settings.items()))
+        _, made, curve = examples.once(same, partial(_grow, start, examples, run, counts, whole))
         grown.append(made)
         before = 0 if start is None else start.current_iteration()
         loss, added = float("inf"), made.current_iteration() - before
-        if watched:
-            curve = curves["valid_0"]["binary_logloss"]
-            best, added = _lowest(curve, settings["patience"])
+        if curve:
+            best, added = _lowest(curve, run.settings["patience"])
+            check = run.part.check
             loss, unchanged = curve[best], _loss(start, features, labels, check) if start else float("inf")
             if start is not None and unchanged < loss:
                 made, loss = start, unchanged
@@ -210,6 +195,43 @@ def _boost(
         losses.append(loss)
         steps += added
     return Forest(boosters, [run.seed for run in runs], losses, steps, counts), grown
+
+
+def _grow(
+    start: lgb.Booster | None, examples: Examples, run: Run, counts: bool, whole: bool
+) -> tuple[lgb.Booster | None, lgb.Booster, list[float]]:
+    """``start``; it with every tree that was added; the loss on the checked rows, if there are any, after each of
+    these."""
+    settings, features = run.settings, pool(examples, counts)
+    parameters = {
+        "objective": "binary",
+        "metric": "binary_logloss",
+        "num_leaves": settings["leaves"],
+        "min_data_in_leaf": settings["min_leaf"],
+        "learning_rate": settings["learning_rate"],
+        "feature_fraction": min(1.0, settings["features"] / features.shape[1]),
+        "bagging_fraction": settings["row_share"],
+        "bagging_freq": 1,
+        "deterministic": True,
+        "force_col_wise": True,
+        "num_threads": 1,
+        "verbosity": -1,
+        "seed": run.seed,
+        # rarely filled columns are bundled only where most are: of dense ones a tree that may use a few would add up
+        # whole bundles for them, and takes twice the time
+        "enable_bundle": sparse.issparse(features),
+        **HISTOGRAM,
+        **(FURTHEST if start else {}),
+    }
+    data, *watched = _binned(examples, counts, run.part, parameters, shown=start is not None)
+    curves: dict[str, dict[str, list[float]]] = {}
+    callbacks = [lgb.record_evaluation(curves)] if watched else []
+    if watched and not whole:
+        callbacks.append(lgb.early_stopping(settings["patience"], first_metric_only=True, verbose=False))
+    made = lgb.train(
+        parameters, data, settings["trees"], valid_sets=watched, init_model=start, callbacks=callbacks or None
+    )
+    return start, made, curves["valid_0"]["binary_logloss"] if watched else []
 
 
 def _binned(examples: Examples, counts: bool, part: Part, parameters: dict[str, Any], shown: bool) -> list[lgb.Dataset]:
@@ -237,12 +259,6 @@ def _binned(examples: Examples, counts: bool, part: Part, parameters: dict[str, 
     return examples.once(("binned", id(part), parameters["min_data_in_leaf"], shown), make)[1]
 
 
-def _histogram(features: Features) -> dict[str, Any]:
-    """``HISTOGRAM``, with rarely filled columns bundled only where most are: of dense ones a tree that may use a few
-    would add up whole bundles for them, and takes twice the time."""
-    return {**HISTOGRAM, "enable_bundle": sparse.issparse(features)}
-
-
 def _lowest(curve: Sequence[float], patience: int) -> tuple[int, int]:
     """Position of the lowest loss before it has not fallen for ``patience`` trees, and the trees grown until then."""
     best = 0
@@ -256,13 +272,20 @@ def _lowest(curve: Sequence[float], patience: int) -> tuple[int, int]:
 
 def _after(source: Forest, grown: Sequence[lgb.Booster], trees: int) -> Forest:
     """The grown forest with only the first ``trees`` of those that were added."""
-    cut = [
-        start
-        if trees == 0
-        else lgb.Booster(model_str=booster.model_to_string(num_iteration=start.current_iteration() + trees))
-        for start, booster in zip(source.boosters, grown, strict=True)
-    ]
-    return Forest(cut, source.seeds, [float("nan")] * len(cut), 0, source.counts)
+    first = [kept + trees for kept in source.kept]
+    return Forest(list(grown), source.seeds, [float("nan")] * len(first), 0, source.counts, first)
+
+
+def _logits(booster: lgb.Booster, trees: int, features: Features, examples: Examples) -> NDArray[np.float64]:
+    """What the first ``trees`` say of the rows: on the way of tuning, each tree is asked once for all depths."""
+    _, said = examples.once(("logits", id(booster)), lambda: (booster, {0: np.zeros(len(examples))}))
+    if trees not in said:
+        known = max(n for n in said if n < trees)
+        more = booster.predict(
+            features, start_iteration=known, num_iteration=trees - known, raw_score=True, num_threads=1
+        )
+        said[trees] = said[known] + np.asarray(more)
+    return said[trees]
 
 
 def _probability(booster: lgb.Booster, features: Features) -> NDArray[np.float64]:
