@@ -116,6 +116,22 @@ def test_a_forest_is_refitted_as_lightgbm_does(decay: float) -> None:
     np.testing.assert_allclose(boosting.predict(made, flipped)[0], wanted.predict(features), rtol=1e-4)
 
 
+def test_trees_mend_a_source_that_is_wrong_and_sure_of_it() -> None:
+    rng = np.random.default_rng(9)
+    first = rng.random(600) < 0.5
+    tokens = np.stack([np.where(first, 0, 1), rng.integers(2, 9, 600)], axis=1)
+    rows = Examples(
+        rng.normal(size=(9, 6)).astype(np.float32), tokens.ravel(), np.arange(601) * 2, first.astype(np.int8)
+    )
+    asked = {"counts": True, "leaves": 4, "min_leaf": 5, "learning_rate": 0.1, "features": 12, "row_share": 1.0}
+    run = Run(1, asked | {"trees": 300, "patience": 300}, Part(np.arange(400), np.arange(400, 600)))
+    source = boosting.fit(rows, [run])
+    assert source.losses[0] < 1e-3
+    flipped = Examples(rows.vectors, rows.tokens, rows.offsets, (1 - rows.labels).astype(np.int8))
+    tuned, _ = boosting.tune(source, flipped, [run], head_only=False)
+    assert tuned.losses[0] < 0.1
+
+
 def test_recalibration_finds_the_intercept_and_slope_that_were_lost() -> None:
     rng = np.random.default_rng(6)
     truth = rng.normal(-2, 1.5, 40_000)

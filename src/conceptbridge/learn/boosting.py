@@ -24,9 +24,10 @@ logger = logging.getLogger(__name__)
 #: coarse histograms, their bounds from a sample of rows: half the time at the same accuracy
 HISTOGRAM = {"max_bin": 63, "bin_construct_sample_cnt": 2_000, "data_random_seed": 1}
 
-#: most that a tree adds to a row's log odds, over the learning rate, where it is added to a source's forest: where that
-#: is wrong and sure of it, the loss has next to no curvature, and Newton's step is so long that no later tree mends it
-FURTHEST = {"max_delta_step": 3.0}
+#: of trees added to a source's forest. Where that is wrong and sure of it, the loss has next to no curvature: by
+#: itself LightGBM leaves such rows alone, or takes a Newton's step so long that no later tree mends it. The most that a
+#: tree adds to a row's log odds is this step times the learning rate.
+ADDED = {"min_sum_hessian_in_leaf": 0.0, "max_delta_step": 3.0}
 
 #: what a line of LightGBM's text says in place of what stays home, where that is not 0
 HIDDEN = {"feature_infos": "none"}
@@ -221,7 +222,7 @@ def _grow(
         # whole bundles for them, and takes twice the time
         "enable_bundle": sparse.issparse(features),
         **HISTOGRAM,
-        **(FURTHEST if start else {}),
+        **(ADDED if start else {}),
     }
     data, *watched = _binned(examples, counts, run.part, parameters, shown=start is not None)
     curves: dict[str, dict[str, list[float]]] = {}
