@@ -31,7 +31,7 @@ ADDED = {"min_sum_hessian_in_leaf": 0.0, "max_delta_step": 3.0}
 
 #: what a line of LightGBM's text says in place of what stays home, where that is not 0
 HIDDEN = {"feature_infos": "none"}
-#: parameters that LightGBM's text keeps; a forest that is refitted at a target takes them from it
+#: parameters that LightGBM's text keeps: those that its own reader would go on with
 KEPT = {
     *("boosting", "objective", "metric", "min_data_in_leaf"),
     *("seed", "deterministic", "force_col_wise", "num_threads", "verbosity"),
@@ -73,7 +73,7 @@ class Forest:
         LightGBM's text tells how many training rows, of what weight, reached each node, what each split gained (which
         tells as much), and the least and largest value of each feature, which are single rows'; all of that stays home.
         The sizes of its trees in bytes are then no longer right and are left out: without them it reads tree after
-        tree. Of its parameters those stay that a target's refitting needs; others name files and machines.
+        tree. Of its parameters those stay that LightGBM's reader would go on with; others name files and machines.
         """
         for seed, booster in zip(self.seeds, self.boosters, strict=True):
             text = re.sub(
