@@ -24,7 +24,7 @@ from where import read
 
 from conceptbridge.evaluate.bootstrap import degrees, quantile
 from conceptbridge.evaluate.delong import Clusters, Components, clusters, components, variance
-from conceptbridge.evaluate.measured import mean_of
+from conceptbridge.evaluate.measure import mean_of
 
 ROOT = Path(__file__).parents[1]
 DOMAIN = ("published-biobert", "published-clinicalbert")

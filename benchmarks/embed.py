@@ -22,8 +22,9 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from conceptbridge.catalogue import find_embedding, read_catalogue
 from conceptbridge.embed.backends import encode_all, load_backend
+from conceptbridge.study.config import package_data
+from conceptbridge.study.embeddings import find_embedding
 
 ROOT = Path(__file__).parents[1]
 NAMES = ROOT.parent / "shared" / "data" / "concept-names.parquet"
@@ -38,7 +39,7 @@ def concept_names(count: int) -> list[str]:
 
 def minilm(dtype: str) -> dict[str, Any]:
     """The catalogue's entry, with this dtype."""
-    catalogue = read_catalogue(str(ROOT / "config/embeddings.yaml"))
+    catalogue = package_data("catalogue")
     return find_embedding("minilm", catalogue, "benchmark").spec | {"dtype": dtype}
 
 
@@ -114,8 +115,8 @@ def scale(counts: list[int], threads: int) -> None:
 
 def one(model: str, dtype: str, count: int, threads: int) -> None:
     """Embed into a new cache and assemble the table, as the workflow does."""
-    from conceptbridge.catalogue import Embedding
     from conceptbridge.embed.compute import fill
+    from conceptbridge.study.embeddings import Embedding
 
     spec = minilm(dtype)
     if model != "minilm":

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
-from conceptbridge.evaluate.arms import evaluate
 from conceptbridge.evaluate.bootstrap import draw
+from conceptbridge.evaluate.evaluate import evaluate
 
 SOURCES, STRATEGIES, LEARNERS = 10, ("local", "direct", "recalibrate", "tune-head", "tune-all"), ("cnn", "lightgbm")
 SETTINGS = {

@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from conceptbridge.evaluate.arms import evaluate
-from conceptbridge.evaluate.families import ALPHA
-from conceptbridge.files import write_json, write_parquet
+from conceptbridge.core.atomic_files import write_json, write_parquet
+from conceptbridge.evaluate.evaluate import evaluate
+from conceptbridge.evaluate.multiple_testing import ALPHA
 from conceptbridge.report.tables import compared
 
 SITES, EMBEDDINGS, STRATEGIES = (

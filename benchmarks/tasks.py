@@ -93,7 +93,7 @@ def ours(folder: Path, step: str) -> None:
     cdm = folder / "cdm"
     from conceptbridge.tasks.cohort import make_cohort
     from conceptbridge.tasks.sequences import make_sequences
-    from conceptbridge.vocabulary import make_vocabulary
+    from conceptbridge.vocabulary.build import make_vocabulary
 
     vocabulary, cohort = folder / "vocabulary.parquet", folder / "cohort.parquet"
     if step == "vocabulary":

@@ -22,9 +22,9 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from conceptbridge.learn import cnn
-from conceptbridge.learn.examples import Examples
-from conceptbridge.learn.runs import Part, Run
+from conceptbridge.learn.learners import cnn
+from conceptbridge.learn.rows import Examples
+from conceptbridge.learn.search import Part, Run
 
 RECORDS, TEST, FINDINGS, LENGTH, WIDTH, SEEDS, STEPS = 12_000, 4_000, 92, 90, 768, 3, 5_000
 SETTINGS = {

@@ -9,17 +9,18 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from conceptbridge.catalogue import find_embedding, read_catalogue
 from conceptbridge.embed.backends import encode_all, load_backend
 from conceptbridge.embed.compute import fill
 from conceptbridge.embed.precomputed import read_file
 from conceptbridge.embed.quality import measure
 from conceptbridge.embed.tables import Found
-from conceptbridge.embed.texts import rated_terms, term_tokens
+from conceptbridge.study.config import package_data
+from conceptbridge.study.embeddings import find_embedding
+from conceptbridge.vocabulary.texts import rated_terms, term_tokens
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
-CATALOGUE = read_catalogue(str(ROOT / "config/embeddings.yaml"))
+CATALOGUE = package_data("catalogue")
 pytestmark = [
     pytest.mark.real_data,
     pytest.mark.skipif(not DATA.is_dir(), reason="the public data of docs/data.md are not in ../shared/data"),

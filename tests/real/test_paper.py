@@ -14,17 +14,19 @@ import pytest
 import yaml
 from sklearn.metrics import roc_auc_score
 
-from conceptbridge.catalogue import canonical, find_embedding, read_catalogue
+from conceptbridge.core.schema import fill_defaults
+from conceptbridge.core.text import canonical
 from conceptbridge.embed.precomputed import Precomputed
-from conceptbridge.embed.texts import site_tokens
 from conceptbridge.learn.arms import Budget, Site, read_site, train_local, transfer
-from conceptbridge.sites.codebook import read_codebook
-from conceptbridge.sites.findings import write_findings
+from conceptbridge.sites.converters.codebook import read_codebook
+from conceptbridge.sites.converters.findings import write_findings
 from conceptbridge.sites.ingest import ingest
-from conceptbridge.study import fill_defaults
+from conceptbridge.study.config import package_data
+from conceptbridge.study.embeddings import find_embedding
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
-from conceptbridge.vocabulary import make_vocabulary
+from conceptbridge.vocabulary.build import make_vocabulary
+from conceptbridge.vocabulary.texts import site_tokens
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
@@ -131,7 +133,7 @@ def one_hot_sites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Site]:
     """The rows of the three sources and of the target of 1,000, made by the library alone."""
     folder = tmp_path_factory.mktemp("paper-logistic")
     task = json.loads(canonical(STUDY["tasks"]["influenza"]))
-    schema = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+    schema = package_data("config.schema")
     fill_defaults(task, schema["properties"]["tasks"]["additionalProperties"], schema)
     no_roll_up = {"drug": "none", "condition": 0}
     texts = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
@@ -165,7 +167,7 @@ def ridge(penalty: float) -> Budget:
 
 def test_logistic_on_one_hot_agrees_with_an_independent_run(one_hot_sites: dict[str, Site], tmp_path: Path) -> None:
     rows = {name: len(site.rows.of("train")) for name, site in one_hot_sites.items()}
-    one_hot = find_embedding("onehot", read_catalogue(str(ROOT / "config/embeddings.yaml")), "test")
+    one_hot = find_embedding("onehot", package_data("catalogue"), "test")
     embedding = {"name": "onehot", "fingerprint": one_hot.fingerprint, "backend": "onehot"}
     for name, site in one_hot_sites.items():
         train_local(site, "logistic", embedding, ridge(1 / rows[name]), tmp_path / "local" / name)

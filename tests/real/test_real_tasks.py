@@ -11,11 +11,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from conceptbridge.records import AS_RECORDED
 from conceptbridge.sites.ingest import ingest
+from conceptbridge.sites.records import AS_RECORDED
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
-from conceptbridge.vocabulary import make_vocabulary
+from conceptbridge.vocabulary.build import make_vocabulary
 from task_site import ROOT, TEXTS, task
 
 DATA = ROOT.parent / "shared/data"

@@ -4,17 +4,16 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from conceptbridge.records import AS_RECORDED
-from conceptbridge.study import fill_defaults
+from conceptbridge.core.schema import fill_defaults
+from conceptbridge.sites.records import AS_RECORDED
+from conceptbridge.study.config import package_data
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
-from conceptbridge.vocabulary import make_vocabulary
+from conceptbridge.vocabulary.build import make_vocabulary
 from tiny_site import concept, read, write_cdm
 
 ROOT = Path(__file__).parents[2]
-SCHEMA = yaml.safe_load((ROOT / "workflow/schemas/config.schema.yaml").read_text(encoding="utf-8"))
+SCHEMA = package_data("config.schema")
 TEXTS = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
 DAY = date(2022, 1, 10)
 FLU, COUGH, FEVER = 4266367, 254761, 437663

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.vectors import vector_table
-from conceptbridge.errors import StudyError
-from conceptbridge.learn import cnn
 from conceptbridge.learn.arms import CURVES, PREDICTIONS, Budget, bring_pooled, train_local, train_pooled, transfer
-from conceptbridge.learn.runs import Part, Run
+from conceptbridge.learn.learners import cnn
+from conceptbridge.learn.search import Part, Run
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
 from conceptbridge.tasks.sequences import SEQUENCES, TOKENS
 from made_site import CONCEPTS, made_examples, site, vectors_of, write_site

@@ -15,14 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conceptbridge.catalogue import Embedding, find_embedding
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.backends import RandomVectors, encode_all
 from conceptbridge.embed.cache import VectorCache
 from conceptbridge.embed.compute import compute_texts, dry_run, fill
 from conceptbridge.embed.quality import Site, measure
 from conceptbridge.embed.tables import write_site_table
 from conceptbridge.embed.vectors import read_vectors
-from conceptbridge.errors import StudyError
+from conceptbridge.study.embeddings import Embedding, find_embedding
 from embedding_service import WIDTH, same, service
 from tiny_model import write_vocabulary
 

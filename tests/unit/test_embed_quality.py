@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.stats import spearmanr
 
-from conceptbridge.catalogue import find_embedding
+from conceptbridge.core.atomic_files import write_json, write_parquet
 from conceptbridge.embed.cache import VectorCache
 from conceptbridge.embed.quality import Site, effective_dimension, measure
 from conceptbridge.embed.quality_tables import write_quality
 from conceptbridge.embed.vectors import Matrix, vector_table
-from conceptbridge.files import write_json, write_parquet
+from conceptbridge.study.embeddings import find_embedding
 from tiny_model import write_vocabulary
 
 CATALOGUE = {

@@ -12,8 +12,8 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 import made_study as made
-from conceptbridge.errors import StudyError
-from conceptbridge.evaluate.arms import evaluate
+from conceptbridge.core.errors import StudyError
+from conceptbridge.evaluate.evaluate import evaluate
 from conceptbridge.evaluate.schemas import SCHEMAS
 
 TARGET = "lakeside"

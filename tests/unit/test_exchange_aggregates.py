@@ -10,18 +10,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.atomic_files import write_json, write_parquet
+from conceptbridge.core.errors import StudyError
 from conceptbridge.evaluate.schemas import SCHEMAS, to_table
-from conceptbridge.exchange.aggregates import receive_aggregates, shared_vocabulary, write_aggregates
-from conceptbridge.exchange.egress import check_egress
-from conceptbridge.exchange.margins import check_margins
+from conceptbridge.exchange.egress.check import check_egress
+from conceptbridge.exchange.egress.residual_counts import check_margins
+from conceptbridge.exchange.egress.site_secrets import Private
 from conceptbridge.exchange.package import read_package, write_package
-from conceptbridge.exchange.private import Private
-from conceptbridge.exchange.reported import find_aggregates
-from conceptbridge.files import write_json, write_parquet
+from conceptbridge.exchange.receive.aggregates import find_aggregates
+from conceptbridge.exchange.send.aggregates import receive_aggregates, shared_vocabulary, write_aggregates
 from conceptbridge.tasks.leaks import SCHEMA as LEAKS
 from conceptbridge.tasks.sequences import TOKENS
-from conceptbridge.vocabulary import SCHEMA as VOCABULARY
+from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 
 LEAST = 10
 TASK, SITE = "influenza", "north"

@@ -16,20 +16,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.errors import StudyError
 from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.schemas import SCHEMAS
-from conceptbridge.exchange.bundle import write_bundle
-from conceptbridge.exchange.card import SHOWN, card
-from conceptbridge.exchange.found import find_bundles
-from conceptbridge.exchange.models import check_model
+from conceptbridge.exchange.egress.site_secrets import Private
 from conceptbridge.exchange.package import read_package, write_package
-from conceptbridge.exchange.private import Private
-from conceptbridge.exchange.received import receive, receive_tokens, receive_vocabulary
+from conceptbridge.exchange.receive.bundles import receive, receive_tokens, receive_vocabulary
+from conceptbridge.exchange.receive.find_bundles import find_bundles
+from conceptbridge.exchange.receive.model_files import check_model
+from conceptbridge.exchange.send.bundle import write_bundle
+from conceptbridge.exchange.send.model_card import SHOWN, card
 from conceptbridge.learn.arms import Budget, load_model, train_local, transfer
-from conceptbridge.learn.examples import examples
-from conceptbridge.vocabulary import SCHEMA as VOCABULARY
+from conceptbridge.learn.rows import examples
+from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 from made_site import CONCEPTS, WIDTH, site, write_site
 
 DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "steps": 20, "check_every": 10}

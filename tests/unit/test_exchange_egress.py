@@ -16,11 +16,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.errors import StudyError
 from conceptbridge.evaluate.schemas import SCHEMAS, to_table
-from conceptbridge.exchange.declared import SHARED_TOKENS
-from conceptbridge.exchange.egress import check_about, check_egress
-from conceptbridge.exchange.private import Private, dates_in, read_private
+from conceptbridge.exchange.egress.allowlist import SHARED_TOKENS
+from conceptbridge.exchange.egress.check import check_about, check_egress
+from conceptbridge.exchange.egress.site_secrets import Private, dates_in, read_private
 from task_site import DAY, Site, task
 from tiny_site import condition, person, visit
 
@@ -271,7 +271,7 @@ def test_what_the_manifest_says_is_looked_at(private: Private) -> None:
 
 
 def test_small_ids_are_no_finding_since_every_count_equals_one(private: Private) -> None:
-    assert private.told_apart == {12}
+    assert private.distinguishable_digits == {12}
     assert not private.holds_id(np.arange(1, 40))
     assert private.holds_id(np.array([5, ODD]))
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.package import MANIFEST, read_package, strict_json, write_package
 
 FILES = {"model.json": b'{"seeds": [1]}\n', "models/weights.safetensors": bytes(range(256)) * 8, "empty.csv": b""}

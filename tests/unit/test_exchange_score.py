@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.vectors import vector_table
-from conceptbridge.errors import StudyError
-from conceptbridge.exchange.coverage import coverage, write_coverage
-from conceptbridge.exchange.patients import make_patients
-from conceptbridge.exchange.score import score
+from conceptbridge.exchange.score.coverage_report import coverage, write_coverage
+from conceptbridge.exchange.score.patient_list import make_patients
+from conceptbridge.exchange.score.predict import score
 from conceptbridge.learn.arms import Budget, train_local, transfer
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
 from conceptbridge.tasks.sequences import TOKENS

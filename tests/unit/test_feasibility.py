@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from conceptbridge.sites.shareable import withheld
+from conceptbridge.disclosure.quality_report import withheld
 from conceptbridge.tasks.feasibility import write_feasibility
 from conceptbridge.tasks.survey import make_survey, parameters_carried
 from conceptbridge.tasks.units import make_units

@@ -5,11 +5,11 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from conceptbridge.errors import StudyError
-from conceptbridge.sites.codebook import read_codebook
-from conceptbridge.sites.findings import write_findings
+from conceptbridge.core.errors import StudyError
+from conceptbridge.sites.converters.codebook import read_codebook
+from conceptbridge.sites.converters.findings import write_findings
 from conceptbridge.sites.ingest import ingest
-from conceptbridge.vocabulary import make_vocabulary
+from conceptbridge.vocabulary.build import make_vocabulary
 
 CODEBOOK = """
 values: {P: present, A: absent, M: missing}

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.errors import StudyError
 from conceptbridge.tasks.leaks import make_leaks
 from task_site import COUGH, DAY, FEVER, FLU, NAMES, Site, after, clinical, task
 from tiny_site import concept, condition, measurement, observation, person, read, visit

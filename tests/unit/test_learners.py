@@ -13,12 +13,14 @@ from scipy import sparse
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from conceptbridge.errors import StudyError
-from conceptbridge.learn import boosting, calibration, logistic, registry
-from conceptbridge.learn.examples import Examples, OneHot
-from conceptbridge.learn.pooling import pool, presence
+from conceptbridge.core.errors import StudyError
+from conceptbridge.learn import registry
+from conceptbridge.learn.learners import lightgbm, logistic
+from conceptbridge.learn.pooled_features import pool, presence
 from conceptbridge.learn.registry import learner
-from conceptbridge.learn.runs import Part, Run, candidates, search, sized_parts
+from conceptbridge.learn.rows import Examples, OneHot
+from conceptbridge.learn.search import Part, Run, candidates, search, sized_parts
+from conceptbridge.learn.strategies import recalibrate
 from made_site import WIDTH, made_examples
 
 SIZES = {
@@ -90,15 +92,15 @@ def test_a_forest_keeps_the_same_trees_whether_or_not_its_depths_are_asked_for()
     asked = {"counts": True, "leaves": 4, "min_leaf": 5, "learning_rate": 0.3, "features": 4, "row_share": 0.8}
     asked |= {"trees": 40, "patience": 5}
     runs = [Run(seed, asked, Part(np.arange(300), np.arange(300, 400))) for seed in (1, 2)]
-    source = boosting.fit(rows, [Run(run.seed, asked | {"trees": 3}, run.part) for run in runs])
+    source = lightgbm.fit(rows, [Run(run.seed, asked | {"trees": 3}, run.part) for run in runs])
     flipped = Examples(rows.vectors, rows.tokens, rows.offsets, (1 - rows.labels).astype(np.int8))
-    stopped, none = boosting.tune(source, flipped, runs, head_only=False)
-    made, along = boosting.tune(source, flipped, runs, head_only=False, depths=[0.0, 1.0])
+    stopped, none = lightgbm.tune(source, flipped, runs, head_only=False)
+    made, along = lightgbm.tune(source, flipped, runs, head_only=False, depths=[0.0, 1.0])
     assert none == []
     assert made.kept == stopped.kept
     assert made.steps == stopped.steps < 2 * 40  # patience ended both
-    np.testing.assert_array_equal(boosting.predict(made, flipped), boosting.predict(stopped, flipped))
-    np.testing.assert_array_equal(boosting.predict(along[0], flipped), boosting.predict(source, flipped))
+    np.testing.assert_array_equal(lightgbm.predict(made, flipped), lightgbm.predict(stopped, flipped))
+    np.testing.assert_array_equal(lightgbm.predict(along[0], flipped), lightgbm.predict(source, flipped))
     assert along[1].kept == [start + 40 for start in source.kept]
 
 
@@ -108,12 +110,12 @@ def test_a_forest_is_refitted_as_lightgbm_does(decay: float) -> None:
     asked = {"counts": True, "leaves": 4, "min_leaf": 5, "learning_rate": 0.3, "features": 4, "row_share": 0.8}
     asked |= {"trees": 20, "patience": 20, "refit_decay": decay}
     run = Run(1, asked, Part(np.arange(300), np.arange(300, 400)))
-    source = boosting.fit(rows, [run])
+    source = lightgbm.fit(rows, [run])
     flipped = Examples(rows.vectors, rows.tokens, rows.offsets, (1 - rows.labels).astype(np.int8))
-    made, _ = boosting.tune(source, flipped, [run], head_only=True)
+    made, _ = lightgbm.tune(source, flipped, [run], head_only=True)
     features = pool(rows, counts=True)
     wanted = source.boosters[0].refit(features[:300], flipped.labels[:300], decay_rate=decay)
-    np.testing.assert_allclose(boosting.predict(made, flipped)[0], wanted.predict(features), rtol=1e-4)
+    np.testing.assert_allclose(lightgbm.predict(made, flipped)[0], wanted.predict(features), rtol=1e-4)
 
 
 def test_trees_mend_a_source_that_is_wrong_and_sure_of_it() -> None:
@@ -125,10 +127,10 @@ def test_trees_mend_a_source_that_is_wrong_and_sure_of_it() -> None:
     )
     asked = {"counts": True, "leaves": 4, "min_leaf": 5, "learning_rate": 0.1, "features": 12, "row_share": 1.0}
     run = Run(1, asked | {"trees": 300, "patience": 300}, Part(np.arange(400), np.arange(400, 600)))
-    source = boosting.fit(rows, [run])
+    source = lightgbm.fit(rows, [run])
     assert source.losses[0] < 1e-3
     flipped = Examples(rows.vectors, rows.tokens, rows.offsets, (1 - rows.labels).astype(np.int8))
-    tuned, _ = boosting.tune(source, flipped, [run], head_only=False)
+    tuned, _ = lightgbm.tune(source, flipped, [run], head_only=False)
     assert tuned.losses[0] < 0.1
 
 
@@ -138,12 +140,12 @@ def test_recalibration_finds_the_intercept_and_slope_that_were_lost() -> None:
     labels = (rng.random(40_000) < expit(truth)).astype(np.int8)
     shifted = expit((truth + 1) * 2)[None]
     part = Part(np.arange(20_000), np.arange(20_000, 40_000))
-    chosen, [(intercept, slope)] = calibration.recalibrate(shifted, labels, part)
+    chosen, [(intercept, slope)] = recalibrate.recalibrate(shifted, labels, part)
     assert chosen == "slope"
     assert (intercept, slope) == (pytest.approx(-1, abs=0.08), pytest.approx(0.5, abs=0.03))
-    only_shift = calibration.intercept(truth + 1, labels)
+    only_shift = recalibrate.intercept(truth + 1, labels)
     assert expit(truth + 1 + only_shift).mean() == pytest.approx(labels.mean(), abs=1e-9)
-    assert calibration.recalibrate(expit(truth)[None], labels, Part(np.arange(200), part.check))[0] == "none"
+    assert recalibrate.recalibrate(expit(truth)[None], labels, Part(np.arange(200), part.check))[0] == "none"
 
 
 def test_the_same_candidates_are_tried_in_every_arm() -> None:

@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from conceptbridge.learn import attention, cnn, compiled, shares
-from conceptbridge.learn.examples import Examples, OneHot
-from conceptbridge.learn.network import Network
-from conceptbridge.learn.runs import Part, Run
+from conceptbridge.learn.learners import attention, cnn
+from conceptbridge.learn.networks import compiled, shares
+from conceptbridge.learn.networks.network import Network
+from conceptbridge.learn.rows import Examples, OneHot
+from conceptbridge.learn.search import Part, Run
 from made_site import WIDTH, made_examples
 
 CNN: dict[str, Any] = {

@@ -13,15 +13,15 @@ import pyarrow.parquet as pq
 import pytest
 
 import made_study as made
+from conceptbridge.core.atomic_files import write_json, write_parquet
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.markup import latex, markdown
 from conceptbridge.embed.quality_tables import write_quality
-from conceptbridge.errors import StudyError
-from conceptbridge.evaluate.arms import evaluate
-from conceptbridge.files import write_json, write_parquet
+from conceptbridge.evaluate.evaluate import evaluate
 from conceptbridge.report.answers import Interval, answers
 from conceptbridge.report.figures import write_figures
 from conceptbridge.report.page import checklist, write_page
 from conceptbridge.report.tables import tables, write_tables
-from conceptbridge.report.written import latex, markdown
 
 TITLE = "Influenza <at> three hospitals"
 

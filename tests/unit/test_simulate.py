@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.errors import StudyError
 from conceptbridge.simulate.names import SECTIONS, concepts, draw_names, findings
 from conceptbridge.simulate.network import simulate, streams, write_extract
 from conceptbridge.simulate.population import causes, deaths, model, people

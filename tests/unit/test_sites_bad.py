@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.errors import StudyError
 from conceptbridge.sites.extract import check_needs, find_tables
-from conceptbridge.study import read_study
+from conceptbridge.study.config import read_study
 from tiny_extract import GOOD, load, write_extract
 
 ROOT = Path(__file__).parents[2]
@@ -423,10 +423,7 @@ def test_a_vocabulary_without_concepts(tmp_path: Path) -> None:
     ],
 )
 def test_how_a_site_is_read_is_checked_with_the_config(site: dict[str, Any], message: str) -> None:
-    files = ("config/config.yaml", "config/embeddings.yaml", "workflow/schemas/config.schema.yaml")
-    config, catalogue, schema = (yaml.safe_load((ROOT / file).read_text()) for file in files)
-    catalogue_schema = yaml.safe_load((ROOT / "workflow/schemas/embeddings.schema.yaml").read_text())
-    presets = yaml.safe_load((ROOT / "config/presets.yaml").read_text())
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text())
     config["sites"] = {"hill": {"extract": "somewhere", **site}}
     with pytest.raises(StudyError, match=message):
-        read_study(config, catalogue, schema, catalogue_schema, presets)
+        read_study(config)

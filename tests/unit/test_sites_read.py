@@ -20,9 +20,9 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
 
+from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.sites.cdm import REQUIRED, TABLES
 from conceptbridge.sites.extract import extract_files, find_tables
-from conceptbridge.sites.shareable import shareable
 from conceptbridge.sites.versions import COLUMNS
 from tiny_extract import GOOD, assert_adds_up, load, rows, write_extract
 

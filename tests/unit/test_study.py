@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import yaml
 
-from conceptbridge.catalogue import canonical, embedding_of_folder, find_embedding
-from conceptbridge.errors import StudyError
-from conceptbridge.study import Study, read_study
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.text import canonical
+from conceptbridge.study.config import package_data, read_study
+from conceptbridge.study.embeddings import embedding_of_folder, find_embedding
+from conceptbridge.study.study import Study
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,14 +21,14 @@ def read_yaml(path: str) -> Any:
     return yaml.safe_load((ROOT / path).read_text(encoding="utf-8"))
 
 
-CATALOGUE = read_yaml("config/embeddings.yaml")
-SCHEMA = read_yaml("workflow/schemas/config.schema.yaml")
-CATALOGUE_SCHEMA = read_yaml("workflow/schemas/embeddings.schema.yaml")
-PRESETS = read_yaml("config/presets.yaml")
+CATALOGUE = package_data("catalogue")
+SCHEMA = package_data("config.schema")
+CATALOGUE_SCHEMA = package_data("embeddings.schema")
+PRESETS = package_data("presets")
 
 
 def study(config: Any, catalogue: Any = CATALOGUE) -> Study:
-    return read_study(config, catalogue, SCHEMA, CATALOGUE_SCHEMA, PRESETS)
+    return read_study(config, catalogue)
 
 
 @pytest.fixture

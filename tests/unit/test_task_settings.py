@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.errors import StudyError
 from conceptbridge.tasks.concepts import Item, concept_items, read_concept_set
 from task_site import COUGH, DAY, FEVER, FLU, Site, after, clinical, task
 from tiny_site import concept, condition, measurement, person, visit

@@ -6,10 +6,10 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from conceptbridge.records import AS_RECORDED
+from conceptbridge.sites.records import AS_RECORDED
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
-from conceptbridge.vocabulary import make_vocabulary
+from conceptbridge.vocabulary.build import make_vocabulary
 from task_site import COUGH, DAY, FEVER, FLU, TEXTS, Site, after, clinical, task
 from tiny_site import condition, measurement, observation, person, visit, write_cdm
 
@@ -294,7 +294,7 @@ def test_ranges_of_persons_change_no_row(tmp_path: Path, monkeypatch: pytest.Mon
         "measurement": [measurement(i, after(-1), 1, value_as_number=float(i)) for i in range(50)],
     }
     whole = Site(tmp_path / "whole", task(), **tables)
-    monkeypatch.setattr("conceptbridge.records.CHUNK", 60)
+    monkeypatch.setattr("conceptbridge.sites.records.CHUNK", 60)
     parts = Site(tmp_path / "parts", task(), **tables)
     assert len(parts.cohort) == 49
     assert (parts.tokens, parts.sequences, parts.cohort) == (whole.tokens, whole.sequences, whole.cohort)

@@ -6,8 +6,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from conceptbridge import records
-from conceptbridge.records import ANALYTES, UNITS, harmonised
+from conceptbridge.sites import records
+from conceptbridge.sites.records import ANALYTES, UNITS, harmonised
 
 HERE = Path(records.__file__)
 

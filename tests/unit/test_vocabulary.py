@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from conceptbridge.records import AS_RECORDED
-from conceptbridge.vocabulary import make_vocabulary
+from conceptbridge.sites.records import AS_RECORDED
+from conceptbridge.vocabulary.build import make_vocabulary
 from tiny_site import concept, condition, measurement, observation, person, read, write_cdm
 
 TEXTS = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}

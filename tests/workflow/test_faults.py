@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from test_dag import ROOT, TINY, snakemake
 
-from conceptbridge import running
+from conceptbridge.core import run_lock
 from embedding_service import WIDTH, service
 
 pytestmark = pytest.mark.workflow
@@ -104,7 +104,7 @@ def test_a_command_ends_with_the_run_that_started_it(tmp_path: Path) -> None:
 
 
 def test_two_runs_at_once_in_one_folder(begun: Path, undisturbed: Path) -> None:
-    first = running.hold(begun / "results")
+    first = run_lock.acquire(begun / "results")
     [message] = errors(snakemake(begun, SMALL, *TARGETS))
     assert f"another run (process {os.getpid()} on " in message
     first.close()  # as the end of its process does

@@ -18,7 +18,7 @@ import yaml
 from planning import DryRun, plan
 from test_dag import ROOT, STRATEGIES, TINY, snakemake
 
-from conceptbridge import imports
+from conceptbridge.core import code_fingerprint
 from conceptbridge.learn import registry
 
 pytestmark = pytest.mark.workflow
@@ -227,7 +227,7 @@ TABLE = [
         "an entry's licence, price or url",
         {},
         "no vector depends on it",
-        code={"config/embeddings.yaml": ("random:\n", "random:\n  licence: free\n")},
+        code={"src/conceptbridge/study/catalogue.yaml": ("random:\n", "random:\n  licence: free\n")},
     ),
     Row(
         "a caption",
@@ -240,7 +240,8 @@ TABLE = [
         {},
         "they say nothing to the machine",
         code=dict.fromkeys(
-            ("workflow/scripts/train.py", "src/conceptbridge/learn/cnn.py"), '\n\n# a comment\n"""And a string."""\n'
+            ("workflow/scripts/train.py", "src/conceptbridge/learn/learners/cnn.py"),
+            '\n\n# a comment\n"""And a string."""\n',
         ),
     ),
     Row(
@@ -263,7 +264,7 @@ TABLE = [
         "code: the vocabulary",
         {"vocabulary": 2} | EMBEDDED | ROWS,
         "all after it (sequences have its keys)",
-        code=module("vocabulary"),
+        code=module("vocabulary/build"),
     ),
     Row("code: cohorts", {"cohort": 2} | ROWS, "all after it", code=module("tasks/cohort")),
     Row("code: sequences", ROWS, "all after it", code=module("tasks/sequences")),
@@ -284,7 +285,7 @@ TABLE = [
         "code: the vectors of a backend, as counted in the catalogue",
         EMBEDDED | OF_RANDOM | EVALUATED,
         "it is another embedding: nothing of it is taken from the cache",
-        code={"src/conceptbridge/catalogue.py": ("CHANGED: dict[str, int] = {}", 'CHANGED = {"random": 1}')},
+        code={"src/conceptbridge/study/embeddings.py": ("CHANGED: dict[str, int] = {}", 'CHANGED = {"random": 1}')},
     ),
     Row(
         "code: measuring embeddings",
@@ -292,12 +293,12 @@ TABLE = [
         "its tables and figures",
         code=module("embed/quality"),
     ),
-    Row("code: a learner", OF_LEARNER, "its arms, and no other's", code=module("learn/boosting")),
-    Row("code: another learner", OF_LEARNER, "its arms, and no other's", code=module("learn/cnn")),
-    Row("code: a learner that the study lacks", {}, "nothing uses it", code=module("learn/logistic")),
+    Row("code: a learner", OF_LEARNER, "its arms, and no other's", code=module("learn/learners/lightgbm")),
+    Row("code: another learner", OF_LEARNER, "its arms, and no other's", code=module("learn/learners/cnn")),
+    Row("code: a learner that the study lacks", {}, "nothing uses it", code=module("learn/learners/logistic")),
     Row("code: arms", LEARNED, "every arm", code=module("learn/arms")),
-    Row("code: recalibration", {}, "the study does not recalibrate", code=module("learn/calibration")),
-    Row("code: evaluation", EVALUATED, "all after it", code=module("evaluate/measured")),
+    Row("code: recalibration", {}, "the study does not recalibrate", code=module("learn/strategies/recalibrate")),
+    Row("code: evaluation", EVALUATED, "all after it", code=module("evaluate/measure")),
     Row("code: the joint tables", JOINT, "all after them", code=module("report/tables")),
     Row("code: a plot", {"figures": 1, "report": 1, "all": 1}, "it, and the page", code=module("report/figures")),
     Row("code: the page", {"report": 1, "all": 1}, "it", code=module("report/page")),
@@ -384,8 +385,8 @@ def test_an_edit_in_any_module_runs_the_rules_again_that_import_it(
         "write_aggregates",
         "receive_aggregates",
     }
-    before = {rule: imports.meaning(scripts / f"{rule[0]}.py", rule[1:]) for rule in traced}
-    meaning = imports._meaning
+    before = {rule: code_fingerprint.fingerprint(scripts / f"{rule[0]}.py", rule[1:]) for rule in traced}
+    meaning = code_fingerprint._meaning
     wrong = []
     for path in sorted(library.rglob("*.py")):
         name = ".".join(("conceptbridge", *path.relative_to(library).with_suffix("").parts)).removesuffix(".__init__")
@@ -394,10 +395,12 @@ def test_an_edit_in_any_module_runs_the_rules_again_that_import_it(
         commented.write_text("# a comment\n\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
         assert meaning(commented) == meaning(path)
         monkeypatch.setattr(
-            imports, "_meaning", lambda file, path=path, edited=edited: meaning(edited if file == path else file)
+            code_fingerprint,
+            "_meaning",
+            lambda file, path=path, edited=edited: meaning(edited if file == path else file),
         )
         for rule, modules in traced.items():
-            again = imports.meaning(scripts / f"{rule[0]}.py", rule[1:]) != before[rule]
+            again = code_fingerprint.fingerprint(scripts / f"{rule[0]}.py", rule[1:]) != before[rule]
             if again != (name in modules):
                 wrong.append((rule, name, "runs again" if again else "does not run again"))
     assert not wrong

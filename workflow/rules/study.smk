@@ -9,37 +9,34 @@ from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
-import yaml
 from snakemake.common import overwrite_function_params
 from snakemake.exceptions import WorkflowError
 from snakemake.resources import Resource
 from snakemake.settings.types import DeploymentMethod
 
-from conceptbridge import catalogue, running
-from conceptbridge.catalogue import canonical
-from conceptbridge.errors import StudyError
-from conceptbridge.exchange.found import find_bundles
-from conceptbridge.exchange.reported import find_aggregates
-from conceptbridge.imports import meaning
+from conceptbridge.core import run_lock
+from conceptbridge.study.study import embeddings
+from conceptbridge.core.text import canonical
+from conceptbridge.core.errors import StudyError
+from conceptbridge.exchange.receive.find_bundles import find_bundles
+from conceptbridge.exchange.receive.aggregates import find_aggregates
+from conceptbridge.core.code_fingerprint import fingerprint
 from conceptbridge.learn import registry
 from conceptbridge.sites.cdm import TABLES
-from conceptbridge.sites.codebook import read_codebook
+from conceptbridge.sites.converters.codebook import read_codebook
 from conceptbridge.sites.extract import (
     check_needs,
     extract_files as files_of,
     find_tables,
 )
-from conceptbridge.study import SIMULATED, read_study
+from conceptbridge.study.study import SIMULATED
+from conceptbridge.study.config import read_study
 
 # Snakemake keeps all that it makes while it plans: looking for what nobody needs any more is a tenth of the time
 gc.disable()
 
 HOME = Path(workflow.basedir)
 SCRIPTS = HOME / "workflow/scripts"
-
-
-def read_yaml(path):
-    return yaml.safe_load((HOME / path).read_text(encoding="utf-8"))
 
 
 def findings_files(findings):
@@ -69,13 +66,7 @@ def models_of(study, source):
 
 
 try:
-    study = read_study(
-        config,
-        read_yaml("config/embeddings.yaml"),
-        read_yaml("workflow/schemas/config.schema.yaml"),
-        read_yaml("workflow/schemas/embeddings.schema.yaml"),
-        read_yaml("config/presets.yaml"),
-    )
+    study = read_study(config)
     # the files of an extract are listed now, so that a change inside its folder is noticed
     EXTRACTS = {}
     for site in study.own + study.scored:
@@ -183,12 +174,12 @@ if workflow.is_main_process:
         workflow.scheduler.job_rate_limiter = None
         global study_run
         try:
-            study_run = running.hold(Path(RESULTS))
+            study_run = run_lock.acquire(Path(RESULTS))
         except StudyError as error:
             raise WorkflowError(str(error)) from None
 
     onsuccess:
-        running.ended_well(study_run)
+        run_lock.release(study_run)
 
 
 def signed(function):
@@ -206,7 +197,7 @@ def code(script, *modules):
     own_environment = (
         DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
     )
-    return meaning(SCRIPTS / script, modules, versions=not own_environment)
+    return fingerprint(SCRIPTS / script, modules, versions=not own_environment)
 
 
 def arm_code(script):
@@ -229,7 +220,8 @@ def embedding_code(script):
         e = study.by_id[wildcards.embedding]
         backends = [one.spec["backend"] for one in (e, e.fallback) if one]
         return code(
-            script, *(catalogue.MODULES[b] for b in backends if b in catalogue.MODULES)
+            script,
+            *(embeddings.MODULES[b] for b in backends if b in embeddings.MODULES),
         )
 
     return of_embedding

@@ -16,7 +16,7 @@ if THREADS := os.environ.get("OMP_NUM_THREADS"):
     os.environ["RAYON_NUM_THREADS"] = THREADS
 BEGAN, SPENT = time.monotonic(), sum(os.times()[:4])
 
-from conceptbridge.errors import StudyError  # noqa: E402
+from conceptbridge.core.errors import StudyError  # noqa: E402
 
 logger = logging.getLogger(__name__)
 

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.catalogue import embedding_of_folder, read_catalogue
+from conceptbridge.core.atomic_files import write_json
 from conceptbridge.embed.compute import compute_texts, dry_run
-from conceptbridge.files import write_json
+from conceptbridge.study.embeddings import embedding_of_folder, read_catalogue
 
 
 def main(a: argparse.Namespace) -> None:
@@ -23,7 +23,7 @@ if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--vocabulary", type=Path, nargs="*", default=[], help="of sites")
     p.add_argument("--benchmark", type=Path, nargs="*", default=[], help="rated term pairs")
-    p.add_argument("--catalogue", required=True, help="config/embeddings.yaml, or its entries as JSON")
+    p.add_argument("--catalogue", required=True, help="src/conceptbridge/study/catalogue.yaml, or its entries as JSON")
     p.add_argument("--embedding", required=True, help="name, or name and hash as planned")
     p.add_argument("--local-text", action="store_true", help="local and unmapped texts may be embedded")
     p.add_argument("--data", type=Path, default=Path(), help="folder that relative files are taken from")

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from command import run
-from conceptbridge.catalogue import embedding_of_folder, read_catalogue
 from conceptbridge.embed.cooccurrence import write_cooccurrence
+from conceptbridge.study.embeddings import embedding_of_folder, read_catalogue
 
 
 def main(a: argparse.Namespace) -> None:
@@ -19,7 +19,7 @@ if __name__ == "__main__":
     p.add_argument("--cohort", type=Path, nargs="+", required=True, help="of every site, in one order")
     p.add_argument("--tokens", type=Path, nargs="+", required=True)
     p.add_argument("--sequences", type=Path, nargs="+", required=True)
-    p.add_argument("--catalogue", required=True, help="config/embeddings.yaml, or its entries as JSON")
+    p.add_argument("--catalogue", required=True, help="src/conceptbridge/study/catalogue.yaml, or its entries as JSON")
     p.add_argument("--embedding", required=True, help="name and hash, as planned")
     p.add_argument("--min-cell-count", type=int, required=True, help="pairs of fewer persons are not used")
     p.add_argument("--out", type=Path, required=True)

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from command import run
-from conceptbridge.exchange.coverage import coverage, write_coverage
+from conceptbridge.exchange.score.coverage_report import coverage, write_coverage
 
 
 def main(a: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from command import run
-from conceptbridge.digests import digests
+from conceptbridge.core.digests import digests
 
 
 def main(a: argparse.Namespace) -> None:

@@ -4,8 +4,8 @@ import argparse
 from pathlib import Path
 
 from command import run
-from conceptbridge.catalogue import embedding_of_folder, read_catalogue
 from conceptbridge.embed.tables import write_site_table
+from conceptbridge.study.embeddings import embedding_of_folder, read_catalogue
 
 
 def main(a: argparse.Namespace) -> None:
@@ -16,7 +16,7 @@ def main(a: argparse.Namespace) -> None:
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--vocabulary", type=Path, required=True)
-    p.add_argument("--catalogue", required=True, help="config/embeddings.yaml, or its entries as JSON")
+    p.add_argument("--catalogue", required=True, help="src/conceptbridge/study/catalogue.yaml, or its entries as JSON")
     p.add_argument("--embedding", required=True, help="name and hash, as planned")
     p.add_argument("--local-text", action="store_true", help="local and unmapped texts may be embedded")
     p.add_argument("--data", type=Path, default=Path(), help="folder that relative files are taken from")

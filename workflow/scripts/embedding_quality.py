@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 from command import run
-from conceptbridge.catalogue import embedding_of_folder, read_catalogue
+from conceptbridge.core.atomic_files import write_json
 from conceptbridge.embed.quality import Site, measure
-from conceptbridge.files import write_json
+from conceptbridge.study.embeddings import embedding_of_folder, read_catalogue
 
 
 def main(a: argparse.Namespace) -> None:
@@ -21,7 +21,7 @@ if __name__ == "__main__":
     p.add_argument("--vocabulary", type=Path, nargs="+", required=True, help="of every site, in that order")
     p.add_argument("--table", type=Path, nargs="+", required=True, help="of every site, in that order")
     p.add_argument("--benchmark", type=Path, nargs="*", default=[], help="rated term pairs")
-    p.add_argument("--catalogue", required=True, help="config/embeddings.yaml, or its entries as JSON")
+    p.add_argument("--catalogue", required=True, help="src/conceptbridge/study/catalogue.yaml, or its entries as JSON")
     p.add_argument("--embedding", required=True, help="name and hash, as planned")
     p.add_argument("--data", type=Path, default=Path(), help="folder that relative files are taken from")
     p.add_argument("--cache", type=Path, required=True, help="folder of cached vectors")

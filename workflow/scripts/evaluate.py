@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.evaluate.arms import evaluate
-from conceptbridge.files import write_parquet
+from conceptbridge.core.atomic_files import write_parquet
+from conceptbridge.evaluate.evaluate import evaluate
 
 
 def main(arguments: argparse.Namespace) -> None:

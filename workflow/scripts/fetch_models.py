@@ -3,8 +3,8 @@
 import argparse
 
 from command import run
-from conceptbridge.catalogue import read_catalogue
 from conceptbridge.embed.models import fetch_models
+from conceptbridge.study.embeddings import read_catalogue
 
 
 def main(a: argparse.Namespace) -> None:
@@ -13,5 +13,5 @@ def main(a: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--catalogue", required=True, help="config/embeddings.yaml, or its entries as JSON")
+    p.add_argument("--catalogue", required=True, help="src/conceptbridge/study/catalogue.yaml, or its entries as JSON")
     run(p, main)

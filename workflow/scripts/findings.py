@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.sites.codebook import read_codebook
-from conceptbridge.sites.findings import write_findings
+from conceptbridge.sites.converters.codebook import read_codebook
+from conceptbridge.sites.converters.findings import write_findings
 
 
 def main(a: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from command import run
-from conceptbridge.exchange.patients import make_patients
+from conceptbridge.exchange.score.patient_list import make_patients
 
 
 def main(a: argparse.Namespace) -> None:

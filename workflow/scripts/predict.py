@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from command import run
-from conceptbridge.exchange.score import score
+from conceptbridge.exchange.score.predict import score
 from conceptbridge.learn.arms import read_site
 
 

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.files import write_json
-from conceptbridge.provenance import provenance
+from conceptbridge.core.atomic_files import write_json
+from conceptbridge.core.provenance import provenance
 
 
 def main(a: argparse.Namespace) -> None:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.exchange.received import receive
+from conceptbridge.exchange.receive.bundles import receive
 
 
 def main(a: argparse.Namespace) -> None:

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from command import run
-from conceptbridge.exchange.received import receive_tokens, receive_vocabulary
+from conceptbridge.exchange.receive.bundles import receive_tokens, receive_vocabulary
 
 
 def main(a: argparse.Namespace) -> None:

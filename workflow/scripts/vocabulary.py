@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.vocabulary import make_vocabulary
+from conceptbridge.vocabulary.build import make_vocabulary
 
 
 def main(a: argparse.Namespace) -> None:

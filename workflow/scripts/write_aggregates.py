@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.exchange.aggregates import write_aggregates
-from conceptbridge.exchange.private import read_private
+from conceptbridge.exchange.egress.site_secrets import read_private
+from conceptbridge.exchange.send.aggregates import write_aggregates
 
 
 def main(a: argparse.Namespace) -> None:

@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.exchange.bundle import write_bundle
-from conceptbridge.exchange.private import read_private
+from conceptbridge.exchange.egress.site_secrets import read_private
+from conceptbridge.exchange.send.bundle import write_bundle
 
 
 def main(a: argparse.Namespace) -> None:

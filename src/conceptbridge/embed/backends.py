@@ -7,9 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from conceptbridge.catalogue import MODULES
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.vectors import Matrix
-from conceptbridge.errors import StudyError
+from conceptbridge.study.embeddings import MODULES
 
 
 class Backend(Protocol):

@@ -18,9 +18,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from conceptbridge.core.atomic_files import atomic_file
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.vectors import Matrix, vector_table
-from conceptbridge.errors import StudyError
-from conceptbridge.files import whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class VectorCache:
             writer.write_table(table, max_chunksize=len(texts))
         content = stream.getvalue()
         try:
-            with whole_file(self.folder / f"{hashlib.sha256(content).hexdigest()}.arrow") as temporary:
+            with atomic_file(self.folder / f"{hashlib.sha256(content).hexdigest()}.arrow") as temporary:
                 temporary.write_bytes(content)
         except OSError as error:
             raise self._unwritable(error) from error

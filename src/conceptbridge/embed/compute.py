@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from conceptbridge.catalogue import MODULES, NO_VECTOR_OF_TEXT, Embedding
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.backends import load_backend
 from conceptbridge.embed.cache import VectorCache
 from conceptbridge.embed.precomputed import Precomputed
-from conceptbridge.embed.texts import rated_terms, site_tokens, term_tokens
-from conceptbridge.errors import StudyError
+from conceptbridge.study.embeddings import MODULES, NO_VECTOR_OF_TEXT, Embedding
+from conceptbridge.vocabulary.texts import rated_terms, site_tokens, term_tokens
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,11 @@ import pyarrow.parquet as pq
 from scipy.sparse import coo_array, csr_array, vstack
 from scipy.sparse.linalg import eigsh
 
-from conceptbridge.catalogue import Embedding, canonical
+from conceptbridge.core.atomic_files import write_parquet
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.text import canonical
 from conceptbridge.embed.vectors import Matrix, vector_table
-from conceptbridge.errors import StudyError
-from conceptbridge.files import write_parquet
+from conceptbridge.study.embeddings import Embedding
 
 logger = logging.getLogger(__name__)
 

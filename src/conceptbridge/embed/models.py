@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.vectors import Matrix
-from conceptbridge.errors import StudyError
 
 logger = logging.getLogger(__name__)
 

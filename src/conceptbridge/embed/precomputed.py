@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.vectors import Matrix
-from conceptbridge.errors import StudyError
 
 #: a code before the text, as in the published HDF5 files: `C0010200 Not cough`, `C0424781_A low grade`, `group_65 old`
 CODE = re.compile(r"(?:[A-Z]{1,4}[0-9]{5,}\w*|[^\W_]+_\w*[0-9]\w*)[ :]+")

@@ -12,10 +12,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 
-from conceptbridge.catalogue import Embedding
 from conceptbridge.embed.tables import Found
-from conceptbridge.embed.texts import rated_pairs, rated_terms, term_tokens
 from conceptbridge.embed.vectors import Matrix, read_vectors
+from conceptbridge.study.embeddings import Embedding
+from conceptbridge.vocabulary.texts import rated_pairs, rated_terms, term_tokens
 
 #: states that say the opposite of each other
 OPPOSITES = (("present", "absent"), ("positive", "negative"), ("low", "high"))

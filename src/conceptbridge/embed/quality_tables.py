@@ -11,9 +11,9 @@ import pyarrow.csv as pacsv
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from conceptbridge.files import whole_file, write_parquet, write_text
-from conceptbridge.report.style import STYLE
-from conceptbridge.report.written import markdown
+from conceptbridge.core.atomic_files import atomic_file, write_parquet, write_text
+from conceptbridge.core.markup import markdown
+from conceptbridge.core.plot_style import STYLE
 
 NUMBERS = (
     "similarity",
@@ -70,12 +70,12 @@ def write_quality(measured: Sequence[Path], tables: Path, figures: Path) -> None
     pairs = [{"embedding": one["embedding"]} | pair for one in quality for pair in one["alignment"]]
     for name, table in (("embeddings", embeddings), ("alignment", pa.Table.from_pylist(pairs, ALIGNMENT))):
         write_parquet(table, tables / f"{name}.parquet")
-        with whole_file(tables / f"{name}.csv") as temporary:
+        with atomic_file(tables / f"{name}.csv") as temporary:
             pacsv.write_csv(table, temporary)
         write_text(f"{NOTES[name]}\n\n{markdown(table)}", tables / f"{name}.md")
     figure = draw(embeddings)
     for ending, metadata in [("svg", {"Date": None}), ("png", None)]:
-        with whole_file(figures / f"embeddings.{ending}") as temporary, mpl.rc_context(STYLE):
+        with atomic_file(figures / f"embeddings.{ending}") as temporary, mpl.rc_context(STYLE):
             figure.savefig(temporary, format=ending, dpi=200, metadata=metadata)
 
 

@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import requests
 
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.vectors import Matrix
-from conceptbridge.errors import StudyError
 
 logger = logging.getLogger(__name__)
 

@@ -7,13 +7,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from conceptbridge.catalogue import Embedding, canonical
+from conceptbridge.core.atomic_files import atomic_file
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.text import canonical
 from conceptbridge.embed.cache import VectorCache
 from conceptbridge.embed.precomputed import Precomputed
-from conceptbridge.embed.texts import site_tokens
 from conceptbridge.embed.vectors import Matrix, vector_table
-from conceptbridge.errors import StudyError
-from conceptbridge.files import whole_file
+from conceptbridge.study.embeddings import Embedding
+from conceptbridge.vocabulary.texts import site_tokens
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def write_site_table(
     metadata = {"spec": canonical(embedding.spec), "fingerprint": embedding.fingerprint}
     schema = vector_table([], np.empty((0, found.width), np.float32)).schema.with_metadata(metadata)
     with (
-        whole_file(out) as temporary,
+        atomic_file(out) as temporary,
         pq.ParquetWriter(temporary, schema, compression="zstd", use_dictionary=False) as file,
     ):
         for first in range(0, len(found.texts), BLOCK):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from conceptbridge.evaluate.bootstrap import degrees, limits, p_value, widen
 from conceptbridge.evaluate.delong import Clusters, variance
-from conceptbridge.evaluate.measured import DELONG, NO_LIMITS, PERCENTILE, Arm, Measured
+from conceptbridge.evaluate.measure import DELONG, NO_LIMITS, PERCENTILE, Arm, ArmResult
 from conceptbridge.evaluate.metrics import METRICS
 
 LOCAL = "local"
@@ -60,7 +60,7 @@ class Difference(NamedTuple):
     reason: str | None
 
 
-def choose(results: Mapping[Arm, Measured], controls: Sequence[str], reference: Reference) -> Choice:
+def choose(results: Mapping[Arm, ArmResult], controls: Sequence[str], reference: Reference) -> Choice:
     """Choose by the highest mean AUROC over seeds on validation rows; the first of equals.
 
     Recommended is the best of all arms but those on a control embedding (the reference's own embedding is no
@@ -80,7 +80,7 @@ def choose(results: Mapping[Arm, Measured], controls: Sequence[str], reference: 
     return Choice(*(_best(results, among) for among in (candidates, of_reference, local, borrowed)))
 
 
-def pairs(results: Mapping[Arm, Measured], target: str, controls: Sequence[str], choice: Choice) -> Iterator[Pair]:
+def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Sequence[str], choice: Choice) -> Iterator[Pair]:
     """Yield the comparisons in the order of the table.
 
     - *chance*: the recommended arm against an AUROC of 0.5 (of AUROC alone);
@@ -114,7 +114,7 @@ def pairs(results: Mapping[Arm, Measured], target: str, controls: Sequence[str],
 
 
 def compare(
-    results: Mapping[Arm, Measured], asked: Sequence[Pair], of: Clusters
+    results: Mapping[Arm, ArmResult], asked: Sequence[Pair], of: Clusters
 ) -> Iterator[tuple[Pair, list[Difference]]]:
     """Make the comparisons ``asked`` for, of AUROC, AUPRC and Brier score.
 
@@ -137,12 +137,12 @@ def compare(
                 yield pair, next(numbers)[: len(names)]
 
 
-def _why_not(pair: Pair, results: Mapping[Arm, Measured]) -> str | None:
+def _why_not(pair: Pair, results: Mapping[Arm, ArmResult]) -> str | None:
     reason = pair.reason or results[pair.arm].reason["test"]
     return reason or (results[pair.reference].reason["test"] if pair.reference is not None else None)
 
 
-def _differences(results: Mapping[Arm, Measured], made: Sequence[Pair], of: Clusters) -> Iterator[list[Difference]]:
+def _differences(results: Mapping[Arm, ArmResult], made: Sequence[Pair], of: Clusters) -> Iterator[list[Difference]]:
     ours = [results[pair.arm] for pair in made]
     theirs = [None if pair.reference is None else results[pair.reference] for pair in made]
     places = list(_COMPARED)
@@ -182,12 +182,12 @@ def _differences(results: Mapping[Arm, Measured], made: Sequence[Pair], of: Clus
         ]
 
 
-def _estimates(one: Measured) -> NDArray[np.float64]:
+def _estimates(one: ArmResult) -> NDArray[np.float64]:
     found: NDArray[np.float64] = one.mean("test")[list(_COMPARED)]
     return found
 
 
-def _seed_variance(first: Measured, second: Measured | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _seed_variance(first: ArmResult, second: ArmResult | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the variance of a difference from seed to seed, and its degrees of freedom: (metrics,) each.
 
     Of the seeds' own differences where both arms have the same seeds, as these share their draws; else the sum.
@@ -203,7 +203,7 @@ def _seed_variance(first: Measured, second: Measured | None) -> tuple[NDArray[np
     return parts.sum(axis=0), degrees(parts, each)
 
 
-def _auroc_variance(first: Measured, second: Measured | None, of: Clusters) -> float:
+def _auroc_variance(first: ArmResult, second: ArmResult | None, of: Clusters) -> float:
     assert first.components is not None
     events, non_events = first.components.events, first.components.non_events
     if second is not None:
@@ -216,6 +216,6 @@ def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _best(results: Mapping[Arm, Measured], among: Sequence[Arm]) -> Arm | None:
+def _best(results: Mapping[Arm, ArmResult], among: Sequence[Arm]) -> Arm | None:
     estimable = [arm for arm in among if results[arm].reason["validation"] is None]
     return max(estimable, key=lambda arm: float(results[arm].mean("validation")[_AUROC]), default=None)

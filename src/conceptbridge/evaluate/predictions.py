@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.errors import StudyError
 
 SPLITS = ("validation", "test")
 """The splits that are predicted, in the order of every table."""

@@ -19,8 +19,8 @@ from typing import IO, Any, Literal
 from jsonschema import Draft202012Validator
 from jsonschema.exceptions import best_match
 
-from conceptbridge.errors import StudyError
-from conceptbridge.files import whole_file, whole_folder
+from conceptbridge.core.atomic_files import atomic_file, atomic_folder
+from conceptbridge.core.errors import StudyError
 
 Kind = Literal["bundle", "results"]
 
@@ -63,7 +63,7 @@ def write_package(folder: Path, kind: Kind, about: Mapping[str, Any], out: Path)
     manifest = {"format": FORMAT, "kind": kind, "about": dict(about), "files": listed}
     text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
     strict_json(text.encode("utf-8", "surrogatepass"), f"{out.name}: {MANIFEST}")
-    with whole_file(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as package:
+    with atomic_file(out) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as package:
         package.writestr(_entry(MANIFEST), text)
         for name, path in names.items():
             entry = _entry(name)
@@ -80,7 +80,7 @@ def read_package(path: Path, kind: Kind, into: Path) -> dict[str, Any]:
     is not listed, missing, listed twice, a link, compressed or encrypted, has a name that leads out of the folder or
     cannot be shown, or is not what its SHA-256 says.
     """
-    with _opened(path, kind) as (package, entries, manifest), whole_folder(into) as folder:
+    with _opened(path, kind) as (package, entries, manifest), atomic_folder(into) as folder:
         for name, listed in manifest["files"].items():
             _unpack(package, entries[name], listed, folder / name, path)
     about: dict[str, Any] = manifest["about"]

@@ -16,13 +16,13 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from conceptbridge.core.atomic_files import atomic_folder, write_json, write_parquet
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.vectors import read_vectors
-from conceptbridge.errors import StudyError
-from conceptbridge.files import whole_folder, write_json, write_parquet
-from conceptbridge.learn.examples import Examples, SiteRows, examples, merge, read_rows
+from conceptbridge.learn.input_space import NoVectorError, Space, Table, fit_space, join_tables, load_space
 from conceptbridge.learn.registry import learner, strategy_module
-from conceptbridge.learn.runs import Part, Spent, search, sized_parts
-from conceptbridge.learn.space import NoVectorError, Space, Table, fit_space, join_tables, load_space
+from conceptbridge.learn.rows import Examples, SiteRows, examples, merge, read_rows
+from conceptbridge.learn.search import Part, Spent, search, sized_parts
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ def train_local(target: Site, learner_name: str, embedding: Mapping[str, str], b
     Too few events at the site are a finding, not an error: arm.json gives the reason and there are no predictions.
     """
     parts, sizes, reason = _parts(target, budget)
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         made = Made(_counts(target, budget) | {"reason": reason})
         if reason is None:
             labelled = target.rows.of("train", "validation")
@@ -139,7 +139,7 @@ def train_pooled(
         reason = f"{too_few} among the training rows of {' and '.join(site.name for site in sites)}"
     if embedding["backend"] == "cooccurrence":
         reason = f"{embedding['name']} is learned at one site and has no vectors for the rows of several"
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         made = Made({"reason": reason})
         if reason is None:
             made = _train(target, all_rows, labelled, parts, strategy, learner_name, embedding, budget, folder)
@@ -156,7 +156,7 @@ def bring_pooled(target: Site, learner_name: str, trained: Path, fingerprint: st
     """
     source = SOURCE_OF["leave-one-out"]
     made = Made(json.loads((trained / "arm.json").read_text(encoding="utf-8"))["sources"][source])
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         if made.entry["reason"] is None:
             module, model, space = load_model(trained / "models" / source, learner_name, fingerprint)
             made.probability = module.predict(model, _tested(target, space))
@@ -182,7 +182,7 @@ def transfer(
     """
     local = strategy != "direct"
     parts, sizes, too_few = _parts(target, budget)
-    with whole_folder(out) as folder:
+    with atomic_folder(out) as folder:
         made = {}
         for source, arm in sources.items():
             described = json.loads((arm / "arm.json").read_text(encoding="utf-8"))["sources"][source]

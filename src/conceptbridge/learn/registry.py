@@ -3,18 +3,18 @@
 from importlib import import_module
 from typing import Any
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.errors import StudyError
 
 #: a learner is a module with fit, tune, predict, save and load; it is imported only when it is used, so that its change
 #: runs its own arms again and no others
 LEARNERS = {
-    "attention": "conceptbridge.learn.attention",
-    "cnn": "conceptbridge.learn.cnn",
-    "lightgbm": "conceptbridge.learn.boosting",
-    "logistic": "conceptbridge.learn.logistic",
+    "attention": "conceptbridge.learn.learners.attention",
+    "cnn": "conceptbridge.learn.learners.cnn",
+    "lightgbm": "conceptbridge.learn.learners.lightgbm",
+    "logistic": "conceptbridge.learn.learners.logistic",
 }
 #: what one strategy alone needs
-STRATEGIES = {"recalibrate": "conceptbridge.learn.calibration"}
+STRATEGIES = {"recalibrate": "conceptbridge.learn.strategies.recalibrate"}
 
 
 def learner(name: str) -> Any:

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from conceptbridge.evaluate.break_even import BELOW, NEVER
 from conceptbridge.evaluate.comparisons import ABROAD, CHANCE, CONTROL, HOME, LOCAL, RECOMMENDATION
-from conceptbridge.evaluate.curves import BELOW, NEVER
-from conceptbridge.evaluate.families import ALPHA
+from conceptbridge.evaluate.multiple_testing import ALPHA
 
 Row = Mapping[str, Any]
 ARM = ("embedding", "learner", "strategy", "source")

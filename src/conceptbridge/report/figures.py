@@ -14,9 +14,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from conceptbridge.files import whole_file
+from conceptbridge.core.atomic_files import atomic_file
+from conceptbridge.core.plot_style import STYLE
 from conceptbridge.report.answers import ARM, describe
-from conceptbridge.report.style import STYLE
 
 COLOURS = "viridis"  # even steps of lightness: readable in grey and by the colour-blind
 LINES = [  # colours that differ for the colour-blind (Okabe and Ito), and dashes that differ in print
@@ -56,7 +56,7 @@ def write_figures(tables: Path, folder: Path) -> None:
             figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once: it takes longer than the drawing
         for ending, metadata in [("svg", {"Date": None}), ("png", None)]:
-            with whole_file(folder / f"{name}.{ending}") as temporary, mpl.rc_context(STYLE):
+            with atomic_file(folder / f"{name}.{ending}") as temporary, mpl.rc_context(STYLE):
                 figure.savefig(temporary, format=ending, dpi=200, metadata=metadata)
 
 

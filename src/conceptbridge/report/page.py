@@ -12,11 +12,11 @@ import pyarrow.parquet as pq
 import yaml
 from markupsafe import Markup
 
-from conceptbridge.errors import StudyError
-from conceptbridge.files import write_text
+from conceptbridge.core.atomic_files import write_text
+from conceptbridge.core.errors import StudyError
+from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.report.answers import ARM, answers, describe, key_of
 from conceptbridge.report.figures import BY_TASK, transfer_parts
-from conceptbridge.sites.shareable import shareable
 
 NOTHING = "\N{EN DASH}"
 TABLES = (

@@ -14,15 +14,15 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 from scipy.special import expit, logit
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.atomic_files import atomic_file, write_parquet, write_text
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.markup import latex, markdown
+from conceptbridge.disclosure.token_counts import shared_tokens, train_rows
 from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.comparisons import CHANCE
-from conceptbridge.evaluate.families import gated, holm
+from conceptbridge.evaluate.meta_analysis import summarise
 from conceptbridge.evaluate.metrics import METRICS
-from conceptbridge.evaluate.summary import summarise
-from conceptbridge.files import whole_file, write_parquet, write_text
-from conceptbridge.report.written import latex, markdown
-from conceptbridge.tasks.shared import shared_tokens, train_rows
+from conceptbridge.evaluate.multiple_testing import gated, holm
 
 ARM = ("task", "embedding", "learner", "strategy", "source", "target")
 """What makes one row of the table of arms."""
@@ -163,7 +163,7 @@ def write_tables(joint: Mapping[str, pa.Table], folder: Path) -> None:
     """Write each table as ``{name}.parquet`` and ``.csv``, in full, and ``.md`` and ``.tex``, to three decimals."""
     for name, table in joint.items():
         write_parquet(table, folder / f"{name}.parquet")
-        with whole_file(folder / f"{name}.csv") as temporary:
+        with atomic_file(folder / f"{name}.csv") as temporary:
             pacsv.write_csv(table, temporary)
         if name not in LONG:
             note = f"{NOTES[name]}\n\n" if name in NOTES else ""

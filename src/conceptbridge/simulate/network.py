@@ -13,9 +13,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from conceptbridge.errors import StudyError
-from conceptbridge.files import whole_folder, write_parquet
+from conceptbridge.core.atomic_files import atomic_folder, write_parquet
+from conceptbridge.core.errors import StudyError
 from conceptbridge.simulate.names import concept_tables, draw_names, findings
+from conceptbridge.simulate.omop_tables import EHR, PRESENT, Form, Records, Rows, Visits
 from conceptbridge.simulate.population import (
     Days,
     Emergencies,
@@ -31,7 +32,6 @@ from conceptbridge.simulate.population import (
     model,
     people,
 )
-from conceptbridge.simulate.records import EHR, PRESENT, Form, Records, Rows, Visits
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ FEVER = 38.0  # degrees Celsius
 def write_extract(hospital: str, persons: int, seed: int, folder: Path) -> None:
     """Write the extract of ``hospital`` to ``folder``, one Parquet file a CDM table, whole or not at all."""
     tables = simulate(hospital, persons, seed)
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         for name, table in tables.items():
             write_parquet(table, temporary / f"{name}.parquet")
 

@@ -17,14 +17,15 @@ import pyarrow as pa
 from duckdb.func import PythonUDFType
 from numpy.typing import NDArray
 
-from conceptbridge.errors import StudyError
-from conceptbridge.files import whole_folder, write_json
+from conceptbridge.core.atomic_files import atomic_folder, write_json
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import TABLES
 from conceptbridge.sites.checks import DAYS, KEYS, LAST_DAY, OWN_IDS, REPEATS, Repair, drops, fault, repairs
 from conceptbridge.sites.extract import Place, find_tables
 from conceptbridge.sites.names import name_concepts
 from conceptbridge.sites.quality import describe, note_visits
-from conceptbridge.sites.source import MORE_FIELDS, Source, literal, open_source, rejected, typed
+from conceptbridge.sites.source import MORE_FIELDS, Source, open_source, rejected, typed
 from conceptbridge.sites.typed import REFUSED, REPAIRED, UNREADABLE, read_column
 
 logger = logging.getLogger(__name__)
@@ -82,7 +83,7 @@ def ingest(
     cdm.parent.mkdir(parents=True, exist_ok=True)
     for left in cdm.parent.glob(f".{cdm.name}.*"):  # by a run that was killed
         shutil.rmtree(left, ignore_errors=True)
-    with whole_folder(cdm) as folder:
+    with atomic_folder(cdm) as folder:
         work = folder / "work"
         work.mkdir()
         config: dict[str, str | bool | int | float | list[str]] = {

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import duckdb
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import TABLES
 from conceptbridge.sites.extract import find_tables
-from conceptbridge.sites.source import literal, open_source, rejected, typed
+from conceptbridge.sites.source import open_source, rejected, typed
 
 _VOCABULARY = ("concept", "concept_ancestor", "cdm_source")
 

@@ -8,8 +8,8 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
+from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import DOMAINS, TABLES, Domain
-from conceptbridge.sites.source import literal
 
 #: domains of events; devices are kept, and used by no task yet
 _EVENTS = DOMAINS | {

@@ -13,7 +13,8 @@ import duckdb
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import REQUIRED, TABLES, in_place_of
 from conceptbridge.sites.extract import Place
 from conceptbridge.sites.layout import Layout, read_layout
@@ -151,11 +152,6 @@ def rejected(db: duckdb.DuckDBPyConnection, source: Source) -> dict[str, tuple[i
             "export the table again"
         )
     return {reason: (count, first[reason]) for reason, count in counts.items()}
-
-
-def literal(value: object) -> str:
-    """SQL of a text."""
-    return "'" + str(value).replace("'", "''") + "'"
 
 
 def quoted(name: str) -> str:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from conceptbridge.errors import StudyError
-from conceptbridge.evaluate.shown import chain_shown
-from conceptbridge.files import whole_file, write_parquet
-from conceptbridge.records import AS_RECORDED, SEX_CONCEPTS, open_records, site_database
+from conceptbridge.core.atomic_files import atomic_file, write_parquet
+from conceptbridge.core.errors import StudyError
+from conceptbridge.disclosure.suppress import suppress_steps
+from conceptbridge.sites.records import AS_RECORDED, SEX_CONCEPTS, open_records, site_database
 from conceptbridge.tasks.check import cohort_file
 from conceptbridge.tasks.events import make_events
 
@@ -73,7 +73,7 @@ def make_cohort(
     if task["on_few_events"] == "fail":
         _stop_if_few(table, task["min_events"], site)
     write_parquet(table, cohort)
-    with whole_file(attrition) as temporary:
+    with atomic_file(attrition) as temporary:
         _write_attrition(steps, persons, table, min_cell_count, temporary)
 
 
@@ -270,12 +270,12 @@ def _write_attrition(steps: list[Step], persons: int, cohort: pa.Table, least: i
     parts.append(parts[1] - parts[2])
     # a part that is few is no secret where the parts together are not known
     secret = [int(part.sum()) if ((part > 0) & (part < least)).any() else None for part in parts]
-    shown_persons = chain_shown([step.persons for step in steps], least, persons, secret[0])
-    rows = chain_shown([step.rows for step in steps], least, secret=secret[1])
-    events = chain_shown([step.events for step in steps], least, secret=secret[2])
+    shown_persons = suppress_steps([step.persons for step in steps], least, persons, secret[0])
+    rows = suppress_steps([step.rows for step in steps], least, secret=secret[1])
+    events = suppress_steps([step.events for step in steps], least, secret=secret[2])
     # rows without the event are known where both counts are
     without = [None if n is None or k is None else n - k for n, k in zip(rows, events, strict=True)]
-    told = chain_shown(without, least, secret=secret[3])
+    told = suppress_steps(without, least, secret=secret[3])
     events = [k if shown == n else None for k, n, shown in zip(events, without, told, strict=True)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

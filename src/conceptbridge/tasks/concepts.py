@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from conceptbridge.errors import StudyError
+from conceptbridge.core.errors import StudyError
 
 YES, NO = ("true", "yes", "y", "1"), ("false", "no", "n", "0", "")
 #: columns of a CSV and keys of a JSON file, in lower case and without separators

@@ -5,9 +5,10 @@ from typing import Any
 
 import duckdb
 
-from conceptbridge.errors import StudyError
-from conceptbridge.records import harmonised, text
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import DOMAINS, Domain
+from conceptbridge.sites.records import harmonised
 from conceptbridge.tasks.check import cohort_file
 from conceptbridge.tasks.concepts import concept_items
 
@@ -77,10 +78,12 @@ def _value(db: duckdb.DuckDBPyConnection, value: Mapping[str, Any], concepts: st
     """SQL of what a value has to be: in one of the states, or within limits once both are in the same unit."""
     parts = []
     if value["states"]:
-        parts.append(f"state IN ({', '.join(map(text, value['states']))})")
+        parts.append(f"state IN ({', '.join(map(literal, value['states']))})")
     limits = [(op, value[key]) for key, op in (("at_least", ">="), ("at_most", "<=")) if value[key] is not None]
     if limits:
-        asked = f"SELECT concept_id, 0 AS unit_concept, lower(trim({text(value['unit'])})) AS unit_text FROM {concepts}"
+        asked = (
+            f"SELECT concept_id, 0 AS unit_concept, lower(trim({literal(value['unit'])})) AS unit_text FROM {concepts}"
+        )
         db.execute(f"CREATE TEMP TABLE {concepts}_unit AS {harmonised(asked)}")
         within = " AND ".join(f"r.value {op} {float(limit)!r} * a.factor + a.shift" for op, limit in limits)
         parts.append(
@@ -92,7 +95,7 @@ def _value(db: duckdb.DuckDBPyConnection, value: Mapping[str, Any], concepts: st
 def _handed_in(db: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], site: str) -> str:
     """SQL of a cohort made elsewhere: an OMOP cohort table, or person_id, index_date[, label][, split]."""
     file = cohort_file(spec["file"], site)
-    name = text(str(file))
+    name = literal(str(file))
     scan = f"read_parquet({name})" if file.suffix.lower() == ".parquet" else f"read_csv({name}, all_varchar=true)"
     try:
         found = {str(row[0]).lower(): str(row[0]) for row in db.execute(f"DESCRIBE FROM {scan}").fetchall()}

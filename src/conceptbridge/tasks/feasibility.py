@@ -10,7 +10,7 @@ import jinja2
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from conceptbridge.files import write_text
+from conceptbridge.core.atomic_files import write_text
 
 NOTHING = "\N{EN DASH}"
 PAGE = "feasibility.html"

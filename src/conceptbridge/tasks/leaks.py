@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from conceptbridge.files import write_parquet
-from conceptbridge.records import site_database
+from conceptbridge.core.atomic_files import write_parquet
+from conceptbridge.sites.records import site_database
 from conceptbridge.tasks.events import make_concepts
 
 SCHEMA = pa.schema(

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from conceptbridge.files import whole_file, write_parquet
-from conceptbridge.records import (
+from conceptbridge.core.atomic_files import atomic_file, write_parquet
+from conceptbridge.sites.cdm import DOMAINS
+from conceptbridge.sites.records import (
     AGE_BANDS,
     BIN_CUTS,
     BIN_STATES,
@@ -23,9 +24,8 @@ from conceptbridge.records import (
     open_records,
     site_database,
 )
-from conceptbridge.sites.cdm import DOMAINS
 from conceptbridge.tasks.events import make_concepts
-from conceptbridge.vocabulary import token_key
+from conceptbridge.vocabulary.build import token_key
 
 TOKENS = pa.schema(
     [
@@ -293,7 +293,7 @@ _CLOSED = "coalesce(v.visit_end_date, v.visit_start_date, r.date) < c.index_date
 def _write_sequences(draft: Path, token_of: NDArray[np.int32], sequences: Path) -> None:
     """Write the drafted sequences with tokens in place of codes."""
     with (
-        whole_file(sequences) as temporary,
+        atomic_file(sequences) as temporary,
         pa.memory_map(str(draft)) as source,
         pq.ParquetWriter(temporary, SEQUENCES, compression="zstd") as writer,
     ):

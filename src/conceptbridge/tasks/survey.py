@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from conceptbridge.files import write_json
-from conceptbridge.sites.shareable import withheld
+from conceptbridge.core.atomic_files import write_json
+from conceptbridge.disclosure.quality_report import withheld
 from conceptbridge.tasks.cohort import SPLITS
 
 #: expected shrinkage, and the share of the greatest possible R² that is hoped for (Riley et al., BMJ 2020;368:m441)

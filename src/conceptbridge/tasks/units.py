@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from conceptbridge.files import write_json
-from conceptbridge.records import AS_RECORDED, UNIT_CONCEPT, UNIT_TEXT, open_records, site_database
+from conceptbridge.core.atomic_files import write_json
 from conceptbridge.sites.cdm import DOMAINS
+from conceptbridge.sites.records import AS_RECORDED, UNIT_CONCEPT, UNIT_TEXT, open_records, site_database
 
 
 def make_units(cdm: Path, site: str, min_cell_count: int, out: Path, threads: int = 1) -> None:

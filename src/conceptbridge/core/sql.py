@@ -1,0 +1,6 @@
+"""SQL that every room needs."""
+
+
+def literal(value: object) -> str:
+    """Return ``value`` as a string literal of SQL."""
+    return "'" + str(value).replace("'", "''") + "'"

@@ -1,0 +1,1 @@
+"""The check of all that leaves a site."""

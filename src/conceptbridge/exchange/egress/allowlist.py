@@ -1,0 +1,109 @@
+"""What may leave a site: the tables and documents by name, with every column or key that they may have."""
+
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from conceptbridge.evaluate.schemas import SCHEMAS
+from conceptbridge.tasks.leaks import SCHEMA as LEAKS
+from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
+
+#: counts of persons, rows or events: none may be under min_cell_count
+COUNTS = frozenset({"persons", "rows", "events", "train_rows", "train_events", "read", "visits"})
+#: numbers that the study's settings decide, or places in a list
+SETTINGS = frozenset({"seed", "seeds", "steps", "trials", "size", "smallest", "largest", "bin", "wide_bin", "repeats"})
+
+
+class Table(NamedTuple):
+    """A table that may leave: what it is, its ``schema``, the columns that make a row unlike all others (``key``), and
+    the columns that hold concepts by name (``texts``) or by number (``concepts``)."""
+
+    about: str
+    schema: pa.Schema
+    key: tuple[str, ...]
+    texts: tuple[str, ...] = ()
+    concepts: tuple[str, ...] = ()
+
+
+_ARM = ("task", "embedding", "learner", "strategy", "source", "target")
+_CELL = (*_ARM, "split", "metric", "threshold", "alert_rate")
+_QUESTION = ("task", "target", "question", "metric", *_ARM[1:5], *(f"ref_{name}" for name in _ARM[1:5]))
+_KEYS = {
+    "metrics": ("estimates with confidence limits", _CELL),
+    "seeds": ("estimates of every seed", (*_CELL, "seed")),
+    "comparisons": ("differences between models", _QUESTION),
+    "effects": ("mean AUROC over sources, with variances", (*_ARM[:4], "target")),
+    "subgroups": ("estimates in subgroups", (*_ARM, "dimension", "group", "metric")),
+    "unseen": ("share of events whose token a source never saw", ("task", "source", "target")),
+    "curves": ("learning and tuning curves", (*_ARM, "size", "depth", "split")),
+    "breakeven": ("break-even numbers of local events", (*_ARM, "local_embedding", "local_learner")),
+    "points": ("calibration, ROC and net benefit in bins", (*_ARM, "bin")),
+    "spent": ("what each model was given and used", _ARM),
+    "site": ("the cohort by split", ("task", "site", "split")),
+}
+
+SHARED_TOKENS = pa.schema(
+    [
+        ("key", pa.string()),
+        ("text", pa.string()),
+        ("concept_id", pa.int64()),
+        ("state", pa.string()),
+        ("domain", pa.string()),
+        ("rows", pa.int64()),
+    ]
+)
+"""Tokens as they may leave: those of at least min_cell_count training rows."""
+
+_TOKEN = ("key", "concept_id")
+TABLES = {name: Table(about, SCHEMAS[name], key) for name, (about, key) in _KEYS.items()} | {
+    "tokens": Table(
+        "concepts that training rows hold", SHARED_TOKENS, ("key",), ("key", "text"), ("key", "concept_id")
+    ),
+    "vocabulary": Table(
+        "concepts of enough persons, with their texts", VOCABULARY, ("key",), ("key", "text"), (*_TOKEN, "concept_code")
+    ),
+    "leaks": Table("predictors nearest to the outcome", LEAKS, ("key",), ("key", "text", "nearest"), _TOKEN),
+}
+"""Parquet files, by the name of the file without its ending."""
+
+CSV = {"attrition": ("what is left after each inclusion step", ("step", "persons", "rows", "events"))}
+"""CSV files: what each is, and its columns."""
+
+_SPENT = {"trials", "steps", "kept", "chosen"}
+_QUALITY = {"tables", "read", "kept", "dropped", "repaired", "noted", "persons", "visits", "events", "names"}
+_QUALITY |= {"rows", "unmapped_share", "named_share", "named_by_source_share", "years"}
+DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
+    "arm": (
+        "what a model was trained on and spent",
+        frozenset({"sources", "reason", "spent", "train_rows", "train_events", "sizes", "size", "replicate"} | _SPENT)
+        | {"rows", "events", "reached", "train", "validation"},
+        frozenset({"sources", "chosen"}),
+    ),
+    "quality": (
+        "what was read of the extract, repaired and dropped, as counts",
+        frozenset(_QUALITY | {"concepts_in_use", "named_by_the_extract", "named_by_the_vocabulary"}),
+        frozenset({"tables", "dropped", "repaired", "noted", "events", "names"}),
+    ),
+    "model": (
+        "a model: its seeds, and the space of its inputs",
+        frozenset({"learner", "strategy", "source", "target", "seeds", "kept", "counts", "space", "recalibration"})
+        | {"embedding", "fingerprint", "backend", "names", "scale", "heads", "units", "widths", "weights"},
+        frozenset({"recalibration"}),
+    ),
+    "vocabulary": (
+        "concepts that training rows hold, with their texts",
+        frozenset({"tokens", "key", "concept_id", "vocabulary", "concept_code", "domain", "name", "named_by"})
+        | {"state", "text"},
+        frozenset(),
+    ),
+    "metrics": (
+        "how a model does at its source",
+        frozenset({"trained", "train_rows", "train_events", "cohort", "metrics", "persons", "rows", "events"})
+        | {"split", "metric", "estimate", "lower", "upper", "seed_sd", "seeds", "reason"}
+        | {"first_year", "last_year", "events_a_row"},
+        frozenset(),
+    ),
+}
+"""JSON files, by name: what each is, the keys it may have at any depth, and those below which keys are free."""
+
+PROSE = {".md": "a text to be read", ".html": "a page to be read"}

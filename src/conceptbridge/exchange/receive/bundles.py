@@ -1,0 +1,126 @@
+"""Bundles that other sites have sent: found when the study is planned, and put where a local arm would be."""
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from conceptbridge.core.atomic_files import atomic_folder, write_json, write_parquet
+from conceptbridge.core.errors import StudyError
+from conceptbridge.exchange.package import check_fields, plain_text, read_package, shown, strict_json
+from conceptbridge.exchange.receive.find_bundles import check_bundle
+from conceptbridge.exchange.receive.model_files import check_model
+from conceptbridge.tasks.sequences import TOKENS
+from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
+
+#: a text is a concept's name in a state
+LONGEST_TEXT, MOST_TOKENS = 2_000, 1_000_000
+
+_TEXT = ("key", "domain", "state")
+_TEXT_OR_NONE = ("vocabulary", "concept_code", "name", "named_by", "text")
+_COUNTS: dict[str, Any] = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["trained", "cohort", "metrics"],
+    "properties": {
+        "trained": {
+            "type": "object",
+            "additionalProperties": False,
+            "required": ["train_rows", "train_events"],
+            "properties": {
+                "train_rows": {"type": ["integer", "null"], "minimum": 0, "maximum": 10**12},
+                "train_events": {"type": ["integer", "null"], "minimum": 0, "maximum": 10**12},
+            },
+        },
+        "cohort": {"type": "array"},
+        "metrics": {"type": "array"},
+    },
+}
+
+
+def receive(bundle: Path | None, expected: Mapping[str, Any], width: int | None, out: Path) -> None:
+    """Check ``bundle`` and write its model to the folder ``out`` of its source's local arm: arm.json and models/.
+
+    ``expected``: what its manifest has to say of source, task, definition, embedding, learner and seeds; ``width`` is
+    that of the embedding's vectors, None for one-hot. Without a bundle, arm.json says that none was sent.
+
+    Raises StudyError, naming bundle, file and field, where anything is not as it has to be; nothing is written then.
+    """
+    source = expected["source"]
+    with atomic_folder(out) as folder, tempfile.TemporaryDirectory(dir=out.parent, prefix=".received.") as temporary:
+        (folder / "models").mkdir()
+        entry: dict[str, Any]
+        if bundle is None:
+            name, learner, task = expected["embedding"]["name"], expected["learner"], expected["task"]
+            entry = {"reason": f"{source} has sent no bundle of {learner} on {name} for {task}"}
+        else:
+            files, about = _unpacked(bundle, expected, Path(temporary) / "files")
+            metrics = strict_json((files / "metrics.json").read_bytes(), f"{bundle}: metrics.json")
+            check_fields(metrics, _COUNTS, f"{bundle}: metrics.json")
+            entry = {**metrics["trained"], "reason": about["reason"]}
+            if about["reason"] is None:
+                check_model(files / "model", about, width, f"{bundle}: model")
+                (files / "model").rename(folder / "models" / source)
+        write_json({"sources": {source: entry}}, folder / "arm.json")
+
+
+def receive_tokens(bundles: Sequence[Path], source: str, tokens: Path) -> None:
+    """Write the tokens of a task that ``source`` shares in its ``bundles`` (``TOKENS``; the counts stayed there)."""
+    shared = ("key", "text", "concept_id", "state", "domain")
+    rows = [{name: one[name] for name in shared} | {"token": n} for n, one in enumerate(_tokens(bundles, source))]
+    write_parquet(pa.Table.from_pylist(rows, schema=TOKENS), tokens)
+
+
+def receive_vocabulary(bundles: Sequence[Path], source: str, vocabulary: Path) -> None:
+    """Write the vocabulary of ``source`` (``VOCABULARY``, without counts) from all of its ``bundles``."""
+    rows = [one | {"private": False} for one in _tokens(bundles, source)]
+    write_parquet(pa.Table.from_pylist(rows, schema=VOCABULARY), vocabulary)
+
+
+def _tokens(bundles: Sequence[Path], source: str) -> list[dict[str, Any]]:
+    """The tokens of all bundles by key."""
+    found: dict[str, dict[str, Any]] = {}
+    for bundle in bundles:
+        with tempfile.TemporaryDirectory() as temporary:
+            files, _ = _unpacked(bundle, {"source": source}, Path(temporary) / "files")
+            for one in _each_token(files / "vocabulary.json", f"{bundle}: vocabulary.json"):
+                found.setdefault(one["key"], one)
+    return [found[key] for key in sorted(found)]
+
+
+def _unpacked(bundle: Path, expected: Mapping[str, Any], into: Path) -> tuple[Path, dict[str, Any]]:
+    about = read_package(bundle, "bundle", into)
+    check_bundle(about, expected, bundle)
+    top = {"vocabulary.json", "metrics.json", "card.md"} | ({"model"} if about["reason"] is None else set())
+    found = {path.name for path in into.iterdir() if path.is_dir() == (path.name == "model")}
+    for name in sorted(found ^ top | {path.name for path in into.iterdir()} - top):
+        what = "is missing" if name in top else "is no part of such a bundle"
+        raise StudyError(f"{bundle}: {name}: {what}")
+    plain_text((into / "card.md").read_bytes(), f"{bundle}: card.md")
+    return into, about
+
+
+def _each_token(path: Path, where: str) -> Iterator[dict[str, Any]]:
+    value = strict_json(path.read_bytes(), where)
+    if not isinstance(value, dict) or set(value) != {"tokens"} or not isinstance(value["tokens"], list):
+        raise StudyError(f"{where}: has to have the field tokens alone, a list")
+    if len(value["tokens"]) > MOST_TOKENS:
+        raise StudyError(f"{where}: tokens: are more than {MOST_TOKENS}")
+    seen: set[str] = set()
+    fields = {*_TEXT, *_TEXT_OR_NONE, "concept_id"}
+    for number, one in enumerate(value["tokens"]):
+        at = f"{where}: tokens: {number}"
+        if not isinstance(one, dict) or set(one) != fields:
+            raise StudyError(f"{at}: has to have the fields {', '.join(sorted(fields))} alone")
+        if type(one["concept_id"]) is not int or not 0 <= one["concept_id"] < 2**63:
+            raise StudyError(f"{at}: concept_id: is no concept's number")
+        for name in (*_TEXT, *_TEXT_OR_NONE):
+            none = one[name] is None and name in _TEXT_OR_NONE
+            if not none and not (isinstance(one[name], str) and 0 < len(one[name]) <= LONGEST_TEXT):
+                raise StudyError(f"{at}: {name}: is no text of 1 to {LONGEST_TEXT} characters")
+        if one["key"] in seen:
+            raise StudyError(f"{at}: key: {shown(one['key'])!r} is there twice")
+        seen.add(one["key"])
+        yield one

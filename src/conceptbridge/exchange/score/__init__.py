@@ -1,0 +1,1 @@
+"""A list of patients, scored with another site's model."""

@@ -1,0 +1,61 @@
+"""A fixed number of features from each row's set of tokens, for learners that are no networks over sets."""
+
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from conceptbridge.learn.rows import Examples, OneHot
+
+#: dense or sparse: shape (rows, features)
+Features = Any
+#: numbers that are added at once: few enough for a processor's own memory
+SIDE_BY_SIDE = 200_000
+
+
+def pool(examples: Examples, counts: bool) -> Features:
+    """Mean and maximum over the vectors of each row's tokens (zeros where it has none), with ``counts`` also how many
+    tokens it has: shape (rows, 2 * width, and one more with counts). Of one-hot vectors both are sparse, uncentred:
+    the share of a token among the row's, and whether it is there."""
+    return examples.once(("pooled", counts), lambda: _pool(examples, counts))
+
+
+def _pool(examples: Examples, counts: bool) -> Features:
+    lengths = examples.lengths
+    if isinstance(examples.vectors, OneHot):
+        shares = presence(examples, repeated=True)
+        shares.data /= np.repeat(np.maximum(lengths, 1), np.diff(shares.indptr)).astype(np.float32)
+        blocks = [shares, presence(examples)] + (
+            [sparse.csr_matrix(lengths[:, None].astype(np.float32))] if counts else []
+        )
+        return sparse.csr_matrix(sparse.hstack(blocks, format="csr"))
+    width = examples.vectors.shape[1]
+    made = np.empty((len(examples), 2 * width + counts), np.float32)
+    # longest rows first: those that have an n-th token are then the first ones, and are added in one go
+    longest = np.argsort(-lengths, kind="stable")
+    together = max(SIDE_BY_SIDE // max(width, 1), 1)
+    for first in range(0, len(longest), together):
+        order = longest[first : first + together]
+        sums = np.zeros((len(order), width), np.float32)
+        highest = np.full((len(order), width), -np.inf, np.float32)
+        for n in range(int(lengths[order[0]])):
+            rows = order[: np.searchsorted(-lengths[order], -n, side="left")]
+            nth = examples.vectors[examples.tokens[examples.offsets[rows] + n]]
+            sums[: len(rows)] += nth
+            np.maximum(highest[: len(rows)], nth, out=highest[: len(rows)])
+        made[order, :width] = sums / np.maximum(lengths[order], 1)[:, None]
+        made[order, width : 2 * width] = np.where(lengths[order, None] > 0, highest, 0)
+    if counts:
+        made[:, -1] = lengths
+    return made
+
+
+def presence(examples: Examples, repeated: bool = False) -> sparse.csr_matrix:
+    """Which tokens each row has, or with ``repeated`` how often: shape (rows, tokens), sparse."""
+    shape = (len(examples), examples.vectors.shape[0])
+    ones = np.ones(len(examples.tokens), np.float32)
+    made = sparse.csr_matrix((ones, examples.tokens, examples.offsets), shape=shape)
+    made.sum_duplicates()
+    if not repeated:
+        made.data[:] = 1
+    return made

@@ -1,0 +1,165 @@
+"""What a learner sees: rows of tokens, the tokens' vectors, and labels."""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from conceptbridge.core.errors import StudyError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class SiteRows:
+    """The rows of a task at a site, in row_id order; ``tokens[offsets[i]:offsets[i + 1]]`` are those of row i."""
+
+    keys: list[str]  # of the site's tokens, by position
+    texts: list[str | None]
+    training_rows: NDArray[np.int64]  # training rows that hold the token, by position
+    row_ids: NDArray[np.int64]
+    person_ids: NDArray[np.int64]
+    labels: NDArray[np.int8]
+    split: NDArray[Any]
+    tokens: NDArray[np.int32]
+    offsets: NDArray[np.int64]
+
+    def of(self, *splits: str) -> NDArray[np.int64]:
+        """Positions of the rows of these splits, in row_id order."""
+        return np.flatnonzero(np.isin(self.split.astype(str), splits))
+
+    def trained_on(self, rows: NDArray[np.int64]) -> "SiteRows":
+        """The same rows, with only these as training rows in the tokens' counts."""
+        inside = np.zeros(len(self.row_ids), np.bool_)
+        inside[rows] = True
+        row_of = np.repeat(np.arange(len(inside)), np.diff(self.offsets))
+        at, known = inside[row_of], max(len(self.keys), 1)
+        # asked for counts as well, NumPy sorts, 20 times as fast as it hashes
+        held, _ = np.unique(row_of[at] * known + self.tokens[at], return_counts=True)
+        return replace(self, training_rows=np.bincount(held % known, minlength=len(self.keys)))
+
+
+@dataclass(frozen=True)
+class OneHot:
+    """The vectors ``(identity - center) * scale`` of ``width`` tokens, never written out."""
+
+    width: int
+    center: float
+    scale: float
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(tokens, width)."""
+        return self.width, self.width
+
+
+Vectors = NDArray[np.float32] | OneHot
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows with vectors: tokens index ``vectors`` (shape (tokens, width)); a token without a vector is left out.
+
+    ``made``: what learners have made of them, for the trials, seeds and depths that ask for it again (``once``).
+    """
+
+    vectors: Vectors
+    tokens: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    labels: NDArray[np.int8]
+    made: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    def once(self, what: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` returns: called the first time that ``what`` is asked for."""
+        if what not in self.made:
+            self.made[what] = make()
+        made: T = self.made[what]
+        return made
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of each row: shape (rows,)."""
+        return np.diff(self.offsets)
+
+    @property
+    def row_of(self) -> NDArray[np.int64]:
+        """The row of each token: shape (tokens of all rows,)."""
+        return np.repeat(np.arange(len(self)), self.lengths)
+
+
+def read_rows(cohort: Path, tokens: Path, sequences: Path) -> SiteRows:
+    """Read the rows of a task at a site.
+
+    Raises StudyError when the sequences are not those of the cohort.
+    """
+    people = pq.read_table(cohort, columns=["row_id", "person_id", "label", "split"])
+    table = pq.read_table(tokens, columns=["key", "text", "rows"])
+    order = pq.read_table(sequences, columns=["row_id", "tokens"])
+    if not people["row_id"].equals(order["row_id"]):
+        raise StudyError(f"{sequences}: its rows are not those of {cohort}; delete both and run again")
+    lists = order["tokens"].combine_chunks()
+    return SiteRows(
+        keys=table["key"].to_pylist(),
+        texts=table["text"].to_pylist(),
+        training_rows=table["rows"].to_numpy(),
+        row_ids=people["row_id"].to_numpy(),
+        person_ids=people["person_id"].to_numpy(),
+        labels=people["label"].to_numpy(),
+        split=people["split"].to_numpy(zero_copy_only=False),
+        tokens=lists.flatten().to_numpy(zero_copy_only=False),
+        offsets=_offsets(lists.value_lengths().to_numpy(zero_copy_only=False)),
+    )
+
+
+def merge(sites: Sequence[SiteRows]) -> SiteRows:
+    """The rows of several sites one after another, on one list of tokens: those of the same key are the same token."""
+    place: dict[str, int] = {}
+    texts: list[str | None] = []
+    moved = []
+    for site in sites:
+        for key, text in zip(site.keys, site.texts, strict=True):
+            if place.setdefault(key, len(texts)) == len(texts):
+                texts.append(text)
+        moved.append(np.array([place[key] for key in site.keys], dtype=np.int32))
+    counts = np.zeros(len(texts), np.int64)
+    for site, to in zip(sites, moved, strict=True):
+        counts[to] += site.training_rows
+    return SiteRows(
+        keys=list(place),
+        texts=texts,
+        training_rows=counts,
+        row_ids=np.concatenate([site.row_ids for site in sites]),
+        person_ids=np.concatenate([site.person_ids for site in sites]),
+        labels=np.concatenate([site.labels for site in sites]),
+        split=np.concatenate([site.split for site in sites]),
+        tokens=np.concatenate([to[site.tokens] for site, to in zip(sites, moved, strict=True)]),
+        offsets=_offsets(np.concatenate([np.diff(site.offsets) for site in sites])),
+    )
+
+
+def examples(rows: SiteRows, vectors: Vectors, place: NDArray[np.int64], chosen: NDArray[np.int64]) -> Examples:
+    """The ``chosen`` rows in their order; ``place`` (tokens,) is the position of each token's vector.
+
+    Missing is masked: tokens without a vector (place -1) are left out.
+    """
+    lengths = np.diff(rows.offsets)[chosen]
+    row_of = np.repeat(np.arange(len(chosen)), lengths)
+    within = np.arange(len(row_of)) - np.repeat(_offsets(lengths)[:-1], lengths)
+    at = place[rows.tokens[rows.offsets[chosen][row_of] + within]]
+    return Examples(
+        vectors=vectors,
+        tokens=at[at >= 0],
+        offsets=_offsets(np.bincount(row_of[at >= 0], minlength=len(chosen))),
+        labels=rows.labels[chosen],
+    )
+
+
+def _offsets(lengths: NDArray[Any]) -> NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

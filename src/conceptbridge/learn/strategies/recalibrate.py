@@ -1,0 +1,61 @@
+"""Recalibration: the target's rows change no coefficient, only the intercept, or the intercept and slope, of the logit
+(Steyerberg, Clinical Prediction Models, 2nd edition, chapter 20)."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import expit, logit
+from sklearn.linear_model import LogisticRegression
+
+from conceptbridge.learn.search import Part, cross_entropy
+
+Vector = NDArray[np.float64]
+
+#: intercept and slope of a model as it is
+UNCHANGED = (0.0, 1.0)
+#: a saturated probability has no finite logit
+SMALLEST = 1e-6
+
+
+def recalibrate(probability: Vector, labels: NDArray[np.int8], part: Part) -> tuple[str, list[tuple[float, float]]]:
+    """Which recalibration the rows that check ``part`` like best, and its (intercept, slope) of each seed.
+
+    ``probability`` (seeds, labelled rows) is the model's. Tried are ``none``, ``intercept`` and ``slope`` (intercept
+    and slope), fitted on the rows that train ``part``; one choice for all seeds, ``none`` where no row checks it.
+    """
+    logits = [to_logit(of_seed) for of_seed in probability]
+    tried = {
+        "none": [UNCHANGED] * len(logits),
+        "intercept": [(intercept(x[part.train], labels[part.train]), 1.0) for x in logits],
+        "slope": [intercept_and_slope(x[part.train], labels[part.train]) for x in logits],
+    }
+    truth = labels[part.check]
+    losses = {
+        name: sum(cross_entropy(truth, apply(x[part.check], c)) for x, c in zip(logits, coefficients, strict=True))
+        for name, coefficients in tried.items()
+    }
+    chosen = min(losses, key=lambda name: losses[name])
+    return chosen, tried[chosen]
+
+
+def to_logit(probability: Vector) -> Vector:
+    """The log odds, of probabilities kept within 1e-6 of 0 and 1."""
+    return np.asarray(logit(np.clip(probability, SMALLEST, 1 - SMALLEST)))
+
+
+def apply(logits: Vector, coefficients: tuple[float, float]) -> Vector:
+    """The recalibrated probability."""
+    return np.asarray(expit(coefficients[0] + coefficients[1] * logits))
+
+
+def intercept(logits: Vector, labels: NDArray[np.int8]) -> float:
+    """The shift of the logits at which expected and observed events are as many; both classes have to be there."""
+    return float(brentq(lambda a: expit(logits + a).mean() - labels.mean(), -50, 50))
+
+
+def intercept_and_slope(logits: Vector, labels: NDArray[np.int8]) -> tuple[float, float]:
+    """Intercept and slope of the logits, by maximum likelihood (with a ridge far too small to be seen, for labels that
+    the logits separate)."""
+    spread = float(logits.std()) or 1.0
+    model = LogisticRegression(C=1e4).fit((logits / spread)[:, None], labels)
+    return float(model.intercept_[0]), float(model.coef_[0, 0] / spread)

@@ -1,0 +1,1 @@
+"""Inputs that are turned into an OMOP CDM extract."""

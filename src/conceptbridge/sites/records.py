@@ -1,0 +1,255 @@
+"""A site's clinical records of all domains as one relation, each with its concept's key, its state and its value."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from conceptbridge.core.sql import literal
+from conceptbridge.sites.cdm import DOMAINS, TABLES
+
+#: ids from here on are a site's own
+LOCAL = 2_000_000_000
+
+#: OMOP value concepts (SNOMED and LOINC answers) with a state of their own
+VALUE_STATES = {
+    "present": (4181412, 45879438, 4188539, 45877994),
+    "absent": (4132135, 45884086, 4188540, 45878245),
+    "positive": (9191, 45884084, 4126681, 45877985),
+    "negative": (9189, 45878583, 9190, 45880296),
+    "low": (4267416,),
+    "normal": (4069590,),
+    "high": (4328749,),
+}
+#: the same in words, for value concepts of other vocabularies and for values written out
+NAME_STATES = {
+    "yes": "present",
+    "no": "absent",
+    "detected": "positive",
+    "not detected": "negative",
+    **{state: state for state in VALUE_STATES},
+}
+#: a coded value whose concept has no name
+UNNAMED = "unnamed value"
+
+RANGE_STATES = ("low", "normal", "high")
+#: states of a value without a reference range, and the training quantiles at which they are cut
+BIN_STATES = ("very low", "low", "middle", "high", "very high")
+BIN_CUTS = (0.1, 0.3, 0.7, 0.9)
+BINNED = "binned"
+
+SEX_CONCEPTS = {8507: "male", 8532: "female"}
+#: age band -> first and last year of age
+AGE_BANDS = {
+    "0 to 4 years": (0, 4),
+    "5 to 17 years": (5, 17),
+    "18 to 44 years": (18, 44),
+    "45 to 64 years": (45, 64),
+    "65 to 79 years": (65, 79),
+    "80 years or more": (80, 200),
+}
+
+#: no roll-up: every concept stands for itself
+AS_RECORDED = {"drug": "none", "condition": 0}
+
+#: UCUM units as OMOP has them: concepts, spellings, and the unit that their values are brought to
+UNITS = "units.csv"
+#: what a unit of mass becomes for one analyte: a pattern of the concept's name (factors: SI conversion tables)
+ANALYTES = "analytes.csv"
+
+#: numbers that are worked on at once: bounds the memory, and is no setting, so that the same rows give the same bytes
+CHUNK = 8_000_000
+#: what DuckDB may hold; more goes to disk
+MEMORY = "2GB"
+
+
+@contextmanager
+def site_database(cdm: Path, threads: int, near: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a database in memory with a view of each typed table in ``cdm``; it spills beside the file ``near``."""
+    near.parent.mkdir(parents=True, exist_ok=True)
+    spill = str(near.parent / f".{near.name}.spill")
+    with duckdb.connect(config={"threads": threads, "memory_limit": MEMORY, "temp_directory": spill}) as db:
+        for table in TABLES:
+            db.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet({literal(str(cdm / f'{table}.parquet'))})")
+        yield db
+
+
+def open_records(db: duckdb.DuckDBPyConnection, site: str, roll_up: Mapping[str, Any]) -> None:
+    """Make a view of the records of each domain (``condition_records`` ...) and of all of them (``records``).
+
+    Columns: domain, person_id, date, visit_id, concept_id, source (the record's own text), state, value and unit
+    (harmonised), value_concept, local_value (the state is the name of a site's own concept), condition_status.
+    ``state`` is ``binned`` where only training rows can say where the cuts fall. Records without concept and text
+    are left out. The table ``rolled`` (domain, concept_id, ancestor) says what ``roll_up`` makes of a concept: drugs
+    become their ingredients, conditions their ancestors so many levels up, where the site's concept_ancestor has any.
+    """
+    _value_states(db)
+    _measured_units(db)
+    for name, d in DOMAINS.items():
+        status = "condition_status_concept_id" if name == "condition" else "NULL::BIGINT"
+        base = (
+            f"'{name}' AS domain, person_id, {d.date} AS date, visit_occurrence_id AS visit_id, "
+            f"coalesce({d.concept}, 0) AS concept_id, trim({d.source}) AS source"
+        )
+        if d.values:
+            select = f"SELECT {base}, {_valued(name)}"
+        else:
+            select = (
+                f"SELECT {base}, 'present' AS state, NULL::DOUBLE AS value, NULL::VARCHAR AS unit, "
+                f"NULL::BIGINT AS value_concept, false AS local_value, {status} AS condition_status FROM {d.table}"
+            )
+        db.execute(f"CREATE VIEW {name}_records AS FROM ({select}) WHERE concept_id <> 0 OR source <> ''")
+    db.execute("CREATE VIEW records AS " + " UNION ALL ".join(f"FROM {name}_records" for name in DOMAINS))
+    _rolled(db, roll_up)
+
+
+def concept_key(site: str) -> str:
+    """SQL of a concept's key: two hospitals' local or unmapped concepts are never the same one."""
+    here = literal(site)
+    return (
+        f"CASE WHEN concept_id >= {LOCAL} THEN {here} || '/' || concept_id "
+        f"WHEN concept_id = 0 THEN {here} || '/' || domain || ':' || source ELSE concept_id::VARCHAR END"
+    )
+
+
+def in_order(db: duckdb.DuckDBPyConnection, query: str, width: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the whole numbers of ``query`` (one column, no nulls) in ascending order, in pieces of about ``CHUNK``.
+
+    Numbers with the same quotient by ``width`` are in one piece. Out of core: the database sorts, on disk if need be.
+    """
+    kept = np.empty(0, np.int64)
+    for batch in db.sql(f"FROM ({query}) ORDER BY ALL").to_arrow_reader(1 << 20):
+        kept = np.concatenate([kept, batch.columns[0].to_numpy()])
+        # where a piece ends depends on the numbers alone, not on how they come
+        while len(kept) >= CHUNK and kept[-1] >= (end := (kept[CHUNK - 1] // width + 1) * width):
+            cut = int(np.searchsorted(kept, end))
+            yield kept[:cut]
+            kept = kept[cut:]
+    if len(kept):
+        yield kept
+
+
+def first_of_each(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Where sorted ``values`` differ from the one before."""
+    first = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=first[1:])
+    return first
+
+
+def _value_states(db: duckdb.DuckDBPyConnection) -> None:
+    by_concept = " ".join(
+        f"WHEN value_concept IN ({', '.join(map(str, ids))}) THEN '{state}'" for state, ids in VALUE_STATES.items()
+    )
+    by_name = " ".join(f"WHEN '{name}' THEN '{state}'" for name, state in NAME_STATES.items())
+    used = " UNION ".join(
+        f"SELECT value_as_concept_id FROM {d.table} WHERE value_as_concept_id > 0" for d in DOMAINS.values() if d.values
+    )
+    db.execute(
+        f"""
+        CREATE TABLE value_states AS
+        SELECT value_concept, value_concept >= {LOCAL} AND state = name AS local_value, state FROM (
+            SELECT value_concept, name,
+                   CASE {by_concept} ELSE CASE name {by_name} ELSE
+                        coalesce(nullif(name, ''), '{UNNAMED}') END END AS state
+            FROM (SELECT used.value_concept, lower(trim(
+                         regexp_replace(concept_name, ' \\((qualifier value|finding)\\)$', ''))) AS name
+                  FROM ({used}) AS used(value_concept) LEFT JOIN concept ON concept_id = value_concept))
+        """
+    )
+
+
+def _measured_units(db: duckdb.DuckDBPyConnection) -> None:
+    """Make the table of (concept, unit as recorded) in use, with the unit that its values are brought to."""
+    here = Path(__file__)
+    for name, file in (("units", UNITS), ("analytes", ANALYTES)):
+        db.execute(f"CREATE TABLE {name} AS FROM read_csv({literal(str(here.with_name(file)))}, header=true)")
+    used = " UNION ".join(
+        f"SELECT coalesce({d.concept}, 0) AS concept_id, {UNIT_CONCEPT}, {UNIT_TEXT} FROM {d.table} "
+        "WHERE value_as_number IS NOT NULL"
+        for d in DOMAINS.values()
+        if d.values
+    )
+    db.execute(f"CREATE TABLE measured_units AS {harmonised(used)}")
+
+
+def harmonised(used: str) -> str:
+    """SQL that says what becomes of the units of ``used`` (concept_id, unit_concept, unit_text).
+
+    It adds unit, known, factor and shift: a value becomes value * factor + shift. A unit that the tables do not know
+    stays itself: its values are kept apart.
+    """
+    return f"""
+        WITH used AS ({used}), known AS (
+            SELECT concepts.concept, NULL AS spelling, canonical, factor, shift
+            FROM units, unnest(string_split(concepts::VARCHAR, '|')) AS concepts(concept)
+            UNION ALL SELECT NULL, texts.spelling, canonical, factor, shift
+            FROM units, unnest(string_split(texts, '|')) AS texts(spelling)
+        ), generic AS (
+            SELECT used.*, lower(c.concept_name) AS name, k.canonical, k.factor, k.shift
+            FROM used LEFT JOIN concept c USING (concept_id)
+            LEFT JOIN known k ON k.concept = unit_concept::VARCHAR OR (unit_concept = 0 AND k.spelling = unit_text)
+        )
+        SELECT concept_id, unit_concept, unit_text,
+               coalesce(a.canonical, g.canonical, CASE WHEN unit_concept > 0 THEN 'concept ' || unit_concept
+                                                       ELSE unit_text END) AS unit,
+               g.canonical IS NOT NULL AS known,
+               coalesce(g.factor, 1) * coalesce(a.factor, 1) AS factor,
+               coalesce(g.shift, 0) * coalesce(a.factor, 1) + coalesce(a.shift, 0) AS shift
+        FROM generic g
+        LEFT JOIN analytes a ON a.unit = g.canonical AND regexp_matches(name, '\\b(' || a.analyte || ')\\b')
+        -- a name can match two analytes: the one it begins with, then the first of the table
+        QUALIFY row_number() OVER (PARTITION BY concept_id, unit_concept, unit_text
+                                   ORDER BY NOT regexp_matches(name, '^(' || a.analyte || ')\\b'), a.rowid) = 1
+    """
+
+
+UNIT_CONCEPT = "coalesce(unit_concept_id, 0) AS unit_concept"
+#: a unit's own text counts only where it has no concept
+UNIT_TEXT = """CASE WHEN coalesce(unit_concept_id, 0) > 0 THEN ''
+                     ELSE coalesce(lower(trim(unit_source_value)), '') END AS unit_text"""
+
+
+def _valued(domain: str) -> str:
+    """Columns and source of the records of a domain with values."""
+    d = DOMAINS[domain]
+    low, high = ("range_low", "range_high") if "range_low" in TABLES[d.table] else ("NULL::DOUBLE", "NULL::DOUBLE")
+    words = "value_as_string" if domain == "observation" else "value_source_value"
+    written = " ".join(f"WHEN '{name}' THEN '{state}'" for name, state in NAME_STATES.items())
+    plain = f"lower(trim(regexp_replace({words}, ' \\((qualifier value|finding)\\)$', '')))"
+    return f"""
+        CASE WHEN value_as_concept_id > 0 THEN v.state
+             WHEN value_as_number < {low} THEN 'low' WHEN value_as_number > {high} THEN 'high'
+             WHEN value_as_number IS NOT NULL AND ({low} IS NOT NULL OR {high} IS NOT NULL) THEN 'normal'
+             WHEN value_as_number IS NOT NULL THEN '{BINNED}'
+             WHEN {words} IS NOT NULL THEN CASE {plain} {written} ELSE 'present' END
+             ELSE 'present' END AS state,
+        value_as_number * u.factor + u.shift AS value, u.unit, value_as_concept_id AS value_concept,
+        coalesce(v.local_value, false) AS local_value, NULL::BIGINT AS condition_status
+        FROM (SELECT *, {UNIT_CONCEPT}, {UNIT_TEXT} FROM {d.table}) r
+        LEFT JOIN value_states v ON v.value_concept = value_as_concept_id
+        LEFT JOIN measured_units u ON u.concept_id = coalesce({d.concept}, 0)
+              AND u.unit_concept = r.unit_concept AND u.unit_text = r.unit_text
+    """
+
+
+def _rolled(db: duckdb.DuckDBPyConnection, roll_up: Mapping[str, Any]) -> None:
+    db.execute("CREATE TABLE rolled (domain VARCHAR, concept_id BIGINT, ancestor BIGINT)")
+    rules = []
+    if roll_up["drug"] == "ingredient":
+        rules.append(("drug", "concept_class_id = 'Ingredient'"))
+    if roll_up["condition"]:
+        rules.append(("condition", f"min_levels_of_separation = {roll_up['condition']}"))
+    for domain, rule in rules:
+        d = DOMAINS[domain]
+        db.execute(
+            f"""
+            INSERT INTO rolled
+            SELECT DISTINCT '{domain}', descendant_concept_id, ancestor_concept_id
+            FROM concept_ancestor JOIN concept ON concept_id = ancestor_concept_id
+            WHERE descendant_concept_id IN (SELECT {d.concept} FROM {d.table}) AND {rule}
+            """
+        )

@@ -1,0 +1,1 @@
+"""The study: its config, its embeddings."""

@@ -1,0 +1,152 @@
+"""Check a study's config and fill in its defaults.
+
+This runs whenever the workflow is planned, so nothing heavy is imported here.
+"""
+
+from collections.abc import Mapping
+from copy import deepcopy
+from datetime import date
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.schema import check, fill_defaults
+from conceptbridge.core.text import nearest
+from conceptbridge.study.embeddings import find_embedding
+from conceptbridge.study.study import HOSPITALS, POOLED, SIMULATED, TUNED, Study
+from conceptbridge.tasks.check import check_task
+
+
+def package_data(name: str) -> dict[str, Any]:
+    """Read a YAML file of this package: ``config.schema``, ``embeddings.schema``, ``presets`` or ``catalogue``."""
+    text = files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    return dict(yaml.safe_load(text))
+
+
+def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = None) -> Study:
+    """Check ``config`` against its JSON schema, and fill in the defaults and the study's preset.
+
+    ``catalogue``: the embeddings to choose from; None for those of the package.
+
+    Raises StudyError naming the key, what was found and the nearest valid one.
+    """
+    schema, presets = package_data("config.schema"), package_data("presets")
+    catalogue_schema = package_data("embeddings.schema")
+    full = deepcopy(dict(config))
+    check(full, schema, "config")
+    fill_defaults(full, schema, schema)
+    _fill_preset(full, presets[full["preset"]])
+    check(full, schema, "config")
+    entries = deepcopy(dict(catalogue)) if catalogue is not None else package_data("catalogue")
+    check(entries, catalogue_schema, "catalogue of embeddings")
+    names = _change(entries, full["embeddings"])
+    check(entries, catalogue_schema, "config: embeddings")
+    for name, task in full["tasks"].items():
+        for event in (task["index"], task["outcome"]):
+            if event["file"] is not None:  # cohorts handed in lie where extracts do
+                event["file"] = str(Path(full["data"]).expanduser() / Path(event["file"]).expanduser())
+        rows_here = [site for site, spec in full["sites"].items() if not {"bundles", "results_file"} & set(spec)]
+        check_task(name, task, rows_here)
+    for site, spec in full["sites"].items():
+        _check_place(site, spec)
+    here = [site for site, spec in full["sites"].items() if "results_file" not in spec]
+    if here and len(here) < len(full["sites"]):
+        raise StudyError(
+            f"config: sites.{here[0]}: a study of aggregate results files has no other sites; run "
+            f"{here[0]}'s own study, and give its `results_file`"
+        )
+    asked = [strategy for strategy in config.get("strategies", []) if strategy in POOLED]
+    if asked and any("bundles" in spec for spec in full["sites"].values()):
+        raise StudyError(
+            f"config: strategies: {asked[0]} needs the rows of all sites, and of some there are bundles alone; "
+            "leave it out"
+        )
+    if all(spec["role"] == "source" for spec in full["sites"].values()):
+        raise StudyError("config: sites: every site has the role `source`; at least one has to be a target")
+    for site, spec in full["sites"].items():
+        if spec["headerless"] and "cdm_version" not in spec:
+            raise StudyError(
+                f"config: sites.{site}: `headerless: true` needs `cdm_version` (5.2, 5.3.1, 5.3 or 5.4): without a "
+                "header the order of columns is known from the version alone"
+            )
+        if "last_date" in spec:
+            _check_date(f"config: sites.{site}.last_date", spec["last_date"])
+        if spec.get("extract") == SIMULATED and site not in HOSPITALS:
+            raise StudyError(
+                f"config: sites.{site}: only the hospitals of the built-in network ({', '.join(HOSPITALS)}) "
+                f"can have `extract: simulated`{nearest(site, HOSPITALS)}; give the folder of {site}'s own extract"
+            )
+    embeddings = {name: find_embedding(name, entries, "embeddings") for name in names}
+    _check_reference(full["evaluation"]["reference"], embeddings, full["learners"], full["strategies"])
+    used = [e for one in embeddings.values() for e in (one, one.parent, one.fallback) if e]
+    return Study(full, embeddings, {e.name: entries[e.name] for e in used})
+
+
+def _check_place(site: str, spec: dict[str, Any]) -> None:
+    """Check where a site's rows, or its models, come from; one of bundles alone is a source."""
+    found = [key for key in ("extract", "findings", "bundles", "results_file") if key in spec]
+    if not found:
+        raise StudyError(
+            f"config: sites.{site}: the key 'extract' is missing (or `findings`, for a findings table, or `bundles`, "
+            "for models that it has sent, or `results_file`, for its results)"
+        )
+    if len(found) > 1:
+        raise StudyError(f"config: sites.{site}: `{found[0]}` and `{found[1]}` are two; keep the one that the site has")
+    if "results_file" in spec and spec["patients"]:
+        raise StudyError(f"config: sites.{site}: it is known by its results alone, so it has no patients to score")
+    if "bundles" in spec:
+        if spec["role"] == "target" or spec["patients"]:
+            raise StudyError(
+                f"config: sites.{site}: it is known by its bundles alone, so it has no rows to predict; it is a source"
+            )
+        spec["role"] = "source"
+
+
+def _fill_preset(config: dict[str, Any], preset: Mapping[str, Any]) -> None:
+    """Write what the preset says of absent keys into ``config``, in place; of a learner only if the study has it."""
+    for key, value in preset.items():
+        if key != "learners":
+            config.setdefault(key, value)
+    for name, settings in config["learners"].items():
+        for key, value in preset["learners"][name].items():
+            if key in TUNED:
+                settings[key] = value | settings.get(key, {})
+            else:
+                settings.setdefault(key, value)
+    units, heads = (config["learners"].get("attention", {}).get(key, 1) for key in ("units", "heads"))
+    if units % heads:
+        raise StudyError(f"config: learners.attention: {units} units cannot be shared by {heads} heads; use a multiple")
+
+
+def _check_date(at: str, value: str) -> None:
+    try:
+        date.fromisoformat(value)
+    except ValueError as error:
+        raise StudyError(f"{at}: {value!r} is no date ({error})") from error
+
+
+def _check_reference(
+    reference: Mapping[str, Any], embeddings: Mapping[str, Any], learners: Mapping[str, Any], strategies: list[str]
+) -> None:
+    valid = {"strategy": strategies, "embedding": [*embeddings, "onehot"], "learner": learners}
+    for key, known in valid.items():
+        if reference[key] is not None and reference[key] not in known:
+            raise StudyError(
+                f"config: evaluation.reference.{key}: the study has no {reference[key]!r}"
+                f"{nearest(reference[key], known)}; it has {', '.join(known)}"
+            )
+
+
+def _change(catalogue: dict[str, Any], asked: list[str | dict[str, Any]]) -> list[str]:
+    """The names that a study asks for; what it says of an entry replaces that key, or makes a new entry."""
+    names = []
+    for one in asked:
+        changes = {one: {}} if isinstance(one, str) else one
+        for name, changed in changes.items():
+            if changed:
+                catalogue[name] = catalogue.get(name, {}) | changed
+            names.append(name)
+    return names

@@ -1,0 +1,262 @@
+"""The study as its config says it: checked, filled with defaults, every embedding with its identity.
+
+Read whenever the workflow is planned, so nothing heavy is imported here.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from copy import deepcopy
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.text import canonical
+from conceptbridge.study.embeddings import IDENTITY, Embedding
+from conceptbridge.tasks.check import cohort_file
+
+HOSPITALS = ("riverside", "lakeshore", "prairie")
+SIMULATED = "simulated"
+#: strategies that go on training at the target, and those of several sites' rows
+TUNED, POOLED = ("tune-head", "tune-all"), ("pooled", "leave-one-out")
+#: learners that take ``steps``
+DESCENDING = ("cnn", "attention")
+#: of a catalogue's entry, beside what changes a vector, what another hospital gets the embedding by
+_GOT_BY = ("parent", "package", "width", "licence")
+
+
+@dataclass(frozen=True)
+class Study:
+    """A checked study: ``config`` with every default filled in, and its embeddings by name."""
+
+    config: dict[str, Any]
+    embeddings: dict[str, Embedding]
+    #: the entries of the catalogue that the study uses, with its own changes
+    catalogue: dict[str, Any]
+
+    @cached_property
+    def sites(self) -> list[str]:
+        """Names of the sites, in the config's order."""
+        return list(self.config["sites"])
+
+    @cached_property
+    def bundled(self) -> list[str]:
+        """The sites that are known through their bundles alone."""
+        return [site for site, spec in self.config["sites"].items() if "bundles" in spec]
+
+    @cached_property
+    def scored(self) -> list[str]:
+        """The sites that only have a list of patients scored, and take no other part."""
+        return [site for site, spec in self.config["sites"].items() if spec["patients"]]
+
+    @cached_property
+    def reported(self) -> list[str]:
+        """The sites that are known through their aggregate results file alone: then all of them are."""
+        return [site for site, spec in self.config["sites"].items() if "results_file" in spec]
+
+    @cached_property
+    def own(self) -> list[str]:
+        """The sites that take part with rows that are here."""
+        return [site for site in self.sites if site not in self.bundled + self.scored + self.reported]
+
+    @cached_property
+    def tabled(self) -> list[str]:
+        """The sites that the joint tables, figures and page are about."""
+        return [site for site in self.sites if site not in self.bundled + self.scored]
+
+    def results_file(self, site: str) -> str:
+        """The aggregate results file that a site has sent."""
+        return self._data(self.config["sites"][site]["results_file"])
+
+    def bundles(self, site: str) -> Path:
+        """The folder of the bundles that a site has sent."""
+        return Path(self._data(self.config["sites"][site]["bundles"]))
+
+    def patients(self, site: str) -> str:
+        """The list of patients that a site has scored."""
+        return self._data(self.config["sites"][site]["patients"])
+
+    def simulated(self, site: str) -> bool:
+        """Whether the site is a hospital of the built-in network."""
+        return bool(self.config["sites"][site].get("extract") == SIMULATED)
+
+    @cached_property
+    def targets(self) -> list[str]:
+        """The sites where models are brought to and tested."""
+        return [site for site in self.tabled if self.config["sites"][site]["role"] != "source"]
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """The config without the folders of this machine, whose place changes no result."""
+        return {key: value for key, value in self.config.items() if key not in ("data", "embedding_cache", "results")}
+
+    def findings(self, site: str) -> dict[str, Any] | None:
+        """What a site's findings table is read with (files below ``data``), or None: it has an extract of its own."""
+        spec: dict[str, Any] | None = self.config["sites"][site].get("findings")
+        return spec and spec | {key: self._data(spec[key]) for key in ("names", "train", "test") if spec[key]}
+
+    def owner(self, site: str) -> str:
+        """Whose a site's local concepts are: its own, or those of the codebook that it shares with other sites."""
+        spec = self.config["sites"][site].get("findings")
+        return Path(spec["codebook"]).stem if spec else site
+
+    def extract(self, site: str) -> str:
+        """Folder or file of a site's extract: below ``data`` unless it is an absolute path or a simulated one."""
+        if self.simulated(site):
+            return f"{self.config['results']}/simulated/{site}"
+        if self.findings(site):
+            return f"{self.config['results']}/findings/{site}"
+        return self._data(self.config["sites"][site]["extract"])
+
+    def reading(self, site: str) -> str:
+        """How a site's extract is to be read, as canonical JSON."""
+        not_told = ("extract", "findings", "role", "patients")
+        told = {key: value for key, value in self.config["sites"][site].items() if key not in not_told}
+        if "cdm_version" in told:
+            told["cdm_version"] = str(told["cdm_version"])  # YAML reads 5.4 as a number
+        return canonical(told)
+
+    @property
+    def vocabulary(self) -> str | None:
+        """Folder of the study's vocabulary (an Athena download), below ``data`` unless it is an absolute path."""
+        return self._data(self.config["vocabulary"]) if "vocabulary" in self.config else None
+
+    def _data(self, path: str) -> str:
+        return str(Path(self.config["data"]).expanduser() / Path(path).expanduser())
+
+    @property
+    def benchmarks(self) -> list[Path]:
+        """Files of rated term pairs. Raises StudyError when the folder that the config names has none."""
+        if not self.config["benchmarks"]:
+            return []
+        folder = Path(self.config["data"]).expanduser() / Path(self.config["benchmarks"]).expanduser()
+        found = sorted(folder.glob("UMNSRS_*.csv"))
+        if not found:
+            raise StudyError(f"config: benchmarks: {folder} has no UMNSRS_similarity.csv or UMNSRS_relatedness.csv")
+        return found
+
+    @cached_property
+    def by_id(self) -> dict[str, Embedding]:
+        """The embeddings by the name of their folder, parents of controls included."""
+        all_of_them = [*self.embeddings.values(), *(e.parent for e in self.embeddings.values() if e.parent)]
+        return {e.id: e for e in all_of_them}
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """The sites from which models can be brought elsewhere."""
+        roles = {site: spec["role"] for site, spec in self.config["sites"].items() if site not in self.scored}
+        return [site for site, role in roles.items() if role != "target"]
+
+    def others(self, target: str) -> list[str]:
+        """The sources from which a model can be brought to ``target``."""
+        return [site for site in self.sources if site != target]
+
+    def definition(self, name: str) -> dict[str, Any]:
+        """What a prediction of the task means, wherever it is made: a model is only used where this is the same.
+
+        Split and minima are each study's own. A concept set's file is told by its content, a handed-in cohort not at
+        all.
+        """
+        task = self.config["tasks"][name]
+        keys = ("index", "outcome", "censoring", "min_time_at_risk", "guards", "predictors")
+        made = deepcopy({key: task[key] for key in keys} | {key: self.config[key] for key in ("texts", "roll_up")})
+        for event in (made["index"], made["outcome"]):
+            del event["file"], event["definition"]
+            if isinstance(event["concepts"], str):
+                event["concepts"] = {"sha256": hashlib.sha256(Path(event["concepts"]).read_bytes()).hexdigest()}
+        told: dict[str, Any] = json.loads(canonical(made))
+        return told
+
+    def compared(self) -> dict[str, Any]:
+        """What has to be the same at every site whose results stand in one table: tasks, embeddings, budgets, and how
+        models are evaluated."""
+        keys = ("learners", "strategies", "trials", "steps", "seeds", "standardise", "target_sizes", "tuning_depth")
+        tasks = {
+            name: self.definition(name) | {key: task[key] for key in ("split", "min_events", "min_rows")}
+            for name, task in self.config["tasks"].items()
+        }
+        made = {
+            "tasks": tasks,
+            "embeddings": {name: embedding.fingerprint for name, embedding in self.embeddings.items()},
+            **{key: self.config[key] for key in (*keys, "evaluation", "min_cell_count")},
+        }
+        told: dict[str, Any] = json.loads(canonical(made))
+        return told
+
+    def model(self, source: str, task: str, embedding: Embedding, learner: str) -> dict[str, Any]:
+        """What a bundle of a source's model says of itself, in this study; ``entry`` is how to get the embedding."""
+        spec = embedding.spec
+        entry = {key: spec[key] for key in (*IDENTITY[spec["backend"]], *_GOT_BY) if key in spec}
+        if str(entry.get("model", "")).startswith(("/", ".", "~")):
+            del entry["model"]  # a folder of this machine
+        about = {"name": embedding.name, "fingerprint": embedding.fingerprint, "backend": spec["backend"]}
+        return {
+            "source": source,
+            "task": task,
+            "definition": self.definition(task),
+            "embedding": about | {"entry": entry},
+            "learner": learner,
+            "seeds": self.config["seeds"],
+        }
+
+    def task(self, name: str, *keys: str) -> str:
+        """The part of a task that one stage depends on, as canonical JSON."""
+        return canonical({key: self.config["tasks"][name][key] for key in keys})
+
+    def cohort_settings(self, name: str) -> str:
+        """The part of a task that its cohort depends on, as canonical JSON."""
+        keys = ["index", "outcome", "censoring", "min_time_at_risk", "split", "on_few_events"]
+        # the least number of events matters to the cohort only where too few of them stop the study
+        few = ["min_events"] if self.config["tasks"][name]["on_few_events"] == "fail" else []
+        return self.task(name, *keys, *few)
+
+    def concept_files(self, name: str) -> list[str]:
+        """The files of a task's concept sets."""
+        events = (self.config["tasks"][name][key] for key in ("index", "outcome"))
+        return [event["concepts"] for event in events if isinstance(event["concepts"], str)]
+
+    def task_files(self, name: str, site: str) -> list[str]:
+        """The files that a task's cohort at a site is made from, its extract apart: concept sets, handed-in cohorts."""
+        events = (self.config["tasks"][name][key] for key in ("index", "outcome"))
+        handed_in = [str(cohort_file(event["file"], site)) for event in events if event["file"] is not None]
+        return self.concept_files(name) + handed_in
+
+    @property
+    def strategies(self) -> list[str]:
+        """The strategies of the study: one site alone has nowhere to borrow from, and rows are only pooled if allowed,
+        and if those of all sites are here."""
+        borrowing = len(self.own + self.bundled) > 1
+        pooling = self.config["pooling"] and not self.bundled
+        return [
+            strategy
+            for strategy in self.config["strategies"]
+            if strategy == "local" or (borrowing and (strategy not in POOLED or pooling))
+        ]
+
+    def budget(self, task: str, learner: str, strategy: str) -> str:
+        """What an arm of this strategy is given to train with, as canonical JSON; ``direct`` trains nothing."""
+        base = self.config["learners"][learner]
+        settings = {key: value for key, value in base.items() if key not in TUNED}
+        if strategy in TUNED:
+            settings = {k: v for k, v in settings.items() if k not in _searched(settings)} | base[strategy]
+        if strategy in ("direct", "recalibrate"):
+            settings = {}
+        elif learner in DESCENDING:
+            settings["steps"] = self.config["steps"]
+        searched = _searched(settings)
+        part = {key: self.config["tasks"][task][key] for key in ("min_events", "min_rows")}
+        part |= {key: self.config[key] for key in ("seeds", "min_cell_count", "standardise")}
+        part |= {"trials": self.config["trials"] if searched else 1, "searched": searched}
+        if strategy not in ("direct", "leave-one-out") and self.config["target_sizes"]["events"]:
+            sizes = self.config["target_sizes"]
+            part |= {"sizes": sizes["events"], "replicates": sizes["replicates"]}
+        if strategy in TUNED:
+            part["depths"] = self.config["tuning_depth"]
+        return canonical(part | {"settings": {key: value for key, value in settings.items() if key not in searched}})
+
+
+def _searched(settings: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """The settings that are lists of candidates; ``widths`` is a list in itself."""
+    return {key: value for key, value in settings.items() if isinstance(value, list) and key != "widths"}

@@ -1,0 +1,1 @@
+"""A site's vocabulary of concept tokens, and their texts."""

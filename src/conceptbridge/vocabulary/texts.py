@@ -1,0 +1,71 @@
+"""What may be embedded of a site's vocabulary."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pacsv
+import pyarrow.parquet as pq
+
+from conceptbridge.core.errors import StudyError
+from conceptbridge.sites.records import LOCAL
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ["text", "concept_id", "concept_code", "state", "domain", "named_by", "private"]
+
+
+def site_tokens(vocabulary: Path, local_text: bool) -> pa.Table:
+    """The site's tokens that may be embedded: text, concept_id, concept_code, state; one row a text, ordered by it.
+
+    Private tokens (local or unmapped, of fewer than ``min_cell_count`` persons) never may. Without ``local_text`` (a
+    service elsewhere would read them) no text may that a hospital could have written itself: of local and unmapped
+    concepts, and of concepts that only a record names.
+    """
+    tokens = pq.read_table(vocabulary, columns=COLUMNS)
+    allowed = pc.and_(pc.invert(tokens["private"]), pc.is_valid(tokens["text"]))
+    if not local_text:
+        unmapped = pc.and_(pc.equal(tokens["concept_id"], 0), pc.not_equal(tokens["domain"], "demographic"))
+        local = pc.or_(unmapped, pc.greater_equal(tokens["concept_id"], LOCAL))
+        written = pc.or_(local, pc.fill_null(pc.equal(tokens["named_by"], "source"), True))
+        held = pc.sum(pc.and_(allowed, written)).as_py() or 0
+        if held:
+            logger.info("%d tokens with local text stay home (send_local_text: true would send them)", held)
+        allowed = pc.and_(allowed, pc.invert(written))
+    kept = tokens.filter(allowed).select(["text", "concept_id", "concept_code", "state"])
+    ordered = kept.sort_by([("text", "ascending"), ("concept_id", "ascending"), ("state", "ascending")])
+    text = ordered["text"].combine_chunks()
+    new = pc.not_equal(text.slice(1), text.slice(0, max(0, len(text) - 1)))
+    return ordered.filter(pa.chunked_array([pa.array([True] * min(1, len(text)), pa.bool_()), new]))
+
+
+def rated_pairs(benchmark: Path) -> pa.Table:
+    """Pairs of terms that physicians have rated (UMNSRS): Term1, Term2, Mean.
+
+    Raises StudyError when the file has no such columns.
+    """
+    try:
+        return pacsv.read_csv(benchmark).select(["Term1", "Term2", "Mean"])
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise StudyError(f"{benchmark}: expected the columns Term1, Term2 and Mean ({error})") from error
+
+
+def rated_terms(benchmarks: Sequence[Path]) -> list[str]:
+    """The distinct terms of rated pairs, sorted."""
+    pairs = [rated_pairs(path) for path in benchmarks]
+    return sorted({term for table in pairs for name in ("Term1", "Term2") for term in table[name].to_pylist()})
+
+
+def term_tokens(terms: Sequence[str]) -> pa.Table:
+    """Terms as tokens without a concept: text, concept_id, concept_code, state."""
+    n = len(terms)
+    return pa.table(
+        {
+            "text": pa.array(terms, pa.string()),
+            "concept_id": pa.array([0] * n, pa.int64()),
+            "concept_code": pa.nulls(n, pa.string()),
+            "state": pa.array(["present"] * n, pa.string()),
+        }
+    )
