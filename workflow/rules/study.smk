@@ -15,7 +15,7 @@ from snakemake.resources import Resource
 from snakemake.settings.types import DeploymentMethod
 
 from conceptbridge.core import run_lock
-from conceptbridge.study.study import embeddings
+from conceptbridge.study import embeddings
 from conceptbridge.core.text import canonical
 from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.receive.find_bundles import find_bundles

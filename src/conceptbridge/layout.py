@@ -1,0 +1,85 @@
+"""Where everything lies below the folder of results: the one place that knows.
+
+An artefact is a path with placeholders, named as the wildcards of the rules are. DESIGN calls them the contracts between
+the rooms.
+"""
+
+from pathlib import Path
+
+SIMULATED = "simulated/{site}/{table}.parquet"
+CONVERTED = "converted/{site}/{table}.parquet"  # of an input that is no OMOP extract
+
+CDM = "sites/{site}/cdm"
+QUALITY = "sites/{site}/quality.json"
+VOCABULARY = "sites/{site}/vocabulary.parquet"
+UNITS = "sites/{site}/units.json"
+
+COHORT = "tasks/{task}/{site}/cohort.parquet"
+ATTRITION = "tasks/{task}/{site}/attrition.csv"
+TOKENS = "tasks/{task}/{site}/tokens.parquet"
+SEQUENCES = "tasks/{task}/{site}/sequences.parquet"
+LEAKS = "tasks/{task}/{site}/leaks.parquet"
+SURVEY = "tasks/{task}/{site}/survey.json"
+FEASIBILITY = "feasibility/index.html"
+
+#: ``embedding`` is the folder of an embedding: its name and a hash of what changes a vector
+VECTORS = "embeddings/{embedding}/{site}.parquet"
+LEARNED_VECTORS = "embeddings/{embedding}/{task}/{site}.parquet"  # learned from the rows of a source
+COMPUTED = "embeddings/{embedding}/{site}.computed.json"
+TERMS = "embeddings/{embedding}/terms.json"
+EMBEDDING_QUALITY = "embeddings/{embedding}/quality.json"
+
+ARM = "arms/{task}/{embedding}/{learner}/{strategy}/{target}"
+SOURCES_MODEL = "arms/{task}/{embedding}/{learner}/sources"  # of all sources' rows, for targets that are none
+ROWS_DIGEST = "arms/{task}/{embedding}/rows.sha256"
+MODELS_DIGEST = "arms/{task}/{embedding}/{learner}/models.sha256"
+
+METRICS = "metrics/{task}/{target}/{table}.parquet"
+TABLE = "tables/{table}.{suffix}"
+FIGURE = "figures/{figure}.{suffix}"
+PROVENANCE = "provenance.json"
+PAGE = "report/index.html"
+
+BUNDLE = "bundles/{site}/{task}.{embedding}.{learner}.zip"
+BUNDLE_SHEET = "bundles/{site}/{task}.{embedding}.{learner}.md"
+AGGREGATES = "aggregates/{site}.zip"
+AGGREGATES_SHEET = "aggregates/{site}.md"
+PATIENTS = "scores/{task}/{site}/cohort.parquet"
+PATIENTS_TOKENS = "scores/{task}/{site}/tokens.parquet"
+PATIENTS_SEQUENCES = "scores/{task}/{site}/sequences.parquet"
+SCORES = "scores/{task}/{site}/{source}/{embedding}/{learner}.csv"
+COVERAGE = "scores/{task}/{site}/{source}/{embedding}/coverage.csv"
+COVERAGE_SHEET = "scores/{task}/{site}/{source}/{embedding}/coverage.md"
+
+
+class _Kept(dict[str, str]):
+    def __missing__(self, key: str) -> str:
+        return f"{{{key}}}"
+
+
+def place(artefact: str, **names: str) -> str:
+    """Fill in placeholders of an artefact; those that are not named stay."""
+    return artefact.format_map(_Kept(names))
+
+
+def rows(results: Path, task: str, site: str) -> tuple[Path, Path, Path]:
+    """Cohort, tokens and sequences of a task at a site."""
+    cohort, tokens, sequences = (results / place(kind, task=task, site=site) for kind in (COHORT, TOKENS, SEQUENCES))
+    return cohort, tokens, sequences
+
+
+def vectors(results: Path, embedding: str, site: str, task: str | None = None) -> Path:
+    """The table of a site's vectors; ``task`` is given where the vectors are learned from its rows."""
+    if task is None:
+        return results / place(VECTORS, embedding=embedding, site=site)
+    return results / place(LEARNED_VECTORS, embedding=embedding, task=task, site=site)
+
+
+def arm(results: Path, task: str, embedding: str, learner: str, strategy: str, target: str) -> Path:
+    """The folder of an arm."""
+    return results / place(ARM, task=task, embedding=embedding, learner=learner, strategy=strategy, target=target)
+
+
+def model(arm_folder: Path, source: str) -> Path:
+    """The folder of the model of a source in an arm's folder."""
+    return arm_folder / "models" / source
