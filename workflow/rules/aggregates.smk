@@ -4,54 +4,44 @@ in:  <results>/metrics/{task}/{site}/, <results>/tasks/{task}/{site}/, <results>
 out: <results>/aggregates/{site}.zip and {site}.md, what leaves in it; of each received file what the site's jobs would be
 """
 
-SITE_AGGREGATES = [
-    f"<results>/tasks/{task}/{{reported}}/{file}"
-    for task in TASKS
-    for file in ("attrition.csv", "leaks.parquet", "tokens.parquet")
-] + [
-    "<results>/sites/{reported}/quality.json",
-    "<results>/sites/{reported}/vocabulary.parquet",
-]
-METRIC_AGGREGATES = [
-    path.replace("{target}", "{reported}")
-    for task in TASKS
-    for path in expand(rules.evaluate.output, task=task, allow_missing=True)
-]
+
+def told_of_site(site):
+    """What a site's aggregate results file tells of its tables and tasks."""
+    of_tasks = expand(
+        [at(kind, site=site) for kind in (layout.ATTRITION, layout.LEAKS, layout.TOKENS)],
+        task=TASKS,
+        allow_missing=True,
+    )
+    return [*of_tasks, at(layout.QUALITY, site=site), at(layout.VOCABULARY, site=site)]
+
+
+def told_of_models(site):
+    """What it tells of the models that are tested at the site."""
+    metrics = at(layout.METRICS, target=site)
+    return expand(metrics, task=TASKS, table=METRIC_TABLES, allow_missing=True)
 
 
 rule write_aggregates:
     input:
-        aggregated,
-        quality=rules.ingest.output.quality,
-        cdm=rules.ingest.output.tables,
-        vocabulary=rules.vocabulary.output,
-        cohorts=expand(rules.cohort.output.cohort, task=TASKS, allow_missing=True),
+        told_of_site("{site}"),
+        lambda w: told_of_models(w.site) if w.site in study.targets else [],
+        cdm=at(layout.CDM),
+        cohorts=expand(at(layout.COHORT), task=TASKS, allow_missing=True),
     output:
-        file="<results>/aggregates/{site}.zip",
-        sheet="<results>/aggregates/{site}.md",
+        file=at(layout.AGGREGATES),
+        sheet=at(layout.AGGREGATES_SHEET),
     log:
         "<logs>/write_aggregates/{site}.log",
-    benchmark:
-        "<benchmarks>/write_aggregates/{site}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     params:
-        code=code("write_aggregates.py"),
-        results=lambda w: RESULTS,
-        about=lambda w: canonical(
-            {
-                "site": w.site,
-                "role": study.config["sites"][w.site]["role"],
-                "simulated": study.simulated(w.site),
-                "study": study.compared(),
-            }
-        ),
-        config=lambda w: canonical(study.told),
-        folders=lambda w: [study.extract(w.site)],
+        script=Script("write_aggregates"),
+        settings=settings("write_aggregates"),
+        results=folder(""),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/write_aggregates.py" --results {params.results:q} --about {params.about:q} --cohorts {input.cohorts:q}'
-        " --config {params.config:q} --folders {params.folders:q} --out {output.file:q} --sheet {output.sheet:q}"
-        " > {log:q} 2>&1"
+        "python {params.script.path:q} --results {params.results:q} --about {params.settings[about]:q}"
+        " --cohorts {input.cohorts:q} --config {params.settings[config]:q} --folders {params.settings[folder]:q}"
+        " --out {output.file:q} --sheet {output.sheet:q} > {log:q} 2>&1"
 
 
 rule aggregates:
@@ -59,41 +49,30 @@ rule aggregates:
         expand(rules.write_aggregates.output, site=study.own),
 
 
-# what a received table may name
-NAMES = {
-    "embedding": [e.name for e in EMBEDDINGS],
-    "learner": LEARNERS,
-    "strategy": study.config["strategies"],
-    "source": [*study.sites, "all", "others"],
-}
-
-
 rule receive_aggregates:
     input:
         file=lambda w: study.results_file(w.reported),
     output:
-        SITE_AGGREGATES + METRIC_AGGREGATES,
+        told_of_site("{reported}") + told_of_models("{reported}"),
     log:
         "<logs>/receive_aggregates/{reported}.log",
-    benchmark:
-        "<benchmarks>/receive_aggregates/{reported}.tsv"
     wildcard_constraints:
         reported="|".join(s for s in study.reported if s in study.targets) or "none",
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     params:
-        code=code("receive_aggregates.py"),
+        script=Script("receive_aggregates"),
+        settings=settings("receive_aggregates"),
+        results=folder(""),
         task=TASKS,
-        results=lambda w: RESULTS,
-        names=lambda w: canonical(NAMES),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/receive_aggregates.py" --file {input.file:q} --site {wildcards.reported} --task {params.task:q}'
-        " --names {params.names:q} --results {params.results:q} > {log:q} 2>&1"
+        "python {params.script.path:q} --file {input.file:q} --site {wildcards.reported} --task {params.task:q}"
+        " --names {params.settings[names]:q} --results {params.results:q} > {log:q} 2>&1"
 
 
 # of a site where no model is tested there are no metrics
 use rule receive_aggregates as receive_source with:
     output:
-        SITE_AGGREGATES,
+        told_of_site("{reported}"),
     wildcard_constraints:
         reported="|".join(s for s in study.reported if s not in study.targets) or "none",

@@ -1,4 +1,4 @@
-"""Embeddings: a site's texts become vectors, each computed once for all sites and kept in the cache; a table a site.
+"""Embeddings: a site's texts become vectors, each computed once for all sites and kept in the cache; a table per site.
 
 in:  <results>/sites/{site}/vocabulary.parquet, rated term pairs, for cooccurrence <results>/tasks/{task}/{site}/*.parquet
 out: <results>/embeddings/{embedding}/{site}.computed.json, terms.json, {site}.parquet, {task}/{site}.parquet (cooccurrence), quality.json,
@@ -10,67 +10,70 @@ localrules:
     fetch_models,
 
 
+# asked for by name, on a machine with a network: compute nodes then find the models in the hub's cache
 rule fetch_models:
-    # asked for by name, on a machine with a network: compute nodes then find the models in the hub's cache
     log:
         "<logs>/fetch_models.log",
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
+    params:
+        script=Script("fetch_models"),
+        catalogue=CATALOGUE,
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/fetch_models.py" --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" > {log:q} 2>&1'
+        "python {params.script.path:q} --catalogue {params.catalogue:q} > {log:q} 2>&1"
 
 
-# A job a site. One for all sites would have to be `ancient` to the tables of vectors, or a new site would train the old
-# ones again; and what comes after an ancient file is not looked at once what makes the file runs: changes were missed.
+# One job per site. A job for all sites would have to be `ancient` to the tables of vectors, or a new site would train
+# the old ones again; and Snakemake does not look again at what comes after an ancient file once that is made: changes
+# were missed.
 rule compute_texts:
     input:
         vocabulary=rules.vocabulary.output,
     output:
-        "<results>/embeddings/{embedding}/{site}.computed.json",
+        at(layout.COMPUTED),
     log:
         "<logs>/compute_texts/{embedding}/{site}.log",
-    benchmark:
-        "<benchmarks>/compute_texts/{embedding}/{site}.tsv"
     wildcard_constraints:
         site="|".join(study.sites),
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     threads: 8
     resources:
         mem_mb=grow(6000),
         runtime=grow(120, per_mb=30),
     params:
-        code=embedding_code("compute_texts.py"),
-        local_text=local_text,
-        data=study.config["data"],
+        script=embedding_script("compute_texts"),
+        settings=settings("compute_texts"),
+        cache=CACHE,
+        catalogue=CATALOGUE,
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/compute_texts.py" --vocabulary {input.vocabulary:q}'
-        ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding} {params.local_text}'
-        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} --threads {threads} > {log:q} 2>&1'
+        "python {params.script.path:q} --vocabulary {input.vocabulary:q} --catalogue {params.catalogue:q}"
+        " --embedding {wildcards.embedding} {params.settings[local_text]} --data {params.settings[data]:q}"
+        " --cache {params.cache:q} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule compute_terms:
     input:
-        benchmarks=BENCHMARKS,
+        benchmarks=TERM_PAIRS,
     output:
-        "<results>/embeddings/{embedding}/terms.json",
+        at(layout.TERMS),
     log:
         "<logs>/compute_terms/{embedding}.log",
-    benchmark:
-        "<benchmarks>/compute_terms/{embedding}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     threads: 8
     resources:
         mem_mb=grow(6000),
         runtime=grow(120, per_mb=30),
     params:
-        code=embedding_code("compute_texts.py"),
-        data=study.config["data"],
+        script=embedding_script("compute_texts"),
+        settings=settings("compute_terms"),
+        cache=CACHE,
+        catalogue=CATALOGUE,
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/compute_texts.py" --benchmark {input.benchmarks:q}'
-        ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'
-        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} --threads {threads} > {log:q} 2>&1'
+        "python {params.script.path:q} --benchmark {input.benchmarks:q} --catalogue {params.catalogue:q}"
+        " --embedding {wildcards.embedding} --data {params.settings[data]:q} --cache {params.cache:q}"
+        " --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule embed:
@@ -78,110 +81,100 @@ rule embed:
         vocabulary=rules.vocabulary.output,
         computed=rules.compute_texts.output,
     output:
-        "<results>/embeddings/{embedding}/{site}.parquet",
+        at(layout.VECTORS),
     log:
         "<logs>/embed/{embedding}/{site}.log",
-    benchmark:
-        "<benchmarks>/embed/{embedding}/{site}.tsv"
     wildcard_constraints:
         site="|".join(study.sites),
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        code=code("embed.py"),
-        local_text=local_text,
-        data=study.config["data"],
+        script=Script("embed"),
+        settings=settings("embed"),
+        cache=CACHE,
+        catalogue=CATALOGUE,
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/embed.py" --vocabulary {input.vocabulary:q}'
-        ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding} {params.local_text}'
-        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --out {output:q} > {log:q} 2>&1'
+        "python {params.script.path:q} --vocabulary {input.vocabulary:q} --catalogue {params.catalogue:q}"
+        " --embedding {wildcards.embedding} {params.settings[local_text]} --data {params.settings[data]:q}"
+        " --cache {params.cache:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule cooccurrence:
     input:
-        cohort="<results>/tasks/{task}/{site}/cohort.parquet",
-        tokens="<results>/tasks/{task}/{site}/tokens.parquet",
-        sequences="<results>/tasks/{task}/{site}/sequences.parquet",
+        cohort=at(layout.COHORT),
+        tokens=at(layout.TOKENS),
+        sequences=at(layout.SEQUENCES),
     output:
-        "<results>/embeddings/{embedding}/{task}/{site}.parquet",
+        at(layout.LEARNED_VECTORS),
     log:
         "<logs>/cooccurrence/{embedding}/{task}/{site}.log",
-    benchmark:
-        "<benchmarks>/cooccurrence/{embedding}/{task}/{site}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(3000, per_mb=20),
         runtime=grow(60, per_mb=0.5),
     params:
-        code=code("cooccurrence.py"),
-        min_cell_count=study.config["min_cell_count"],
+        script=Script("cooccurrence"),
+        settings=settings("cooccurrence"),
+        catalogue=CATALOGUE,
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/cooccurrence.py" --cohort {input.cohort:q} --tokens {input.tokens:q} --sequences {input.sequences:q}'
-        ' --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'
-        " --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1"
+        "python {params.script.path:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
+        " --sequences {input.sequences:q} --catalogue {params.catalogue:q} --embedding {wildcards.embedding}"
+        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
 
 
 rule embedding_quality:
     input:
         vocabularies=expand(rules.vocabulary.output, site=study.tabled),
-        tables=expand(
-            "<results>/embeddings/{embedding}/{site}.parquet",
-            site=study.tabled,
-            allow_missing=True,
-        ),
-        benchmarks=BENCHMARKS,
-        terms=rules.compute_terms.output if BENCHMARKS else [],
+        tables=expand(at(layout.VECTORS), site=study.tabled, allow_missing=True),
+        benchmarks=TERM_PAIRS,
+        terms=rules.compute_terms.output if TERM_PAIRS else [],
     output:
-        "<results>/embeddings/{embedding}/quality.json",
+        at(layout.EMBEDDING_QUALITY),
     log:
         "<logs>/embedding_quality/{embedding}.log",
-    benchmark:
-        "<benchmarks>/embedding_quality/{embedding}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(3000, per_mb=20),
         runtime=grow(60, per_mb=0.5),
     params:
-        code=code("embedding_quality.py"),
-        data=study.config["data"],
+        script=Script("embedding_quality"),
+        settings=settings("embedding_quality"),
+        cache=CACHE,
+        catalogue=CATALOGUE,
         site=study.tabled,
-        min_cell_count=study.config["min_cell_count"],
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/embedding_quality.py" --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}'
-        ' --benchmark {input.benchmarks:q} --catalogue "$CONCEPTBRIDGE_EMBEDDINGS" --embedding {wildcards.embedding}'
-        ' --data {params.data:q} --cache "$CONCEPTBRIDGE_CACHE" --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1'
+        "python {params.script.path:q} --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
+        " --benchmark {input.benchmarks:q} --catalogue {params.catalogue:q} --embedding {wildcards.embedding}"
+        " --data {params.settings[data]:q} --cache {params.cache:q}"
+        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
 
 
 rule embedding_tables:
     input:
-        quality=expand(
-            "<results>/embeddings/{embedding}/quality.json", embedding=TABLED
-        ),
+        quality=expand(at(layout.EMBEDDING_QUALITY), embedding=plan.tabled),
     output:
         expand(
-            "<results>/tables/{table}.{suffix}",
+            at(layout.TABLE),
             table=["embeddings", "alignment"],
             suffix=["parquet", "csv", "md"],
         ),
-        expand("<results>/figures/embeddings.{suffix}", suffix=["svg", "png"]),
+        expand(at(layout.FIGURE), figure="embeddings", suffix=["svg", "png"]),
     log:
         "<logs>/embedding_tables.log",
-    benchmark:
-        "<benchmarks>/embedding_tables.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(1000),
         runtime=grow(10),
     params:
-        code=code("embedding_tables.py"),
+        script=Script("embedding_tables"),
         tables=folder("tables"),
         figures=folder("figures"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/embedding_tables.py" --quality {input.quality:q} --tables {params.tables:q} --figures {params.figures:q}'
-        " > {log:q} 2>&1"
+        "python {params.script.path:q} --quality {input.quality:q} --tables {params.tables:q}"
+        " --figures {params.figures:q} > {log:q} 2>&1"

@@ -6,214 +6,188 @@ out: <results>/bundles/{site}/{task}.{embedding}.{learner}.zip; of each received
      <results>/scores/{task}/{site}/{source}/{embedding}/{learner}.csv, coverage.csv, coverage.md
 """
 
-# the space of a shuffled embedding holds every text of its source, rare ones too: it stays home
-SENT = [e for e in EMBEDDINGS if e.spec["backend"] != "shuffled"]
+
+def measured_at(wildcards):
+    """What evaluation found at the site itself, where it is tested."""
+    if wildcards.site not in study.targets:
+        return []
+    return [
+        at(layout.METRICS, target=wildcards.site, table=table)
+        for table in ("metrics", "site")
+    ]
 
 
 rule write_bundle:
     input:
-        arm="<results>/arms/{task}/{embedding}/{learner}/local/{site}",
-        vocabulary="<results>/sites/{site}/vocabulary.parquet",
-        cdm="<results>/sites/{site}/cdm",
-        tokens="<results>/tasks/{task}/{site}/tokens.parquet",
-        cohorts=expand(
-            "<results>/tasks/{task}/{site}/cohort.parquet",
-            task=TASKS,
-            allow_missing=True,
-        ),
+        arm=at(layout.ARM, strategy="local", target="{site}"),
+        vocabulary=at(layout.VOCABULARY),
+        cdm=at(layout.CDM),
+        tokens=at(layout.TOKENS),
+        cohorts=expand(at(layout.COHORT), task=TASKS, allow_missing=True),
         measured=measured_at,
     output:
-        file="<results>/bundles/{site}/{task}.{embedding}.{learner}.zip",
+        file=at(layout.BUNDLE),
         # what leaves with it; this one stays
-        sheet="<results>/bundles/{site}/{task}.{embedding}.{learner}.md",
+        sheet=at(layout.BUNDLE_SHEET),
     log:
         "<logs>/write_bundle/{site}/{task}/{embedding}/{learner}.log",
-    benchmark:
-        "<benchmarks>/write_bundle/{site}/{task}/{embedding}/{learner}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     params:
-        code=code("write_bundle.py"),
-        about=lambda w: canonical(
-            study.model(w.site, w.task, study.by_id[w.embedding], w.learner)
-            | {"min_cell_count": study.config["min_cell_count"]}
-        ),
-        site=folder("sites/{site}"),
-        # its dates are no secret
-        config=lambda w: canonical(
-            {key: study.config[key] for key in ("tasks", "sites")}
-        ),
-        folders=lambda w: [study.extract(w.site)],
+        script=Script("write_bundle"),
+        settings=settings("write_bundle"),
+        site=subpath(input.vocabulary, parent=True),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/write_bundle.py" --about {params.about:q} --arm {input.arm:q} --site {params.site:q}'
+        "python {params.script.path:q} --about {params.settings[about]:q} --arm {input.arm:q} --site {params.site:q}"
         " --tokens {input.tokens:q} --cohorts {input.cohorts:q} --measured {input.measured:q}"
-        " --config {params.config:q} --folders {params.folders:q} --out {output.file:q} --sheet {output.sheet:q}"
-        " > {log:q} 2>&1"
+        " --config {params.settings[config]:q} --folders {params.settings[folder]:q} --out {output.file:q}"
+        " --sheet {output.sheet:q} > {log:q} 2>&1"
 
 
 rule bundle:
     input:
         expand(
             rules.write_bundle.output,
-            site=[
-                s for s in study.own if study.config["sites"][s]["role"] != "target"
-            ],
+            site=[site for site in study.own if site in study.sources],
             task=TASKS,
-            embedding=[e.id for e in SENT],
+            embedding=plan.sent,
             learner=LEARNERS,
         ),
 
 
 rule receive:
     input:
-        bundle=bundle_of,
+        bundle=lambda w: plan.bundles_of(w.received, w.task, w.embedding, w.learner),
     output:
-        directory("<results>/arms/{task}/{embedding}/{learner}/local/{received}"),
+        directory(at(layout.ARM, strategy="local", target="{received}")),
     log:
         "<logs>/receive/{task}/{embedding}/{learner}/{received}.log",
-    benchmark:
-        "<benchmarks>/receive/{task}/{embedding}/{learner}/{received}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     params:
-        code=arm_code("receive.py"),
-        expected=lambda w: canonical(
-            study.model(w.received, w.task, study.by_id[w.embedding], w.learner)
-        ),
-        width=lambda w: study.by_id[w.embedding].spec.get("width", ""),
+        script=arm_script("receive"),
+        settings=settings("receive"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/receive.py" --bundle {input.bundle:q} --expected {params.expected:q} --width {params.width}'
-        " --out {output:q} > {log:q} 2>&1"
+        "python {params.script.path:q} --bundle {input.bundle:q} --expected {params.settings[expected]:q}"
+        " --width {params.settings[width]} --out {output:q} > {log:q} 2>&1"
 
 
 rule receive_tokens:
     input:
-        bundles=lambda w: [
-            str(path)
-            for (task, *_), path in RECEIVED[w.received].items()
-            if task == w.task
-        ],
+        bundles=lambda w: plan.bundles_of(w.received, w.task),
     output:
-        "<results>/tasks/{task}/{received}/tokens.parquet",
+        at(layout.TOKENS, site="{received}"),
     log:
         "<logs>/receive_tokens/{task}/{received}.log",
-    benchmark:
-        "<benchmarks>/receive_tokens/{task}/{received}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     params:
-        code=code("receive_tokens.py"),
+        script=Script("receive_tokens"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/receive_tokens.py" --source {wildcards.received} --bundle {input.bundles:q} --tokens {output:q}'
+        "python {params.script.path:q} --source {wildcards.received} --bundle {input.bundles:q} --tokens {output:q}"
         " > {log:q} 2>&1"
 
 
 rule receive_vocabulary:
     input:
-        bundles=lambda w: [str(path) for path in RECEIVED[w.received].values()],
+        bundles=lambda w: plan.bundles_of(w.received),
     output:
-        "<results>/sites/{received}/vocabulary.parquet",
+        at(layout.VOCABULARY, site="{received}"),
     log:
         "<logs>/receive_vocabulary/{received}.log",
-    benchmark:
-        "<benchmarks>/receive_vocabulary/{received}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     params:
-        code=code("receive_tokens.py"),
+        script=Script("receive_tokens"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/receive_tokens.py" --source {wildcards.received} --bundle {input.bundles:q} --vocabulary {output:q}'
+        "python {params.script.path:q} --source {wildcards.received} --bundle {input.bundles:q} --vocabulary {output:q}"
         " > {log:q} 2>&1"
 
 
 rule patients:
     input:
-        cdm="<results>/sites/{site}/cdm",
-        reference="<results>/tasks/{task}/{site}/cohort.parquet",
+        cdm=at(layout.CDM),
+        reference=at(layout.COHORT),
         patients=lambda w: study.patients(w.site),
     output:
-        "<results>/scores/{task}/{site}/cohort.parquet",
+        at(layout.PATIENTS),
     log:
         "<logs>/patients/{task}/{site}.log",
-    benchmark:
-        "<benchmarks>/patients/{task}/{site}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     params:
-        code=code("patients.py"),
+        script=Script("patients"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/patients.py" --cdm {input.cdm:q} --site {wildcards.site} --patients {input.patients:q}'
+        "python {params.script.path:q} --cdm {input.cdm:q} --site {wildcards.site} --patients {input.patients:q}"
         " --reference {input.reference:q} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
 # the patients' tokens are made as any cohort's
 use rule sequences as patients_sequences with:
     input:
-        cdm="<results>/sites/{site}/cdm",
-        vocabulary="<results>/sites/{site}/vocabulary.parquet",
+        cdm=at(layout.CDM),
+        vocabulary=at(layout.VOCABULARY),
         cohort=rules.patients.output,
         files=lambda w: study.concept_files(w.task),
     output:
-        tokens="<results>/scores/{task}/{site}/tokens.parquet",
-        sequences="<results>/scores/{task}/{site}/sequences.parquet",
+        tokens=at(layout.PATIENTS_TOKENS),
+        sequences=at(layout.PATIENTS_SEQUENCES),
     log:
         "<logs>/patients_sequences/{task}/{site}.log",
-    benchmark:
-        "<benchmarks>/patients_sequences/{task}/{site}.tsv"
-    params:
-        code=code("sequences.py"),
+
+
+PATIENTS_ROWS = [
+    at(layout.PATIENTS),
+    at(layout.PATIENTS_TOKENS),
+    at(layout.PATIENTS_SEQUENCES),
+]
 
 
 rule predict:
     input:
-        rows=patients_rows,
-        table=lambda w: vectors_at(w, w.site),
-        arm="<results>/arms/{task}/{embedding}/{learner}/local/{source}",
-        known="<results>/tasks/{task}/{source}/tokens.parquet",
+        rows=PATIENTS_ROWS,
+        table=lambda w: known_vectors(w, w.site),
+        arm=at(layout.ARM, strategy="local", target="{source}"),
+        known=at(layout.TOKENS, site="{source}"),
     output:
-        "<results>/scores/{task}/{site}/{source}/{embedding}/{learner}.csv",
+        at(layout.SCORES),
     log:
         "<logs>/predict/{task}/{site}/{source}/{embedding}/{learner}.log",
-    benchmark:
-        "<benchmarks>/predict/{task}/{site}/{source}/{embedding}/{learner}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     params:
-        code=arm_code("predict.py"),
-        fingerprint=lambda w: study.by_id[w.embedding].fingerprint,
-        min_cell_count=study.config["min_cell_count"],
+        script=arm_script("predict"),
+        settings=settings("predict"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/predict.py" --site {wildcards.site} --rows {input.rows:q} --table {input.table:q}'
+        "python {params.script.path:q} --site {wildcards.site} --rows {input.rows:q} --table {input.table:q}"
         " --learner {wildcards.learner} --source {wildcards.source} --arm {input.arm:q}"
-        " --fingerprint {params.fingerprint} --known {input.known:q} --min-cell-count {params.min_cell_count}"
-        " --out {output:q} > {log:q} 2>&1"
+        " --fingerprint {params.settings[fingerprint]} --known {input.known:q}"
+        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
 
 
 rule coverage_sheet:
     input:
-        rows=patients_rows,
-        known="<results>/tasks/{task}/{source}/tokens.parquet",
-        own=lambda w: vectors_at(w, w.site),
-        theirs=lambda w: vectors_at(w, w.source),
+        rows=PATIENTS_ROWS,
+        known=at(layout.TOKENS, site="{source}"),
+        own=lambda w: known_vectors(w, w.site),
+        theirs=lambda w: known_vectors(w, w.source),
     output:
-        csv="<results>/scores/{task}/{site}/{source}/{embedding}/coverage.csv",
-        sheet="<results>/scores/{task}/{site}/{source}/{embedding}/coverage.md",
+        csv=at(layout.COVERAGE),
+        sheet=at(layout.COVERAGE_SHEET),
     log:
         "<logs>/coverage_sheet/{task}/{site}/{source}/{embedding}.log",
-    benchmark:
-        "<benchmarks>/coverage_sheet/{task}/{site}/{source}/{embedding}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     params:
-        code=code("coverage_sheet.py"),
-        title=lambda w: f"{w.task} at {w.site}, {study.by_id[w.embedding].name} from {w.source}",
-        min_cell_count=study.config["min_cell_count"],
+        script=Script("coverage_sheet"),
+        settings=settings("coverage_sheet"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/coverage_sheet.py" --rows {input.rows:q} --known {input.known:q} --own {input.own:q}'
-        " --theirs {input.theirs:q} --title {params.title:q} --min-cell-count {params.min_cell_count}"
-        " --csv {output.csv:q} --sheet {output.sheet:q} > {log:q} 2>&1"
+        "python {params.script.path:q} --rows {input.rows:q} --known {input.known:q} --own {input.own:q}"
+        " --theirs {input.theirs:q} --title {params.settings[title]:q}"
+        " --min-cell-count {params.settings[min_cell_count]} --csv {output.csv:q} --sheet {output.sheet:q}"
+        " > {log:q} 2>&1"
 
 
 rule score:
     input:
-        SCORES,
+        SCORED,

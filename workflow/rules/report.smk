@@ -4,24 +4,12 @@ in:  <results>/metrics/{task}/{target}/*.parquet, each site's tokens.parquet, at
 out: <results>/tables/*.{parquet,csv,md,tex}, <results>/figures/*.{svg,png}, <results>/report/index.html
 """
 
-# tables to be read, and long ones (Parquet and CSV alone)
-READ_TABLES = [
-    "arms",
-    "main",
-    "summary",
-    "comparisons",
-    "subgroups",
-    "unseen",
-    "curves",
-    "breakeven",
-    "spent",
-    "sites",
-    "overlap",
-    "attrition",
-    "leaks",
-]
-LONG_TABLES = ["metrics", "seeds", "points"]
 TASK_FIGURES = ["learning", "depth", "calibration", "roc", "net-benefit", "overlap"]
+FIGURES = (
+    expand("transfer-{task}-{learner}", task=TASKS, learner=LEARNERS)
+    + expand("{figure}-{task}", figure=TASK_FIGURES, task=TASKS)
+    + ["alignment"]
+)
 
 
 rule tables:
@@ -31,94 +19,58 @@ rule tables:
         attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.tabled),
         leaks=expand(rules.leaks.output, task=TASKS, site=study.tabled),
     output:
-        expand(
-            "<results>/tables/{table}.{suffix}",
-            table=READ_TABLES,
-            suffix=["parquet", "md", "tex"],
-        ),
-        expand("<results>/tables/{table}.parquet", table=LONG_TABLES),
+        expand(at(layout.TABLE), table=READ_TABLES, suffix=["parquet", "md", "tex"]),
+        expand(at(layout.TABLE), table=LONG_TABLES, suffix=["parquet", "csv"]),
         report(
-            expand("<results>/tables/{table}.csv", table=READ_TABLES),
+            expand(at(layout.TABLE), table=READ_TABLES, suffix="csv"),
             caption="../report/table.rst",
             category="Tables",
         ),
-        expand("<results>/tables/{table}.csv", table=LONG_TABLES),
     log:
         "<logs>/tables.log",
-    benchmark:
-        "<benchmarks>/tables.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        code=code("tables.py"),
+        script=Script("tables"),
+        settings=settings("tables"),
         metrics=folder("metrics"),
         tasks=folder("tasks"),
         out=folder("tables"),
         task=TASKS,
         site=study.tabled,
         target=study.targets,
-        min_cell_count=study.config["min_cell_count"],
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/tables.py" --metrics {params.metrics:q} --tasks {params.tasks:q}'
+        "python {params.script.path:q} --metrics {params.metrics:q} --tasks {params.tasks:q}"
         " --task {params.task:q} --site {params.site:q} --target {params.target:q}"
-        " --min-cell-count {params.min_cell_count} --out {params.out:q} > {log:q} 2>&1"
+        " --min-cell-count {params.settings[min_cell_count]} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule figures:
     input:
-        tables=expand(
-            "<results>/tables/{table}.parquet",
-            table=[
-                "arms",
-                "comparisons",
-                "curves",
-                "breakeven",
-                "points",
-                "overlap",
-                "alignment",
-            ],
-        ),
+        tables=expand(at(layout.TABLE), table=DRAWN_TABLES, suffix="parquet"),
     output:
         report(
-            expand(
-                "<results>/figures/transfer-{task}-{learner}.svg",
-                task=TASKS,
-                learner=LEARNERS,
-            )
-            + expand(
-                "<results>/figures/{figure}-{task}.svg",
-                figure=TASK_FIGURES,
-                task=TASKS,
-            )
-            + ["<results>/figures/alignment.svg"],
+            expand(at(layout.FIGURE), figure=FIGURES, suffix="svg"),
             caption="../report/figure.rst",
             category="Figures",
         ),
-        expand(
-            "<results>/figures/transfer-{task}-{learner}.png",
-            task=TASKS,
-            learner=LEARNERS,
-        ),
-        expand("<results>/figures/{figure}-{task}.png", figure=TASK_FIGURES, task=TASKS),
-        "<results>/figures/alignment.png",
+        expand(at(layout.FIGURE), figure=FIGURES, suffix="png"),
     log:
         "<logs>/figures.log",
-    benchmark:
-        "<benchmarks>/figures.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        code=code("figures.py"),
+        script=Script("figures"),
         tables=folder("tables"),
         out=folder("figures"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/figures.py" --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1'
+        "python {params.script.path:q} --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule provenance:
@@ -126,24 +78,21 @@ rule provenance:
     input:
         tables=rules.tables.output,
     output:
-        "<results>/provenance.json",
+        at(layout.PROVENANCE),
     log:
         "<logs>/provenance.log",
-    benchmark:
-        "<benchmarks>/provenance.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(1000),
         runtime=grow(10),
     params:
-        code=code("provenance.py"),
-        config=lambda w: canonical(study.told),
-        fingerprints=lambda w: canonical({e.name: e.fingerprint for e in EMBEDDINGS}),
-        simulated="--simulated" if SIMULATED_ROWS else "",
+        script=Script("provenance"),
+        settings=settings("provenance"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/provenance.py" --config {params.config:q}'
-        " --fingerprints {params.fingerprints:q} {params.simulated} --out {output:q} > {log:q} 2>&1"
+        "python {params.script.path:q} --config {params.settings[config]:q}"
+        " --fingerprints {params.settings[fingerprints]:q} {params.settings[simulated]}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule report:
@@ -155,27 +104,24 @@ rule report:
         provenance=rules.provenance.output,
     output:
         report(
-            "<results>/report/index.html",
+            at(layout.PAGE),
             caption="../report/page.rst",
             category="Answers",
         ),
     log:
         "<logs>/report.log",
-    benchmark:
-        "<benchmarks>/report.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(1000, per_mb=20),
         runtime=grow(10),
     params:
-        code=code("report.py"),
+        script=Script("report"),
+        settings=settings("report"),
         tables=folder("tables"),
         figures=folder("figures"),
         sites=folder("sites"),
-        title=study.config["name"],
-        min_cell_count=study.config["min_cell_count"],
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/report.py" --tables {params.tables:q} --figures {params.figures:q}'
-        " --sites-folder {params.sites:q} --provenance {input.provenance:q} --title {params.title:q}"
-        " --min-cell-count {params.min_cell_count} --out {output:q} > {log:q} 2>&1"
+        "python {params.script.path:q} --tables {params.tables:q} --figures {params.figures:q}"
+        " --sites-folder {params.sites:q} --provenance {input.provenance:q} --title {params.settings[title]:q}"
+        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"

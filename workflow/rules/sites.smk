@@ -4,76 +4,88 @@ in:  the files of each site's extract or findings table, or the built-in network
 out: <results>/sites/{site}/cdm/{table}.parquet, quality.json
 """
 
+# the built-in network has no devices
+SIMULATED_TABLES = [table for table in TABLES if table != "device_exposure"]
+FINDINGS_TABLES = [
+    "person",
+    "observation_period",
+    "visit_occurrence",
+    "condition_occurrence",
+    "observation",
+    "concept",
+]
+
+
+def extract_files(wildcards):
+    """The files of a site's extract."""
+    if study.simulated(wildcards.site):
+        return expand(
+            at(layout.SIMULATED), table=SIMULATED_TABLES, allow_missing=True
+        )
+    if study.findings(wildcards.site):
+        return expand(at(layout.CONVERTED), table=FINDINGS_TABLES, allow_missing=True)
+    return plan.files[wildcards.site]
+
 
 rule simulate:
     output:
-        [f"<results>/simulated/{{site}}/{table}.parquet" for table in SIMULATED_TABLES],
+        expand(at(layout.SIMULATED), table=SIMULATED_TABLES, allow_missing=True),
     log:
         "<logs>/simulate/{site}.log",
-    benchmark:
-        "<benchmarks>/simulate/{site}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(3000),
         runtime=grow(30),
     params:
-        code=code("simulate.py"),
-        network=study.config["simulate"],
-        out=folder("simulated/{site}"),
+        script=Script("simulate"),
+        settings=settings("simulate"),
+        out=subpath(output[0], parent=True),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/simulate.py" --hospital {wildcards.site} --persons {params.network[persons]}'
-        " --seed {params.network[seed]} --out {params.out:q} > {log:q} 2>&1"
+        "python {params.script.path:q} --hospital {wildcards.site} --persons {params.settings[persons]}"
+        " --seed {params.settings[seed]} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule findings:
     input:
-        files=lambda w: findings_files(study.findings(w.site)),
+        files=lambda w: plan.files[w.site],
     output:
-        [f"<results>/findings/{{site}}/{table}.parquet" for table in FINDINGS_TABLES],
+        expand(at(layout.CONVERTED), table=FINDINGS_TABLES, allow_missing=True),
     log:
         "<logs>/findings/{site}.log",
-    benchmark:
-        "<benchmarks>/findings/{site}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(2000, per_mb=10),
         runtime=grow(20),
     params:
-        code=code("findings.py"),
-        findings=lambda w: canonical(study.findings(w.site)),
-        out=folder("findings/{site}"),
+        script=Script("findings"),
+        settings=settings("findings"),
+        out=subpath(output[0], parent=True),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/findings.py" --findings {params.findings:q} --out {params.out:q} > {log:q} 2>&1'
+        "python {params.script.path:q} --findings {params.settings[findings]:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule ingest:
     input:
         extract=extract_files,
-        vocabulary=[str(file) for file in VOCABULARY],
+        vocabulary=plan.vocabulary,
     output:
-        # one output, not one a table: Snakemake reads the whole extract again for the record of each
-        tables=directory("<results>/sites/{site}/cdm"),
-        quality="<results>/sites/{site}/quality.json",
+        # one output, not one per table: Snakemake reads the whole extract again for the record of each
+        tables=directory(at(layout.CDM)),
+        quality=at(layout.QUALITY),
     log:
         "<logs>/ingest/{site}.log",
-    benchmark:
-        "<benchmarks>/ingest/{site}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     threads: 2
     resources:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        code=code("ingest.py"),
-        extract=lambda w: study.extract(w.site),
-        reading=lambda w: study.reading(w.site),
-        vocabulary=(
-            f"--vocabulary {shlex.quote(study.vocabulary)}" if study.vocabulary else ""
-        ),
-        cdm=folder("sites/{site}/cdm"),
+        script=Script("ingest"),
+        settings=settings("ingest"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/ingest.py" --extract {params.extract:q} --reading {params.reading:q} {params.vocabulary}'
-        " --cdm {params.cdm:q} --quality {output.quality:q} --threads {threads} > {log:q} 2>&1"
+        "python {params.script.path:q} --extract {params.settings[extract]:q} --reading {params.settings[reading]:q}"
+        " --vocabulary {params.settings[vocabulary]:q} --cdm {output.tables:q} --quality {output.quality:q}"
+        " --threads {threads} > {log:q} 2>&1"

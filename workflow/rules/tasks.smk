@@ -10,26 +10,22 @@ rule cohort:
         cdm=rules.ingest.output.tables,
         files=lambda w: study.task_files(w.task, w.site),
     output:
-        cohort="<results>/tasks/{task}/{site}/cohort.parquet",
-        attrition="<results>/tasks/{task}/{site}/attrition.csv",
+        cohort=at(layout.COHORT),
+        attrition=at(layout.ATTRITION),
     log:
         "<logs>/cohort/{task}/{site}.log",
-    benchmark:
-        "<benchmarks>/cohort/{task}/{site}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        code=code("cohort.py"),
-        cdm=folder("sites/{site}/cdm"),
-        task=lambda w: study.cohort_settings(w.task),
-        min_cell_count=study.config["min_cell_count"],
+        script=Script("cohort"),
+        settings=settings("cohort"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/cohort.py" --cdm {params.cdm:q} --site {wildcards.site} --task {params.task:q}'
-        " --min-cell-count {params.min_cell_count} --cohort {output.cohort:q} --attrition {output.attrition:q}"
-        " --threads {threads} > {log:q} 2>&1"
+        "python {params.script.path:q} --cdm {input.cdm:q} --site {wildcards.site} --task {params.settings[task]:q}"
+        " --min-cell-count {params.settings[min_cell_count]} --cohort {output.cohort:q}"
+        " --attrition {output.attrition:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule sequences:
@@ -39,27 +35,27 @@ rule sequences:
         cohort=rules.cohort.output.cohort,
         files=lambda w: study.concept_files(w.task),
     output:
-        tokens="<results>/tasks/{task}/{site}/tokens.parquet",
-        sequences="<results>/tasks/{task}/{site}/sequences.parquet",
+        tokens=at(layout.TOKENS),
+        sequences=at(layout.SEQUENCES),
     log:
         "<logs>/sequences/{task}/{site}.log",
-    benchmark:
-        "<benchmarks>/sequences/{task}/{site}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        code=code("sequences.py"),
-        owner=lambda w: study.owner(w.site),
-        cdm=folder("sites/{site}/cdm"),
-        task=lambda w: study.task(w.task, "outcome", "predictors", "guards", "min_rows"),
-        roll_up=lambda w: canonical(study.config["roll_up"]),
+        script=Script("sequences"),
+        settings=settings("sequences"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/sequences.py" --cdm {params.cdm:q} --site {params.owner:q}'
-        " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.task:q}"
-        " --roll-up {params.roll_up:q} --tokens {output.tokens:q} --sequences {output.sequences:q} --threads {threads} > {log:q} 2>&1"
+        "python {params.script.path:q} --cdm {input.cdm:q} --site {params.settings[owner]:q}"
+        " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.settings[task]:q}"
+        " --roll-up {params.settings[roll_up]:q} --tokens {output.tokens:q} --sequences {output.sequences:q}"
+        " --threads {threads} > {log:q} 2>&1"
+
+
+# the vectors by which a site's names are compared: those of the study's first embedding with meaning
+COMPARED = [e.id for e in EMBEDDINGS if not e.control and e.tables is not None][:1]
 
 
 rule leaks:
@@ -69,26 +65,22 @@ rule leaks:
         cohort=rules.cohort.output.cohort,
         tokens=rules.sequences.output.tokens,
         sequences=rules.sequences.output.sequences,
-        vectors=names_of,
+        vectors=[vectors(e, "{site}", "{task}") for e in COMPARED],
         files=lambda w: study.concept_files(w.task),
     output:
-        "<results>/tasks/{task}/{site}/leaks.parquet",
+        at(layout.LEAKS),
     log:
         "<logs>/leaks/{task}/{site}.log",
-    benchmark:
-        "<benchmarks>/leaks/{task}/{site}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(4000, per_mb=20),
         runtime=grow(30, per_mb=0.05),
     params:
-        code=code("leaks.py"),
-        cdm=folder("sites/{site}/cdm"),
-        task=lambda w: study.task(w.task, "outcome"),
-        min_cell_count=study.config["min_cell_count"],
+        script=Script("leaks"),
+        settings=settings("leaks"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/leaks.py" --cdm {params.cdm:q} --cohort {input.cohort:q}'
+        "python {params.script.path:q} --cdm {input.cdm:q} --cohort {input.cohort:q}"
         " --vocabulary {input.vocabulary:q} --tokens {input.tokens:q} --sequences {input.sequences:q}"
-        " --vectors {input.vectors:q} --task {params.task:q} --min-cell-count {params.min_cell_count}"
-        " --out {output:q} > {log:q} 2>&1"
+        " --vectors {input.vectors:q} --task {params.settings[task]:q}"
+        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"

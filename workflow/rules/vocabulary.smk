@@ -9,24 +9,18 @@ rule vocabulary:
     input:
         cdm=rules.ingest.output.tables,
     output:
-        "<results>/sites/{site}/vocabulary.parquet",
+        at(layout.VOCABULARY),
     log:
         "<logs>/vocabulary/{site}.log",
-    benchmark:
-        "<benchmarks>/vocabulary/{site}.tsv"
     conda:
-        "../../envs/conceptbridge.yaml"
+        "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        code=code("vocabulary.py"),
-        owner=lambda w: study.owner(w.site),
-        cdm=folder("sites/{site}/cdm"),
-        texts=lambda w: canonical(study.config["texts"]),
-        roll_up=lambda w: canonical(study.config["roll_up"]),
-        min_cell_count=study.config["min_cell_count"],
+        script=Script("vocabulary"),
+        settings=settings("vocabulary"),
     shell:
-        'python "$CONCEPTBRIDGE_SCRIPTS/vocabulary.py" --cdm {params.cdm:q} --site {params.owner:q}'
-        " --texts {params.texts:q} --roll-up {params.roll_up:q} --min-cell-count {params.min_cell_count}"
-        " --out {output:q} --threads {threads} > {log:q} 2>&1"
+        "python {params.script.path:q} --cdm {input.cdm:q} --site {params.settings[owner]:q}"
+        " --texts {params.settings[texts]:q} --roll-up {params.settings[roll_up]:q}"
+        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} --threads {threads} > {log:q} 2>&1"

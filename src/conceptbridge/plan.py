@@ -1,0 +1,311 @@
+"""What jobs a study has, and what each of them depends on beside its inputs.
+
+The rules of the workflow ask for it whenever a run is planned, thousands of times: nothing heavy is imported here. A job
+runs again when its settings change, and only then; so they hold what the job reads of the config and no more.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.text import canonical
+from conceptbridge.exchange.receive.aggregates import find_aggregates
+from conceptbridge.exchange.receive.find_bundles import find_bundles
+from conceptbridge.sites.converters.codebook import read_codebook
+from conceptbridge.sites.extract import check_needs, extract_files, find_tables
+from conceptbridge.study.config import read_study
+from conceptbridge.study.embeddings import Embedding
+from conceptbridge.study.study import Study
+
+Settings = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked study and what was found on disk when it was read."""
+
+    study: Study
+    #: site -> the files that its rows are read from, listed now so that a change inside a folder is noticed
+    files: dict[str, list[str]]
+    #: site -> what its aggregate results file says of itself
+    aggregates: dict[str, dict[str, Any]]
+    #: site -> (task, embedding, learner) -> bundle
+    bundles: dict[str, dict[tuple[str, str, str], Path]]
+    #: files of the study's own vocabulary
+    vocabulary: list[str]
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any]) -> "Plan":
+        """Check the study and find its files.
+
+        Raises StudyError for the first mistake in the config, an unreadable extract, a missing file, a bundle or an
+        aggregate results file of another study.
+        """
+        study = read_study(config)
+        files: dict[str, list[str]] = {}
+        for site in study.own + study.scored:
+            if findings := study.findings(site):
+                files[site] = _findings_files(findings)
+            elif not study.simulated(site):
+                extract = Path(study.extract(site))
+                tables = find_tables(extract)
+                check_needs(site, extract, tables, study.config["tasks"])
+                files[site] = [str(file) for file in extract_files(tables)]
+        roles = {site: study.config["sites"][site]["role"] for site in study.reported}
+        aggregates = {
+            site: find_aggregates(Path(study.results_file(site)), site, role, study.compared())
+            for site, role in roles.items()
+        }
+        bundles = {site: find_bundles(study.bundles(site), site, _models(study, site)) for site in study.bundled}
+        vocabulary = extract_files(find_tables(Path(study.vocabulary))) if study.vocabulary else []
+        return cls(study, files, aggregates, bundles, [str(file) for file in vocabulary])
+
+    @cached_property
+    def tasks(self) -> list[str]:
+        """Names of the tasks, in the config's order."""
+        return list(self.study.config["tasks"])
+
+    @cached_property
+    def embeddings(self) -> list[Embedding]:
+        """The embeddings, in the config's order."""
+        return list(self.study.embeddings.values())
+
+    @cached_property
+    def learners(self) -> list[str]:
+        """Names of the learners, in the config's order."""
+        return list(self.study.config["learners"])
+
+    @cached_property
+    def tabled(self) -> list[str]:
+        """Folders of the embeddings that have one table of vectors per site, those of controls included."""
+        tables = (e.tables for e in self.embeddings)
+        return list(dict.fromkeys(t.id for t in tables if t and not t.learned))
+
+    @cached_property
+    def sent(self) -> list[str]:
+        """Folders of the embeddings whose models may leave a site.
+
+        The input space of a shuffled one holds every text of its source, rare ones too, so it stays.
+        """
+        return [e.id for e in self.embeddings if e.spec["backend"] != "shuffled"]
+
+    @property
+    def simulated(self) -> bool:
+        """Whether rows of the built-in network are in the study."""
+        own = any(map(self.study.simulated, self.study.own))
+        return own or any(about["simulated"] for about in self.aggregates.values())
+
+    def scores(self) -> Iterator[dict[str, str]]:
+        """What the lists of patients are scored with: every model that another site has, or has sent."""
+        for site in self.study.scored:
+            for task in self.tasks:
+                for source in self.study.others(site):
+                    for e in self.embeddings:
+                        for learner in self.learners:
+                            if source not in self.bundles or (task, e.name, learner) in self.bundles[source]:
+                                names = {"task": task, "site": site, "source": source}
+                                yield names | {"embedding": e.id, "learner": learner}
+
+    def strategies_that_need(self, needs: Needs) -> str:
+        """The study's strategies that one rule of the workflow serves, as a regular expression."""
+        return "|".join(name for name in self.study.strategies if strategy(name).needs == needs) or "none"
+
+    def shares_model(self, name: str, target: str) -> bool:
+        """Whether a strategy's model at a target is the one of all sources, which no row of the target took part in."""
+        return strategy(name).same_for_other_targets and target not in self.study.sources
+
+    def modelled(self, target: str) -> list[str]:
+        """The sites whose tokens say what a model at a target has seen: all sources, and the target itself."""
+        sources = [site for site in self.study.own + self.study.bundled if site in self.study.sources]
+        return list(dict.fromkeys([*sources, target]))
+
+    def bundles_of(self, site: str, task: str | None = None, embedding: str = "", learner: str = "") -> list[str]:
+        """The bundles that a site has sent: all, those of a task, or that of a model, if there is one."""
+        wanted = (task, self.study.by_id[embedding].name, learner) if embedding else None
+        found = self.bundles[site].items()
+        return [str(file) for key, file in found if (wanted or (task or key[0], *key[1:])) == key]
+
+    def arm_modules(self, learner: str, strategy_name: str | None) -> tuple[str, ...]:
+        """The modules that are the code of an arm's learner and strategy, and are imported by name."""
+        own = () if strategy_name is None else (strategy_module(strategy_name),)
+        return (LEARNERS[learner], *own)
+
+    def embedding_modules(self, folder: str) -> tuple[str, ...]:
+        """The modules that are the code of an embedding's backend, and of its fallback's."""
+        embedding = self.study.by_id[folder]
+        used = [e.spec["backend"] for e in (embedding, embedding.fallback) if e]
+        return tuple(MODULES[backend] for backend in used if backend in MODULES)
+
+    def arm(self, task: str, embedding: str, learner: str, strategy: str, target: str | None = None) -> str:
+        """The job of an arm as JSON; without a target that of the model of all sources."""
+        shared = target is not None and self.shares_model(strategy, target)
+        sources = self.study.others(target) if target else self.study.sources
+        return ArmJob(
+            task,
+            target,
+            sources,
+            strategy,
+            learner,
+            self._arm_embedding(embedding),
+            self._budget(task, learner, strategy),
+            shared,
+        ).to_json()
+
+    def settings(self, rule: str, **wildcards: str) -> Settings:
+        """What a job of a rule is told of the study: JSON as text, numbers and names, by option of its command."""
+        make = getattr(self, f"_{rule}", None)
+        common = {"min_cell_count": self.study.config["min_cell_count"]}
+        return make(**wildcards) if make else common
+
+    def _simulate(self, site: str) -> Settings:
+        return dict(self.study.config["simulate"])
+
+    def _findings(self, site: str) -> Settings:
+        return {"findings": canonical(self.study.findings(site))}
+
+    def _ingest(self, site: str) -> Settings:
+        study = self.study
+        return {
+            "extract": study.extract(site),
+            "reading": study.reading(site),
+            "vocabulary": study.vocabulary or "",
+        }
+
+    def _vocabulary(self, site: str) -> Settings:
+        config = self.study.config
+        return {
+            "owner": self.study.owner(site),
+            "texts": canonical(config["texts"]),
+            "roll_up": canonical(config["roll_up"]),
+            "min_cell_count": config["min_cell_count"],
+        }
+
+    def _cohort(self, task: str, site: str) -> Settings:
+        return {
+            "task": self.study.cohort_settings(task),
+            "min_cell_count": self.study.config["min_cell_count"],
+        }
+
+    def _sequences(self, task: str, site: str) -> Settings:
+        return {
+            "owner": self.study.owner(site),
+            "task": self.study.task(task, "outcome", "predictors", "guards", "min_rows"),
+            "roll_up": canonical(self.study.config["roll_up"]),
+        }
+
+    def _leaks(self, task: str, site: str) -> Settings:
+        return {
+            "task": self.study.task(task, "outcome"),
+            "min_cell_count": self.study.config["min_cell_count"],
+        }
+
+    def _survey(self, task: str, site: str) -> Settings:
+        return {
+            "task": self.study.task(task, "min_events", "min_rows"),
+            "min_cell_count": self.study.config["min_cell_count"],
+        }
+
+    def _compute_terms(self, embedding: str) -> Settings:
+        return {"data": self.study.config["data"]}
+
+    def _compute_texts(self, embedding: str, site: str) -> Settings:
+        # only where a service elsewhere would read them, local and unmapped texts need leave
+        allowed = self.study.config["send_local_text"] or not self.study.by_id[embedding].remote
+        return {"data": self.study.config["data"], "local_text": "--local-text" if allowed else ""}
+
+    _embed = _compute_texts
+
+    def _embedding_quality(self, embedding: str) -> Settings:
+        config = self.study.config
+        return {"data": config["data"], "min_cell_count": config["min_cell_count"]}
+
+    def _evaluate(self, task: str, target: str) -> Settings:
+        config = self.study.config
+        return {"settings": canonical(config["evaluation"] | {"min_cell_count": config["min_cell_count"]})}
+
+    def _feasibility(self) -> Settings:
+        config = self.study.config
+        return {"title": config["name"], "min_cell_count": config["min_cell_count"]}
+
+    _report = _feasibility
+
+    def _provenance(self) -> Settings:
+        return {
+            "config": canonical(self.study.told),
+            "fingerprints": canonical({e.name: e.fingerprint for e in self.embeddings}),
+            "simulated": "--simulated" if self.simulated else "",
+        }
+
+    def _write_bundle(self, site: str, task: str, embedding: str, learner: str) -> Settings:
+        study = self.study
+        model = study.model(site, task, study.by_id[embedding], learner)
+        return {
+            "about": canonical(model | {"min_cell_count": study.config["min_cell_count"]}),
+            # its dates are no secret
+            "config": canonical({key: study.config[key] for key in ("tasks", "sites")}),
+            "folder": study.extract(site),
+        }
+
+    def _receive(self, received: str, task: str, embedding: str, learner: str) -> Settings:
+        e = self.study.by_id[embedding]
+        return {
+            "expected": canonical(self.study.model(received, task, e, learner)),
+            "width": e.spec.get("width", ""),
+        }
+
+    def _predict(self, embedding: str, **others: str) -> Settings:
+        return {
+            "fingerprint": self.study.by_id[embedding].fingerprint,
+            "min_cell_count": self.study.config["min_cell_count"],
+        }
+
+    def _coverage_sheet(self, task: str, site: str, source: str, embedding: str) -> Settings:
+        return {
+            "title": f"{task} at {site}, {self.study.by_id[embedding].name} from {source}",
+            "min_cell_count": self.study.config["min_cell_count"],
+        }
+
+    def _write_aggregates(self, site: str) -> Settings:
+        study = self.study
+        about = {
+            "site": site,
+            "role": study.config["sites"][site]["role"],
+            "simulated": study.simulated(site),
+            "study": study.compared(),
+        }
+        return {"about": canonical(about), "config": canonical(study.told), "folder": study.extract(site)}
+
+    def _receive_aggregates(self, reported: str) -> Settings:
+        # what a received table may name
+        names = {
+            "embedding": [e.name for e in self.embeddings],
+            "learner": self.learners,
+            "strategy": self.study.config["strategies"],
+            "source": [*self.study.sites, "all", "others"],
+        }
+        return {"names": canonical(names)}
+
+    _receive_source = _receive_aggregates
+
+
+def _findings_files(findings: Mapping[str, Any]) -> list[str]:
+    """The files that a findings table is read from. Raises StudyError for a missing one and a mistake in the codebook."""
+    files = [findings[key] for key in ("codebook", "names", "train", "test") if findings[key]]
+    for file in files:
+        if not Path(file).is_file():
+            raise StudyError(f"{file}: there is no such file (config: sites)")
+    read_codebook(Path(findings["codebook"]), findings["names"] and Path(findings["names"]))
+    return files
+
+
+def _models(study: Study, source: str) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """What a source's bundles have to say of themselves, for each of the study's models."""
+    return {
+        (task, e.name, learner): study.model(source, task, e, learner)
+        for task in study.config["tasks"]
+        for e in study.embeddings.values()
+        for learner in study.config["learners"]
+    }

@@ -1,0 +1,134 @@
+"""Arms: a learner on an embedding, by one strategy, at one target; all sources and seeds in one job.
+
+in:  <results>/tasks/{task}/{site}/*.parquet, <results>/embeddings/{embedding}/{site}.parquet
+out: <results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/, <results>/arms/{task}/{embedding}/rows.sha256,
+     {learner}/models.sha256, {learner}/sources/{strategy}/
+"""
+
+
+localrules:
+    rows_digest,
+    models_digest,
+
+
+def sources_rows(wildcards):
+    """The task's rows and the embedding's tables of all sources."""
+    return [
+        file
+        for site in study.sources
+        for file in rows(site) + vectors(wildcards.embedding, site, wildcards.task)
+    ]
+
+
+def others_of(wildcards):
+    """What stands for the other sites of a pooled arm: the model that they share, or a digest of their rows."""
+    shared = plan.shares_model(wildcards.strategy, wildcards.target)
+    return at(layout.SOURCES_MODEL if shared else layout.ROWS_DIGEST, **wildcards)
+
+
+# Training at the target.
+rule train:
+    input:
+        rows=rows("{target}"),
+        vectors=lambda w: vectors(w.embedding, w.target, w.task),
+    output:
+        directory(at(layout.ARM)),
+    log:
+        "<logs>/train/{task}/{embedding}/{learner}/{strategy}/{target}.log",
+    wildcard_constraints:
+        strategy=plan.strategies_that_need(Needs.OWN_ROWS),
+    conda:
+        "../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=30),
+        runtime=grow(60, per_mb=5),
+    params:
+        script=arm_script("arm"),
+        job=arm_job,
+        results=folder(""),
+    shell:
+        "python {params.script.path:q} --job {params.job:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"
+
+
+# Every pooled arm reads the rows of all sources, and every transfer their models: files times files. One file stands for
+# them all, so that a study of 20 sites is planned in seconds; it has other bytes as soon as one of them has.
+rule rows_digest:
+    input:
+        sources_rows,
+    output:
+        at(layout.ROWS_DIGEST),
+    log:
+        "<logs>/rows_digest/{task}/{embedding}.log",
+    conda:
+        "../envs/conceptbridge.yaml"
+    params:
+        script=Script("digest"),
+    shell:
+        "python {params.script.path:q} {input:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule models_digest:
+    input:
+        expand(
+            at(layout.ARM, strategy="local"), target=study.sources, allow_missing=True
+        ),
+    output:
+        at(layout.MODELS_DIGEST),
+    log:
+        "<logs>/models_digest/{task}/{embedding}/{learner}.log",
+    conda:
+        "../envs/conceptbridge.yaml"
+    params:
+        script=Script("digest"),
+        # not what they predict at their own site
+        parts=["arm.json", "models"],
+    shell:
+        "python {params.script.path:q} {input:q} --parts {params.parts} --out {output:q} > {log:q} 2>&1"
+
+
+# The model of all sources' rows that is the same for every target that is no source.
+rule pool_sources:
+    input:
+        sources_rows,
+    output:
+        directory(at(layout.SOURCES_MODEL)),
+    log:
+        "<logs>/pool_sources/{task}/{embedding}/{learner}/{strategy}.log",
+    conda:
+        "../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000, per_mb=30),
+        runtime=grow(60, per_mb=5),
+    params:
+        script=arm_script("arm"),
+        job=arm_job,
+        results=folder(""),
+    shell:
+        "python {params.script.path:q} --job {params.job:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"
+
+
+use rule train as pool with:
+    input:
+        rows=rows("{target}"),
+        vectors=lambda w: vectors(w.embedding, w.target, w.task),
+        others=others_of,
+    log:
+        "<logs>/pool/{task}/{embedding}/{learner}/{strategy}/{target}.log",
+    wildcard_constraints:
+        strategy=plan.strategies_that_need(Needs.SHARED_ROWS),
+    resources:
+        # the rows of all sources, of which the target's are one part
+        mem_mb=grow(2000, per_mb=30 * len(study.sources)),
+        runtime=grow(60, per_mb=5 * len(study.sources)),
+
+
+# The models of all other sites, brought to one target.
+use rule train as transfer with:
+    input:
+        rows=rows("{target}"),
+        vectors=lambda w: known_vectors(w, w.target),
+        sources=rules.models_digest.output,
+    log:
+        "<logs>/transfer/{task}/{embedding}/{learner}/{strategy}/{target}.log",
+    wildcard_constraints:
+        strategy=plan.strategies_that_need(Needs.SOURCE_MODELS),
