@@ -30,7 +30,7 @@ TERMS = "embeddings/{embedding}/terms.json"
 EMBEDDING_QUALITY = "embeddings/{embedding}/quality.json"
 
 ARM = "arms/{task}/{embedding}/{learner}/{strategy}/{target}"
-SOURCES_MODEL = "arms/{task}/{embedding}/{learner}/sources"  # of all sources' rows, for targets that are none
+SOURCES_MODEL = "arms/{task}/{embedding}/{learner}/sources/{strategy}"  # of their rows, for targets that are none
 ROWS_DIGEST = "arms/{task}/{embedding}/rows.sha256"
 MODELS_DIGEST = "arms/{task}/{embedding}/{learner}/models.sha256"
 
@@ -78,6 +78,12 @@ def vectors(results: Path, embedding: str, site: str, task: str | None = None) -
 def arm(results: Path, task: str, embedding: str, learner: str, strategy: str, target: str) -> Path:
     """The folder of an arm."""
     return results / place(ARM, task=task, embedding=embedding, learner=learner, strategy=strategy, target=target)
+
+
+def sources_model(results: Path, task: str, embedding: str, learner: str, strategy: str) -> Path:
+    """The folder of the model of all sources' rows that targets which are no source share."""
+    names = {"task": task, "embedding": embedding, "learner": learner, "strategy": strategy}
+    return results / place(SOURCES_MODEL, **names)
 
 
 def model(arm_folder: Path, source: str) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from command import run
 from conceptbridge.exchange.score.predict import score
-from conceptbridge.learn.arms import read_site
+from conceptbridge.learn.site import read_site
 
 
 def main(a: argparse.Namespace) -> None:

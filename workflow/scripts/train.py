@@ -5,12 +5,15 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.learn.arms import Budget, read_site, train_local
+from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
+from conceptbridge.learn.run_arm import make_arm
+from conceptbridge.learn.site import read_site
 
 
 def main(a: argparse.Namespace) -> None:
-    target = read_site(a.target, a.rows, a.table)
-    train_local(target, a.learner, a.embedding, Budget(**a.budget), a.out)
+    embedding, budget = ArmEmbedding(**a.embedding), Budget(**a.budget)
+    job = ArmJob("", a.target, [], "local", a.learner, embedding, budget)
+    make_arm(job, a.out, read_site(a.target, a.rows, a.table))
 
 
 if __name__ == "__main__":

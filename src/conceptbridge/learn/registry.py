@@ -1,4 +1,4 @@
-"""The learners, and the strategies that have code of their own, by the names that a study uses."""
+"""The learners, by the names that a study uses."""
 
 from importlib import import_module
 from typing import Any
@@ -13,8 +13,6 @@ LEARNERS = {
     "lightgbm": "conceptbridge.learn.learners.lightgbm",
     "logistic": "conceptbridge.learn.learners.logistic",
 }
-#: what one strategy alone needs
-STRATEGIES = {"recalibrate": "conceptbridge.learn.strategies.recalibrate"}
 
 
 def learner(name: str) -> Any:
@@ -22,8 +20,3 @@ def learner(name: str) -> Any:
     if name not in LEARNERS:
         raise StudyError(f"there is no learner {name!r}; there are {', '.join(LEARNERS)}")
     return import_module(LEARNERS[name])
-
-
-def strategy_module(name: str) -> Any:
-    """The module of a strategy that has one of its own."""
-    return import_module(STRATEGIES[name])

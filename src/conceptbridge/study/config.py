@@ -16,7 +16,8 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.core.schema import check, fill_defaults
 from conceptbridge.core.text import nearest
 from conceptbridge.study.embeddings import find_embedding
-from conceptbridge.study.study import HOSPITALS, POOLED, SIMULATED, TUNED, Study
+from conceptbridge.study.strategies import Needs, strategy, strategy_names
+from conceptbridge.study.study import HOSPITALS, SIMULATED, Study
 from conceptbridge.tasks.check import check_task
 
 
@@ -34,6 +35,7 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
     Raises StudyError naming the key, what was found and the nearest valid one.
     """
     schema, presets = package_data("config.schema"), package_data("presets")
+    schema["$defs"]["strategy"]["enum"] = strategy_names()
     catalogue_schema = package_data("embeddings.schema")
     full = deepcopy(dict(config))
     check(full, schema, "config")
@@ -58,7 +60,7 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
             f"config: sites.{here[0]}: a study of aggregate results files has no other sites; run "
             f"{here[0]}'s own study, and give its `results_file`"
         )
-    asked = [strategy for strategy in config.get("strategies", []) if strategy in POOLED]
+    asked = [name for name in config.get("strategies", []) if strategy(name).needs == Needs.SHARED_ROWS]
     if asked and any("bundles" in spec for spec in full["sites"].values()):
         raise StudyError(
             f"config: strategies: {asked[0]} needs the rows of all sites, and of some there are bundles alone; "
@@ -112,7 +114,7 @@ def _fill_preset(config: dict[str, Any], preset: Mapping[str, Any]) -> None:
             config.setdefault(key, value)
     for name, settings in config["learners"].items():
         for key, value in preset["learners"][name].items():
-            if key in TUNED:
+            if isinstance(value, dict):
                 settings[key] = value | settings.get(key, {})
             else:
                 settings.setdefault(key, value)

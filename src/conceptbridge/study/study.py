@@ -15,12 +15,11 @@ from typing import Any
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
 from conceptbridge.study.embeddings import IDENTITY, Embedding
+from conceptbridge.study.strategies import Needs, strategy
 from conceptbridge.tasks.check import cohort_file
 
 HOSPITALS = ("riverside", "lakeshore", "prairie")
 SIMULATED = "simulated"
-#: strategies that go on training at the target, and those of several sites' rows
-TUNED, POOLED = ("tune-head", "tune-all"), ("pooled", "leave-one-out")
 #: learners that take ``steps``
 DESCENDING = ("cnn", "attention")
 #: of a catalogue's entry, beside what changes a vector, what another hospital gets the embedding by
@@ -225,23 +224,28 @@ class Study:
 
     @property
     def strategies(self) -> list[str]:
-        """The strategies of the study: one site alone has nowhere to borrow from, and rows are only pooled if allowed,
-        and if those of all sites are here."""
-        borrowing = len(self.own + self.bundled) > 1
-        pooling = self.config["pooling"] and not self.bundled
-        return [
-            strategy
-            for strategy in self.config["strategies"]
-            if strategy == "local" or (borrowing and (strategy not in POOLED or pooling))
-        ]
+        """The strategies of the study: with one site alone nothing can be transferred, and rows are only shared if that
+        is allowed, and if those of all sites are here."""
+        possible = {Needs.OWN_ROWS}
+        if len(self.own + self.bundled) > 1:
+            possible.add(Needs.SOURCE_MODELS)
+            if self.config["pooling"] and not self.bundled:
+                possible.add(Needs.SHARED_ROWS)
+        return [name for name in self.config["strategies"] if strategy(name).needs in possible]
 
-    def budget(self, task: str, learner: str, strategy: str) -> str:
-        """What an arm of this strategy is given to train with, as canonical JSON; ``direct`` trains nothing."""
+    def strategies_that_need(self, needs: Needs) -> list[str]:
+        """Those of the study's strategies."""
+        return [name for name in self.strategies if strategy(name).needs == needs]
+
+    def budget(self, task: str, learner: str, strategy_name: str) -> str:
+        """What an arm of this strategy is given to train with, as canonical JSON."""
+        how = strategy(strategy_name)
         base = self.config["learners"][learner]
-        settings = {key: value for key, value in base.items() if key not in TUNED}
-        if strategy in TUNED:
-            settings = {k: v for k, v in settings.items() if k not in _searched(settings)} | base[strategy]
-        if strategy in ("direct", "recalibrate"):
+        settings = {key: value for key, value in base.items() if not isinstance(value, dict)}
+        if how.settings_section in base:
+            fixed = {key: value for key, value in settings.items() if key not in _searched(settings)}
+            settings = fixed | base[how.settings_section]
+        if not how.trains:
             settings = {}
         elif learner in DESCENDING:
             settings["steps"] = self.config["steps"]
@@ -249,10 +253,10 @@ class Study:
         part = {key: self.config["tasks"][task][key] for key in ("min_events", "min_rows")}
         part |= {key: self.config[key] for key in ("seeds", "min_cell_count", "standardise")}
         part |= {"trials": self.config["trials"] if searched else 1, "searched": searched}
-        if strategy not in ("direct", "leave-one-out") and self.config["target_sizes"]["events"]:
+        if how.has_learning_curve and self.config["target_sizes"]["events"]:
             sizes = self.config["target_sizes"]
             part |= {"sizes": sizes["events"], "replicates": sizes["replicates"]}
-        if strategy in TUNED:
+        if how.tunes:
             part["depths"] = self.config["tuning_depth"]
         return canonical(part | {"settings": {key: value for key, value in settings.items() if key not in searched}})
 

@@ -1,6 +1,5 @@
 """Predictions of listed patients by another site's model, and how much of each patient that model never saw."""
 
-import json
 import logging
 from pathlib import Path
 
@@ -13,8 +12,8 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import atomic_file
 from conceptbridge.evaluate.subgroups import Tokens, read_tokens, seen_by
-from conceptbridge.learn.arms import Site, load_model
-from conceptbridge.learn.rows import examples
+from conceptbridge.learn.arm_files import load_model, read_entry
+from conceptbridge.learn.site import Site
 
 logger = logging.getLogger(__name__)
 
@@ -44,12 +43,11 @@ def score(
     listed = listed.filter(pc.equal(listed["split"], "test"))
     events = read_tokens(sequences, tokens, listed["row_id"].to_numpy())
     by_key, by_text = unseen_shares(events, known, least)
-    reason = json.loads((arm / "arm.json").read_text(encoding="utf-8"))["sources"][source]["reason"]
+    reason = read_entry(arm, source)["reason"]
     probability = np.full((1, len(listed)), np.nan)
     if reason is None:
-        module, model, space = load_model(arm / "models" / source, learner, fingerprint)
-        listed_rows = examples(site.rows, *space.vectors(site.rows, site.table), site.rows.of("test"))
-        probability = module.predict(model, listed_rows)
+        trained = load_model(arm / "models" / source, learner, fingerprint)
+        probability = trained.predict(site.examples(trained.space, site.rows.of("test")))
     else:
         logger.warning("no model from %s: %s", source, reason)
     spread = probability.std(axis=0, ddof=1) if len(probability) > 1 else np.full(len(listed), np.nan)

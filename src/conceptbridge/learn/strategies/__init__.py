@@ -1,1 +1,1 @@
-"""The strategies, one file each."""
+"""The strategies, one file each; they are found by name (``study.strategies``)."""

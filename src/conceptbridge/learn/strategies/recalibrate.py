@@ -1,20 +1,47 @@
 """Recalibration: the target's rows change no coefficient, only the intercept, or the intercept and slope, of the logit
 (Steyerberg, Clinical Prediction Models, 2nd edition, chapter 20)."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brentq
-from scipy.special import expit, logit
-from sklearn.linear_model import LogisticRegression
 
-from conceptbridge.learn.search import Part, cross_entropy
+from conceptbridge.learn.arm_files import SourceResult, TrainedModel
+from conceptbridge.learn.search import Part, Spent, cross_entropy
+from conceptbridge.learn.strategies.source_models import SourceModels, result_of_parts
+from conceptbridge.learn.training import Arm
 
 Vector = NDArray[np.float64]
 
+#: what is tried
+CANDIDATES = ("none", "intercept", "slope")
 #: intercept and slope of a model as it is
 UNCHANGED = (0.0, 1.0)
 #: a saturated probability has no finite logit
 SMALLEST = 1e-6
+
+
+class Recalibrate(SourceModels):
+    """Fits intercept and slope of the source's logit on the target's rows; no weight changes."""
+
+    name = "recalibrate"
+    uses_target_labels = True
+    has_learning_curve = True
+    label = "{source}'s {model}, recalibrated here"
+    sentence = "the source's model, the intercept and slope of its logit fitted anew"
+
+    def transfer(self, arm: Arm, source: str, trained: TrainedModel, parts: Sequence[Part]) -> SourceResult:
+        """Recalibrate every seed's model on each of ``parts``."""
+        given = arm.labelled(trained.space)
+        probability = trained.predict(given)
+        found = [recalibrate(probability, given.labels, part) for part in parts]
+        logits = to_logit(trained.predict(arm.tested(trained.space)))
+        each = [np.stack([apply(x, c) for x, c in zip(logits, of_part, strict=True)]) for _, of_part in found]
+        chosen, of_seeds = found[0]
+        arm.save(trained.model, trained.space, source, recalibration=of_seeds)
+        spent = Spent(len(CANDIDATES), 0, [0] * arm.budget.seeds, {"recalibration": chosen})
+        return result_of_parts(asdict(spent), parts, each)
 
 
 def recalibrate(probability: Vector, labels: NDArray[np.int8], part: Part) -> tuple[str, list[tuple[float, float]]]:
@@ -40,22 +67,31 @@ def recalibrate(probability: Vector, labels: NDArray[np.int8], part: Part) -> tu
 
 def to_logit(probability: Vector) -> Vector:
     """The log odds, of probabilities kept within 1e-6 of 0 and 1."""
+    from scipy.special import logit
+
     return np.asarray(logit(np.clip(probability, SMALLEST, 1 - SMALLEST)))
 
 
 def apply(logits: Vector, coefficients: tuple[float, float]) -> Vector:
     """The recalibrated probability."""
+    from scipy.special import expit
+
     return np.asarray(expit(coefficients[0] + coefficients[1] * logits))
 
 
 def intercept(logits: Vector, labels: NDArray[np.int8]) -> float:
     """The shift of the logits at which expected and observed events are as many; both classes have to be there."""
+    from scipy.optimize import brentq
+    from scipy.special import expit
+
     return float(brentq(lambda a: expit(logits + a).mean() - labels.mean(), -50, 50))
 
 
 def intercept_and_slope(logits: Vector, labels: NDArray[np.int8]) -> tuple[float, float]:
     """Intercept and slope of the logits, by maximum likelihood (with a ridge far too small to be seen, for labels that
     the logits separate)."""
+    from sklearn.linear_model import LogisticRegression
+
     spread = float(logits.std()) or 1.0
     model = LogisticRegression(C=1e4).fit((logits / spread)[:, None], labels)
     return float(model.intercept_[0]), float(model.coef_[0, 0] / spread)

@@ -1,0 +1,74 @@
+"""The job of an arm: all that it needs to be told, as one line of JSON. Where its inputs lie follows from it."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from conceptbridge.core.text import canonical
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every arm gets alike: the learner's ``settings``, those that are ``searched`` and the ``trials`` at most,
+    the ``seeds``, the least a site must have to train on, and the curves: ``sizes`` in events, ``replicates`` of each,
+    ``depths`` in shares of the tuning steps."""
+
+    settings: Mapping[str, Any]
+    searched: Mapping[str, Sequence[Any]]
+    trials: int
+    seeds: int
+    min_events: int
+    min_rows: int
+    min_cell_count: int
+    standardise: bool
+    sizes: Sequence[int] = ()
+    replicates: int = 0
+    depths: Sequence[float] = ()
+
+
+@dataclass(frozen=True)
+class ArmEmbedding:
+    """An arm's embedding: ``folder`` names it below the arms, ``tables`` the folder of its vectors (None for one-hot:
+    it has none; a shuffled one permutes its parent's)."""
+
+    name: str
+    fingerprint: str
+    backend: str
+    folder: str = ""
+    tables: str | None = None
+
+    @property
+    def learned(self) -> bool:
+        """Whether it is learned from a source's training rows, so that its vectors go with the model."""
+        return self.backend == "cooccurrence"
+
+
+@dataclass(frozen=True)
+class ArmJob:
+    """One arm: a learner on an embedding, by one strategy, at one target.
+
+    ``sources`` are the other sites whose models or rows it uses. Without a ``target`` the model of all sources' rows is
+    trained alone; with ``from_shared_model`` that model is used at a target that is no source.
+    """
+
+    task: str
+    target: str | None
+    sources: Sequence[str]
+    strategy: str
+    learner: str
+    embedding: ArmEmbedding
+    budget: Budget
+    from_shared_model: bool = False
+
+    def to_json(self) -> str:
+        """The job as canonical JSON."""
+        return canonical(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "ArmJob":
+        """The job that ``to_json`` wrote."""
+        fields = json.loads(text)
+        fields["embedding"] = ArmEmbedding(**fields["embedding"])
+        fields["budget"] = Budget(**fields["budget"])
+        return cls(**fields)

@@ -1,0 +1,44 @@
+"""A site as a model sees it: its rows of a task, and the vectors of its texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conceptbridge.embed.vectors import read_vectors
+from conceptbridge.learn.input_space import Space, Table, join_tables
+from conceptbridge.learn.rows import Examples, SiteRows, examples, merge, read_rows
+
+#: splits with labels that a model may learn from, and those that it predicts
+LABELLED, TESTED = ("train", "validation"), ("validation", "test")
+
+
+@dataclass(frozen=True)
+class Site:
+    """A site's name, its rows of the task, and its table of vectors (None for one-hot)."""
+
+    name: str
+    rows: SiteRows
+    table: Table | None
+
+    def examples(self, space: Space, rows: NDArray[np.int64]) -> Examples:
+        """These rows as a model of ``space`` sees them."""
+        return examples(self.rows, *space.vectors(self.rows, self.table), rows)
+
+    def without_labels(self) -> "Site":
+        """The same site for whom must not see a label: all are -1."""
+        return replace(self, rows=replace(self.rows, labels=np.full_like(self.rows.labels, -1)))
+
+
+def read_site(name: str, rows: Sequence[Path], table: Path | None) -> Site:
+    """Read a site's files: its ``rows`` are in cohort, tokens and sequences; ``table`` is its embedding table, None for
+    one-hot."""
+    return Site(name, read_rows(*rows), None if table is None else read_vectors(table))
+
+
+def join_sites(name: str, sites: Sequence[Site]) -> Site:
+    """The rows of several sites one after another, as those of one site of this name."""
+    tables = [site.table for site in sites if site.table is not None]
+    return Site(name, merge([site.rows for site in sites]), join_tables(tables) if tables else None)
