@@ -16,7 +16,7 @@ test: $(BIN)/.test lint  ## linters, then all tests
 lint: $(BIN)/.test
 	ruff check .
 	ruff format --check .
-	snakefmt --check Snakefile workflow
+	snakefmt --check workflow
 	SLURM_CONF=/dev/null snakemake --lint
 	mypy --num-workers 2
 

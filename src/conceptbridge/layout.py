@@ -1,7 +1,6 @@
 """Where everything lies below the folder of results: the one place that knows.
 
-An artefact is a path with placeholders, named as the wildcards of the rules are. DESIGN calls them the contracts between
-the rooms.
+An artefact is a path with placeholders, named as the wildcards of the rules are.
 """
 
 from pathlib import Path

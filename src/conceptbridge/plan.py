@@ -1,12 +1,13 @@
 """What jobs a study has, and what each of them depends on beside its inputs.
 
-The rules of the workflow ask for it whenever a run is planned, thousands of times: nothing heavy is imported here. A job
-runs again when its settings change, and only then; so they hold what the job reads of the config and no more.
+The rules of the workflow ask for it whenever a run is planned, thousands of times: nothing heavy is imported here. A
+job runs again when its settings change, and only then: they hold what the job reads of the config and no more.
 """
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +15,20 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
 from conceptbridge.exchange.receive.aggregates import find_aggregates
 from conceptbridge.exchange.receive.find_bundles import find_bundles
+from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
+from conceptbridge.learn.registry import LEARNERS
 from conceptbridge.sites.converters.codebook import read_codebook
 from conceptbridge.sites.extract import check_needs, extract_files, find_tables
 from conceptbridge.study.config import read_study
-from conceptbridge.study.embeddings import Embedding
+from conceptbridge.study.embeddings import MODULES, Embedding
+from conceptbridge.study.strategies import Needs, strategy_module
+from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.study.study import Study
 
 Settings = dict[str, Any]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Plan:
     """A checked study and what was found on disk when it was read."""
 
@@ -109,13 +114,9 @@ class Plan:
                                 names = {"task": task, "site": site, "source": source}
                                 yield names | {"embedding": e.id, "learner": learner}
 
-    def strategies_that_need(self, needs: Needs) -> str:
-        """The study's strategies that one rule of the workflow serves, as a regular expression."""
-        return "|".join(name for name in self.study.strategies if strategy(name).needs == needs) or "none"
-
     def shares_model(self, name: str, target: str) -> bool:
         """Whether a strategy's model at a target is the one of all sources, which no row of the target took part in."""
-        return strategy(name).same_for_other_targets and target not in self.study.sources
+        return find_strategy(name).same_for_other_targets and target not in self.study.sources
 
     def modelled(self, target: str) -> list[str]:
         """The sites whose tokens say what a model at a target has seen: all sources, and the target itself."""
@@ -139,20 +140,26 @@ class Plan:
         used = [e.spec["backend"] for e in (embedding, embedding.fallback) if e]
         return tuple(MODULES[backend] for backend in used if backend in MODULES)
 
-    def arm(self, task: str, embedding: str, learner: str, strategy: str, target: str | None = None) -> str:
-        """The job of an arm as JSON; without a target that of the model of all sources."""
+    def arm(self, task: str, embedding: str, learner: str, strategy: str, target: str | None = None) -> ArmJob:
+        """The job of an arm; without a target that of the model of all sources."""
+        needs = find_strategy(strategy).needs
         shared = target is not None and self.shares_model(strategy, target)
-        sources = self.study.others(target) if target else self.study.sources
-        return ArmJob(
-            task,
-            target,
-            sources,
-            strategy,
-            learner,
-            self._arm_embedding(embedding),
-            self._budget(task, learner, strategy),
-            shared,
-        ).to_json()
+        # a job that uses no other site does not depend on which there are
+        others = self.study.others(target) if target else self.study.sources
+        sources = [] if shared or needs == Needs.OWN_ROWS else others
+        budget = self._budget(task, learner, strategy)
+        return ArmJob(task, target, sources, strategy, learner, self._arm_embeddings[embedding], budget, shared)
+
+    @cached_property
+    def _arm_embeddings(self) -> dict[str, ArmEmbedding]:
+        return {
+            folder: ArmEmbedding(e.name, e.fingerprint, e.spec["backend"], folder, e.tables.id if e.tables else None)
+            for folder, e in self.study.by_id.items()
+        }
+
+    @cache  # noqa: B019 - a plan lives as long as the run
+    def _budget(self, task: str, learner: str, strategy: str) -> Budget:
+        return Budget(**json.loads(self.study.budget(task, learner, strategy)))
 
     def settings(self, rule: str, **wildcards: str) -> Settings:
         """What a job of a rule is told of the study: JSON as text, numbers and names, by option of its command."""
@@ -292,7 +299,7 @@ class Plan:
 
 
 def _findings_files(findings: Mapping[str, Any]) -> list[str]:
-    """The files that a findings table is read from. Raises StudyError for a missing one and a mistake in the codebook."""
+    """The files that a findings table is read from. Raises StudyError for a missing one or a mistake in it."""
     files = [findings[key] for key in ("codebook", "names", "train", "test") if findings[key]]
     for file in files:
         if not Path(file).is_file():

@@ -45,7 +45,7 @@ STUDY: dict[str, Any] = yaml.safe_load((ROOT / "config/studies/paper-tenth.yaml"
 def run(folder: Path, study: dict[str, Any], *targets: str) -> Path:
     config = folder / "study.yaml"
     config.write_text(yaml.safe_dump(study))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
     command += ["--configfile", str(config), "--cores", "2", *targets]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]

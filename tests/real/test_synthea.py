@@ -32,7 +32,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     config = folder / "study.yaml"
     config.write_text(yaml.safe_dump(study))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
     command += ["--configfile", str(config), "--cores", "2"]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)
     assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]

@@ -16,6 +16,6 @@ def test_the_conda_environment_has_the_dependencies_of_the_package_and_of_its_ex
     for dependency in project["dependencies"] + project["optional-dependencies"]["slurm"]:
         name, versions = re.fullmatch(r"([\w-]+)(.*)", dependency).groups()  # type: ignore[union-attr]
         asked.add(f"{CONDA_NAMES.get(name, name)} {versions}")
-    environment = yaml.safe_load((ROOT / "envs/conceptbridge.yaml").read_text(encoding="utf-8"))
+    environment = yaml.safe_load((ROOT / "workflow/envs/conceptbridge.yaml").read_text(encoding="utf-8"))
     assert set(environment["dependencies"]) - {"pip"} == asked
     assert len(environment["dependencies"]) == len(asked) + 1

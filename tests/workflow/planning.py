@@ -31,7 +31,7 @@ def _dry_run(run: DryRun) -> str:
 
     sys.path.insert(0, str(run.workflow / "src"))
     told = StringIO()
-    files = ["--snakefile", run.workflow / "Snakefile", "--directory", run.folder, "--configfile", run.study]
+    files = ["--snakefile", run.workflow / "workflow/Snakefile", "--directory", run.folder, "--configfile", run.study]
     with redirect_stdout(told), redirect_stderr(told):
         try:
             main([*map(str, files), "--dry-run", "--quiet", "host"])

@@ -49,7 +49,7 @@ def snakemake(folder: Path, study: dict[str, Any], *arguments: str) -> subproces
     """Run the workflow in ``folder`` on ``study``, its cache of vectors beside it."""
     config = folder / "study.yaml"
     config.write_text(yaml.safe_dump({"embedding_cache": str(folder.parent / "cache")} | study))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
     return subprocess.run(
         [*command, "--configfile", str(config), *arguments],
         capture_output=True,

@@ -52,7 +52,7 @@ def snakemake(folder: Path, sites: dict[str, Any], *targets: str) -> None:
     folder.mkdir(exist_ok=True)
     config = folder / "study.yaml"
     config.write_text(yaml.safe_dump(STUDY | {"sites": sites, "embedding_cache": str(folder / "cache")}))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
     run = subprocess.run(
         [*command, "--configfile", str(config), "--cores", "2", "--", *targets],
         capture_output=True,

@@ -48,7 +48,7 @@ def snakemake(folder: Path, sites: dict[str, Any], *targets: str, **changed: Any
     config = folder / "study.yaml"
     study = STUDY | changed | {"sites": sites, "embedding_cache": str(folder / "cache")}
     config.write_text(yaml.safe_dump(study))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
     run = subprocess.run(
         [*command, "--configfile", str(config), "--cores", "2", "--", *targets],
         capture_output=True,

@@ -20,6 +20,7 @@ from test_dag import ROOT, STRATEGIES, TINY, snakemake
 
 from conceptbridge.core import code_fingerprint
 from conceptbridge.learn import registry
+from conceptbridge.study.strategies import strategy_module
 
 pytestmark = pytest.mark.workflow
 
@@ -296,7 +297,7 @@ TABLE = [
     Row("code: a learner", OF_LEARNER, "its arms, and no other's", code=module("learn/learners/lightgbm")),
     Row("code: another learner", OF_LEARNER, "its arms, and no other's", code=module("learn/learners/cnn")),
     Row("code: a learner that the study lacks", {}, "nothing uses it", code=module("learn/learners/logistic")),
-    Row("code: arms", LEARNED, "every arm", code=module("learn/arms")),
+    Row("code: arms", LEARNED, "every arm", code=module("learn/run_arm")),
     Row("code: recalibration", {}, "the study does not recalibrate", code=module("learn/strategies/recalibrate")),
     Row("code: evaluation", EVALUATED, "all after it", code=module("evaluate/measure")),
     Row("code: the joint tables", JOINT, "all after them", code=module("report/tables")),
@@ -314,12 +315,10 @@ def planned(done: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, d
         workflow, folder = ROOT, done
         if row.code:
             workflow = own / "workflow"
-            for name in ("src", "workflow", "config", "envs"):
+            for name in ("src", "workflow", "config"):
                 shutil.copytree(
                     ROOT / name, workflow / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
                 )
-            shutil.copy(ROOT / "Snakefile", workflow)
-            (workflow / "profiles").symlink_to("workflow/profiles")
             for name, change in row.code.items():
                 path = workflow / name
                 path.parent.mkdir(exist_ok=True)
@@ -356,11 +355,12 @@ def by_rule(done: Path) -> dict[tuple[str, ...], set[str]]:
     for log in done.glob("results/logs/**/*.log"):
         parts = log.relative_to(done / "results/logs").with_suffix("").parts
         found = re.findall(r"^import time: .*\| +(conceptbridge[\w.]*)$", log.read_text(encoding="utf-8"), re.MULTILINE)
-        own = [registry.LEARNERS[parts[3]]] if parts[0] in ("train", "transfer", "pool") else []
-        if own == [registry.LEARNERS["cnn"]]:  # what would train it in PyTorch, imported only where tokens are too many
-            own += [f"conceptbridge.learn.{name}" for name in ("convolution", "descent", "records")]
-        script = "digest" if parts[0].endswith("_digest") else parts[0]
-        traced[script, *own[:1]].update(found, own)  # what import_module imports is not traced, what that imports is
+        own, packages = [], []
+        if parts[0] in ("train", "transfer", "pool"):
+            own = [registry.LEARNERS[parts[3]], strategy_module(parts[4])]
+            packages = ["conceptbridge.learn.learners", "conceptbridge.learn.strategies"]
+        script = "digest" if parts[0].endswith("_digest") else "arm" if own else parts[0]
+        traced[script, *own].update(found, own, packages)  # what import_module imports is not traced, what that imports is
     return traced
 
 

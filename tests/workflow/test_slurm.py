@@ -92,7 +92,7 @@ def test_the_tables_are_those_of_a_local_run_though_jobs_run_into_their_limits(t
 
     config = there / "study.yaml"
     config.write_text(yaml.safe_dump(STUDY | {"embedding_cache": str(tmp_path / "cache")}))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(there)]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(there)]
     with (there / "log").open("wb") as log:
         running = subprocess.Popen(
             [*command, "--configfile", str(config), *ON_CLUSTER, *TARGETS], stdout=log, stderr=subprocess.STDOUT

@@ -8,7 +8,10 @@ out: <results>/aggregates/{site}.zip and {site}.md, what leaves in it; of each r
 def told_of_site(site):
     """What a site's aggregate results file tells of its tables and tasks."""
     of_tasks = expand(
-        [at(kind, site=site) for kind in (layout.ATTRITION, layout.LEAKS, layout.TOKENS)],
+        [
+            at(kind, site=site)
+            for kind in (layout.ATTRITION, layout.LEAKS, layout.TOKENS)
+        ],
         task=TASKS,
         allow_missing=True,
     )
@@ -35,11 +38,11 @@ rule write_aggregates:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=Script("write_aggregates"),
+        script=script("write_aggregates"),
         settings=settings("write_aggregates"),
         results=folder(""),
     shell:
-        "python {params.script.path:q} --results {params.results:q} --about {params.settings[about]:q}"
+        "python {params.script[path]:q} --results {params.results:q} --about {params.settings[about]:q}"
         " --cohorts {input.cohorts:q} --config {params.settings[config]:q} --folders {params.settings[folder]:q}"
         " --out {output.file:q} --sheet {output.sheet:q} > {log:q} 2>&1"
 
@@ -61,12 +64,12 @@ rule receive_aggregates:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=Script("receive_aggregates"),
+        script=script("receive_aggregates"),
         settings=settings("receive_aggregates"),
         results=folder(""),
         task=TASKS,
     shell:
-        "python {params.script.path:q} --file {input.file:q} --site {wildcards.reported} --task {params.task:q}"
+        "python {params.script[path]:q} --file {input.file:q} --site {wildcards.reported} --task {params.task:q}"
         " --names {params.settings[names]:q} --results {params.results:q} > {log:q} 2>&1"
 
 

@@ -11,6 +11,11 @@ localrules:
     models_digest,
 
 
+def that_need(needs):
+    """The study's strategies that one rule serves, as a regular expression."""
+    return "|".join(study.strategies_that_need(needs)) or "none"
+
+
 def sources_rows(wildcards):
     """The task's rows and the embedding's tables of all sources."""
     return [
@@ -36,7 +41,7 @@ rule train:
     log:
         "<logs>/train/{task}/{embedding}/{learner}/{strategy}/{target}.log",
     wildcard_constraints:
-        strategy=plan.strategies_that_need(Needs.OWN_ROWS),
+        strategy=that_need(Needs.OWN_ROWS),
     conda:
         "../envs/conceptbridge.yaml"
     resources:
@@ -47,7 +52,7 @@ rule train:
         job=arm_job,
         results=folder(""),
     shell:
-        "python {params.script.path:q} --job {params.job:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"
+        "python {params.script[path]:q} --job {params.job:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"
 
 
 # Every pooled arm reads the rows of all sources, and every transfer their models: files times files. One file stands for
@@ -62,9 +67,9 @@ rule rows_digest:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=Script("digest"),
+        script=script("digest"),
     shell:
-        "python {params.script.path:q} {input:q} --out {output:q} > {log:q} 2>&1"
+        "python {params.script[path]:q} {input:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule models_digest:
@@ -79,11 +84,11 @@ rule models_digest:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=Script("digest"),
+        script=script("digest"),
         # not what they predict at their own site
         parts=["arm.json", "models"],
     shell:
-        "python {params.script.path:q} {input:q} --parts {params.parts} --out {output:q} > {log:q} 2>&1"
+        "python {params.script[path]:q} {input:q} --parts {params.parts} --out {output:q} > {log:q} 2>&1"
 
 
 # The model of all sources' rows that is the same for every target that is no source.
@@ -104,7 +109,7 @@ rule pool_sources:
         job=arm_job,
         results=folder(""),
     shell:
-        "python {params.script.path:q} --job {params.job:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"
+        "python {params.script[path]:q} --job {params.job:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"
 
 
 use rule train as pool with:
@@ -115,7 +120,7 @@ use rule train as pool with:
     log:
         "<logs>/pool/{task}/{embedding}/{learner}/{strategy}/{target}.log",
     wildcard_constraints:
-        strategy=plan.strategies_that_need(Needs.SHARED_ROWS),
+        strategy=that_need(Needs.SHARED_ROWS),
     resources:
         # the rows of all sources, of which the target's are one part
         mem_mb=grow(2000, per_mb=30 * len(study.sources)),
@@ -131,4 +136,4 @@ use rule train as transfer with:
     log:
         "<logs>/transfer/{task}/{embedding}/{learner}/{strategy}/{target}.log",
     wildcard_constraints:
-        strategy=plan.strategies_that_need(Needs.SOURCE_MODELS),
+        strategy=that_need(Needs.SOURCE_MODELS),

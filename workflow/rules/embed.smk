@@ -17,10 +17,10 @@ rule fetch_models:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=Script("fetch_models"),
+        script=script("fetch_models"),
         catalogue=CATALOGUE,
     shell:
-        "python {params.script.path:q} --catalogue {params.catalogue:q} > {log:q} 2>&1"
+        "python {params.script[path]:q} --catalogue {params.catalogue:q} > {log:q} 2>&1"
 
 
 # One job per site. A job for all sites would have to be `ancient` to the tables of vectors, or a new site would train
@@ -47,7 +47,7 @@ rule compute_texts:
         cache=CACHE,
         catalogue=CATALOGUE,
     shell:
-        "python {params.script.path:q} --vocabulary {input.vocabulary:q} --catalogue {params.catalogue:q}"
+        "python {params.script[path]:q} --vocabulary {input.vocabulary:q} --catalogue {params.catalogue:q}"
         " --embedding {wildcards.embedding} {params.settings[local_text]} --data {params.settings[data]:q}"
         " --cache {params.cache:q} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
@@ -71,7 +71,7 @@ rule compute_terms:
         cache=CACHE,
         catalogue=CATALOGUE,
     shell:
-        "python {params.script.path:q} --benchmark {input.benchmarks:q} --catalogue {params.catalogue:q}"
+        "python {params.script[path]:q} --benchmark {input.benchmarks:q} --catalogue {params.catalogue:q}"
         " --embedding {wildcards.embedding} --data {params.settings[data]:q} --cache {params.cache:q}"
         " --out {output:q} --threads {threads} > {log:q} 2>&1"
 
@@ -92,12 +92,12 @@ rule embed:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        script=Script("embed"),
+        script=script("embed"),
         settings=settings("embed"),
         cache=CACHE,
         catalogue=CATALOGUE,
     shell:
-        "python {params.script.path:q} --vocabulary {input.vocabulary:q} --catalogue {params.catalogue:q}"
+        "python {params.script[path]:q} --vocabulary {input.vocabulary:q} --catalogue {params.catalogue:q}"
         " --embedding {wildcards.embedding} {params.settings[local_text]} --data {params.settings[data]:q}"
         " --cache {params.cache:q} --out {output:q} > {log:q} 2>&1"
 
@@ -117,11 +117,11 @@ rule cooccurrence:
         mem_mb=grow(3000, per_mb=20),
         runtime=grow(60, per_mb=0.5),
     params:
-        script=Script("cooccurrence"),
+        script=script("cooccurrence"),
         settings=settings("cooccurrence"),
         catalogue=CATALOGUE,
     shell:
-        "python {params.script.path:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
+        "python {params.script[path]:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
         " --sequences {input.sequences:q} --catalogue {params.catalogue:q} --embedding {wildcards.embedding}"
         " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
 
@@ -142,13 +142,13 @@ rule embedding_quality:
         mem_mb=grow(3000, per_mb=20),
         runtime=grow(60, per_mb=0.5),
     params:
-        script=Script("embedding_quality"),
+        script=script("embedding_quality"),
         settings=settings("embedding_quality"),
         cache=CACHE,
         catalogue=CATALOGUE,
         site=study.tabled,
     shell:
-        "python {params.script.path:q} --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
+        "python {params.script[path]:q} --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
         " --benchmark {input.benchmarks:q} --catalogue {params.catalogue:q} --embedding {wildcards.embedding}"
         " --data {params.settings[data]:q} --cache {params.cache:q}"
         " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
@@ -172,9 +172,9 @@ rule embedding_tables:
         mem_mb=grow(1000),
         runtime=grow(10),
     params:
-        script=Script("embedding_tables"),
+        script=script("embedding_tables"),
         tables=folder("tables"),
         figures=folder("figures"),
     shell:
-        "python {params.script.path:q} --quality {input.quality:q} --tables {params.tables:q}"
+        "python {params.script[path]:q} --quality {input.quality:q} --tables {params.tables:q}"
         " --figures {params.figures:q} > {log:q} 2>&1"

@@ -5,13 +5,19 @@ in:  <results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/, <results>
 out: <results>/metrics/{task}/{target}/*.parquet
 """
 
+METRIC_TABLES = [
+    *("metrics", "seeds", "comparisons", "effects", "subgroups", "unseen", "curves"),
+    *("breakeven", "points", "spent", "site"),
+]
+
 
 rule evaluate:
     input:
         cohort=at(layout.COHORT, site="{target}"),
         sequences=at(layout.SEQUENCES, site="{target}"),
         tokens=lambda w: [
-            at(layout.TOKENS, task=w.task, site=site) for site in plan.modelled(w.target)
+            at(layout.TOKENS, task=w.task, site=site)
+            for site in plan.modelled(w.target)
         ],
         arms=expand(
             at(layout.ARM),
@@ -31,7 +37,7 @@ rule evaluate:
         mem_mb=grow(4000, per_mb=20),
         runtime=grow(60, per_mb=1),
     params:
-        script=Script("evaluate"),
+        script=script("evaluate"),
         settings=settings("evaluate"),
         arms=folder("arms/{task}"),
         sites=lambda w: plan.modelled(w.target),
@@ -41,7 +47,7 @@ rule evaluate:
         learners=LEARNERS,
         strategies=study.strategies,
     shell:
-        "python {params.script.path:q} --arms {params.arms:q} --task {wildcards.task} --target {wildcards.target}"
+        "python {params.script[path]:q} --arms {params.arms:q} --task {wildcards.task} --target {wildcards.target}"
         " --embeddings {params.embeddings:q} --controls {params.controls:q} --learners {params.learners:q}"
         " --strategies {params.strategies:q} --cohort {input.cohort:q} --sequences {input.sequences:q}"
         " --sites {params.sites:q} --tokens {input.tokens:q} --settings {params.settings[settings]:q}"

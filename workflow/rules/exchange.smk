@@ -34,11 +34,11 @@ rule write_bundle:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=Script("write_bundle"),
+        script=script("write_bundle"),
         settings=settings("write_bundle"),
         site=subpath(input.vocabulary, parent=True),
     shell:
-        "python {params.script.path:q} --about {params.settings[about]:q} --arm {input.arm:q} --site {params.site:q}"
+        "python {params.script[path]:q} --about {params.settings[about]:q} --arm {input.arm:q} --site {params.site:q}"
         " --tokens {input.tokens:q} --cohorts {input.cohorts:q} --measured {input.measured:q}"
         " --config {params.settings[config]:q} --folders {params.settings[folder]:q} --out {output.file:q}"
         " --sheet {output.sheet:q} > {log:q} 2>&1"
@@ -68,7 +68,7 @@ rule receive:
         script=arm_script("receive"),
         settings=settings("receive"),
     shell:
-        "python {params.script.path:q} --bundle {input.bundle:q} --expected {params.settings[expected]:q}"
+        "python {params.script[path]:q} --bundle {input.bundle:q} --expected {params.settings[expected]:q}"
         " --width {params.settings[width]} --out {output:q} > {log:q} 2>&1"
 
 
@@ -82,9 +82,9 @@ rule receive_tokens:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=Script("receive_tokens"),
+        script=script("receive_tokens"),
     shell:
-        "python {params.script.path:q} --source {wildcards.received} --bundle {input.bundles:q} --tokens {output:q}"
+        "python {params.script[path]:q} --source {wildcards.received} --bundle {input.bundles:q} --tokens {output:q}"
         " > {log:q} 2>&1"
 
 
@@ -98,9 +98,9 @@ rule receive_vocabulary:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=Script("receive_tokens"),
+        script=script("receive_tokens"),
     shell:
-        "python {params.script.path:q} --source {wildcards.received} --bundle {input.bundles:q} --vocabulary {output:q}"
+        "python {params.script[path]:q} --source {wildcards.received} --bundle {input.bundles:q} --vocabulary {output:q}"
         " > {log:q} 2>&1"
 
 
@@ -116,9 +116,9 @@ rule patients:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=Script("patients"),
+        script=script("patients"),
     shell:
-        "python {params.script.path:q} --cdm {input.cdm:q} --site {wildcards.site} --patients {input.patients:q}"
+        "python {params.script[path]:q} --cdm {input.cdm:q} --site {wildcards.site} --patients {input.patients:q}"
         " --reference {input.reference:q} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
@@ -159,7 +159,7 @@ rule predict:
         script=arm_script("predict"),
         settings=settings("predict"),
     shell:
-        "python {params.script.path:q} --site {wildcards.site} --rows {input.rows:q} --table {input.table:q}"
+        "python {params.script[path]:q} --site {wildcards.site} --rows {input.rows:q} --table {input.table:q}"
         " --learner {wildcards.learner} --source {wildcards.source} --arm {input.arm:q}"
         " --fingerprint {params.settings[fingerprint]} --known {input.known:q}"
         " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
@@ -179,10 +179,10 @@ rule coverage_sheet:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=Script("coverage_sheet"),
+        script=script("coverage_sheet"),
         settings=settings("coverage_sheet"),
     shell:
-        "python {params.script.path:q} --rows {input.rows:q} --known {input.known:q} --own {input.own:q}"
+        "python {params.script[path]:q} --rows {input.rows:q} --known {input.known:q} --own {input.own:q}"
         " --theirs {input.theirs:q} --title {params.settings[title]:q}"
         " --min-cell-count {params.settings[min_cell_count]} --csv {output.csv:q} --sheet {output.sheet:q}"
         " > {log:q} 2>&1"

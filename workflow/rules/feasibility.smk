@@ -20,10 +20,10 @@ rule survey:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        script=Script("survey"),
+        script=script("survey"),
         settings=settings("survey"),
     shell:
-        "python {params.script.path:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
+        "python {params.script[path]:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
         " --sequences {input.sequences:q} --task {params.settings[task]:q}"
         " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
 
@@ -41,10 +41,10 @@ rule units:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        script=Script("units"),
+        script=script("units"),
         settings=settings("units"),
     shell:
-        "python {params.script.path:q} --cdm {input.cdm:q} --site {wildcards.site}"
+        "python {params.script[path]:q} --cdm {input.cdm:q} --site {wildcards.site}"
         " --min-cell-count {params.settings[min_cell_count]} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
@@ -64,13 +64,13 @@ rule feasibility:
         mem_mb=grow(1000),
         runtime=grow(10),
     params:
-        script=Script("feasibility"),
+        script=script("feasibility"),
         settings=settings("feasibility"),
         tasks=folder("tasks"),
         sites=folder("sites"),
         task=TASKS,
         site=study.own,
     shell:
-        "python {params.script.path:q} --tasks-folder {params.tasks:q} --sites-folder {params.sites:q}"
+        "python {params.script[path]:q} --tasks-folder {params.tasks:q} --sites-folder {params.sites:q}"
         " --task {params.task:q} --site {params.site:q} --title {params.settings[title]:q}"
         " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"

@@ -29,9 +29,13 @@ TERM_PAIRS = [str(file) for file in study.benchmarks]
 SCRIPTS = Path(str(workflow.current_basedir)).parent / "scripts"
 
 # `python` in a rule is the one that runs Snakemake, whether its environment is activated or not
-os.environ["PATH"] = f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+os.environ["PATH"] = (
+    f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+)
 # a command ends with the Snakemake that started it (workflow/scripts/command.py)
 os.environ["CONCEPTBRIDGE_RUN"] = str(os.getpid())
+# where envs/conceptbridge.post-deploy.sh finds this package
+os.environ["CONCEPTBRIDGE_HOME"] = str(SCRIPTS.parents[1])
 # the shell becomes the command, whose parent is then Snakemake itself
 shell.prefix("set -euo pipefail; exec ")
 
@@ -56,7 +60,7 @@ if workflow.modifier.is_main_snakefile() and workflow.is_main_process:
 
 
 class Untracked:
-    """A param that Snakemake does not compare: it runs nothing again when it changes."""
+    """What a command is told and Snakemake does not compare: it runs nothing again when it changes."""
 
     def __init__(self, value):
         self.value = value
@@ -64,24 +68,22 @@ class Untracked:
     def __str__(self):
         return str(self.value)
 
+    def __repr__(self):
+        return "untracked"
+
 
 CACHE = Untracked(os.path.expanduser(study.config["embedding_cache"]))
 # what changes a vector is in the embedding's folder; the rest of an entry (url, price) runs nothing
 CATALOGUE = Untracked(canonical(study.catalogue))
 
 
-class Script(str):
-    """A rule's command. Snakemake compares the fingerprint of its code, that of ``modules`` included, not its path."""
-
-    def __new__(cls, name, *modules):
-        path = SCRIPTS / f"{name}.py"
-        conda = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-        made = super().__new__(cls, fingerprint(path, modules, versions=not conda))
-        made.path = path
-        return made
-
-
-script = cache(Script)
+@cache
+def script(name, *modules):
+    """A rule's command: the fingerprint of its code, that of ``modules`` included, counts; its path does not."""
+    path = SCRIPTS / f"{name}.py"
+    own = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
+    code = fingerprint(path, modules, versions=not own)
+    return {"code": code, "path": Untracked(path)}
 
 
 def arm_script(name):
@@ -103,7 +105,7 @@ def settings(rule):
 
 def arm_job(wildcards):
     """The job of an arm, as JSON."""
-    return plan.arm(**dict(wildcards.items()))
+    return plan.arm(**dict(wildcards.items())).to_json()
 
 
 def at(artefact, **names):

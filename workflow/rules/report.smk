@@ -4,6 +4,15 @@ in:  <results>/metrics/{task}/{target}/*.parquet, each site's tokens.parquet, at
 out: <results>/tables/*.{parquet,csv,md,tex}, <results>/figures/*.{svg,png}, <results>/report/index.html
 """
 
+# tables to be read, long ones, and those that figures are drawn from
+READ_TABLES = [
+    *("arms", "main", "summary", "comparisons", "subgroups", "unseen", "curves"),
+    *("breakeven", "spent", "sites", "overlap", "attrition", "leaks"),
+]
+LONG_TABLES = ["metrics", "seeds", "points"]
+DRAWN_TABLES = [
+    *("arms", "comparisons", "curves", "breakeven", "points", "overlap", "alignment")
+]
 TASK_FIGURES = ["learning", "depth", "calibration", "roc", "net-benefit", "overlap"]
 FIGURES = (
     expand("transfer-{task}-{learner}", task=TASKS, learner=LEARNERS)
@@ -34,7 +43,7 @@ rule tables:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        script=Script("tables"),
+        script=script("tables"),
         settings=settings("tables"),
         metrics=folder("metrics"),
         tasks=folder("tasks"),
@@ -43,7 +52,7 @@ rule tables:
         site=study.tabled,
         target=study.targets,
     shell:
-        "python {params.script.path:q} --metrics {params.metrics:q} --tasks {params.tasks:q}"
+        "python {params.script[path]:q} --metrics {params.metrics:q} --tasks {params.tasks:q}"
         " --task {params.task:q} --site {params.site:q} --target {params.target:q}"
         " --min-cell-count {params.settings[min_cell_count]} --out {params.out:q} > {log:q} 2>&1"
 
@@ -66,11 +75,11 @@ rule figures:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        script=Script("figures"),
+        script=script("figures"),
         tables=folder("tables"),
         out=folder("figures"),
     shell:
-        "python {params.script.path:q} --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1"
+        "python {params.script[path]:q} --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule provenance:
@@ -87,10 +96,10 @@ rule provenance:
         mem_mb=grow(1000),
         runtime=grow(10),
     params:
-        script=Script("provenance"),
+        script=script("provenance"),
         settings=settings("provenance"),
     shell:
-        "python {params.script.path:q} --config {params.settings[config]:q}"
+        "python {params.script[path]:q} --config {params.settings[config]:q}"
         " --fingerprints {params.settings[fingerprints]:q} {params.settings[simulated]}"
         " --out {output:q} > {log:q} 2>&1"
 
@@ -116,12 +125,12 @@ rule report:
         mem_mb=grow(1000, per_mb=20),
         runtime=grow(10),
     params:
-        script=Script("report"),
+        script=script("report"),
         settings=settings("report"),
         tables=folder("tables"),
         figures=folder("figures"),
         sites=folder("sites"),
     shell:
-        "python {params.script.path:q} --tables {params.tables:q} --figures {params.figures:q}"
+        "python {params.script[path]:q} --tables {params.tables:q} --figures {params.figures:q}"
         " --sites-folder {params.sites:q} --provenance {input.provenance:q} --title {params.settings[title]:q}"
         " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"

@@ -19,9 +19,7 @@ FINDINGS_TABLES = [
 def extract_files(wildcards):
     """The files of a site's extract."""
     if study.simulated(wildcards.site):
-        return expand(
-            at(layout.SIMULATED), table=SIMULATED_TABLES, allow_missing=True
-        )
+        return expand(at(layout.SIMULATED), table=SIMULATED_TABLES, allow_missing=True)
     if study.findings(wildcards.site):
         return expand(at(layout.CONVERTED), table=FINDINGS_TABLES, allow_missing=True)
     return plan.files[wildcards.site]
@@ -38,11 +36,11 @@ rule simulate:
         mem_mb=grow(3000),
         runtime=grow(30),
     params:
-        script=Script("simulate"),
+        script=script("simulate"),
         settings=settings("simulate"),
         out=subpath(output[0], parent=True),
     shell:
-        "python {params.script.path:q} --hospital {wildcards.site} --persons {params.settings[persons]}"
+        "python {params.script[path]:q} --hospital {wildcards.site} --persons {params.settings[persons]}"
         " --seed {params.settings[seed]} --out {params.out:q} > {log:q} 2>&1"
 
 
@@ -59,11 +57,11 @@ rule findings:
         mem_mb=grow(2000, per_mb=10),
         runtime=grow(20),
     params:
-        script=Script("findings"),
+        script=script("findings"),
         settings=settings("findings"),
         out=subpath(output[0], parent=True),
     shell:
-        "python {params.script.path:q} --findings {params.settings[findings]:q} --out {params.out:q} > {log:q} 2>&1"
+        "python {params.script[path]:q} --findings {params.settings[findings]:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule ingest:
@@ -83,9 +81,9 @@ rule ingest:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        script=Script("ingest"),
+        script=script("ingest"),
         settings=settings("ingest"),
     shell:
-        "python {params.script.path:q} --extract {params.settings[extract]:q} --reading {params.settings[reading]:q}"
+        "python {params.script[path]:q} --extract {params.settings[extract]:q} --reading {params.settings[reading]:q}"
         " --vocabulary {params.settings[vocabulary]:q} --cdm {output.tables:q} --quality {output.quality:q}"
         " --threads {threads} > {log:q} 2>&1"

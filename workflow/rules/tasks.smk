@@ -20,10 +20,10 @@ rule cohort:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        script=Script("cohort"),
+        script=script("cohort"),
         settings=settings("cohort"),
     shell:
-        "python {params.script.path:q} --cdm {input.cdm:q} --site {wildcards.site} --task {params.settings[task]:q}"
+        "python {params.script[path]:q} --cdm {input.cdm:q} --site {wildcards.site} --task {params.settings[task]:q}"
         " --min-cell-count {params.settings[min_cell_count]} --cohort {output.cohort:q}"
         " --attrition {output.attrition:q} --threads {threads} > {log:q} 2>&1"
 
@@ -45,10 +45,10 @@ rule sequences:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        script=Script("sequences"),
+        script=script("sequences"),
         settings=settings("sequences"),
     shell:
-        "python {params.script.path:q} --cdm {input.cdm:q} --site {params.settings[owner]:q}"
+        "python {params.script[path]:q} --cdm {input.cdm:q} --site {params.settings[owner]:q}"
         " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.settings[task]:q}"
         " --roll-up {params.settings[roll_up]:q} --tokens {output.tokens:q} --sequences {output.sequences:q}"
         " --threads {threads} > {log:q} 2>&1"
@@ -77,10 +77,10 @@ rule leaks:
         mem_mb=grow(4000, per_mb=20),
         runtime=grow(30, per_mb=0.05),
     params:
-        script=Script("leaks"),
+        script=script("leaks"),
         settings=settings("leaks"),
     shell:
-        "python {params.script.path:q} --cdm {input.cdm:q} --cohort {input.cohort:q}"
+        "python {params.script[path]:q} --cdm {input.cdm:q} --cohort {input.cohort:q}"
         " --vocabulary {input.vocabulary:q} --tokens {input.tokens:q} --sequences {input.sequences:q}"
         " --vectors {input.vectors:q} --task {params.settings[task]:q}"
         " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"

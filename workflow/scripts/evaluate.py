@@ -21,7 +21,7 @@ def main(arguments: argparse.Namespace) -> None:
         controls=arguments.controls,
         settings=arguments.settings,
         sequences=arguments.sequences,
-        tokens={site: Path(path) for site, path in (pair.split("=", 1) for pair in arguments.tokens)},
+        tokens=dict(zip(arguments.sites, arguments.tokens, strict=True)),
         processes=arguments.processes,
     )
     for name, table in evaluation.items():
@@ -39,7 +39,8 @@ if __name__ == "__main__":
     parser.add_argument("--strategies", nargs="+", required=True)
     parser.add_argument("--cohort", type=Path, required=True, help="the target's cohort.parquet of the task")
     parser.add_argument("--sequences", type=Path, required=True, help="the target's sequences.parquet of the task")
-    parser.add_argument("--tokens", nargs="+", required=True, metavar="SITE=FILE", help="each site's tokens.parquet")
+    parser.add_argument("--sites", nargs="+", required=True, help="the target and all sources")
+    parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="tokens.parquet of each of them")
     parser.add_argument("--settings", type=json.loads, required=True, help="evaluation and min_cell_count, as JSON")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables, {name}.parquet")

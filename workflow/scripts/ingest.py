@@ -18,7 +18,7 @@ if __name__ == "__main__":
     p.add_argument(
         "--reading", type=json.loads, required=True, help="headerless, cdm_version, on_error, last_date, as JSON"
     )
-    p.add_argument("--vocabulary", type=Path, help="folder of an Athena download")
+    p.add_argument("--vocabulary", type=Path, nargs="?", help="folder of an Athena download")
     p.add_argument("--cdm", type=Path, required=True, help="folder to write")
     p.add_argument("--quality", type=Path, required=True, help="quality.json to write")
     p.add_argument("--threads", type=int, default=1)

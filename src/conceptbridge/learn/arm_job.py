@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any
 
 from conceptbridge.core.text import canonical
@@ -26,6 +27,11 @@ class Budget:
     replicates: int = 0
     depths: Sequence[float] = ()
 
+    @cached_property
+    def json(self) -> str:
+        """The budget as canonical JSON."""
+        return canonical(asdict(self))
+
 
 @dataclass(frozen=True)
 class ArmEmbedding:
@@ -42,6 +48,11 @@ class ArmEmbedding:
     def learned(self) -> bool:
         """Whether it is learned from a source's training rows, so that its vectors go with the model."""
         return self.backend == "cooccurrence"
+
+    @cached_property
+    def json(self) -> str:
+        """The embedding as canonical JSON."""
+        return canonical(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -62,8 +73,9 @@ class ArmJob:
     from_shared_model: bool = False
 
     def to_json(self) -> str:
-        """The job as canonical JSON."""
-        return canonical(asdict(self))
+        """The job as canonical JSON. Thousands of jobs share an embedding and a budget, whose text is made once."""
+        own = {key: value for key, value in vars(self).items() if key not in ("budget", "embedding")}
+        return f'{{"budget":{self.budget.json},"embedding":{self.embedding.json},{canonical(own)[1:]}'
 
     @classmethod
     def from_json(cls, text: str) -> "ArmJob":
