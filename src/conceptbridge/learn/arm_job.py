@@ -2,10 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
-
-from conceptbridge.core.text import canonical
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,10 @@ class ArmJob:
     from_shared_model: bool = False
 
     def to_json(self) -> str:
-        """The job as canonical JSON."""
-        return canonical(asdict(self))
+        """The job as JSON, the same text for the same job."""
+        # a plan asks for thousands: no copies are made on the way
+        fields = vars(self) | {"embedding": vars(self.embedding), "budget": vars(self.budget)}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "ArmJob":
