@@ -81,6 +81,10 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
         (lambda c: c["sites"].update({"St Mary": {"extract": "x"}}), r"sites: 'St Mary' does not match"),
         (lambda c: c.pop("tasks"), r"the key 'tasks' is missing"),
         (lambda c: c["strategies"].append("tune-heads"), r"'tune-heads' is not one of .*did you mean 'tune-head'"),
+        (
+            lambda c: c["sites"].update(others={"extract": "others"}) or c["strategies"].append("leave-one-out"),
+            r"sites\.others: that is the source of leave-one-out in tables; give the site another name",
+        ),
         (lambda c: c["strategies"].remove("local"), r"strategies: .*does not contain"),
         (lambda c: c["learners"].update(cmn={}), r"learners: unknown key 'cmn' \(did you mean 'cnn'\?\)"),
         (
