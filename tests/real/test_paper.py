@@ -17,7 +17,8 @@ from sklearn.metrics import roc_auc_score
 from conceptbridge.core.schema import fill_defaults
 from conceptbridge.core.text import canonical
 from conceptbridge.embed.precomputed import Precomputed
-from conceptbridge.learn.arms import Budget, Site, read_site, train_local, transfer
+from conceptbridge.learn.arm_job import Budget
+from conceptbridge.learn.site import Site, read_site
 from conceptbridge.sites.converters.codebook import read_codebook
 from conceptbridge.sites.converters.findings import write_findings
 from conceptbridge.sites.ingest import ingest
@@ -27,6 +28,7 @@ from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
 from conceptbridge.vocabulary.build import make_vocabulary
 from conceptbridge.vocabulary.texts import site_tokens
+from made_arms import train_local, transfer
 
 ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"

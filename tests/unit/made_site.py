@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from conceptbridge.embed.vectors import vector_table
-from conceptbridge.learn.arms import Site, read_site
 from conceptbridge.learn.rows import Examples
+from conceptbridge.learn.site import Site, read_site
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
 from conceptbridge.tasks.sequences import SEQUENCES, TOKENS
 

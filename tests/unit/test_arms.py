@@ -12,11 +12,14 @@ import pytest
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.vectors import vector_table
-from conceptbridge.learn.arms import CURVES, PREDICTIONS, Budget, bring_pooled, train_local, train_pooled, transfer
+from conceptbridge.learn.arm_files import CURVES, PREDICTIONS
+from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
 from conceptbridge.learn.learners import cnn
+from conceptbridge.learn.run_arm import make_arm
 from conceptbridge.learn.search import Part, Run
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
 from conceptbridge.tasks.sequences import SEQUENCES, TOKENS
+from made_arms import train_local, train_together, transfer
 from made_site import CONCEPTS, made_examples, site, vectors_of, write_site
 
 DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "steps": 60, "check_every": 10}
@@ -325,7 +328,7 @@ def test_sites_learn_together_and_leave_one_out_sees_no_label_of_the_target(
             pq.write_table(pa.Table.from_pandas(cohort, schema=COHORT), home / "cohort.parquet")
         for strategy, source in (("pooled", "all"), ("leave-one-out", "others")):
             out = tmp_path / f"{strategy}{flip}"
-            train_pooled(
+            train_together(
                 site(home, "home", table), others, strategy, learner, embedding(backend), budget(settings), out
             )
             made[strategy, flip] = pq.read_table(out / "predictions.parquet")["probability"].to_pylist()
@@ -336,9 +339,10 @@ def test_sites_learn_together_and_leave_one_out_sees_no_label_of_the_target(
     assert made["pooled", False] != made["pooled", True]
 
     # the same model for every target that is no source: made once, and brought
-    train_pooled(None, others, "leave-one-out", learner, embedding(backend), budget(settings), tmp_path / "sources")
+    train_together(None, others, "leave-one-out", learner, embedding(backend), budget(settings), tmp_path / "sources")
     assert not len(pq.read_table(tmp_path / "sources/predictions.parquet"))
-    bring_pooled(site(home, "home", table), learner, tmp_path / "sources", "f" * 64, tmp_path / "brought")
+    job = ArmJob("made", "home", [], "leave-one-out", learner, ArmEmbedding(**embedding(backend)), budget({}), True)
+    make_arm(job, tmp_path / "brought", site(home, "home", table), shared_arm=tmp_path / "sources")
     for file in ("predictions.parquet", "curves.parquet", "arm.json"):
         assert (tmp_path / "brought" / file).read_bytes() == (tmp_path / "leave-one-outTrue" / file).read_bytes()
 
@@ -354,7 +358,7 @@ def test_a_target_without_events_still_has_the_arms_that_need_none_of_its_labels
         reasons[strategy] = json.loads((out / "arm.json").read_text())["sources"]["home"]["reason"]
     for strategy in ("pooled", "leave-one-out"):
         out = tmp_path / strategy
-        train_pooled(quiet, [site(home, "home")], strategy, "logistic", embedding(), budget(LOGISTIC), out)
+        train_together(quiet, [site(home, "home")], strategy, "logistic", embedding(), budget(LOGISTIC), out)
         reasons[strategy] = next(iter(json.loads((out / "arm.json").read_text())["sources"].values()))["reason"]
     few = "fewer than 5 events among the training rows at quiet"
     assert reasons == {
@@ -391,7 +395,7 @@ def test_a_source_whose_names_nobody_can_embed_is_not_estimable(home: Path, tmp_
 
 def test_an_embedding_learned_at_one_site_cannot_be_pooled(home: Path, tmp_path: Path) -> None:
     sites = site(home, "home"), [site(home, "other")]
-    train_pooled(*sites, "pooled", "cnn", embedding("cooccurrence"), budget(CNN), tmp_path / "out")
+    train_together(*sites, "pooled", "cnn", embedding("cooccurrence"), budget(CNN), tmp_path / "out")
     entry = json.loads((tmp_path / "out/arm.json").read_text())["sources"]["all"]
     assert entry["reason"] == "made is learned at one site and has no vectors for the rows of several"
 

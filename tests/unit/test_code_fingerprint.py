@@ -78,7 +78,7 @@ def test_only_registries_import_by_a_name_that_is_computed() -> None:
                 by_name.add((path.name, ast.unparse(node)))
     assert by_name == {
         ("registry.py", "import_module(LEARNERS[name])"),
-        ("registry.py", "import_module(STRATEGIES[name])"),
+        ("strategies.py", "import_module(module_name)"),
         ("backends.py", "import_module(MODULES[backend])"),
         ("compute.py", "import_module(MODULES['openai'])"),
     }

@@ -9,9 +9,11 @@ import pytest
 from conceptbridge.embed.compute import compute_texts
 from conceptbridge.embed.tables import write_site_table
 from conceptbridge.embed.vectors import read_vectors
-from conceptbridge.learn.arms import Budget, read_site, train_local
+from conceptbridge.learn.arm_job import Budget
+from conceptbridge.learn.site import read_site
 from conceptbridge.study.embeddings import Embedding, find_embedding
 from embedding_service import WIDTH, Service, service
+from made_arms import train_local
 from task_site import COUGH, DAY, FLU, Site, task
 from tiny_site import concept, condition, person, visit
 

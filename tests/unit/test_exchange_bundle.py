@@ -27,9 +27,10 @@ from conceptbridge.exchange.receive.find_bundles import find_bundles
 from conceptbridge.exchange.receive.model_files import check_model
 from conceptbridge.exchange.send.bundle import write_bundle
 from conceptbridge.exchange.send.model_card import SHOWN, card
-from conceptbridge.learn.arms import Budget, load_model, train_local, transfer
-from conceptbridge.learn.rows import examples
+from conceptbridge.learn.arm_files import load_model
+from conceptbridge.learn.arm_job import Budget
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
+from made_arms import train_local, transfer
 from made_site import CONCEPTS, WIDTH, site, write_site
 
 DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "steps": 20, "check_every": 10}
@@ -543,10 +544,10 @@ def test_a_model_with_changed_bytes_is_refused_or_predicts(
     except StudyError as error:
         assert str(error).startswith("bundle: ")
         return
-    module, loaded, space = load_model(folder, learner, FINGERPRINT)
+    trained = load_model(folder, learner, FINGERPRINT)
     home = site(sent.home, "home", backend != "onehot")
-    tested = examples(home.rows, *space.vectors(home.rows, home.table), home.rows.of("test"))
-    assert module.predict(loaded, tested).shape == (2, len(tested))
+    tested = home.examples(trained.space, home.rows.of("test"))
+    assert trained.predict(tested).shape == (2, len(tested))
 
 
 # -- a folder of bundles

@@ -15,9 +15,10 @@ from conceptbridge.embed.vectors import vector_table
 from conceptbridge.exchange.score.coverage_report import coverage, write_coverage
 from conceptbridge.exchange.score.patient_list import make_patients
 from conceptbridge.exchange.score.predict import score
-from conceptbridge.learn.arms import Budget, train_local, transfer
+from conceptbridge.learn.arm_job import Budget
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
 from conceptbridge.tasks.sequences import TOKENS
+from made_arms import train_local, transfer
 from made_site import CONCEPTS, site, vectors_of, write_site
 from tiny_site import person, write_cdm
 

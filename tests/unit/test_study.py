@@ -12,6 +12,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
 from conceptbridge.study.config import package_data, read_study
 from conceptbridge.study.embeddings import embedding_of_folder, find_embedding
+from conceptbridge.study.strategies import OWN
 from conceptbridge.study.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +81,10 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
         (lambda c: c["sites"].update({"St Mary": {"extract": "x"}}), r"sites: 'St Mary' does not match"),
         (lambda c: c.pop("tasks"), r"the key 'tasks' is missing"),
         (lambda c: c["strategies"].append("tune-heads"), r"'tune-heads' is not one of .*did you mean 'tune-head'"),
+        (
+            lambda c: c["sites"].update(others={"extract": "others"}) or c["strategies"].append("leave-one-out"),
+            r"sites\.others: that is the source of leave-one-out in tables; give the site another name",
+        ),
         (lambda c: c["strategies"].remove("local"), r"strategies: .*does not contain"),
         (lambda c: c["learners"].update(cmn={}), r"learners: unknown key 'cmn' \(did you mean 'cnn'\?\)"),
         (
@@ -372,5 +377,5 @@ def test_every_key_of_the_schema_is_explained_and_nothing_else() -> None:
     for schema, root in ((SCHEMA, SCHEMA), (CATALOGUE_SCHEMA, CATALOGUE_SCHEMA)):
         assert keys_of(schema, root) <= explained, "a key is missing in config/README.md"
     known = keys_of(SCHEMA, SCHEMA) | keys_of(CATALOGUE_SCHEMA, CATALOGUE_SCHEMA) | {"SITE", "TASK"}
-    strategies = set(SCHEMA["properties"]["strategies"]["items"]["enum"])
+    strategies = set(OWN)
     assert explained <= known | strategies, "config/README.md explains a key that the schemas do not know"

@@ -55,7 +55,9 @@ def code_files(script: Path, modules: Iterable[str] = ()) -> list[Path]:
     A file beside a module is its data file where a string of the module is the file's name.
     """
     found: set[Path] = set()
-    waiting = [script, *(file for name in modules for file in _module_files(name, script.parent))]
+    waiting = [script]
+    for name in modules:
+        waiting += list(_module_files(name, script.parent)) or _elsewhere(name)
     while waiting:
         file = waiting.pop()
         if file not in found:
@@ -86,7 +88,7 @@ def _read(file: Path) -> _Read:
         elif isinstance(node, ast.Import):
             imports.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            assert node.level == 0, f"{file}: a relative import"
+            assert node.level == 0 or not file.is_relative_to(_root()), f"{file}: a relative import"
             imports.update([node.module, *(f"{node.module}.{alias.name}" for alias in node.names)])
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             strings.add(node.value)
@@ -129,6 +131,12 @@ def _module_files(name: str, folder: Path) -> Iterator[Path]:
     else:
         files = [] if (folder / "__init__.py").exists() else [folder / f"{name}.py"]
     return (file for file in files if file.is_file())
+
+
+def _elsewhere(name: str) -> list[Path]:
+    """The file of a module that another package has registered; what that imports of its own package is not seen."""
+    spec = find_spec(name)
+    return [Path(spec.origin)] if spec and spec.origin and spec.origin.endswith(".py") else []
 
 
 @cache

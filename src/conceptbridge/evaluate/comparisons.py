@@ -12,6 +12,7 @@ from conceptbridge.evaluate.measure import DELONG, NO_LIMITS, PERCENTILE, Arm, A
 from conceptbridge.evaluate.metrics import METRICS
 
 LOCAL = "local"
+"""The strategy that others are compared with. Any arm whose source is the target was trained there."""
 CHANCE, RECOMMENDATION, HOME, ABROAD, CONTROL = "chance", "recommendation", "home", "abroad", "control"
 MEANING, BORROWING = "meaning", "borrowing"
 """Questions: each is a family of comparisons; see :func:`pairs`."""
@@ -60,7 +61,7 @@ class Difference(NamedTuple):
     reason: str | None
 
 
-def choose(results: Mapping[Arm, ArmResult], controls: Sequence[str], reference: Reference) -> Choice:
+def choose(results: Mapping[Arm, ArmResult], target: str, controls: Sequence[str], reference: Reference) -> Choice:
     """Choose by the highest mean AUROC over seeds on validation rows; the first of equals.
 
     Recommended is the best of all arms but those on a control embedding (the reference's own embedding is no
@@ -75,8 +76,8 @@ def choose(results: Mapping[Arm, ArmResult], controls: Sequence[str], reference:
         and reference.embedding in (None, arm.embedding)
         and reference.learner in (None, arm.learner)
     ]
-    local = [arm for arm in results if arm.strategy == LOCAL]
-    borrowed = [arm for arm in candidates if arm.strategy != LOCAL]
+    local = [arm for arm in results if arm.source == target]
+    borrowed = [arm for arm in candidates if arm.source != target]
     return Choice(*(_best(results, among) for among in (candidates, of_reference, local, borrowed)))
 
 
@@ -97,7 +98,7 @@ def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Sequence[str]
         why = "no arm of the reference is estimable on validation rows" if reference is None else None
         why = "the recommended arm is the reference" if recommended == reference else why
         yield Pair(RECOMMENDATION, recommended, reference, why)
-        question, other = (ABROAD, best_borrowed) if recommended.strategy == LOCAL else (HOME, best_local)
+        question, other = (ABROAD, best_borrowed) if recommended.source == target else (HOME, best_local)
         if other is not None:
             yield Pair(question, recommended, other, None)
         for control in controls:
@@ -109,7 +110,7 @@ def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Sequence[str]
                 yield Pair(MEANING, arm, arm._replace(embedding=control), None)
     for arm in results:
         local = arm._replace(strategy=LOCAL, source=target)
-        if arm.strategy != LOCAL and local in results:
+        if arm.source != target and local in results:
             yield Pair(BORROWING, arm, local, None)
 
 

@@ -113,7 +113,7 @@ def evaluate(
     reference = Reference(**{name: settings["reference"][name] for name in Reference._fields})
     if reference.embedding not in embeddings:
         reference = reference._replace(embedding=None)
-    choice = choose(results, controls, reference)
+    choice = choose(results, target, controls, reference)
     bench = ArmEvaluator(context)
     counts = {split: table_rows.counts_of(cohort_rows.of(split).label, least) for split in SPLITS}
     made: dict[str, Iterable[tuple[Any, ...]]] = {

@@ -132,11 +132,11 @@ def break_evens(
     events = int(rows.of("train").label.sum())
     curves = {arm: _whole(result, events, bench) for arm, result in results.items() if result.sizes is not None}
     for arm, result in results.items():
-        if arm.strategy == LOCAL or result.components is None:
+        if arm.source == target or result.components is None:
             continue
         locals_ = dict.fromkeys([arm._replace(strategy=LOCAL, source=target), choice.reference])
         for local in locals_:
-            if local is None or local.strategy != LOCAL or local not in curves:
+            if local is None or local.source != target or local not in curves:
                 continue
             auroc = result.components.auroc
             constant = (auroc, auroc + bench.moved(result.components).astype(np.float64))

@@ -2,11 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from functools import cached_property
+from dataclasses import dataclass
 from typing import Any
-
-from conceptbridge.core.text import canonical
 
 
 @dataclass(frozen=True)
@@ -27,11 +24,6 @@ class Budget:
     replicates: int = 0
     depths: Sequence[float] = ()
 
-    @cached_property
-    def json(self) -> str:
-        """The budget as canonical JSON."""
-        return canonical(asdict(self))
-
 
 @dataclass(frozen=True)
 class ArmEmbedding:
@@ -48,11 +40,6 @@ class ArmEmbedding:
     def learned(self) -> bool:
         """Whether it is learned from a source's training rows, so that its vectors go with the model."""
         return self.backend == "cooccurrence"
-
-    @cached_property
-    def json(self) -> str:
-        """The embedding as canonical JSON."""
-        return canonical(asdict(self))
 
 
 @dataclass(frozen=True)
@@ -73,9 +60,10 @@ class ArmJob:
     from_shared_model: bool = False
 
     def to_json(self) -> str:
-        """The job as canonical JSON. Thousands of jobs share an embedding and a budget, whose text is made once."""
-        own = {key: value for key, value in vars(self).items() if key not in ("budget", "embedding")}
-        return f'{{"budget":{self.budget.json},"embedding":{self.embedding.json},{canonical(own)[1:]}'
+        """The job as JSON, the same text for the same job."""
+        # a plan asks for thousands: no copies are made on the way
+        fields = vars(self) | {"embedding": vars(self.embedding), "budget": vars(self.budget)}
+        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
     @classmethod
     def from_json(cls, text: str) -> "ArmJob":

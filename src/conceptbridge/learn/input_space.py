@@ -1,4 +1,4 @@
-"""The space in which a model sees tokens: fitted at its source, kept with it, applied unchanged at every target."""
+"""The space in which a model sees tokens: fitted at its source, saved with it, applied unchanged at every target."""
 
 import hashlib
 import math
@@ -51,11 +51,11 @@ class Space:
         """
         if self.backend == "onehot":
             column_of = {key: i for i, key in enumerate(self.names)}
-            place = np.array([column_of.get(key, -1) for key in rows.keys], dtype=np.int64)
-            return OneHot(len(self.names), float(self.center[0]), self.scale), place
+            index = np.array([column_of.get(key, -1) for key in rows.keys], dtype=np.int64)
+            return OneHot(len(self.names), float(self.center[0]), self.scale), index
         raw, known = self._raw(rows.texts, table)
-        made = np.where(known[:, None], (raw - self.center) * np.float32(self.scale), np.float32(0))
-        return made.astype(np.float32), np.where(known, np.arange(len(known)), -1)
+        result = np.where(known[:, None], (raw - self.center) * np.float32(self.scale), np.float32(0))
+        return result.astype(np.float32), np.where(known, np.arange(len(known)), -1)
 
     def _raw(self, texts: Sequence[str | None], table: Table | None) -> tuple[Matrix, NDArray[np.bool_]]:
         if self.backend == "cooccurrence" and self.carried is not None:
@@ -67,11 +67,11 @@ class Space:
 
     def _shuffle(self, texts: Sequence[str | None], known: NDArray[np.bool_]) -> Matrix:
         assert self.carried is not None
-        place = {text: i for i, text in enumerate(self.names)}
+        index = {text: i for i, text in enumerate(self.names)}
         raw = np.zeros((len(texts), self.carried.shape[1]), np.float32)
         for i, text in enumerate(texts):
             if known[i] and text is not None:
-                raw[i] = self.carried[place.get(text, _hash(text, "unseen") % len(self.names))]
+                raw[i] = self.carried[index.get(text, _hash(text, "unseen") % len(self.names))]
         return raw
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -156,12 +156,12 @@ def join_tables(tables: Sequence[Table]) -> Table:
 def _look_up(
     texts: Sequence[str | None], table_texts: Sequence[str], vectors: Matrix
 ) -> tuple[Matrix, NDArray[np.bool_]]:
-    place = {text: i for i, text in enumerate(table_texts)}
-    at = np.array([place.get(text, -1) if text is not None else -1 for text in texts], dtype=np.int64)
+    index = {text: i for i, text in enumerate(table_texts)}
+    at = np.array([index.get(text, -1) if text is not None else -1 for text in texts], dtype=np.int64)
     known = at >= 0
-    made = np.zeros((len(texts), vectors.shape[1]), np.float32)
-    made[known] = vectors[at[known]]
-    return made, known
+    result = np.zeros((len(texts), vectors.shape[1]), np.float32)
+    result[known] = vectors[at[known]]
+    return result, known
 
 
 def _hash(text: str, purpose: str) -> int:

@@ -120,19 +120,19 @@ def read_rows(cohort: Path, tokens: Path, sequences: Path) -> SiteRows:
 
 def merge(sites: Sequence[SiteRows]) -> SiteRows:
     """The rows of several sites one after another, on one list of tokens: those of the same key are the same token."""
-    place: dict[str, int] = {}
+    index: dict[str, int] = {}
     texts: list[str | None] = []
     moved = []
     for site in sites:
         for key, text in zip(site.keys, site.texts, strict=True):
-            if place.setdefault(key, len(texts)) == len(texts):
+            if index.setdefault(key, len(texts)) == len(texts):
                 texts.append(text)
-        moved.append(np.array([place[key] for key in site.keys], dtype=np.int32))
+        moved.append(np.array([index[key] for key in site.keys], dtype=np.int32))
     counts = np.zeros(len(texts), np.int64)
     for site, to in zip(sites, moved, strict=True):
         counts[to] += site.training_rows
     return SiteRows(
-        keys=list(place),
+        keys=list(index),
         texts=texts,
         training_rows=counts,
         row_ids=np.concatenate([site.row_ids for site in sites]),
@@ -144,15 +144,15 @@ def merge(sites: Sequence[SiteRows]) -> SiteRows:
     )
 
 
-def examples(rows: SiteRows, vectors: Vectors, place: NDArray[np.int64], chosen: NDArray[np.int64]) -> Examples:
-    """The ``chosen`` rows in their order; ``place`` (tokens,) is the position of each token's vector.
+def examples(rows: SiteRows, vectors: Vectors, index: NDArray[np.int64], chosen: NDArray[np.int64]) -> Examples:
+    """The ``chosen`` rows in their order; ``index`` (tokens,) is the position of each token's vector.
 
-    Missing is masked: tokens without a vector (place -1) are left out.
+    Missing is masked: tokens without a vector (index -1) are left out.
     """
     lengths = np.diff(rows.offsets)[chosen]
     row_of = np.repeat(np.arange(len(chosen)), lengths)
     within = np.arange(len(row_of)) - np.repeat(_offsets(lengths)[:-1], lengths)
-    at = place[rows.tokens[rows.offsets[chosen][row_of] + within]]
+    at = index[rows.tokens[rows.offsets[chosen][row_of] + within]]
     return Examples(
         vectors=vectors,
         tokens=at[at >= 0],

@@ -1,7 +1,7 @@
 """The runs of an arm: which rows a model is trained on, with which seed and settings, and which settings are kept.
 
-Of the settings that are searched the same candidates are tried in every arm, each once with the first seed; the lowest
-validation loss decides, and all seeds are then trained with it. No test row plays a part.
+Every arm tries the same candidate settings once, with the first seed. The candidate with the lowest validation loss is
+then trained with all seeds. No test row plays a part.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -42,7 +42,7 @@ class Run:
 
 
 class Model(Protocol):
-    """What every learner's models are: one member a run, with the loss of each on the rows that checked it."""
+    """What every learner's models are: one member per run, with the loss of each on the rows that checked it."""
 
     @property
     def losses(self) -> list[float]: ...
@@ -109,19 +109,20 @@ def search(
     seeds: int,
     depths: Sequence[float] = (),
 ) -> tuple[M, list[M], list[Spent]]:
-    """Train all seeds of every part with the candidates of the ``searched`` settings that its validation rows like
-    best.
+    """Train all seeds of every part with the candidate of the ``searched`` settings that does best on its validation
+    rows.
 
-    ``train(runs, depths)`` makes a model of one member a run, and those after each of the ``depths``. Returns the model
-    of parts x seeds members, in that order, those at the depths, and what each part spent. Where there are no
-    validation rows the first candidate is taken.
+    ``train(runs, depths)`` returns a model of one member per run, and those after each of the ``depths``. Returns the
+    model of parts x seeds members, in that order, those at the depths, and what each part spent. Without validation
+    rows the first candidate is taken.
     """
     tried = candidates(searched, trials)
     best, steps = [0] * len(parts), 0
     if len(tried) > 1:
-        made, _ = train([Run(1, {**settings, **candidate}, part) for part in parts for candidate in tried], ())
-        losses = np.reshape(made.losses, (len(parts), len(tried)))
-        best, steps = [int(i) for i in losses.argmin(axis=1)], made.steps // len(parts)
+        trials_of_parts = [Run(1, {**settings, **candidate}, part) for part in parts for candidate in tried]
+        model, _ = train(trials_of_parts, ())
+        losses = np.reshape(model.losses, (len(parts), len(tried)))
+        best, steps = [int(i) for i in losses.argmin(axis=1)], model.steps // len(parts)
     chosen = [tried[b] for b in best]
     runs = [
         Run(seed, {**settings, **of_part}, part)

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from conceptbridge.evaluate.break_even import BELOW, NEVER
-from conceptbridge.evaluate.comparisons import ABROAD, CHANCE, CONTROL, HOME, LOCAL, RECOMMENDATION
+from conceptbridge.evaluate.comparisons import ABROAD, CHANCE, CONTROL, HOME, RECOMMENDATION
 from conceptbridge.evaluate.multiple_testing import ALPHA
+from conceptbridge.study.strategies import strategy as find_strategy
 
 Row = Mapping[str, Any]
 ARM = ("embedding", "learner", "strategy", "source")
@@ -131,7 +132,7 @@ def _verdict(chance: Interval, recommended: Row, reference: Row | None, differen
         return "Too few events to say"
     if chance.sign <= 0:
         return NO_BETTER
-    own = recommended["strategy"] == LOCAL
+    own = _is_local(recommended)
     if reference is None:
         return "Stay local" if own else "Borrow: there is no local model to compare with"
     if recommended is reference:
@@ -144,12 +145,12 @@ def _verdict(chance: Interval, recommended: Row, reference: Row | None, differen
 
 
 def _short(row: Row) -> str:
-    return f"local on {row['embedding']}" if row["strategy"] == LOCAL else "borrowed"
+    return f"local on {row['embedding']}" if _is_local(row) else "borrowed"
 
 
 def _catches_up(chosen: Row, breakeven: Sequence[Row], better: bool) -> str:
     """Say from how many local events on the reference is as good as the recommended arm, which is ``better`` or not."""
-    if chosen["strategy"] == LOCAL:
+    if _is_local(chosen):
         return ""
     for row in breakeven:
         same = key_of(row) == key_of(chosen) and row["local_embedding"] == chosen["ref_embedding"]
@@ -186,18 +187,12 @@ def _why_not(arms: Sequence[Row]) -> str:
 def describe(row: Row, prefix: str = "") -> str:
     """Name an arm in words; with the prefix ``ref_``, the reference arm of a comparison."""
     embedding, learner, strategy, source = key_of(row, prefix)
-    if strategy == LOCAL:
-        return f"local {learner} on {embedding}"
-    how = {
-        "direct": "unchanged",
-        "recalibrate": "recalibrated here",
-        "tune-head": "head tuned here",
-        "tune-all": "all tuned here",
-        "pooled": "with this site's rows",
-        "leave-one-out": "without this site's rows",
-    }
-    whose = {"all": "all sites'", "others": "the other sites'"}.get(str(source), f"{source}'s")
-    return f"{whose} {learner} on {embedding}, {how.get(str(strategy), strategy)}"
+    return find_strategy(str(strategy)).label.format(source=source, model=f"{learner} on {embedding}")
+
+
+def _is_local(row: Row) -> bool:
+    """Say whether the arm's model was trained at the target itself."""
+    return bool(row["source"] == row["target"])
 
 
 def key_of(row: Row, prefix: str = "") -> tuple[str | None, ...]:

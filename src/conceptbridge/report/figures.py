@@ -106,7 +106,7 @@ def learning(rows: Mapping[str, list[Row]]) -> Figure:
         recommended, reference = chosen[target]
         there = list(dict.fromkeys(_arm(row) for row in curves if row["target"] == target))
         local = [key for key in (_local(recommended, target), reference) if key in there]
-        local = local or [key for key in there if key[2] == "local" and key[0] == recommended[0]][:1]
+        local = local or [key for key in there if key[3] == target and key[0] == recommended[0]][:1]
         drawn = list(dict.fromkeys([*local, recommended]))
         for (colour, dash, marker), key in zip(LINES, drawn, strict=False):
             points = [row for row in curves if row["target"] == target and _arm(row) == key]

@@ -17,6 +17,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.report.answers import ARM, answers, describe, key_of
 from conceptbridge.report.figures import BY_TASK, transfer_parts
+from conceptbridge.study.strategies import strategy as find_strategy
 
 NOTHING = "\N{EN DASH}"
 TABLES = (
@@ -143,6 +144,7 @@ def page(
             "spent": rows["spent"][:MOST_ROWS],
             "summary": rows["summary"][:MOST_ROWS],
             "describe": describe,
+            "strategies": [find_strategy(name) for name in dict.fromkeys(row["strategy"] for row in rows["arms"])],
             "quality": quality,
             "provenance": provenance,
             "simulated": provenance.get("simulated") is True,

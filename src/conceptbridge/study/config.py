@@ -66,6 +66,11 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
             f"config: strategies: {asked[0]} needs the rows of all sites, and of some there are bundles alone; "
             "leave it out"
         )
+    for name in full["strategies"]:
+        if (source := strategy(name).source) in full["sites"]:
+            raise StudyError(
+                f"config: sites.{source}: that is the source of {name} in tables; give the site another name"
+            )
     if all(spec["role"] == "source" for spec in full["sites"].values()):
         raise StudyError("config: sites: every site has the role `source`; at least one has to be a target")
     for site, spec in full["sites"].items():

@@ -90,7 +90,10 @@ def strategy_module(name: str) -> str:
 def strategy(name: str) -> Strategy:
     """The strategy of that name. Raises StudyError when there is none, or it is not declared as it has to be."""
     module_name, _, attribute = _reference(name).partition(":")
-    found = getattr(import_module(module_name), attribute, None)
+    try:
+        found = getattr(import_module(module_name), attribute, None)
+    except ImportError as error:
+        raise StudyError(f"strategy {name!r}: {module_name} cannot be imported: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Strategy)):
         raise StudyError(f"strategy {name!r}: {module_name}:{attribute} is not a subclass of {__name__}.Strategy")
     result = found()
