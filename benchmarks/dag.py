@@ -54,7 +54,15 @@ def study(sites: int, extract: Path, cache: Path) -> dict[str, Any]:
 
 def plan(folder: Path) -> tuple[int, float, float]:
     """Jobs of the study in ``folder``, and what planning them takes: wall and CPU seconds."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "workflow/Snakefile"),
+        "--directory",
+        str(folder),
+    ]
     before, start = os.times(), time.perf_counter()
     run = subprocess.run(
         [*command, "--configfile", str(folder / "study.yaml"), "--dry-run", "--quiet", "host", "rules"],

@@ -57,7 +57,15 @@ STUDY: dict[str, Any] = {
 
 def start(folder: Path) -> subprocess.Popen[bytes]:
     """Start the study in ``folder``; what it says goes to run.log."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "workflow/Snakefile"),
+        "--directory",
+        str(folder),
+    ]
     with (folder / "run.log").open("ab") as log:
         return subprocess.Popen(
             [*command, "--configfile", str(folder / "study.yaml"), "--cores", "2"],

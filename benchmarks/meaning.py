@@ -25,7 +25,15 @@ def comparisons(seed: int, cores: int, folder: Path) -> pd.DataFrame:
     study |= {"name": f"meaning-{seed}", "results": str(folder / str(seed)), "strategies": ["local", "direct"]}
     config = folder / f"{seed}.yaml"
     config.write_text(yaml.safe_dump(study), encoding="utf-8")
-    command = ["snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder), "--quiet", "all"]
+    command = [
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "workflow/Snakefile"),
+        "--directory",
+        str(folder),
+        "--quiet",
+        "all",
+    ]
     subprocess.run([*command, "--configfile", str(config), "--cores", str(cores)], check=True)
     table = pd.read_parquet(folder / str(seed) / "tables/comparisons.parquet")
     chosen = table[(table.question == "meaning") & (table.metric == "auroc") & (table.strategy == "direct")]

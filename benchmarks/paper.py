@@ -47,7 +47,15 @@ def measure(data: Path, standardise: bool, seeds: int, cores: int, folder: Path)
     }
     config = folder / "study.yaml"
     config.write_text(yaml.safe_dump(study))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(ROOT / "workflow/Snakefile"),
+        "--directory",
+        str(folder),
+    ]
     command += ["--configfile", str(config), "--cores", str(cores), "--quiet"]
     subprocess.run([*command, "all", "--", "results/tables/arms.csv"], check=True)
     with (folder / "results/tables/arms.csv").open(encoding="utf-8", newline="") as file:

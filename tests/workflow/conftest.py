@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from test_dag import TINY, snakemake
+
+from tiny_study import TINY, snakemake
 
 
 @pytest.fixture(scope="session")

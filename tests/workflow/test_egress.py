@@ -3,8 +3,6 @@
 import re
 import shutil
 import socket
-import subprocess
-import sys
 import zipfile
 from fnmatch import fnmatch
 from pathlib import Path
@@ -12,34 +10,21 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import yaml
 
 from canaries import heard_in, plant
 from conceptbridge.simulate.network import simulate
+from tiny_study import ROOT, TINY, finish, task
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.workflow
 
 SITES = ["north", "south"]
-STUDY: dict[str, Any] = {
-    "name": "egress",
-    "tasks": {
-        "influenza": {
-            "index": {"domain": "visit", "concepts": [9203], "occurrence": "all"},
-            "outcome": {"domain": "condition", "concepts": [4266367], "days": [1, 7]},
-            "split": {"by": "time", "validation": "2022-09-01", "test": "2023-09-01"},
-            "min_events": 3,
-        }
-    },
-    "embeddings": ["onehot", "random"],
-    "learners": {"lightgbm": {"trees": 10}},
-    "strategies": ["local", "direct", "recalibrate", "tune-head", "tune-all"],
-    "trials": 1,
-    "tuning_depth": [0, 1],
-    "target_sizes": {"events": [10], "replicates": 1},
-    "seeds": 2,
-    "evaluation": {"replicates": 100},
-}
+STUDY: dict[str, Any] = (
+    TINY
+    | {"name": "egress", "learners": {"lightgbm": {"trees": 10}}, "trials": 1}
+    | {"strategies": ["local", "direct", "recalibrate", "tune-head", "tune-all"]}
+    | {"target_sizes": {"events": [10], "replicates": 1}}
+    | task(min_rows=10)
+)
 #: files of persons, which stay: their folders and names, as docs/exchange.md lists them
 STAY = [
     line.strip("| ").split("`")[1]
@@ -48,20 +33,9 @@ STAY = [
 ]
 
 
-def snakemake(folder: Path, sites: dict[str, Any], *targets: str) -> None:
-    folder.mkdir(exist_ok=True)
-    config = folder / "study.yaml"
-    config.write_text(yaml.safe_dump(STUDY | {"sites": sites, "embedding_cache": str(folder / "cache")}))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
-    run = subprocess.run(
-        [*command, "--configfile", str(config), "--cores", "2", "--", *targets],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1800,
-    )
-    (folder / "said.txt").write_text(run.stdout + run.stderr)
-    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+def run(folder: Path, sites: dict[str, Any], *targets: str) -> None:
+    said = finish(folder, STUDY | {"sites": sites, "embedding_cache": str(folder / "cache")}, *targets)
+    (folder / "said.txt").write_text(said)
 
 
 @pytest.fixture(scope="module")
@@ -76,20 +50,20 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for name, table in plant(simulate(hospital, 1200, 1)).items():
             pq.write_table(table, at / f"{name}.parquet")
         extract[site] = {"extract": str(at)}
-    snakemake(folder / "disk", extract, "all")
+    run(folder / "disk", extract, "all")
     for site in SITES:
-        snakemake(folder / site, {site: extract[site]}, "bundle")
+        run(folder / site, {site: extract[site]}, "bundle")
         shutil.copytree(folder / site / "results/bundles" / site, folder / "mail" / site)
     for site in SITES:
         others = {other: {"bundles": str(folder / "mail" / other)} for other in SITES}
-        snakemake(
+        run(
             folder / site,
             {other: extract[site] if other == site else sent for other, sent in others.items()},
             "aggregates",
             "feasibility",
         )
         shutil.copy(folder / site / f"results/aggregates/{site}.zip", folder / "mail")
-    snakemake(folder / "coordinator", {site: {"results_file": str(folder / f"mail/{site}.zip")} for site in SITES})
+    run(folder / "coordinator", {site: {"results_file": str(folder / f"mail/{site}.zip")} for site in SITES})
     return folder
 
 

@@ -2,62 +2,31 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-import yaml
 
 from conceptbridge.simulate.network import write_extract
+from tiny_study import TINY, finish, task
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.workflow
 
 SOURCE, TARGET, CLINIC = "riverside", "lakeshore", "clinic"
 STRATEGIES = ["local", "direct", "recalibrate", "tune-head", "tune-all"]
-STUDY: dict[str, Any] = {
-    "name": "exchange",
-    "simulate": {"persons": 900, "seed": 1},
-    "tasks": {
-        "influenza": {
-            "index": {"domain": "visit", "concepts": [9203], "occurrence": "all"},
-            "outcome": {"domain": "condition", "concepts": [4266367], "days": [1, 7]},
-            "predictors": {"domains": ["condition", "drug", "procedure", "measurement", "observation"]},
-            "split": {"by": "time", "validation": "2022-09-01", "test": "2023-09-01"},
-            "min_events": 3,
-            "min_rows": 5,
-        }
-    },
-    "embeddings": ["random"],
-    "learners": {"cnn": {"filters": 8, "check_every": 10}},
-    "strategies": STRATEGIES,
-    "trials": 2,
-    "steps": 20,
-    "seeds": 2,
-    "evaluation": {"replicates": 100},
-    "min_cell_count": 5,
-}
+STUDY: dict[str, Any] = (
+    TINY
+    | {"name": "exchange", "simulate": {"persons": 900, "seed": 1}, "embeddings": ["random"], "min_cell_count": 5}
+    | {"learners": {"cnn": TINY["learners"]["cnn"]}, "strategies": STRATEGIES}
+    | task(min_rows=5, predictors={"domains": ["condition", "drug", "procedure", "measurement", "observation"]})
+)
+del STUDY["tuning_depth"]
 
 
-def snakemake(folder: Path, sites: dict[str, Any], *targets: str, **changed: Any) -> str:
+def run(folder: Path, sites: dict[str, Any], *targets: str, **changed: Any) -> str:
     """Run the workflow in ``folder`` with these sites and return what it said."""
-    folder.mkdir(exist_ok=True)
-    config = folder / "study.yaml"
-    study = STUDY | changed | {"sites": sites, "embedding_cache": str(folder / "cache")}
-    config.write_text(yaml.safe_dump(study))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(folder)]
-    run = subprocess.run(
-        [*command, "--configfile", str(config), "--cores", "2", "--", *targets],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=1800,
-    )
-    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
-    return run.stdout + run.stderr
+    return finish(folder, STUDY | changed | {"sites": sites, "embedding_cache": str(folder / "cache")}, *targets)
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +35,11 @@ def network(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("network")
     tables = "results/tables/arms.parquet"
     both = {SOURCE: {"extract": "simulated", "role": "source"}, TARGET: {"extract": "simulated"}}
-    snakemake(folder / "whole", both, tables)
-    snakemake(folder / "source", {SOURCE: {"extract": "simulated"}}, "bundle")
+    run(folder / "whole", both, tables)
+    run(folder / "source", {SOURCE: {"extract": "simulated"}}, "bundle")
     shutil.copytree(folder / "source/results/bundles" / SOURCE, folder / "mail")
     shutil.rmtree(folder / "source")  # what is not in the mail is not there
-    snakemake(folder / "target", {TARGET: {"extract": "simulated"}, SOURCE: {"bundles": "../mail"}}, tables)
+    run(folder / "target", {TARGET: {"extract": "simulated"}, SOURCE: {"bundles": "../mail"}}, tables)
     return folder
 
 
@@ -98,7 +67,7 @@ def test_a_hospital_without_one_code_of_the_source_is_scored_and_told_what_the_m
         listed = f"SELECT person_id, visit_start_date AS index_date FROM '{extract}/visit_occurrence.parquet'"
         db.execute(f"COPY ({listed} WHERE visit_concept_id = 9203 LIMIT 40) TO '{folder}/patients.csv'")
     sites = {CLINIC: {"extract": "extract", "patients": "patients.csv"}, SOURCE: {"bundles": "../mail"}}
-    snakemake(folder, sites, "score")
+    run(folder, sites, "score")
     scores = folder / "results/scores/influenza" / CLINIC / SOURCE
     (path,) = scores.glob("*/cnn.csv")
     rows = duckdb.read_csv(str(path)).to_arrow_table().to_pylist()

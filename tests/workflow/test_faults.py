@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_dag import ROOT, TINY, snakemake
 
 from conceptbridge.core import run_lock
 from embedding_service import WIDTH, service
+from tiny_study import ROOT, TINY, snakemake
 
 pytestmark = pytest.mark.workflow
 

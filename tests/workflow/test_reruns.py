@@ -15,16 +15,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import yaml
-from planning import DryRun, plan
-from test_dag import ROOT, STRATEGIES, TINY, snakemake
 
 from conceptbridge.core import code_fingerprint
 from conceptbridge.learn import registry
 from conceptbridge.study.strategies import strategy_module
+from planning import DryRun, plan
+from tiny_study import ROOT, STRATEGIES, TASK, TINY, snakemake, task
 
 pytestmark = pytest.mark.workflow
 
-TASK = TINY["tasks"]["influenza"]
 #: jobs of the tiny study that always go together: 2 sites x 2 embeddings x 2 learners, 2 strategies of transfer
 PAGE = {"provenance": 1, "report": 1, "all": 1}
 JOINT = {"tables": 1, "figures": 1} | PAGE
@@ -57,10 +56,6 @@ class Row:
 
 def learner(name: str, **settings: Any) -> dict[str, Any]:
     return {"learners": TINY["learners"] | {name: TINY["learners"].get(name, {}) | settings}}
-
-
-def task(**changed: Any) -> dict[str, Any]:
-    return {"tasks": {"influenza": TASK | changed}}
 
 
 def module(name: str) -> dict[str, str | tuple[str, str]]:
@@ -360,7 +355,8 @@ def by_rule(done: Path) -> dict[tuple[str, ...], set[str]]:
             own = [registry.LEARNERS[parts[3]], strategy_module(parts[4])]
             packages = ["conceptbridge.learn.learners", "conceptbridge.learn.strategies"]
         script = "digest" if parts[0].endswith("_digest") else "arm" if own else parts[0]
-        traced[script, *own].update(found, own, packages)  # what import_module imports is not traced, what that imports is
+        # what import_module imports is not traced; what that imports is
+        traced[script, *own].update(found, own, packages)
     return traced
 
 

@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from test_dag import ROOT, TINY, snakemake
+
+from tiny_study import ROOT, TINY, command, finish
 
 START = ROOT.parent / "shared/bin/start-slurm.sh"
 pytestmark = [
@@ -29,7 +28,7 @@ STUDY: dict[str, Any] = TINY | {
     "learners": {"lightgbm": TINY["learners"]["lightgbm"]},
     "strategies": ["local", "direct"],
 }
-TARGETS = ["--", "tables", "provenance"]
+TARGETS = ["tables", "provenance"]
 # the shipped profile, on a node of as few as two processors, one of them taken by the job that hangs; and two jobs that
 # need more than they are first given
 HANGS, SWELLS = "provenance", "tables"
@@ -85,17 +84,12 @@ def freeze_first(rule: str, running: subprocess.Popen[bytes]) -> None:
 @pytest.mark.usefixtures("cluster")
 def test_the_tables_are_those_of_a_local_run_though_jobs_run_into_their_limits(tmp_path: Path) -> None:
     local, there = tmp_path / "local", tmp_path / "there"
-    local.mkdir()
     there.mkdir()
-    run = snakemake(local, STUDY, "--cores", "2", *TARGETS)
-    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+    finish(local, STUDY, *TARGETS)
 
-    config = there / "study.yaml"
-    config.write_text(yaml.safe_dump(STUDY | {"embedding_cache": str(tmp_path / "cache")}))
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "workflow/Snakefile"), "--directory", str(there)]
     with (there / "log").open("wb") as log:
         running = subprocess.Popen(
-            [*command, "--configfile", str(config), *ON_CLUSTER, *TARGETS], stdout=log, stderr=subprocess.STDOUT
+            [*command(there, STUDY), *ON_CLUSTER, "--", *TARGETS], stdout=log, stderr=subprocess.STDOUT
         )
         try:
             freeze_first(HANGS, running)

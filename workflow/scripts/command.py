@@ -4,6 +4,7 @@ import argparse
 import errno
 import logging
 import os
+import resource
 import sys
 import threading
 import time
@@ -24,7 +25,8 @@ logger = logging.getLogger(__name__)
 def run(parser: argparse.ArgumentParser, call: Callable[[argparse.Namespace], None]) -> None:
     """Parse the command line and call ``call``; a StudyError ends the command with its message and status 1.
 
-    The log ends with the seconds that the command took and those of its processors, for all its processes together.
+    The log ends with what the command took: seconds, those of its processors, for all its processes together, and the
+    most memory that one of them held.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     arguments = parser.parse_args()
@@ -44,7 +46,10 @@ def run(parser: argparse.ArgumentParser, call: Callable[[argparse.Namespace], No
                 )
         raise
     seconds, cpu_seconds = time.monotonic() - BEGAN, sum(os.times()[:4]) - SPENT
-    logger.info("%.2f s, %.2f CPU s on %s threads", seconds, cpu_seconds, THREADS or "any number of")
+    most = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    megabytes = most / (1e6 if sys.platform == "darwin" else 1e3)
+    threads = THREADS or "any number of"
+    logger.info("%.2f s, %.2f CPU s on %s threads, %.0f MB", seconds, cpu_seconds, threads, megabytes)
 
 
 def _end_with(snakemake: int) -> None:

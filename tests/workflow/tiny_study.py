@@ -1,0 +1,64 @@
+"""The study that all tests of the workflow begin with, and the one way in which they run it."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[2]
+
+SITES = ["riverside", "lakeshore"]
+LEARNERS = ["cnn", "lightgbm"]
+STRATEGIES = ["local", "direct", "tune-head", "leave-one-out"]
+TASK: dict[str, Any] = {
+    "index": {"domain": "visit", "concepts": [9203], "occurrence": "all"},
+    "outcome": {"domain": "condition", "concepts": [4266367], "days": [1, 7]},
+    "split": {"by": "time", "validation": "2022-09-01", "test": "2023-09-01"},
+    "min_events": 3,
+    "min_rows": 3,
+}
+TINY: dict[str, Any] = {
+    "name": "tiny",
+    "simulate": {"persons": 600, "seed": 1},
+    "sites": {site: {"extract": "simulated"} for site in SITES},
+    "tasks": {"influenza": TASK},
+    "embeddings": ["onehot", "random"],
+    "learners": {"cnn": {"filters": 8, "check_every": 10}, "lightgbm": {"trees": 10}},
+    "strategies": STRATEGIES,
+    "trials": 2,
+    "steps": 20,
+    "tuning_depth": [0, 1],
+    "seeds": 2,
+    "evaluation": {"replicates": 100},
+}
+
+
+def task(**changed: Any) -> dict[str, Any]:
+    """The study's tasks, with keys of the one task changed."""
+    return {"tasks": {"influenza": TASK | changed}}
+
+
+def command(folder: Path, study: dict[str, Any]) -> list[str]:
+    """The command that runs the workflow in ``folder`` on ``study``, which is written there; its cache lies beside it."""
+    folder.mkdir(exist_ok=True)
+    config = folder / "study.yaml"
+    config.write_text(yaml.safe_dump({"embedding_cache": str(folder.parent / "cache")} | study))
+    snakefile = str(ROOT / "workflow/Snakefile")
+    parts = ["--snakefile", snakefile, "--directory", str(folder), "--configfile", str(config)]
+    return [sys.executable, "-m", "snakemake", *parts]
+
+
+def snakemake(folder: Path, study: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the workflow in ``folder`` on ``study``, however it ends."""
+    return subprocess.run(
+        [*command(folder, study), *arguments], capture_output=True, text=True, check=False, timeout=1800
+    )
+
+
+def finish(folder: Path, study: dict[str, Any], *targets: str) -> str:
+    """Run it on two cores up to ``targets``, which has to succeed, and return what it said."""
+    run = snakemake(folder, study, "--cores", "2", "--", *targets)
+    assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
+    return run.stdout + run.stderr
