@@ -10,7 +10,7 @@ import yaml
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
-from conceptbridge.study.config import package_data, read_study
+from conceptbridge.study.config import config_schema, package_data, read_study
 from conceptbridge.study.embeddings import embedding_of_folder, find_embedding
 from conceptbridge.study.strategies import OWN
 from conceptbridge.study.study import Study
@@ -23,9 +23,8 @@ def read_yaml(path: str) -> Any:
 
 
 CATALOGUE = package_data("catalogue")
-SCHEMA = package_data("config.schema")
+SCHEMA = config_schema()
 CATALOGUE_SCHEMA = package_data("embeddings.schema")
-PRESETS = package_data("presets")
 
 
 def study(config: Any, catalogue: Any = CATALOGUE) -> Study:
@@ -52,7 +51,7 @@ def test_defaults_are_filled_in_at_every_depth(demo: Any) -> None:
 
 def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
     demo["learners"] = {"lightgbm": None}
-    assert study(demo).config["learners"]["lightgbm"]["min_leaf"] == 20
+    assert study(demo).config["learners"]["lightgbm"]["min_data_in_leaf"] == 20
 
 
 @pytest.mark.parametrize(
@@ -305,8 +304,6 @@ def test_the_papers_preset_is_the_papers(demo: Any) -> None:
     wanted = {"batch": 32, "dropout": 0.5, "filters": 100, "learning_rate": 0.001, "momentum": 0.9, "steps": 5000}
     assert given["settings"] == wanted | {
         "weight_decay": 0.001,
-        "widths": [1],
-        "projection": 0,
         "check_every": 100,
         "patience": 5000,
     }

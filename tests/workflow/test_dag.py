@@ -34,7 +34,7 @@ TINY: dict[str, Any] = {
     "embeddings": ["onehot", "random"],
     "learners": {
         "cnn": {"filters": 8, "check_every": 10},
-        "lightgbm": {"trees": 10},
+        "lightgbm": {"num_iterations": 10},
     },
     "strategies": STRATEGIES,
     "trials": 2,

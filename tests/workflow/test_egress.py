@@ -32,7 +32,7 @@ STUDY: dict[str, Any] = {
         }
     },
     "embeddings": ["onehot", "random"],
-    "learners": {"lightgbm": {"trees": 10}},
+    "learners": {"lightgbm": {"num_iterations": 10}},
     "strategies": ["local", "direct", "recalibrate", "tune-head", "tune-all"],
     "trials": 1,
     "tuning_depth": [0, 1],
