@@ -61,4 +61,4 @@ class Registry(Mapping[str, str]):
 @cache
 def installed(group: str) -> tuple[EntryPoint, ...]:
     """The entry points of all installed packages, by name."""
-    return tuple(sorted(entry_points(group=group), key=lambda point: point.name))
+    return tuple(sorted(entry_points(group=group), key=lambda point: (point.name, point.value)))
