@@ -16,15 +16,15 @@ os.environ["OMP_NUM_THREADS"] = "1"
 import lightgbm as lgb
 import numpy as np
 
-from conceptbridge.learn.learners import lightgbm
+from conceptbridge.learn import boosted_trees
 from conceptbridge.learn.pooled_features import pool
 from conceptbridge.learn.rows import Examples
 from conceptbridge.learn.search import Part, Run
 
 ROWS, FINDINGS, WIDTH, SEEDS = 10_000, 60, 768, 5
 PART = Part(np.arange(8_000), np.arange(8_000, ROWS))
-SETTINGS = {"counts": True, "leaves": 7, "min_leaf": 20, "learning_rate": 0.1, "features": 128, "row_share": 0.8}
-SETTINGS |= {"trees": 300, "patience": 30, "refit_decay": 0.5}
+SETTINGS = {"counts": True, "num_leaves": 7, "min_data_in_leaf": 20, "learning_rate": 0.1, "features_per_tree": 128}
+SETTINGS |= {"bagging_fraction": 0.8, "num_iterations": 300, "early_stopping_round": 30, "refit_decay": 0.5}
 RUNS = [Run(seed, SETTINGS, PART) for seed in range(1, SEEDS + 1)]
 
 T = TypeVar("T")
@@ -47,11 +47,11 @@ def plain_fit(rows: Examples) -> list[lgb.Booster]:
         told = {"objective": "binary", "num_leaves": 7, "min_data_in_leaf": 20, "learning_rate": 0.1, "seed": run.seed}
         told |= {"feature_fraction": 128 / features.shape[1], "bagging_fraction": 0.8, "bagging_freq": 1}
         told |= {"num_threads": 1, "verbosity": -1, "deterministic": True, "force_col_wise": True}
-        told |= {"enable_bundle": False, **lightgbm.HISTOGRAM}
+        told |= {"enable_bundle": False, **boosted_trees.HISTOGRAM}
         data = lgb.Dataset(features[PART.train], rows.labels[PART.train])
         check = data.create_valid(features[PART.check], rows.labels[PART.check])
-        stop = lgb.early_stopping(SETTINGS["patience"], verbose=False)
-        made.append(lgb.train(told, data, SETTINGS["trees"], valid_sets=[check], callbacks=[stop]))
+        stop = lgb.early_stopping(SETTINGS["early_stopping_round"], verbose=False)
+        made.append(lgb.train(told, data, SETTINGS["num_iterations"], valid_sets=[check], callbacks=[stop]))
     return made
 
 
@@ -73,14 +73,14 @@ def main() -> None:
     home, there = site(1.5), site(0.5)
     for rows in (home, there):
         pool(rows, counts=True)
-    ours, seconds = timed(lambda: lightgbm.fit(home, RUNS))
+    ours, seconds = timed(lambda: boosted_trees.fit(home, RUNS))
     plain, plain_seconds = timed(lambda: plain_fit(home))
     features = pool(home, counts=True)
-    np.testing.assert_allclose(lightgbm.predict(ours, home), [of.predict(features) for of in plain], rtol=1e-9)
+    np.testing.assert_allclose(boosted_trees.predict(ours, home), [of.predict(features) for of in plain], rtol=1e-9)
     print(f"training: {seconds:.1f} s, plain {plain_seconds:.1f} s: {plain_seconds / seconds:.1f} times")
-    (tuned, _), seconds = timed(lambda: lightgbm.tune(ours, there, RUNS, head_only=True))
+    (tuned, _), seconds = timed(lambda: boosted_trees.tune(ours, there, RUNS, head_only=True))
     plain, plain_seconds = timed(lambda: plain_refit(ours.boosters, there))
-    np.testing.assert_allclose(lightgbm.predict(tuned, home), [of.predict(features) for of in plain], rtol=1e-4)
+    np.testing.assert_allclose(boosted_trees.predict(tuned, home), [of.predict(features) for of in plain], rtol=1e-4)
     print(f"new leaf values: {seconds:.1f} s, plain {plain_seconds:.1f} s: {plain_seconds / seconds:.1f} times")
 
 

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from conceptbridge.learn.learners import cnn
+from conceptbridge.learn.networks import cnn
 from conceptbridge.learn.rows import Examples
 from conceptbridge.learn.search import Part, Run
 

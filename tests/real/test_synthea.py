@@ -28,7 +28,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "evaluation": {"replicates": 100},
         "trials": 1,
         "steps": 50,
-        "learners": {"cnn": {"check_every": 10}, "lightgbm": {"trees": 20}},
+        "learners": {"cnn": {"check_every": 10}, "lightgbm": {"num_iterations": 20}},
     }
     finish(folder, study)
     return folder / "results-synthea"

@@ -14,7 +14,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.vectors import vector_table
 from conceptbridge.learn.arm_files import CURVES, PREDICTIONS
 from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
-from conceptbridge.learn.learners import cnn
+from conceptbridge.learn.networks import cnn
 from conceptbridge.learn.run_arm import make_arm
 from conceptbridge.learn.search import Part, Run
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
@@ -28,13 +28,13 @@ CNN = DESCENT | {"filters": 8, "widths": [1], "projection": 0, "learning_rate": 
 ATTENTION = DESCENT | {"units": 8, "heads": 2, "learning_rate": 0.03}
 BOOST = {
     "counts": True,
-    "leaves": 4,
-    "min_leaf": 10,
+    "num_leaves": 4,
+    "min_data_in_leaf": 10,
     "learning_rate": 0.1,
-    "features": 8,
-    "row_share": 0.8,
-    "trees": 20,
-    "patience": 20,
+    "features_per_tree": 8,
+    "bagging_fraction": 0.8,
+    "num_iterations": 20,
+    "early_stopping_round": 20,
     "refit_decay": 0.5,
 }
 LOGISTIC = {"penalty": 0.003, "l1_share": 0.5}

@@ -1,6 +1,7 @@
 """A rule's code inputs follow from what its script imports, and count by what they mean."""
 
 import ast
+import sys
 from pathlib import Path
 
 import pytest
@@ -24,9 +25,66 @@ def test_a_script_stands_with_all_that_it_imports_and_no_more() -> None:
 
 
 def test_a_learner_is_code_of_its_own_arms() -> None:
-    assert not {Path(*name.split(".")[1:]).with_suffix(".py").name for name in LEARNERS.values()} & names("train")
-    assert {"cnn.py", "descent.py"} <= names("train", LEARNERS["cnn"])
-    assert not {"lightgbm.py", "logistic.py", "attention.py"} & names("train", LEARNERS["cnn"])
+    assert not {Path(*name.split(".")[1:]).with_suffix(".py").name for name in LEARNERS.values()} & names("arm")
+    assert {"cnn.py", "network_settings.py", "descent.py"} <= names("arm", LEARNERS["cnn"])
+    others = {"lightgbm.py", "boosted_trees.py", "logistic.py", "penalised_regression.py", "attention.py"}
+    assert not others & names("arm", LEARNERS["cnn"])
+
+
+def test_code_of_another_package_counts_with_all_that_it_imports_of_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {
+        "acme/__init__.py": "",
+        "acme/learners/__init__.py": "",
+        "acme/learners/forest.py": "from typing import TYPE_CHECKING\n\nfrom ..core import grow\nfrom . import prune\n"
+        'import acme.shared\nimport yaml, faker\n\nif TYPE_CHECKING:\n    import acme.types\n\nFACTS = "facts.csv"\n'
+        "def fit():\n    from conceptbridge.learn import pooled_features\n",
+        "acme/learners/prune.py": "from .deeper.one import x\n",
+        "acme/learners/facts.csv": "a\n",
+        "acme/learners/other.py": "",
+        "acme/learners/deeper/one.py": "x = 1\n",  # a folder without __init__.py is a package, too
+        "acme/core.py": "import conceptbridge.core.text\n",
+        "acme/shared.py": "",
+        "acme/types.py": "",
+        "faker.py": "",
+        "faker-3.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: faker\nVersion: 3.2\n",
+    }
+    for name, text in texts.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    script, learner = SCRIPTS / "digest.py", "acme.learners.forest"
+    found = set(code_files(script, [learner])) - set(code_files(script))
+    wanted = ["__init__", "learners/__init__", "learners/forest", "learners/prune", "learners/deeper/one"]
+    wanted += ["core", "shared"]
+    of_acme = {tmp_path / f"acme/{name}.py" for name in wanted} | {tmp_path / "acme/learners/facts.csv"}
+    assert {path for path in found if path.is_relative_to(tmp_path)} == of_acme
+    assert {"pooled_features.py", "text.py"} <= {path.name for path in found - of_acme}
+    told = fingerprint(script, [learner])
+    # what it imports of other packages counts by version, as nobody here knows what computes
+    assert "faker 3.2" in told
+    assert "faker" not in fingerprint(script)
+    for path in of_acme:
+        for cached in (code_fingerprint._read, code_fingerprint._meaning):
+            cached.cache_clear()
+        was = path.read_text()
+        path.write_text(f"{was}CHANGED = True\n")
+        assert fingerprint(script, [learner]) != told, path
+        path.write_text(was)
+    assert sys.modules.keys().isdisjoint({"acme", "acme.learners", learner})
+
+
+def test_imports_for_type_checkers_alone_are_no_code(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    text = "from typing import TYPE_CHECKING\n\nif TYPE_CHECKING:\n    import other\n"
+    for name in ("other", "more"):
+        (tmp_path / f"{name}.py").touch()
+    script.write_text(text)
+    assert code_files(script) == [script]
+    code_fingerprint._read.cache_clear()
+    script.write_text(text + "else:\n    import more\n")
+    assert code_files(script) == [script, tmp_path / "more.py"]
 
 
 def test_a_data_file_that_a_module_names_is_code(tmp_path: Path) -> None:
@@ -58,15 +116,15 @@ def test_a_comment_a_docstring_and_the_layout_mean_nothing(tmp_path: Path, chang
 
 
 def test_packages_that_compute_count_by_their_version_and_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    told = fingerprint(SCRIPTS / "train.py", [LEARNERS["lightgbm"]])
+    told = fingerprint(SCRIPTS / "arm.py", [LEARNERS["lightgbm"]])
     assert " lightgbm " in told
     assert "torch" not in told
     assert "tqdm" not in fingerprint(SCRIPTS / "compute_texts.py")
     code_fingerprint._version.cache_clear()
     monkeypatch.setattr(code_fingerprint, "version", lambda package: "99+gpu")
-    assert "lightgbm 99," in fingerprint(SCRIPTS / "train.py", [LEARNERS["lightgbm"]])
+    assert "lightgbm 99," in fingerprint(SCRIPTS / "arm.py", [LEARNERS["lightgbm"]])
     code_fingerprint._version.cache_clear()
-    assert "lightgbm" not in fingerprint(SCRIPTS / "train.py", [LEARNERS["lightgbm"]], versions=False)
+    assert "lightgbm" not in fingerprint(SCRIPTS / "arm.py", [LEARNERS["lightgbm"]], versions=False)
 
 
 def test_only_registries_import_by_a_name_that_is_computed() -> None:
@@ -77,7 +135,7 @@ def test_only_registries_import_by_a_name_that_is_computed() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
                 by_name.add((path.name, ast.unparse(node)))
     assert by_name == {
-        ("registry.py", "import_module(LEARNERS[name])"),
+        ("registry.py", "import_module(module)"),  # learners, ours and other packages'
         ("strategies.py", "import_module(module_name)"),
         ("backends.py", "import_module(MODULES[backend])"),
         ("compute.py", "import_module(MODULES['openai'])"),

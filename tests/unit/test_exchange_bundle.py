@@ -36,10 +36,11 @@ from made_site import CONCEPTS, WIDTH, site, write_site
 DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "steps": 20, "check_every": 10}
 DESCENT["patience"] = 20
 SETTINGS: dict[str, dict[str, Any]] = {
-    "cnn": DESCENT | {"filters": 8, "widths": [1, 2], "projection": 4, "learning_rate": 0.01},
+    "cnn": DESCENT | {"filters": 8, "learning_rate": 0.01},
     "attention": DESCENT | {"units": 8, "heads": 2, "learning_rate": 0.03},
-    "lightgbm": {"counts": True, "leaves": 4, "min_leaf": 10, "learning_rate": 0.1, "features": 8}
-    | {"row_share": 0.8, "trees": 6, "patience": 20, "refit_decay": 0.5},
+    "lightgbm": {"counts": True, "num_leaves": 4, "min_data_in_leaf": 10, "learning_rate": 0.1}
+    | {"features_per_tree": 8, "bagging_fraction": 0.8, "num_iterations": 6, "early_stopping_round": 20}
+    | {"refit_decay": 0.5},
     "logistic": {"penalty": 0.003, "l1_share": 0.5},
 }
 FINGERPRINT = "f" * 64
@@ -208,8 +209,8 @@ def test_what_a_receiver_would_refuse_is_not_sent(sent: Sent, tmp_path: Path) ->
 
 
 def test_a_forest_whose_leaves_are_small_does_not_leave(sent: Sent) -> None:
-    with pytest.raises(StudyError, match="min_leaf: 5"):
-        sent.bundle("lightgbm", "onehot", min_leaf=4)
+    with pytest.raises(StudyError, match="min_data_in_leaf: 5"):
+        sent.bundle("lightgbm", "onehot", min_data_in_leaf=4)
 
 
 def test_a_card_tells_a_reader_how_the_model_does_at_home() -> None:
@@ -383,7 +384,7 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
     "a wrong shape": (
         "cnn",
         arrays("weights.safetensors", lambda a: a.update(head=a["head"][:, :-1].copy())),
-        r"head: has the shape \(2, 15, 2\), not \(2, 16, 2\)",
+        r"head: has the shape \(2, 7, 2\), not \(2, 8, 2\)",
     ),
     "an oversized array": (
         "attention",
@@ -392,7 +393,7 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
     ),
     "no numbers at all": (
         "cnn",
-        arrays("weights.safetensors", lambda a: a.update(projection=a["projection"][:, :, :0].copy())),
+        arrays("weights.safetensors", lambda a: a.update({"filters-1": a["filters-1"][:, :, :0].copy()})),
         "has the shape",
     ),
     "a wrong type": (

@@ -1,8 +1,5 @@
 """Pooling, logistic regression, recalibration, and the search for settings, against plain references."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,13 +10,11 @@ from scipy import sparse
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 
-from conceptbridge.core.errors import StudyError
-from conceptbridge.learn import registry
-from conceptbridge.learn.learners import lightgbm, logistic
+from conceptbridge.learn import boosted_trees
+from conceptbridge.learn import penalised_regression as regression
 from conceptbridge.learn.pooled_features import pool, presence
-from conceptbridge.learn.registry import learner
 from conceptbridge.learn.rows import Examples, OneHot
-from conceptbridge.learn.search import Part, Run, candidates, search, sized_parts
+from conceptbridge.learn.search import Part, Run, candidates, sized_parts
 from conceptbridge.learn.strategies import recalibrate
 from made_site import WIDTH, made_examples
 
@@ -67,8 +62,8 @@ def test_the_solver_finds_what_scikit_learn_finds(l1_share: float, kind: str) ->
     labels = (rng.random(300) < expit(2 * features[:, 0] - 2 * features[:, 1] - 0.5)).astype(np.int8)
     penalty = 0.01
     given_features: Any = features if kind == "dense" else sparse.csr_matrix(features)
-    found = logistic.columns(given_features)
-    made, shift, _ = logistic.solve(found, labels, np.zeros(300), penalty * l1_share, penalty * (1 - l1_share))
+    found = regression.columns(given_features)
+    made, shift, _ = regression.solve(found, labels, np.zeros(300), penalty * l1_share, penalty * (1 - l1_share))
     center, scale = (features.mean(axis=0), features.std(axis=0)) if kind == "dense" else (np.zeros(12), np.ones(12))
     wanted = LogisticRegression(C=1 / (penalty * 300), l1_ratio=l1_share, solver="saga", max_iter=20_000, tol=1e-5)
     wanted.fit((features - center) / scale, labels)
@@ -79,43 +74,43 @@ def test_the_solver_finds_what_scikit_learn_finds(l1_share: float, kind: str) ->
 def test_corrections_begin_at_the_source_and_a_strong_penalty_keeps_them_there() -> None:
     rows = made_examples(np.random.default_rng(5), 200, 9, 5)
     part = Part(np.arange(150), np.arange(150, 200))
-    source = logistic.fit(rows, [Run(1, {"penalty": 0.01, "l1_share": 0.5}, part)])
+    source = regression.fit(rows, [Run(1, {"penalty": 0.01, "l1_share": 0.5}, part)])
     flipped = Examples(rows.vectors, rows.tokens, rows.offsets, (1 - rows.labels).astype(np.int8))
     for l1_share in (0.0, 1.0):
-        tuned, _ = logistic.tune(source, flipped, [Run(1, {"penalty": 1e4, "l1_share": l1_share}, part)], False)
+        tuned, _ = regression.tune(source, flipped, [Run(1, {"penalty": 1e4, "l1_share": l1_share}, part)], False)
         np.testing.assert_allclose(tuned.coefficients, source.coefficients, atol=1e-3)
         assert tuned.intercepts != source.intercepts  # the intercept is free
 
 
 def test_a_forest_keeps_the_same_trees_whether_or_not_its_depths_are_asked_for() -> None:
     rows = made_examples(np.random.default_rng(7), 400, 9, 5)
-    asked = {"counts": True, "leaves": 4, "min_leaf": 5, "learning_rate": 0.3, "features": 4, "row_share": 0.8}
-    asked |= {"trees": 40, "patience": 5}
+    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.3, "features_per_tree": 4}
+    asked |= {"bagging_fraction": 0.8, "num_iterations": 40, "early_stopping_round": 5}
     runs = [Run(seed, asked, Part(np.arange(300), np.arange(300, 400))) for seed in (1, 2)]
-    source = lightgbm.fit(rows, [Run(run.seed, asked | {"trees": 3}, run.part) for run in runs])
+    source = boosted_trees.fit(rows, [Run(run.seed, asked | {"num_iterations": 3}, run.part) for run in runs])
     flipped = Examples(rows.vectors, rows.tokens, rows.offsets, (1 - rows.labels).astype(np.int8))
-    stopped, none = lightgbm.tune(source, flipped, runs, head_only=False)
-    made, along = lightgbm.tune(source, flipped, runs, head_only=False, depths=[0.0, 1.0])
+    stopped, none = boosted_trees.tune(source, flipped, runs, head_only=False)
+    made, along = boosted_trees.tune(source, flipped, runs, head_only=False, depths=[0.0, 1.0])
     assert none == []
     assert made.kept == stopped.kept
     assert made.steps == stopped.steps < 2 * 40  # patience ended both
-    np.testing.assert_array_equal(lightgbm.predict(made, flipped), lightgbm.predict(stopped, flipped))
-    np.testing.assert_array_equal(lightgbm.predict(along[0], flipped), lightgbm.predict(source, flipped))
+    np.testing.assert_array_equal(boosted_trees.predict(made, flipped), boosted_trees.predict(stopped, flipped))
+    np.testing.assert_array_equal(boosted_trees.predict(along[0], flipped), boosted_trees.predict(source, flipped))
     assert along[1].kept == [start + 40 for start in source.kept]
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
 def test_a_forest_is_refitted_as_lightgbm_does(decay: float) -> None:
     rows = made_examples(np.random.default_rng(8), 400, 9, 5)
-    asked = {"counts": True, "leaves": 4, "min_leaf": 5, "learning_rate": 0.3, "features": 4, "row_share": 0.8}
-    asked |= {"trees": 20, "patience": 20, "refit_decay": decay}
+    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.3, "features_per_tree": 4}
+    asked |= {"bagging_fraction": 0.8, "num_iterations": 20, "early_stopping_round": 20, "refit_decay": decay}
     run = Run(1, asked, Part(np.arange(300), np.arange(300, 400)))
-    source = lightgbm.fit(rows, [run])
+    source = boosted_trees.fit(rows, [run])
     flipped = Examples(rows.vectors, rows.tokens, rows.offsets, (1 - rows.labels).astype(np.int8))
-    made, _ = lightgbm.tune(source, flipped, [run], head_only=True)
+    made, _ = boosted_trees.tune(source, flipped, [run], head_only=True)
     features = pool(rows, counts=True)
     wanted = source.boosters[0].refit(features[:300], flipped.labels[:300], decay_rate=decay)
-    np.testing.assert_allclose(lightgbm.predict(made, flipped)[0], wanted.predict(features), rtol=1e-4)
+    np.testing.assert_allclose(boosted_trees.predict(made, flipped)[0], wanted.predict(features), rtol=1e-4)
 
 
 def test_trees_mend_a_source_that_is_wrong_and_sure_of_it() -> None:
@@ -125,12 +120,13 @@ def test_trees_mend_a_source_that_is_wrong_and_sure_of_it() -> None:
     rows = Examples(
         rng.normal(size=(9, 6)).astype(np.float32), tokens.ravel(), np.arange(601) * 2, first.astype(np.int8)
     )
-    asked = {"counts": True, "leaves": 4, "min_leaf": 5, "learning_rate": 0.1, "features": 12, "row_share": 1.0}
-    run = Run(1, asked | {"trees": 300, "patience": 300}, Part(np.arange(400), np.arange(400, 600)))
-    source = lightgbm.fit(rows, [run])
+    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.1, "features_per_tree": 12}
+    asked |= {"bagging_fraction": 1.0, "num_iterations": 300, "early_stopping_round": 300}
+    run = Run(1, asked, Part(np.arange(400), np.arange(400, 600)))
+    source = boosted_trees.fit(rows, [run])
     assert source.losses[0] < 1e-3
     flipped = Examples(rows.vectors, rows.tokens, rows.offsets, (1 - rows.labels).astype(np.int8))
-    tuned, _ = lightgbm.tune(source, flipped, [run], head_only=False)
+    tuned, _ = boosted_trees.tune(source, flipped, [run], head_only=False)
     assert tuned.losses[0] < 0.1
 
 
@@ -149,7 +145,7 @@ def test_recalibration_finds_the_intercept_and_slope_that_were_lost() -> None:
 
 
 def test_the_same_candidates_are_tried_in_every_arm() -> None:
-    searched = {"leaves": [7, 15, 31], "learning_rate": [0.03, 0.1]}
+    searched = {"num_leaves": [7, 15, 31], "learning_rate": [0.03, 0.1]}
     assert len(candidates(searched, 99)) == 6
     assert candidates(searched, 3) == candidates(searched, 3)
     assert len(candidates(searched, 3)) == 3
@@ -177,33 +173,3 @@ def test_target_sizes_are_nested_and_split_no_person(seed: int, persons: int, si
             assert held <= set(both)
             assert trained <= set(part.train)  # what trains a smaller model never checks a larger one
             held, trained = set(both), set(part.train)
-
-
-@dataclass(frozen=True)
-class Guess:
-    """A learner in ten lines: it says how common the outcome is."""
-
-    rates: list[float]
-    seeds: list[int]
-    losses: list[float]
-    kept: list[int]
-    steps: int = 0
-
-
-def test_a_new_learner_is_one_file_and_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fit(rows: Examples, runs: Sequence[Run]) -> Guess:
-        rates = [float(rows.labels[run.part.train].mean()) * run.settings["times"] for run in runs]
-        losses = [abs(r - rows.labels[run.part.check].mean()) for r, run in zip(rates, runs, strict=True)]
-        return Guess(rates, [run.seed for run in runs], losses, [1] * len(runs))
-
-    monkeypatch.setitem(registry.LEARNERS, "guess", "a_guess")
-    monkeypatch.setattr(registry, "import_module", lambda name: SimpleNamespace(fit=fit) if name == "a_guess" else None)
-    rows = made_examples(np.random.default_rng(7), 100, 5, 5)
-    part = Part(np.arange(50), np.arange(50, 100))
-    made, _, [spent] = search(
-        lambda runs, depths: (learner("guess").fit(rows, runs), []), [part], {}, {"times": [0.1, 1.0, 1.9]}, 3, 2
-    )
-    assert spent.chosen == {"times": 1.0}
-    assert made.seeds == [1, 2]
-    with pytest.raises(StudyError, match="there is no learner 'cmn'"):
-        learner("cmn")

@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from conceptbridge.learn.learners import attention, cnn
-from conceptbridge.learn.networks import compiled, shares
+from conceptbridge.learn.networks import attention, cnn, compiled, shares
 from conceptbridge.learn.networks.network import Network
 from conceptbridge.learn.rows import Examples, OneHot
 from conceptbridge.learn.search import Part, Run

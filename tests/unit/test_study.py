@@ -10,7 +10,7 @@ import yaml
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
-from conceptbridge.study.config import package_data, read_study
+from conceptbridge.study.config import _paths, config_schema, package_data, read_study
 from conceptbridge.study.embeddings import embedding_of_folder, find_embedding
 from conceptbridge.study.strategies import OWN
 from conceptbridge.study.study import Study
@@ -23,9 +23,8 @@ def read_yaml(path: str) -> Any:
 
 
 CATALOGUE = package_data("catalogue")
-SCHEMA = package_data("config.schema")
+SCHEMA = config_schema()
 CATALOGUE_SCHEMA = package_data("embeddings.schema")
-PRESETS = package_data("presets")
 
 
 def study(config: Any, catalogue: Any = CATALOGUE) -> Study:
@@ -52,7 +51,7 @@ def test_defaults_are_filled_in_at_every_depth(demo: Any) -> None:
 
 def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
     demo["learners"] = {"lightgbm": None}
-    assert study(demo).config["learners"]["lightgbm"]["min_leaf"] == 20
+    assert study(demo).config["learners"]["lightgbm"]["min_data_in_leaf"] == 20
 
 
 @pytest.mark.parametrize(
@@ -95,6 +94,27 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
             lambda c: c["learners"].update(attention={"units": 10, "heads": 4}),
             r"learners\.attention: 10 units cannot be shared by 4 heads",
         ),
+        (
+            lambda c: c["learners"].update(cnn={"learning_rate": [0.1, 0]}),
+            r"learners\.cnn\.learning_rate\.1: 0 is less than or equal to the minimum of 0",
+        ),
+        (
+            lambda c: c["learners"].update(cnn={"filters": [50, 100]}),
+            r"cnn\.filters: \[50, 100\] is not of type 'integer'",
+        ),
+        (
+            lambda c: c["learners"].update(lightgbm={"leaves": 7}),
+            r"config: learners\.lightgbm\.leaves: this key is now `num_leaves`",
+        ),
+        (
+            lambda c: c["learners"].update(lightgbm={"tune-all": {"min_leaf": 7}}),
+            r"config: learners\.lightgbm\.tune-all\.min_leaf: this key is now `min_data_in_leaf`",
+        ),
+        (
+            lambda c: c.update(evaluation={"reference": {"learner": "cmn"}}),
+            r"evaluation\.reference\.learner: 'cmn' is not one of cnn, .*did you mean 'cnn'",
+        ),
+        (lambda c: c.update(learners=["cnn"]), r"learners: \['cnn'\] is not of type 'object'"),
         (
             lambda c: c.update(evaluation={"reference": {"embedding": "minilmm"}}),
             r"evaluation\.reference\.embedding: the study has no 'minilmm' \(did you mean 'minilm'\?\)",
@@ -185,6 +205,19 @@ def test_a_mistake_is_named_with_its_key(demo: Any, change: Any, message: str) -
     change(demo)
     with pytest.raises(StudyError, match=message):
         study(demo)
+
+
+def test_a_renamed_key_is_found_below_any_name_and_is_no_key_any_more(demo: Any) -> None:
+    assert list(_paths({"a": {"x": {"b": 1}, "y": {"c": 1}, "z": {"b": 2}, "n": None}}, ["a", "*", "b"])) == [
+        "a.x.b",
+        "a.z.b",
+    ]
+    for old in package_data("renamed_keys"):
+        node = SCHEMA
+        *path, key = old.split(".")
+        for name in path:
+            node = node["additionalProperties"] if name == "*" else node["properties"][name]
+        assert key not in node["properties"]
 
 
 def test_identity_changes_with_what_changes_a_vector_and_with_nothing_else() -> None:
@@ -305,8 +338,6 @@ def test_the_papers_preset_is_the_papers(demo: Any) -> None:
     wanted = {"batch": 32, "dropout": 0.5, "filters": 100, "learning_rate": 0.001, "momentum": 0.9, "steps": 5000}
     assert given["settings"] == wanted | {
         "weight_decay": 0.001,
-        "widths": [1],
-        "projection": 0,
         "check_every": 100,
         "patience": 5000,
     }

@@ -107,7 +107,7 @@ TABLE = [
     ),
     Row("a learner more", OF_LEARNER, "its arms", learner("logistic")),
     Row("a learner less", EVALUATED, "what compares arms", {"learners": {"cnn": TINY["learners"]["cnn"]}}),
-    Row("a learner's settings", OF_LEARNER, "its arms", learner("lightgbm", trees=11)),
+    Row("a learner's settings", OF_LEARNER, "its arms", learner("lightgbm", num_iterations=11)),
     Row(
         "settings of one strategy of a learner",
         {"transfer": 4} | EVALUATED,

@@ -25,7 +25,7 @@ TINY: dict[str, Any] = {
     "sites": {site: {"extract": "simulated"} for site in SITES},
     "tasks": {"influenza": TASK},
     "embeddings": ["onehot", "random"],
-    "learners": {"cnn": {"filters": 8, "check_every": 10}, "lightgbm": {"trees": 10}},
+    "learners": {"cnn": {"filters": 8, "check_every": 10}, "lightgbm": {"num_iterations": 10}},
     "strategies": STRATEGIES,
     "trials": 2,
     "steps": 20,
@@ -41,7 +41,7 @@ def task(**changed: Any) -> dict[str, Any]:
 
 
 def command(folder: Path, study: dict[str, Any]) -> list[str]:
-    """The command that runs the workflow in ``folder`` on ``study``, which is written there; its cache lies beside it."""
+    """The command that runs the workflow in ``folder`` on ``study``, which is written there; the cache lies beside."""
     folder.mkdir(exist_ok=True)
     config = folder / "study.yaml"
     config.write_text(yaml.safe_dump({"embedding_cache": str(folder.parent / "cache")} | study))

@@ -34,7 +34,7 @@ rule write_bundle:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=script("write_bundle"),
+        script=arm_script("write_bundle"),
         settings=settings("write_bundle"),
         site=subpath(input.vocabulary, parent=True),
     shell:

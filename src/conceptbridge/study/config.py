@@ -3,7 +3,7 @@
 This runs whenever the workflow is planned, so nothing heavy is imported here.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
 from datetime import date
 from importlib.resources import files
@@ -16,15 +16,32 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.core.schema import check, fill_defaults
 from conceptbridge.core.text import nearest
 from conceptbridge.study.embeddings import find_embedding
+from conceptbridge.study.learners import LEARNERS, LearnerSpec, find_learner
 from conceptbridge.study.strategies import Needs, strategy, strategy_names
 from conceptbridge.study.study import HOSPITALS, SIMULATED, Study
 from conceptbridge.tasks.check import check_task
 
 
 def package_data(name: str) -> dict[str, Any]:
-    """Read a YAML file of this package: ``config.schema``, ``embeddings.schema``, ``presets`` or ``catalogue``."""
+    """Read a YAML file of this package: ``config.schema``, ``embeddings.schema``, ``presets``, ``catalogue`` or
+    ``renamed_keys``."""
     text = files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     return dict(yaml.safe_load(text))
+
+
+def config_schema(learners: Collection[str] | None = None) -> dict[str, Any]:
+    """The JSON schema of a study's config, with the settings of these ``learners``; None for all there are.
+
+    Raises StudyError when one of them cannot be imported; others are not looked into, only named.
+    """
+    schema = package_data("config.schema")
+    schema["$defs"]["strategy"]["enum"] = strategy_names()
+    schema["properties"]["learners"]["properties"] = {
+        name: find_learner(name).schema() if learners is None or name in learners else {} for name in LEARNERS
+    }
+    reference = schema["properties"]["evaluation"]["properties"]["reference"]["properties"]
+    reference["learner"]["enum"] = [*LEARNERS, None]
+    return schema
 
 
 def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = None) -> Study:
@@ -34,13 +51,17 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
 
     Raises StudyError naming the key, what was found and the nearest valid one.
     """
-    schema, presets = package_data("config.schema"), package_data("presets")
-    schema["$defs"]["strategy"]["enum"] = strategy_names()
-    catalogue_schema = package_data("embeddings.schema")
     full = deepcopy(dict(config))
+    _check_renamed(full)
+    asked = full.get("learners")
+    schema, presets = config_schema(asked if isinstance(asked, dict) else ()), package_data("presets")
+    catalogue_schema = package_data("embeddings.schema")
     check(full, schema, "config")
     fill_defaults(full, schema, schema)
-    _fill_preset(full, presets[full["preset"]])
+    for key, value in presets[full["preset"]].items():
+        full.setdefault(key, value)
+    for name, settings in full["learners"].items():
+        _fill_learner(find_learner(name), settings, full["preset"])
     check(full, schema, "config")
     entries = deepcopy(dict(catalogue)) if catalogue is not None else package_data("catalogue")
     check(entries, catalogue_schema, "catalogue of embeddings")
@@ -92,6 +113,23 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
     return Study(full, embeddings, {e.name: entries[e.name] for e in used})
 
 
+def _check_renamed(config: Mapping[str, Any]) -> None:
+    """Answer an old key with what it is called now."""
+    for old, new in package_data("renamed_keys").items():
+        for at in _paths(config, old.split(".")):
+            raise StudyError(f"config: {at}: this key is now `{new}`")
+
+
+def _paths(value: Any, path: Sequence[str]) -> Iterator[str]:
+    """Where ``path`` is found in ``value``, with the names that `*` stands for."""
+    if not path:
+        yield ""
+    elif isinstance(value, Mapping):
+        for key in value if path[0] == "*" else [path[0]]:
+            if key in value:
+                yield from (f"{key}.{rest}".rstrip(".") for rest in _paths(value[key], path[1:]))
+
+
 def _check_place(site: str, spec: dict[str, Any]) -> None:
     """Check where a site's rows, or its models, come from; one of bundles alone is a source."""
     found = [key for key in ("extract", "findings", "bundles", "results_file") if key in spec]
@@ -112,20 +150,12 @@ def _check_place(site: str, spec: dict[str, Any]) -> None:
         spec["role"] = "source"
 
 
-def _fill_preset(config: dict[str, Any], preset: Mapping[str, Any]) -> None:
-    """Write what the preset says of absent keys into ``config``, in place; of a learner only if the study has it."""
-    for key, value in preset.items():
-        if key != "learners":
-            config.setdefault(key, value)
-    for name, settings in config["learners"].items():
-        for key, value in preset["learners"][name].items():
-            if isinstance(value, dict):
-                settings[key] = value | settings.get(key, {})
-            else:
-                settings.setdefault(key, value)
-    units, heads = (config["learners"].get("attention", {}).get(key, 1) for key in ("units", "heads"))
-    if units % heads:
-        raise StudyError(f"config: learners.attention: {units} units cannot be shared by {heads} heads; use a multiple")
+def _fill_learner(learner: type[LearnerSpec], settings: dict[str, Any], preset: str) -> None:
+    """Write the learner's defaults into the ``settings`` that a study gives, in place, and check them together."""
+    for key, value in deepcopy(learner.default(preset)).items():
+        settings[key] = value | settings.get(key, {}) if key in learner.tuning else settings.get(key, value)
+    if wrong := learner.check(settings):
+        raise StudyError(f"config: learners.{learner.name}: {wrong}")
 
 
 def _check_date(at: str, value: str) -> None:

@@ -5,7 +5,6 @@ Read whenever the workflow is planned, so nothing heavy is imported here.
 
 import hashlib
 import json
-from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,13 +14,12 @@ from typing import Any
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
 from conceptbridge.study.embeddings import IDENTITY, Embedding
+from conceptbridge.study.learners import find_learner
 from conceptbridge.study.strategies import Needs, strategy
 from conceptbridge.tasks.check import cohort_file
 
 HOSPITALS = ("riverside", "lakeshore", "prairie")
 SIMULATED = "simulated"
-#: learners that take ``steps``
-DESCENDING = ("cnn", "attention")
 #: of a catalogue's entry, beside what changes a vector, what another hospital gets the embedding by
 _GOT_BY = ("parent", "package", "width", "licence")
 
@@ -239,17 +237,18 @@ class Study:
 
     def budget(self, task: str, learner: str, strategy_name: str) -> str:
         """What an arm of this strategy is given to train with, as canonical JSON."""
-        how = strategy(strategy_name)
+        how, declared = strategy(strategy_name), find_learner(learner)
         base = self.config["learners"][learner]
-        settings = {key: value for key, value in base.items() if not isinstance(value, dict)}
+        settings = {key: value for key, value in base.items() if key not in declared.tuning}
         if how.settings_section in base:
-            fixed = {key: value for key, value in settings.items() if key not in _searched(settings)}
-            settings = fixed | base[how.settings_section]
+            searched = declared.searched(settings)
+            settings = {key: value for key, value in settings.items() if key not in searched}
+            settings |= base[how.settings_section]
         if not how.trains:
             settings = {}
-        elif learner in DESCENDING:
+        elif declared.takes_steps:
             settings["steps"] = self.config["steps"]
-        searched = _searched(settings)
+        searched = declared.searched(settings)
         part = {key: self.config["tasks"][task][key] for key in ("min_events", "min_rows")}
         part |= {key: self.config[key] for key in ("seeds", "min_cell_count", "standardise")}
         part |= {"trials": self.config["trials"] if searched else 1, "searched": searched}
@@ -259,8 +258,3 @@ class Study:
         if how.tunes:
             part["depths"] = self.config["tuning_depth"]
         return canonical(part | {"settings": {key: value for key, value in settings.items() if key not in searched}})
-
-
-def _searched(settings: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The settings that are lists of candidates; ``widths`` is a list in itself."""
-    return {key: value for key, value in settings.items() if isinstance(value, list) and key != "widths"}

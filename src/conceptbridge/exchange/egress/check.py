@@ -10,6 +10,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-from safetensors import SafetensorError, safe_open
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.egress.allowlist import COUNTS, CSV, DOCUMENTS, PROSE, SETTINGS, TABLES, Table
 from conceptbridge.exchange.egress.residual_counts import check_margins
 from conceptbridge.exchange.egress.site_secrets import Private, read_private
+from conceptbridge.exchange.egress.weights import check_arrays, check_lightgbm_text, model_fields
 
 __all__ = ["Leaving", "Private", "check_about", "check_egress", "read_private"]
 
@@ -50,8 +51,11 @@ class Leaving:
     local: list[str] = field(default_factory=list)
 
 
-def check_egress(folder: Path, private: Private) -> list[Leaving]:
+def check_egress(folder: Path, private: Private, learner: str | None = None) -> list[Leaving]:
     """Read every file below ``folder`` and return what leaves, in the order of their paths.
+
+    ``learner`` says whose models are among them, which decides what arrays and fields they may have; None: any
+    learner's.
 
     Raises StudyError at the first thing that must not leave: a file of another type or name than those declared, an
     undeclared column or key, a person or visit id, a date that is not in the config, values of single rows, a count
@@ -65,7 +69,7 @@ def check_egress(folder: Path, private: Private) -> list[Leaving]:
             name = path.relative_to(folder).as_posix()
             _refuse(name, "its path", private.finding(name), "give the folder another name")
             found = Leaving(name, "")
-            _reader(path, name)(path, found, private)
+            _reader(path, name, learner)(path, found, private)
             leaving.append(found)
     check_margins(folder, private.least)
     return leaving
@@ -76,13 +80,13 @@ def check_about(about: Mapping[str, Any], private: Private) -> None:
     _check_values("the manifest", about, "about", private)
 
 
-def _reader(path: Path, name: str) -> Any:
+def _reader(path: Path, name: str, learner: str | None) -> Any:
     readers = {
         ".parquet": _parquet,
         ".csv": _csv,
-        ".json": _json,
-        ".safetensors": _safetensors,
-        ".txt": _lightgbm,
+        ".json": partial(_json, learner=learner),
+        ".safetensors": partial(_safetensors, learner=learner),
+        ".txt": partial(_text, learner=learner),
         **dict.fromkeys(PROSE, _prose),
     }
     if path.suffix not in readers:
@@ -224,10 +228,12 @@ def _least_of(one: int | None, other: int | None) -> int | None:
 # -- documents
 
 
-def _json(path: Path, found: Leaving, private: Private) -> None:
+def _json(path: Path, found: Leaving, private: Private, learner: str | None) -> None:
     if path.stem not in DOCUMENTS:
         raise StudyError(f"{found.file}: no JSON document of this name may leave; known: {', '.join(DOCUMENTS)}")
     found.about, keys, free = DOCUMENTS[path.stem]
+    if path.stem == "model":
+        keys |= model_fields(learner)
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError, OSError) as error:
@@ -309,77 +315,15 @@ def _check_document_counts(file: str, value: Any, least: int) -> int | None:
 
 # -- weights
 
-#: the arrays of a model, without the number that tells filters of one width from those of another
-_ARRAYS = frozenset(
-    {"center", "carried", "coefficients", "intercepts", "filters", "filter_bias", "projection", "projection_bias"}
-    | {f"{name}{end}" for name in ("features", "scores", "values", "head_hidden", "head") for end in ("", "_bias")}
-)
 
-
-def _safetensors(path: Path, found: Leaving, private: Private) -> None:
+def _safetensors(path: Path, found: Leaving, private: Private, learner: str | None) -> None:
     found.about = "weights of a model"
-    try:
-        with safe_open(path, framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            beside = file.metadata()
-    except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise StudyError(f"{found.file}: cannot be read as safetensors, so it is not sent") from error
-    if beside:
-        raise StudyError(f"{found.file}: has metadata beside its arrays; write it without")
-    found.columns = list(arrays)
-    widths = {size for name, array in arrays.items() if name == "center" for size in array.shape}
-    for name, array in arrays.items():
-        if re.sub(r"-\d+$", "", name) not in _ARRAYS:
-            raise StudyError(
-                f"{found.file}: no array {name!r} is declared, so nobody knows what is in it; leave it out"
-            )
-        if array.dtype.kind != "f":
-            raise StudyError(f"{found.file}: the array {name} is not of floating-point numbers, as weights are")
-        flat = array.ndim < 3 and set(array.shape) & private.lengths - widths
-        if flat and max(array.shape) in private.lengths and array.size > private.least:
-            raise StudyError(
-                f"{found.file}: the array {name} is as long as a cohort has rows; values of single rows stay at the "
-                "site (if it is a coincidence, change the learner's size by one)"
-            )
+    found.columns = check_arrays(path, found.file, private, learner)
 
 
-_TREE = {
-    *("Tree", "num_leaves", "num_cat", "split_feature", "split_gain", "threshold", "decision_type", "left_child"),
-    *("right_child", "leaf_value", "leaf_weight", "leaf_count", "internal_value", "internal_weight", "internal_count"),
-    *("is_linear", "shrinkage", "version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx"),
-    *("objective", "feature_names", "feature_infos", "average_output", "monotone_constraints", "pandas_categorical"),
-}
-#: how many training rows, of what weight, reached a node; gain and weight together tell as much
-_COUNTED = ("leaf_count", "internal_count", "leaf_weight", "internal_weight", "split_gain")
-
-
-def _lightgbm(path: Path, found: Leaving, private: Private) -> None:
+def _text(path: Path, found: Leaving, private: Private, learner: str | None) -> None:
     found.about = "a LightGBM model"
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if not text.startswith("tree\n"):
-        raise StudyError(f"{found.file}: is no LightGBM model, and no other text file may leave")
-    for line in text.splitlines():
-        if re.fullmatch(r"|tree|end of (trees|parameters)|parameters:|feature_importances:|Column_\d+=\d+", line):
-            continue
-        if parameter := re.fullmatch(r"\[(\w+): ?(.*)\]", line):
-            _refuse(found.file, f"the parameter {parameter[1]}", private.finding(parameter[2]), "train without it")
-            continue
-        name, _, value = line.partition("=")
-        if name.partition(":")[0] == "pandas_categorical":
-            name, value = "pandas_categorical", line.partition(":")[2]
-        if name not in _TREE:
-            raise StudyError(f"{found.file}: the line {name[:40]!r} is not of a LightGBM model; leave it out")
-        if name in _COUNTED and any(float(one) != 0 for one in value.split()):
-            raise StudyError(
-                f"{found.file}: {name} tells how many training rows reached a node ({_FEW} among them, if only by "
-                "subtraction); set it to 0"
-            )
-        if name == "feature_infos" and any(one != "none" for one in value.split()):
-            raise StudyError(
-                f"{found.file}: feature_infos has values of single rows, least and largest; set it to none"
-            )
-        if name == "feature_names" and not re.fullmatch(r"(Column_\d+ ?)*", value):
-            raise StudyError(f"{found.file}: feature_names are not LightGBM's own; train without names")
+    check_lightgbm_text(path, found.file, private, learner)
 
 
 # -- texts

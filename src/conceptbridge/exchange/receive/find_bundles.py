@@ -6,12 +6,14 @@ from typing import Any
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.package import check_fields, read_about, shown
+from conceptbridge.learn.registry import LEARNERS
 
 #: task, name of the embedding, learner
 Model = tuple[str, str, str]
 
 _NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"}
-ABOUT: dict[str, Any] = {
+#: what the manifest of a bundle says of it, but for the names of learners
+_ABOUT: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
     "required": [
@@ -32,13 +34,18 @@ ABOUT: dict[str, Any] = {
                 "entry": {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}},
             },
         },
-        "learner": {"enum": ["attention", "cnn", "lightgbm", "logistic"]},
+        "learner": {"type": "string"},
         "seeds": {"type": "integer", "minimum": 1, "maximum": 1000},
         "min_cell_count": {"type": "integer", "minimum": 1, "maximum": 1_000_000},
         "version": {"type": "string", "maxLength": 100},
         "reason": {"type": ["string", "null"], "maxLength": 500},
     },
 }
+
+
+def about_schema() -> dict[str, Any]:
+    """The JSON schema of what the manifest of a bundle says of it."""
+    return _ABOUT | {"properties": _ABOUT["properties"] | {"learner": {"enum": list(LEARNERS)}}}
 
 
 def find_bundles(folder: Path, source: str, wanted: Mapping[Model, Mapping[str, Any]]) -> dict[Model, Path]:
@@ -54,7 +61,7 @@ def find_bundles(folder: Path, source: str, wanted: Mapping[Model, Mapping[str, 
     senders: set[str] = set()
     for path in sorted(folder.glob("*.zip")):
         about = read_about(path, "bundle")
-        check_fields(about, ABOUT, f"{path}: manifest.json: about")
+        check_fields(about, about_schema(), f"{path}: manifest.json: about")
         senders.add(about["source"])
         model = (about["task"], about["embedding"]["name"], about["learner"])
         if about["source"] != source or model not in wanted:
@@ -72,10 +79,10 @@ def find_bundles(folder: Path, source: str, wanted: Mapping[Model, Mapping[str, 
 def check_bundle(about: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> None:
     """Raise StudyError, naming the first field that differs, where a bundle does not say of itself what it has to.
 
-    ``expected`` has any of the fields of ``ABOUT``.
+    ``expected`` has any of the fields of ``about_schema``.
     """
     at = f"{path}: manifest.json: about"
-    check_fields(about, ABOUT, at)
+    check_fields(about, about_schema(), at)
     for field, found, wanted in _differing({key: about[key] for key in expected}, expected):
         if field == "embedding.fingerprint":
             raise StudyError(

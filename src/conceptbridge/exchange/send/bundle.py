@@ -1,6 +1,6 @@
 """A bundle: the local model of one site, all seeds of it, with what another site needs to run and to judge it.
 
-manifest.json      ``ABOUT``: source, task and its definition, embedding and how to get it, learner, versions
+manifest.json      ``about_schema``: source, task and its definition, embedding and how to get it, learner, versions
 model/             model.json and weights (safetensors or LightGBM's text); absent where there was too little to train
 vocabulary.json    the source's concepts of at least min_cell_count training rows, with their texts
 metrics.json       how the model does at its source: the aggregates of the joint tables
@@ -26,6 +26,7 @@ from conceptbridge.exchange.egress.release_report import write_sheet
 from conceptbridge.exchange.egress.site_secrets import Private
 from conceptbridge.exchange.package import showable, strict_json, write_package
 from conceptbridge.exchange.send.model_card import card
+from conceptbridge.learn.registry import learner
 
 #: of a token; what its counts were stays home
 TOKEN = ("key", "concept_id", "vocabulary", "concept_code", "domain", "name", "named_by", "state", "text")
@@ -63,14 +64,14 @@ def write_bundle(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "bundle"
         if about["reason"] is None:
-            _copy_model(arm / "models" / about["source"], folder / "model", {one["key"] for one in shared}, least)
+            _copy_model(arm / "models" / about["source"], folder / "model", {one["key"] for one in shared})
         write_json({"tokens": shared}, folder / "vocabulary.json")
         write_json(metrics, folder / "metrics.json")
         write_text(card(about, metrics, len(shared)), folder / "card.md")
         for path in folder.rglob("*.json"):  # what a receiver would refuse is known here
             strict_json(path.read_bytes(), f"{out.name}: {path.name}")
         check_about(about, private)
-        leaving = check_egress(folder, private)
+        leaving = check_egress(folder, private, about["learner"])
         write_package(folder, "bundle", about, out)
     purpose = (
         f"The model of {about['task']} that {about['learner']} learned on {about['embedding']['name']} at "
@@ -90,21 +91,17 @@ def _shared_tokens(vocabulary: Path, tokens: Path, least: int) -> list[dict[str,
     return [one for one in plain if all(showable(value) for value in one.values() if isinstance(value, str))]
 
 
-def _copy_model(saved: Path, to: Path, shared: set[str], least: int) -> None:
-    shutil.copytree(saved, to)
+def _copy_model(saved: Path, to: Path, shared: set[str]) -> None:
     model = json.loads((saved / "model.json").read_text(encoding="utf-8"))
+    declared = {"model.json", "space.safetensors", *learner(model["learner"]).saves.files(model["seeds"])}
+    for path in saved.iterdir():
+        if path.name not in declared:
+            raise StudyError(f"{path}: {model['learner']} does not declare that it saves this file, so it is not sent")
+    shutil.copytree(saved, to)
     if model["space"]["backend"] == "onehot":
         names = model["space"]["names"]
         model["space"]["names"] = [key if key in shared else f"not shared {n}" for n, key in enumerate(names)]
         write_json(model, to / "model.json")
-    for forest in to.glob("seed-*.txt"):
-        for line in forest.read_text(encoding="utf-8").splitlines():
-            name, _, value = line.strip("[]").partition(": ")
-            if name == "min_data_in_leaf" and int(value) < least:
-                raise StudyError(
-                    f"a leaf of this LightGBM model can tell of {value} rows, and min_cell_count is {least}; train it "
-                    f"with `min_leaf: {least}` or more, or leave lightgbm out"
-                )
 
 
 def _metrics(path: Path, about: Mapping[str, Any]) -> list[dict[str, Any]]:

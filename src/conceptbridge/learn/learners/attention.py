@@ -1,68 +1,83 @@
 """Attention over a record's set of tokens: each token's share of the record is learned, head by head (multi-head
 attention pooling: Lee et al. 2019, Set Transformer, section 3.2; bounded scores as in Ilse et al. 2018, section 2.4).
-
-A token's features, scores and values depend on the token alone, so they are computed once for each distinct one.
-
-Two modules train it: ``shares``, compiled, and ``multihead`` with PyTorch, which is imported only where tokens are too
-many for that.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from __future__ import annotations
 
-import numpy as np
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from conceptbridge.learn.networks import compiled
-from conceptbridge.learn.networks.network import Network, Weights, first_weights, load, uniform
-from conceptbridge.learn.networks.shares import SHAPE
-from conceptbridge.learn.rows import Examples
-from conceptbridge.learn.search import Run
+from conceptbridge.learn.learner import COUNT, Array, Engine, EngineLearner, Saves, Setting
+from conceptbridge.learn.learners.network_settings import DESCENT, TUNED
 
-__all__ = ["fit", "load", "predict", "tune"]
+if TYPE_CHECKING:
+    from conceptbridge.learn.networks.network import Network
 
 
-def fit(examples: Examples, runs: Sequence[Run]) -> Network:
-    """Train one network a run from PyTorch's default initialisation."""
-    drawn = [_draw(first_weights(run), examples.vectors.shape[1], run.settings) for run in runs]
-    start = {name: np.stack([weights[name] for weights in drawn]) for name in drawn[0]}
-    return _descend(start, examples, runs, False, ())[0]
+_RATES = [0.003, 0.01, 0.03, 0.1]
 
 
-def tune(
-    source: Network, examples: Examples, runs: Sequence[Run], head_only: bool, depths: Sequence[float] = ()
-) -> tuple[Network, list[Network]]:
-    """Go on from the source's members, one a run, all up to the pooled values frozen (``head_only``) or not.
+class Attention(EngineLearner["Network"]):
+    """``tune-head`` freezes all up to the pooled values."""
 
-    Returns the networks at their lowest loss, and those after each of ``depths``, shares of the steps, in their order.
-    """
-    return _descend(source.weights, examples, runs, head_only, depths)
+    name = "attention"
+    settings = {
+        "units": Setting("width of features and values", COUNT, searchable=False),
+        "heads": Setting("shares that a token has", COUNT, searchable=False),
+        **DESCENT,
+    }
+    tuning = {"tune-head": TUNED, "tune-all": TUNED}
+    defaults = {
+        "fair": {
+            "units": 64,
+            "heads": 4,
+            "dropout": 0.3,
+            "batch": 32,
+            "momentum": 0.9,
+            "weight_decay": 0.001,
+            "learning_rate": _RATES,
+            "check_every": 50,
+            "patience": 500,
+            "tune-head": {"learning_rate": _RATES},
+            "tune-all": {"learning_rate": _RATES},
+        },
+        "paper": {
+            "learning_rate": 0.003,
+            "check_every": 100,
+            "patience": 5000,
+            "tune-head": {"learning_rate": 0.01},
+            "tune-all": {"learning_rate": 0.01},
+        },
+    }
+    takes_steps = True
+    saves = Saves(
+        arrays={
+            "weights.safetensors": {
+                "features": Array(("seeds", "inputs", "units")),
+                "features_bias": Array(("seeds", 1, "units")),
+                "scores": Array(("seeds", "units", "heads")),
+                "scores_bias": Array(("seeds", 1, "heads")),
+                "values": Array(("seeds", "units", "units")),
+                "values_bias": Array(("seeds", 1, "units")),
+                "head_hidden": Array(("seeds", "units", "units")),
+                "head_hidden_bias": Array(("seeds", 1, "units")),
+                "head": Array(("seeds", "units", 2)),
+                "head_bias": Array(("seeds", 1, 2)),
+            }
+        }
+    )
 
+    @classmethod
+    def check(cls, settings: Mapping[str, Any]) -> str | None:
+        units, heads = settings["units"], settings["heads"]
+        return f"{units} units cannot be shared by {heads} heads; use a multiple" if units % heads else None
 
-def predict(network: Network, examples: Examples) -> Any:
-    """Probability of the outcome: shape (members, rows), in the rows' order."""
-    return compiled.predict(SHAPE, network.weights, examples)
+    @classmethod
+    def check_sizes(cls, sizes: Mapping[str, int]) -> str | None:
+        return cls.check(sizes)
 
+    @staticmethod
+    def engine() -> Engine[Network]:
+        from conceptbridge.learn.networks import attention
 
-def _descend(
-    start: Weights, examples: Examples, runs: Sequence[Run], frozen: bool, depths: Sequence[float]
-) -> tuple[Network, list[Network]]:
-    if compiled.fits(examples):
-        return compiled.descend(SHAPE, start, examples, runs, frozen, depths)
-    from conceptbridge.learn.networks import multihead
-
-    return multihead.descend(start, examples, runs, frozen, depths)
-
-
-def _draw(rng: np.random.Generator, width: int, settings: Mapping[str, Any]) -> Weights:
-    units, heads = settings["units"], settings["heads"]
-    made = {}
-    for name, inputs, outputs in (
-        ("features", width, units),
-        ("scores", units, heads),
-        ("values", units, units),
-        ("head_hidden", units, units),
-        ("head", units, 2),
-    ):
-        for what, rows in ((name, inputs), (f"{name}_bias", 1)):
-            made[what] = uniform(rng, (rows, outputs), inputs)
-    return made
+        return attention

@@ -1,75 +1,61 @@
 """The paper's network: a convolution over a record's tokens, ReLU, the maximum over the record, dropout and one linear
-layer to two logits (arXiv 2409.13893).
+layer to two logits (arXiv 2409.13893)."""
 
-Filters of width 1 see a record as a set; wider ones see its tokens in time order, with zeros after the last one. With
-``projection`` the vectors first pass a trained linear layer of that many outputs.
+from __future__ import annotations
 
-Two modules train it: ``narrow``, compiled for what a study mostly asks for, filters of width 1 without projection, and
-``convolution``, which does all of it with PyTorch; that is imported only where it is needed.
-"""
+from typing import TYPE_CHECKING
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from conceptbridge.learn.learner import COUNT, Array, Engine, EngineLearner, Saves, Setting
+from conceptbridge.learn.learners.network_settings import DESCENT, TUNED
 
-import numpy as np
-
-from conceptbridge.learn.networks import compiled, narrow
-from conceptbridge.learn.networks.network import Network, Weights, first_weights, load, uniform
-from conceptbridge.learn.rows import Examples
-from conceptbridge.learn.search import Run
-
-__all__ = ["fit", "load", "predict", "tune"]
+if TYPE_CHECKING:
+    from conceptbridge.learn.networks.network import Network
 
 
-def fit(examples: Examples, runs: Sequence[Run]) -> Network:
-    """Train one network a run from PyTorch's default initialisation."""
-    width = examples.vectors.shape[1]
-    drawn = [_draw(first_weights(run), width, run.settings) for run in runs]
-    start = {name: np.stack([weights[name] for weights in drawn]) for name in drawn[0]}
-    return _descend(start, examples, runs, False, ())[0]
+_RATES = [0.001, 0.003, 0.01, 0.03]
 
 
-def tune(
-    source: Network, examples: Examples, runs: Sequence[Run], head_only: bool, depths: Sequence[float] = ()
-) -> tuple[Network, list[Network]]:
-    """Go on from the source's members, one a run, the convolution frozen (``head_only``) or not.
+class CNN(EngineLearner["Network"]):
+    """``tune-head`` freezes the convolution."""
 
-    Returns the networks at their lowest loss, and those after each of ``depths``, shares of the steps, in their order.
-    """
-    return _descend(source.weights, examples, runs, head_only, depths)
+    name = "cnn"
+    settings = {"filters": Setting("filters of the convolution", COUNT, searchable=False), **DESCENT}
+    tuning = {"tune-head": TUNED, "tune-all": TUNED}
+    defaults = {
+        "fair": {
+            "filters": 100,
+            "dropout": 0.5,
+            "batch": 32,
+            "momentum": 0.9,
+            "weight_decay": 0.001,
+            "learning_rate": _RATES,
+            "check_every": 50,
+            "patience": 500,
+            "tune-head": {"learning_rate": _RATES},
+            "tune-all": {"learning_rate": _RATES},
+        },
+        "paper": {
+            "learning_rate": 0.001,
+            "check_every": 100,
+            "patience": 5000,
+            "tune-head": {"learning_rate": 0.01},
+            "tune-all": {"learning_rate": 0.01},
+        },
+    }
+    takes_steps = True
+    saves = Saves(
+        arrays={
+            "weights.safetensors": {
+                "filters-1": Array(("seeds", "inputs", "filters")),
+                "filter_bias-1": Array(("seeds", 1, "filters")),
+                "head": Array(("seeds", "filters", 2)),
+                "head_bias": Array(("seeds", 1, 2)),
+            }
+        }
+    )
 
+    @staticmethod
+    def engine() -> Engine[Network]:
+        from conceptbridge.learn.networks import cnn
 
-def predict(network: Network, examples: Examples) -> Any:
-    """Probability of the outcome: shape (members, rows), in the rows' order."""
-    if _is_narrow(network.weights):
-        return compiled.predict(narrow.SHAPE, network.weights, examples)
-    from conceptbridge.learn.networks import convolution
-
-    return convolution.predict(network, examples)
-
-
-def _descend(
-    start: Weights, examples: Examples, runs: Sequence[Run], frozen: bool, depths: Sequence[float]
-) -> tuple[Network, list[Network]]:
-    if _is_narrow(start) and compiled.fits(examples):
-        return compiled.descend(narrow.SHAPE, start, examples, runs, frozen, depths)
-    from conceptbridge.learn.networks import convolution
-
-    return convolution.descend(start, examples, runs, frozen, depths)
-
-
-def _is_narrow(weights: Weights) -> bool:
-    return set(weights) == {narrow.SHAPE.read, *narrow.SHAPE.body, *narrow.SHAPE.head}
-
-
-def _draw(rng: np.random.Generator, width: int, settings: Mapping[str, Any]) -> Weights:
-    """The taps of a filter lie side by side in ``filters-{width}``: (inputs, width x filters)."""
-    filters, projection = settings["filters"], settings["projection"]
-    made = {"projection": uniform(rng, (width, projection), width)} if projection else {}
-    inputs = projection or width
-    for taps in settings["widths"]:
-        made[f"filters-{taps}"] = uniform(rng, (inputs, taps * filters), inputs * taps)
-        made[f"filter_bias-{taps}"] = uniform(rng, (1, filters), inputs * taps)
-    pooled = filters * len(settings["widths"])
-    made["head"], made["head_bias"] = uniform(rng, (pooled, 2), pooled), uniform(rng, (1, 2), pooled)
-    return made
+        return cnn
