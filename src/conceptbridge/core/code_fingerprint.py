@@ -40,7 +40,7 @@ def fingerprint(script: Path, modules: Iterable[str] = (), versions: bool = True
     ``modules``: full names of those that the script imports by name, which no ``import`` shows.
     """
     files = code_files(script, modules)
-    named = sorted((_name(file), _meaning(file)) for file in files)
+    named = sorted((_name(file, script.parent), _meaning(file)) for file in files)
     told = [f"{script.name} {hashlib.sha256(repr(named).encode()).hexdigest()[:16]}"]
     if versions:
         imported = {name.partition(".")[0] for file in files if file.suffix == ".py" for name in _imports(file)}
@@ -106,9 +106,10 @@ def _meaning(file: Path) -> str:
     return _read(file).meaning if file.suffix == ".py" else hashlib.sha256(file.read_bytes()).hexdigest()
 
 
-def _name(file: Path) -> str:
-    """The file's name within the package, or beside the script: code may lie elsewhere and mean the same."""
-    return str(file.relative_to(_root())) if file.is_relative_to(_root()) else file.name
+def _name(file: Path, scripts: Path) -> str:
+    """The file's name beside the script, or within the package: code may lie elsewhere and mean the same."""
+    beside = file.parent == scripts or not file.is_relative_to(_root())
+    return file.name if beside else str(file.relative_to(_root()))
 
 
 def _imports(file: Path) -> frozenset[str]:
