@@ -15,9 +15,7 @@ from conceptbridge.sites.converters.codebook import read_codebook
 from conceptbridge.sites.extract import check_needs, find_tables
 from conceptbridge.study import study as checked
 from conceptbridge.study.config import read_study
-
-#: the source of a model of several sites' rows
-SOURCE_OF = {"pooled": "all", "leave-one-out": "others"}
+from conceptbridge.study.strategies import Needs, strategy
 
 
 class Arm(NamedTuple):
@@ -58,13 +56,13 @@ class Study(checked.Study):
     def arms(self) -> list[Arm]:
         """The arms of the study, one per source, in the order of its config; ``pandas.DataFrame(arms)`` is a table."""
         return [
-            Arm(task, target, source, strategy, learner, embedding)
+            Arm(task, target, source, how, learner, embedding)
             for task in self.config["tasks"]
             for target in self.targets
             for embedding in self.embeddings
             for learner in self.config["learners"]
-            for strategy in self.strategies
-            for source in self._sources(strategy, target)
+            for how in self.strategies
+            for source in self._sources(how, target)
         ]
 
     def mistakes(self) -> list[str]:
@@ -93,10 +91,11 @@ class Study(checked.Study):
         if spec["patients"]:
             _check_file(Path(self.patients(site)), site)
 
-    def _sources(self, strategy: str, target: str) -> list[str]:
-        if strategy == "local":
-            return [target]
-        return [SOURCE_OF[strategy]] if strategy in SOURCE_OF else self.others(target)
+    def _sources(self, name: str, target: str) -> list[str]:
+        how = strategy(name)
+        if how.source is not None:
+            return [how.source]
+        return [target] if how.needs == Needs.OWN_ROWS else self.others(target)
 
 
 def _read_yaml(file: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from conceptbridge.exchange.package import check_fields, read_package
 from conceptbridge.exchange.receive.bundles import receive, receive_tokens
 from conceptbridge.exchange.receive.find_bundles import ABOUT
 from conceptbridge.exchange.score.predict import score
-from conceptbridge.learn.arms import read_site
+from conceptbridge.learn.site import read_site
 from conceptbridge.study.study import Study
 
 

@@ -41,10 +41,10 @@ class _HandsOn(TyperCommand):
 
 
 def workflow_folder() -> Path:
-    """The folder of the Snakefile: in the installed package, or the checkout that the package is installed from."""
+    """The folder of workflow/ and config/: in the installed package, or the checkout that it is installed from."""
     package = Path(__file__).resolve().parent
     for folder in (package / "workflow_files", package.parents[1]):
-        if (folder / "Snakefile").is_file():
+        if (folder / "workflow/Snakefile").is_file():
             return folder
     raise StudyError(f"{package}: the workflow is not in this installation; install conceptbridge again")
 
@@ -164,7 +164,15 @@ def _command(study: Path, rest: Sequence[str], target: str | None = None) -> lis
         raise StudyError(f"{study}: there is no such study; `conceptbridge init` writes one to start from")
     root = workflow_folder()
     # options of several values would take a target that follows them for one more
-    command = [sys.executable, "-m", "snakemake", "--configfile", str(study), "--snakefile", str(root / "Snakefile")]
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--configfile",
+        str(study),
+        "--snakefile",
+        str(root / "workflow/Snakefile"),
+    ]
     if not any(map(_OWN_PROFILE.fullmatch, rest)):
         command += ["--workflow-profile", str(root / "workflow/profiles/default")]
     if not any(map(_PLACED.fullmatch, rest)):

@@ -58,7 +58,7 @@ def test_the_rest_of_the_line_is_snakemake_s(
 ) -> None:
     Path("S").write_text("")
     study = str(DEMO) if arguments[0] == "demo" else "S"
-    files = ["--configfile", study, "--snakefile", str(ROOT / "Snakefile")]
+    files = ["--configfile", study, "--snakefile", str(ROOT / "workflow/Snakefile")]
     profile = ["--workflow-profile", str(ROOT / "workflow/profiles/default")]
     lines: list[list[str]] = []
     # a process in place of Snakemake, whose status is passed on

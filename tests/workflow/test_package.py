@@ -76,14 +76,11 @@ def command(package: Path, folder: Path, *line: str, status: int = 0) -> str:
 
 def test_all_that_the_workflow_reads_is_in_the_wheel(installed: Path) -> None:
     for source, inside in {
-        "Snakefile": "workflow_files/Snakefile",
         "workflow": "workflow_files/workflow",
-        "workflow/profiles": "workflow_files/profiles",  # where Snakemake looks, beside the Snakefile
         "config": "workflow_files/config",
-        "envs": "workflow_files/envs",
         "src/conceptbridge": ".",
     }.items():
-        for file in [ROOT / source, *(ROOT / source).rglob("*")]:
+        for file in (ROOT / source).rglob("*"):
             if file.is_file() and "__pycache__" not in file.parts:
                 there = installed / "conceptbridge" / inside / file.relative_to(ROOT / source)
                 assert there.read_bytes() == file.read_bytes(), file
@@ -94,7 +91,7 @@ def test_a_study_is_checked_and_planned_away_from_the_repository(installed: Path
     line = [sys.executable, "-m", "conceptbridge.cli"]
     assert "arms        168" in command(installed, tmp_path, *line, "check", "study.yaml")
     told = command(installed, tmp_path, "conceptbridge", "run", "study.yaml", "-n")
-    assert str(installed / "conceptbridge/workflow_files/Snakefile") in told
+    assert str(installed / "conceptbridge/workflow_files/workflow/Snakefile") in told
     assert str(installed / "conceptbridge/workflow_files/workflow/profiles/default") in told
     assert "This was a dry-run" in told
     assert str(ROOT) not in told
@@ -112,16 +109,17 @@ def test_the_documented_examples_run_with_the_installed_package(documented: Path
 
 def test_what_the_installed_package_has_made_a_checkout_does_not_make_again(documented: Path) -> None:
     told = command(ROOT / "src", documented, sys.executable, "-m", "conceptbridge.cli", "run", "study.yaml", "-n")
-    assert str(ROOT / "Snakefile") in told
+    assert str(ROOT / "workflow/Snakefile") in told
     assert "Nothing to be done" in told
 
 
 def test_an_environment_of_conda_gets_the_package_that_the_workflow_is_part_of(installed: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "conda"], check=True)
-    workflow = installed / "conceptbridge/workflow_files"
-    env = os.environ | {"CONDA_PREFIX": str(tmp_path / "conda"), "CONCEPTBRIDGE_HOME": str(workflow)}
-    env.pop("PYTHONPATH", None)
-    subprocess.run(["bash", workflow / "envs/conceptbridge.post-deploy.sh"], env=env, check=True)
+    script = installed / "conceptbridge/workflow_files/workflow/envs/conceptbridge.post-deploy.sh"
+    path = os.pathsep.join([str(tmp_path / "conda/bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
+    env = os.environ | {"CONDA_PREFIX": str(tmp_path / "conda"), "PATH": path, "PYTHONPATH": str(installed)}
+    subprocess.run(["bash", script], env=env, check=True)
+    del env["PYTHONPATH"]
     code = "from importlib.metadata import version; import conceptbridge; print(version('conceptbridge'))"
     python = [tmp_path / "conda/bin/python", "-c", f"{code}; print(conceptbridge.__file__)"]
     told = subprocess.run(python, env=env, capture_output=True, text=True, check=True).stdout.split()
