@@ -7,8 +7,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo test lint
 
 demo: $(BIN)/.demo  ## run the default study and tell where its page is
-	snakemake --cores all
-	@echo "The study is done. Open results/report/index.html in a browser; its tables are in results/tables/."
+	conceptbridge demo
 
 test: $(BIN)/.test lint  ## linters, then all tests
 	pytest --numprocesses 2 --no-loadscope-reorder

@@ -4,6 +4,7 @@ set -euo pipefail
 python="$CONDA_PREFIX/bin/python"
 if [ -f "$CONCEPTBRIDGE_HOME/pyproject.toml" ]; then
     "$python" -m pip install --quiet --no-deps --editable "$CONCEPTBRIDGE_HOME"
-else  # an installed package, which has the workflow in it
-    ln -sfn "$CONCEPTBRIDGE_HOME" "$("$python" -c 'import site; print(site.getsitepackages()[0])')/conceptbridge"
+else # the workflow is part of an installed package: that one, and the folder that has its version
+    package=$(dirname "$CONCEPTBRIDGE_HOME")
+    ln -sfn "$package" "$package"-*.dist-info "$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')"
 fi

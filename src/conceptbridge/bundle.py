@@ -1,0 +1,91 @@
+"""The model that another hospital has sent, read and used from Python."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from conceptbridge import layout
+from conceptbridge.core.errors import StudyError
+from conceptbridge.exchange.package import check_fields, read_package
+from conceptbridge.exchange.receive.bundles import receive, receive_tokens
+from conceptbridge.exchange.receive.find_bundles import about_schema
+from conceptbridge.exchange.score.predict import score
+from conceptbridge.learn.site import read_site
+from conceptbridge.study.study import Study
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model that another hospital has sent, checked: nothing in it has been run or believed.
+
+    ``about`` is what its manifest says of it: source, task, definition, embedding, learner, seeds, and the ``reason``
+    where the source had too little to train a model with. ``card`` is the model card, Markdown.
+    """
+
+    path: Path
+    about: Mapping[str, Any]
+    card: str
+
+    def predict(self, study: Study, site: str) -> pd.DataFrame:
+        """Predict the test rows of the task at ``site``, or the patients that the study lists there.
+
+        The rows are those that a run of ``study`` has left in its folder of results. One row each: person_id,
+        index_date, probability (mean over seeds), seed_sd, tokens, and the share of them that the source does not have,
+        by its code (unseen_key) and by code and name (unseen_text). These are rows of persons: they stay at the site.
+
+        Raises StudyError where the study means something else by the task or the embedding than the bundle does, does
+        not have the site, or has not been run.
+        """
+        about, own = self.about, study.own + study.scored
+        name, source, task = about["embedding"]["name"], about["source"], about["task"]
+        asked = {"task": (task, study.config["tasks"]), "embedding": (name, study.embeddings), "site": (site, own)}
+        for kind, (value, known) in asked.items():
+            if value not in known:
+                raise StudyError(f"{self.path}: the study has no {kind} {value!r}; it has {', '.join(known)}")
+        embedding = study.embeddings[name]
+        rows, table = _rows(study, task, site), None
+        if embedding.tables is not None and not embedding.tables.learned:
+            table = layout.vectors(Path(study.config["results"]), embedding.tables.id, site)
+        for file in (*rows, table):
+            if file is not None and not file.is_file():
+                raise StudyError(f"{file}: there is no such file; run the study first")
+        expected = study.model(source, task, embedding, about["learner"])
+        with tempfile.TemporaryDirectory() as temporary:
+            arm, known, out = (Path(temporary) / name for name in ("arm", "known.parquet", "out.csv"))
+            receive(self.path, expected, embedding.spec.get("width"), arm)
+            receive_tokens([self.path], source, known)
+            least = study.config["min_cell_count"]
+            here = read_site(site, rows, table)
+            score(here, about["learner"], arm, source, embedding.fingerprint, rows, known, least, out)
+            return pd.read_csv(out, parse_dates=["index_date"])
+
+
+def _rows(study: Study, task: str, site: str) -> tuple[Path, Path, Path]:
+    """Cohort, tokens and sequences of those who are predicted at a site."""
+    results = Path(study.config["results"])
+    if site not in study.scored:
+        return layout.rows(results, task, site)
+    kinds = (layout.PATIENTS, layout.PATIENTS_TOKENS, layout.PATIENTS_SEQUENCES)
+    cohort, tokens, sequences = (results / layout.place(kind, task=task, site=site) for kind in kinds)
+    return cohort, tokens, sequences
+
+
+def load_bundle(path: str | Path) -> Bundle:
+    """Check a bundle whole, as a study does that receives it.
+
+    Raises StudyError, naming the bundle, the file and the field, where anything is not as it has to be.
+    """
+    path = Path(path)
+    with tempfile.TemporaryDirectory() as temporary:
+        files = Path(temporary) / "files"
+        about = read_package(path, "bundle", files)
+        check_fields(about, about_schema(), f"{path}: manifest.json: about")
+        width = about["embedding"]["entry"].get("width")
+        if about["embedding"]["backend"] != "onehot" and (type(width) is not int or width < 1):
+            raise StudyError(f"{path}: manifest.json: about: embedding.entry.width: is not the width of a vector")
+        receive(path, about, width, Path(temporary) / "arm")
+        return Bundle(path, about, (files / "card.md").read_text(encoding="utf-8"))

@@ -1,0 +1,192 @@
+"""The command ``conceptbridge``: a study from its file to its page, run by Snakemake in a process of its own."""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from conceptbridge.api import Study
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.text import nearest
+
+#: options of Snakemake that say where jobs run; where none is given, they take all cores of this machine
+_PLACED = re.compile(r"--(cores|jobs|profile|executor)(=.*)?|-[cje].*")
+_OWN_PROFILE = re.compile(r"--workflow-profile(=.*)?")
+_JOBS = re.compile(r"^total +(\d+)$", re.MULTILINE)
+
+app = typer.Typer(
+    help="Carry clinical prediction models between hospitals through the meaning of their concepts.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study.", show_default=False)]
+
+
+class _HandsOn(TyperCommand):
+    """A command whose line goes to Snakemake as it is, from behind the study on, ``--`` included."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        super().parse_args(ctx, args[:1])
+        ctx.args = args[1:]
+        return args[1:]
+
+
+def workflow_folder() -> Path:
+    """The folder of workflow/ and config/: in the installed package, or the checkout that it is installed from."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "workflow_files", package.parents[1]):
+        if (folder / "workflow/Snakefile").is_file():
+            return folder
+    raise StudyError(f"{package}: the workflow is not in this installation; install conceptbridge again")
+
+
+@app.callback()
+def _on_a_system_that_runs_it() -> None:
+    if sys.platform == "win32":
+        raise StudyError("conceptbridge runs on Linux, macOS and, on Windows, in WSL (Windows Subsystem for Linux)")
+
+
+@app.command()
+def demo(
+    cores: Annotated[str, typer.Option(metavar="N", help="Processor cores.")] = "all",
+    results: Annotated[str, typer.Option(metavar="DIR", help="The folder of all outputs.")] = "results",
+) -> None:
+    """Run the demo, three simulated hospitals: about five minutes on two cores."""
+    study = workflow_folder() / "config/config.yaml"
+    status = _snakemake(study, ["--cores", cores, "--config", f"results={results}"])
+    if status == 0:
+        print(
+            f"The study is done. Open {results}/report/index.html in a browser; its tables are in {results}/tables/.\n"
+            f"The study is {study}; `conceptbridge init` writes one to start your own from."
+        )
+    raise typer.Exit(status)
+
+
+@app.command()
+def init(
+    file: Annotated[Path | None, typer.Argument(help="The file to write.", show_default="my-study.yaml")] = None,
+    example: Annotated[str | None, typer.Option(metavar="NAME", help="Write an example of this name.")] = None,
+    slurm: Annotated[bool, typer.Option("--slurm", help="Write the profile of a SLURM cluster instead.")] = False,
+) -> None:
+    """Write a study to start your own from, with a comment on each key."""
+    root = workflow_folder()
+    examples = {path.stem: path for path in sorted((root / "config/studies").glob("*.yaml"))}
+    if example is not None and example not in examples:
+        raise StudyError(
+            f"there is no example {example!r}{nearest(example, examples)}; there are {', '.join(examples)}"
+        )
+    if slurm:
+        source, target = root / "workflow/profiles/slurm/profile.yaml", file or Path("slurm/profile.yaml")
+        then = f"edit its first lines, then: conceptbridge run STUDY.yaml --profile {target.parent}"
+    else:
+        source = root / "config/template.yaml" if example is None else examples[example]
+        target = file or Path("my-study.yaml")
+        then = f"edit it, then: conceptbridge check {target}\nEvery key: {root}/config/README.md"
+    files = {target: source}
+    # an example may read a codebook of the package
+    for name in re.findall(r"config/codebooks/[\w.-]+", source.read_text(encoding="utf-8")):
+        files[Path(name)] = root / name
+    for to, source in files.items():
+        if to.exists():
+            raise StudyError(f"{to}: there is such a file already; name another, or move it")
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(source, to)
+    print(f"Wrote {target}; {then}")
+
+
+@app.command()
+def check(study: StudyFile) -> None:
+    """Check a study and the files that it names, and tell what it has; nothing is run."""
+    found = Study.read(study)
+    if mistakes := found.mistakes():
+        raise StudyError("\nerror: ".join(mistakes))
+    plan = _command(study, ["--dry-run", "--quiet", "host", "rules"])
+    planned = subprocess.run(plan, capture_output=True, text=True, check=False)
+    if planned.returncode:
+        raise StudyError(f"{study}: Snakemake cannot plan it:\n{planned.stdout}{planned.stderr}".rstrip())
+    jobs = _JOBS.search(planned.stdout + planned.stderr)
+    parts = {
+        "sites": found.sites,
+        "tasks": found.config["tasks"],
+        "embeddings": found.embeddings,
+        "learners": found.config["learners"],
+        "strategies": found.strategies,
+        "arms": [str(len(found.arms()))],
+        "jobs": [f"{jobs[1] if jobs else 0} to run"],
+    }
+    print(f"{study}: no mistakes found")
+    for name, values in parts.items():
+        print(f"{name:<11} {', '.join(values)}")
+
+
+@app.command(cls=_HandsOn)
+def run(ctx: typer.Context, study: StudyFile) -> None:
+    """Run a study. What follows STUDY.yaml goes to snakemake: `-n` only plans, `--cores 8`, `--profile slurm` ..."""
+    raise typer.Exit(_snakemake(study, ctx.args))
+
+
+def _add_target(name: str, target: str, text: str) -> None:
+    def command(ctx: typer.Context, study: StudyFile) -> None:
+        raise typer.Exit(_snakemake(study, ctx.args, target))
+
+    app.command(name, cls=_HandsOn, help=f"{text} What follows STUDY.yaml goes to snakemake.")(command)
+
+
+_add_target("feasibility", "feasibility", "Ask whether the sample is enough, before anything is embedded or trained.")
+_add_target("score", "score", "Score the study's lists of patients with the models of other sites.")
+_add_target("bundle", "bundle", "Pack the sites' models, for other hospitals to use.")
+_add_target("aggregates", "aggregates", "Pack the sites' results, for the coordinator of a study.")
+_add_target("fetch-models", "fetch_models", "Load the study's language models, for machines without internet.")
+
+
+def _snakemake(study: Path, rest: Sequence[str], target: str | None = None) -> int:
+    """Run the workflow on a study, in the working folder; return its status, or 128 + n where signal n ended it."""
+    with subprocess.Popen(_command(study, rest, target)) as process:
+        # a terminal interrupts both, and Snakemake takes its time to end its jobs
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        status = process.wait()
+    return status if status >= 0 else 128 - status
+
+
+def _command(study: Path, rest: Sequence[str], target: str | None = None) -> list[str]:
+    """The line that runs the workflow on a study."""
+    if not study.is_file():
+        raise StudyError(f"{study}: there is no such study; `conceptbridge init` writes one to start from")
+    root = workflow_folder()
+    # options of several values would take a target that follows them for one more
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--configfile",
+        str(study),
+        "--snakefile",
+        str(root / "workflow/Snakefile"),
+    ]
+    if not any(map(_OWN_PROFILE.fullmatch, rest)):
+        command += ["--workflow-profile", str(root / "workflow/profiles/default")]
+    if not any(map(_PLACED.fullmatch, rest)):
+        command += ["--cores", "all"]
+    return [*command, *([target] if target else []), *rest]
+
+
+def main() -> None:
+    """Run the command; a StudyError ends it with its message and status 1."""
+    try:
+        app()
+    except StudyError as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

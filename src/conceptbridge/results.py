@@ -1,0 +1,119 @@
+"""What a study has found: its tables, its predictions and its page, from the folder that it was run in."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from conceptbridge import layout
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.text import nearest
+from conceptbridge.evaluate.bootstrap import draw, limits
+from conceptbridge.evaluate.calibration import CALIBRATION, calibrate
+from conceptbridge.evaluate.metrics import METRICS, measure
+from conceptbridge.report.page import write_page
+
+
+class Results:
+    """The folder of results of a study."""
+
+    def __init__(self, folder: str | Path = "results") -> None:
+        self.folder = Path(folder)
+
+    @property
+    def tables(self) -> list[str]:
+        """Names of the joint tables (docs/evaluation.md)."""
+        return sorted(path.stem for path in (self.folder / "tables").glob("*.parquet"))
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read a joint table. Raises StudyError when there is none of that name."""
+        if name not in self.tables:
+            found = f"; there are {', '.join(self.tables)}" if self.tables else "; run the study first"
+            raise StudyError(f"{self.folder}: there is no table {name!r}{nearest(name, self.tables)}{found}")
+        return pd.read_parquet(self._path(layout.TABLE, table=name, suffix="parquet"))
+
+    def predictions(self, task: str, target: str, strategy: str, learner: str, embedding: str) -> pd.DataFrame:
+        """Read the predictions of an arm, from all of its sources.
+
+        One row per source, seed and validation or test row of the target: source, seed, row_id, split, label,
+        probability. These are rows of persons: they stay at the site. Raises StudyError when the study has no such arm.
+        """
+        fingerprints = self._provenance["embeddings"]
+        if embedding not in fingerprints:
+            raise StudyError(
+                f"{self.folder}: there is no embedding {embedding!r}{nearest(embedding, fingerprints)}; "
+                f"there are {', '.join(fingerprints)}"
+            )
+        names = {"task": task, "learner": learner, "strategy": strategy, "target": target}
+        folder = self._path(layout.ARM, embedding=f"{embedding}-{fingerprints[embedding][:12]}", **names)
+        if not folder.is_dir():
+            raise StudyError(f"{folder}: there is no such arm")
+        return pd.read_parquet(folder / "predictions.parquet")
+
+    def page(self) -> Path:
+        """Return the place of the study's page. Raises StudyError when it has not been made."""
+        return self._existing(layout.PAGE)
+
+    def draw_page(self, out: str | Path) -> Path:
+        """Draw the page from tables and figures, as this version of the package does, into the file ``out``.
+
+        Raises StudyError when one of them is missing.
+        """
+        config = self._provenance["config"]
+        tables, figures, sites = (self.folder / name for name in ("tables", "figures", "sites"))
+        provenance = self._existing(layout.PROVENANCE)
+        write_page(tables, figures, sites, provenance, config["name"], Path(out), config["min_cell_count"])
+        return Path(out)
+
+    @cached_property
+    def _provenance(self) -> dict[str, Any]:
+        """What the results were made of."""
+        return dict(json.loads(self._existing(layout.PROVENANCE).read_text(encoding="utf-8")))
+
+    def _existing(self, artefact: str) -> Path:
+        path = self._path(artefact)
+        if not path.is_file():
+            raise StudyError(f"{path}: there is no such file; run the study first")
+        return path
+
+    def _path(self, artefact: str, **names: str) -> Path:
+        return self.folder / layout.place(artefact, **names)
+
+
+def metrics(
+    label: ArrayLike, probability: ArrayLike, person: ArrayLike | None = None, replicates: int = 2000
+) -> pd.DataFrame:
+    """Measure predictions by the metrics of a study: one row per metric, with its estimate and 95 % limits.
+
+    ``label`` (rows,) is 0 or 1, ``probability`` (rows,) is between 0 and 1. ``person`` (rows,) says whose each row is;
+    None where no person has two. Limits of discrimination and of the Brier scores are percentiles of a bootstrap of
+    persons, those of calibration in the large and of the slope come from the sandwich variance; ICI and ECE have none.
+    A metric that is not defined is NaN. Raises StudyError when the lengths differ or a value is none of these.
+    """
+    labels, probabilities = np.asarray(label), np.asarray(probability, dtype=np.float64)
+    persons = np.arange(len(labels)) if person is None else np.asarray(person)
+    if not labels.shape == probabilities.shape == persons.shape == (len(labels),):
+        raise StudyError(
+            f"metrics: label, probability and person have the shapes {labels.shape}, {probabilities.shape} and "
+            f"{persons.shape}; give one of each per row"
+        )
+    if not np.isin(labels, (0, 1)).all() or not ((probabilities >= 0) & (probabilities <= 1)).all():
+        raise StudyError("metrics: a label is not 0 or 1, or a probability is not between 0 and 1")
+    resamples = draw(persons, replicates, "metrics")
+    lower, upper = limits(measure(labels, probabilities, resamples.weight.astype(np.float32), resamples.person))
+    calibration = calibrate(labels, probabilities, resamples.person, len(resamples.weight))
+    margin = np.full(len(CALIBRATION), np.nan)
+    margin[: len(calibration.influence)] = NormalDist().inv_cdf(0.975) * np.sqrt((calibration.influence**2).sum(axis=1))
+    return pd.DataFrame(
+        {
+            "estimate": [*measure(labels, probabilities, np.ones((len(labels), 1)))[:, 0], *calibration.estimate],
+            "lower": [*lower, *(calibration.estimate - margin)],
+            "upper": [*upper, *(calibration.estimate + margin)],
+        },
+        index=pd.Index([*METRICS, *CALIBRATION], name="metric"),
+    )
