@@ -17,6 +17,7 @@ lint: $(BIN)/.test
 	ruff format --check .
 	snakefmt --check workflow
 	SLURM_CONF=/dev/null snakemake --lint
+	lint-imports --no-cache
 	mypy --num-workers 2
 
 # an environment is made anew when pyproject.toml asks for other packages
