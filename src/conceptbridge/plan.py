@@ -134,6 +134,10 @@ class Plan:
         own = () if strategy_name is None else (strategy_module(strategy_name),)
         return (LEARNERS[learner], *own)
 
+    def strategy_modules(self) -> tuple[str, ...]:
+        """The modules of the study's strategies, which say how the page names their arms."""
+        return tuple(map(strategy_module, self.study.config["strategies"]))
+
     def embedding_modules(self, folder: str) -> tuple[str, ...]:
         """The modules that are the code of an embedding's backend, and of its fallback's."""
         embedding = self.study.by_id[folder]
@@ -286,12 +290,14 @@ class Plan:
         return {"about": canonical(about), "config": canonical(study.told), "folder": study.extract(site)}
 
     def _receive_aggregates(self, reported: str) -> Settings:
-        # what a received table may name
+        # what a received table may name; the tokens of all others count as one source in any study
+        strategies = self.study.config["strategies"]
+        joint = {source for name in strategies if (source := find_strategy(name).source)}
         names = {
             "embedding": [e.name for e in self.embeddings],
             "learner": self.learners,
-            "strategy": self.study.config["strategies"],
-            "source": [*self.study.sites, "all", "others"],
+            "strategy": strategies,
+            "source": [*self.study.sites, *sorted(joint | {"others"})],
         }
         return {"names": canonical(names)}
 

@@ -6,9 +6,12 @@ pytest tests/workflow/test_reruns.py -k table -s     # prints the table
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ from tiny_study import ROOT, STRATEGIES, TASK, TINY, snakemake, task
 
 pytestmark = pytest.mark.workflow
 
+#: a line of Python's own trace of imports
+IMPORTED = r"^import time: .*\| +(conceptbridge[\w.]*)$"
 #: jobs of the tiny study that always go together: 2 sites x 2 embeddings x 2 learners, 2 strategies of transfer
 PAGE = {"provenance": 1, "report": 1, "all": 1}
 JOINT = {"tables": 1, "figures": 1} | PAGE
@@ -292,6 +297,12 @@ TABLE = [
     Row("code: a learner", OF_LEARNER, "its arms, and no other's", code=module("learn/learners/lightgbm")),
     Row("code: another learner", OF_LEARNER, "its arms, and no other's", code=module("learn/learners/cnn")),
     Row("code: a learner that the study lacks", {}, "nothing uses it", code=module("learn/learners/logistic")),
+    Row(
+        "code: a strategy",
+        {"transfer": 8} | EVALUATED,
+        "its arms, and no other's; the page has its sentence",
+        code=module("learn/strategies/direct"),
+    ),
     Row("code: arms", LEARNED, "every arm", code=module("learn/run_arm")),
     Row("code: recalibration", {}, "the study does not recalibrate", code=module("learn/strategies/recalibrate")),
     Row("code: evaluation", EVALUATED, "all after it", code=module("evaluate/measure")),
@@ -344,19 +355,28 @@ def test_the_table(planned: dict[str, dict[str, int]]) -> None:
     assert len(planned) == len(TABLE)
 
 
+@cache
+def imported_with(module: str) -> set[str]:
+    """What importing a module of the library imports of it."""
+    command = [sys.executable, "-X", "importtime", "-c", f"import {module}"]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    return set(re.findall(IMPORTED, run.stderr, re.MULTILINE))
+
+
 def by_rule(done: Path) -> dict[tuple[str, ...], set[str]]:
     """What jobs really imported of the library: script and modules that its rule names -> full names of modules."""
     traced = defaultdict(set)
     for log in done.glob("results/logs/**/*.log"):
         parts = log.relative_to(done / "results/logs").with_suffix("").parts
-        found = re.findall(r"^import time: .*\| +(conceptbridge[\w.]*)$", log.read_text(encoding="utf-8"), re.MULTILINE)
-        own, packages = [], []
-        if parts[0] in ("train", "transfer", "pool"):
-            own = [registry.LEARNERS[parts[3]], strategy_module(parts[4])]
-            packages = ["conceptbridge.learn.learners", "conceptbridge.learn.strategies"]
-        script = "digest" if parts[0].endswith("_digest") else "arm" if own else parts[0]
-        # what import_module imports is not traced; what that imports is
-        traced[script, *own].update(found, own, packages)
+        found = re.findall(IMPORTED, log.read_text(encoding="utf-8"), re.MULTILINE)
+        own, script = [], parts[0]
+        if script in ("train", "transfer", "pool"):
+            own, script = [registry.LEARNERS[parts[3]], strategy_module(parts[4])], "arm"
+        if script in ("figures", "report"):  # how arms are named there
+            own = [strategy_module(name) for name in STRATEGIES]
+        script = "digest" if script.endswith("_digest") else script
+        # what a job imports by name is not traced, or it has found no reason to
+        traced[script, *own].update(found, *map(imported_with, own))
     return traced
 
 

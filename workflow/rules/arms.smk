@@ -99,6 +99,8 @@ rule pool_sources:
         directory(at(layout.SOURCES_MODEL)),
     log:
         "<logs>/pool_sources/{task}/{embedding}/{learner}/{strategy}.log",
+    wildcard_constraints:
+        strategy=that_need(Needs.SHARED_ROWS),
     conda:
         "../envs/conceptbridge.yaml"
     resources:

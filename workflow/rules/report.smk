@@ -75,7 +75,7 @@ rule figures:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        script=script("figures"),
+        script=script("figures", *plan.strategy_modules()),
         tables=folder("tables"),
         out=folder("figures"),
     shell:
@@ -125,7 +125,7 @@ rule report:
         mem_mb=grow(1000, per_mb=20),
         runtime=grow(10),
     params:
-        script=script("report"),
+        script=script("report", *plan.strategy_modules()),
         settings=settings("report"),
         tables=folder("tables"),
         figures=folder("figures"),
