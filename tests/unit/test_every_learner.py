@@ -299,6 +299,11 @@ def test_its_code_is_code_of_its_own_arms(toy: Path, tmp_path: Path) -> None:
         ),
         ("odd = odd:Odd", "import nowhere", r"the learner 'odd' \(odd:Odd\) cannot be imported: ModuleNotFoundError"),
         ("odd = odd:Odd", "x = 1", r"the learner 'odd' \(odd:Odd\) cannot be imported: AttributeError: .*'Odd'"),
+        (
+            "a/b = odd:Odd",
+            "from toy import Toy\n\nclass Odd(Toy):\n    name = 'a/b'",
+            r"learner 'a/b': a name is of lower",
+        ),
         ("odd = odd:Odd", "Odd = 3", r"the learner 'odd' of the module odd has to be a class of"),
         ("odd = odd:Odd", "from toy import Toy as Odd", r"the learner 'odd' of .* whose `name` is 'odd'"),
     ],

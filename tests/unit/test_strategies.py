@@ -22,6 +22,7 @@ from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
 from conceptbridge.learn.run_arm import run_arm
 from conceptbridge.study import strategies
 from conceptbridge.study.config import read_study
+from conceptbridge.study.learners import LEARNERS, find_learner
 from conceptbridge.study.strategies import OWN, Needs, Strategy, strategy, strategy_module, strategy_names
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
 from made_site import CONCEPTS, write_site
@@ -117,10 +118,8 @@ def test_what_a_strategy_declares_is_consistent(name: str) -> None:
     assert how.sentence
     assert not how.sentence.endswith(".")
     assert (how.source is None) == ("{source}" in how.label or how.needs == Needs.OWN_ROWS)
-    presets = yaml.safe_load((ROOT / "src/conceptbridge/study/presets.yaml").read_text(encoding="utf-8"))
-    for preset in presets.values():
-        for settings in preset["learners"].values():
-            assert how.settings_section is None or how.settings_section in settings
+    for learner in LEARNERS:
+        assert how.settings_section is None or how.settings_section in find_learner(learner).tuning
 
 
 @pytest.mark.parametrize("name", OWN)

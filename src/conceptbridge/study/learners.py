@@ -5,6 +5,7 @@ A learner's class lies in a layer above this one, so it is found by name: among 
 here, nor at the top of a learner's module.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -97,6 +98,8 @@ def find_learner(name: str) -> type[LearnerSpec]:
             f"the learner {name!r} of the module {LEARNERS[name]} has to be a class of conceptbridge.learn.learner."
             f"Learner whose `name` is {name!r}"
         )
+    if not re.fullmatch("[a-z][a-z0-9_-]*", name):  # folders and files are named after it
+        raise StudyError(f"the learner {name!r}: a name is of lower-case letters, digits, - and _; rename it")
     return found
 
 
