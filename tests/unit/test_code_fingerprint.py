@@ -47,8 +47,8 @@ def test_a_script_means_the_same_where_it_lies_inside_the_installed_package(tmp_
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(code_fingerprint, "_root", lambda *_: tmp_path / "package")
         shutil.copytree(ROOT / "src/conceptbridge", tmp_path / "package", dirs_exist_ok=True)
-        installed = fingerprint(inside / "train.py")
-    assert installed == fingerprint(SCRIPTS / "train.py")
+        installed = fingerprint(inside / "cohort.py")
+    assert installed == fingerprint(SCRIPTS / "cohort.py")
 
 
 @pytest.mark.parametrize(
