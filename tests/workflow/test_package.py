@@ -115,11 +115,10 @@ def test_what_the_installed_package_has_made_a_checkout_does_not_make_again(docu
 
 def test_an_environment_of_conda_gets_the_package_that_the_workflow_is_part_of(installed: Path, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path / "conda"], check=True)
-    script = installed / "conceptbridge/workflow_files/workflow/envs/conceptbridge.post-deploy.sh"
-    path = os.pathsep.join([str(tmp_path / "conda/bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
-    env = os.environ | {"CONDA_PREFIX": str(tmp_path / "conda"), "PATH": path, "PYTHONPATH": str(installed)}
-    subprocess.run(["bash", script], env=env, check=True)
-    del env["PYTHONPATH"]
+    files = installed / "conceptbridge/workflow_files"
+    env = os.environ | {"CONDA_PREFIX": str(tmp_path / "conda"), "CONCEPTBRIDGE_HOME": str(files)}
+    env.pop("PYTHONPATH", None)
+    subprocess.run(["bash", files / "workflow/envs/conceptbridge.post-deploy.sh"], env=env, check=True)
     code = "from importlib.metadata import version; import conceptbridge; print(version('conceptbridge'))"
     python = [tmp_path / "conda/bin/python", "-c", f"{code}; print(conceptbridge.__file__)"]
     told = subprocess.run(python, env=env, capture_output=True, text=True, check=True).stdout.split()
