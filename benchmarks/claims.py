@@ -23,8 +23,7 @@ import pyarrow.parquet as pq
 from where import read
 
 from conceptbridge.evaluate.bootstrap import degrees, quantile
-from conceptbridge.evaluate.delong import Clusters, Components, clusters, components, variance
-from conceptbridge.evaluate.measure import mean_of
+from conceptbridge.evaluate.delong import Clusters, Components, components, mean_of, person_clusters, variance
 
 ROOT = Path(__file__).parents[1]
 DOMAIN = ("published-biobert", "published-clinicalbert")
@@ -75,7 +74,7 @@ def results_of(folder: Path, learners: Sequence[str]) -> tuple[dict[Arm, Result]
                 for (source, depth), rows in table.groupby(["source", "depth"], dropna=False):
                     parts = []
                     for _, of_seed in rows.groupby("seed"):
-                        of = of or clusters(of_seed["label"], of_seed["row_id"])
+                        of = of or person_clusters(of_seed["label"], of_seed["row_id"])
                         parts.append(components(of_seed["label"], of_seed["probability"], of))
                     embedding = path.parts[-4].rsplit("-", 1)[0]
                     reached = None if np.isnan(depth) else float(depth)

@@ -1,8 +1,8 @@
-"""Evaluate a large study's target in one go, against one scikit-learn call a resample: `python benchmarks/evaluate.py`.
+"""Evaluate one target of a large study, against one scikit-learn call per resample: `python benchmarks/evaluate.py`.
 
-Writes made-up predictions of 2,000 arms on 10,000 test rows to a temporary folder, evaluates them with 1,000
-replicates by the library call that the workflow's rule makes, and prints the time, and its ratio to that of
-scikit-learn (three metrics, measured on a few resamples and scaled up).
+Writes made-up predictions of 2,000 arms on 10,000 test rows to a temporary folder. Evaluates them with 1,000 replicates
+by the library call that the workflow's rule makes. Prints the time, and its ratio to scikit-learn's (three metrics,
+measured on a few resamples and scaled up).
 """
 
 import argparse
@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
 from conceptbridge.evaluate.bootstrap import draw
-from conceptbridge.evaluate.evaluate import evaluate
+from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
 
 SOURCES, STRATEGIES, LEARNERS = 10, ("local", "direct", "recalibrate", "tune-head", "tune-all"), ("cnn", "lightgbm")
 SETTINGS = {
@@ -114,27 +114,25 @@ def main() -> None:
         embeddings = write(folder, asked.arms, asked.rows, asked.seeds)
         before, start = sum(resource.getrusage(resource.RUSAGE_SELF)[:2]), time.perf_counter()
         tables = evaluate(
-            folder / "arms",
             "task",
             "target",
-            {embedding: embedding for embedding in embeddings},
-            LEARNERS,
-            STRATEGIES,
-            folder / "cohort.parquet",
-            ["onehot"],
+            ArmFolders(
+                folder / "arms", dict(zip(embeddings, embeddings, strict=True)), ["onehot"], LEARNERS, STRATEGIES
+            ),
+            TargetFiles(folder / "cohort.parquet"),
             SETTINGS | {"replicates": asked.replicates},
-            processes=asked.processes,
+            asked.processes,
         )
         seconds = time.perf_counter() - start
-        arms = len(tables["spent"])
+        arms = len(tables["training_budget"])
         test = pq.read_table(folder / "cohort.parquet", filters=[("split", "=", "test")])
         one = reference(test["label"].to_numpy(), test["person_id"].to_numpy(), asked.replicates)
     used = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) - before
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)) / 1024
     plain = one * arms * asked.seeds / asked.processes
     print(f"{arms} arms x {asked.seeds} seeds x {len(test)} test rows x {asked.replicates} replicates")
-    print(f"{seconds:.0f} s in {asked.processes} processes ({used:.0f} s of CPU), peak {peak:.0f} MiB a process")
-    print(f"scikit-learn, one call a resample, three metrics: {plain / 3600:.1f} h; ratio {plain / seconds:.0f}")
+    print(f"{seconds:.0f} s in {asked.processes} processes ({used:.0f} s of CPU), peak {peak:.0f} MiB per process")
+    print(f"scikit-learn, one call per resample, three metrics: {plain / 3600:.1f} h; ratio {plain / seconds:.0f}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 
 from conceptbridge.evaluate.bootstrap import acceleration, draw, limits
-from conceptbridge.evaluate.delong import clusters, components, variance
+from conceptbridge.evaluate.delong import components, person_clusters, variance
 from conceptbridge.evaluate.influence import of_metrics
 from conceptbridge.evaluate.metrics import METRICS, blocks, measure
 
@@ -33,7 +33,7 @@ def sample(random: np.random.Generator, persons: int) -> tuple[np.ndarray, np.nd
 def covered(number: int, truth: np.ndarray, persons: int, replicates: int) -> np.ndarray:
     """Return whether each method's limits hold each truth: (methods, quantities), NaN where a method has none."""
     label, person, probability = sample(np.random.default_rng([1, number]), persons)
-    of, held = clusters(label, person), np.full((4, len(NAMES)), np.nan)
+    of, held = person_clusters(label, person), np.full((4, len(NAMES)), np.nan)
 
     def resampled(ids: np.ndarray) -> np.ndarray:
         resamples = draw(ids, replicates, number)
@@ -45,7 +45,7 @@ def covered(number: int, truth: np.ndarray, persons: int, replicates: int) -> np
     plain = blocks(np.ones((len(label), 1)))
     first, second = (measure(label, one, plain)[:, 0] for one in probability)
     estimate = np.r_[first, first[0] - second[0]]
-    moved = [of_metrics(label, one, of.person, of.persons, part) for one, part in zip(probability, found, strict=True)]
+    moved = [of_metrics(label, one, of, part) for one, part in zip(probability, found, strict=True)]
     influence = np.concatenate([moved[0], moved[0][:1] - moved[1][:1]])
     by_person = resampled(person)
     bounds = [

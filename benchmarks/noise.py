@@ -1,8 +1,9 @@
-"""Studies whose labels are noise: how many claim anything? `python benchmarks/noise.py`.
+"""Studies whose labels are noise: how many of them claim anything? `python benchmarks/noise.py`.
 
-Each study has three targets and, at each, models of several embeddings, strategies and sources whose scores know
-nothing of the labels. It is evaluated and joined as the workflow does, and counts where any comparison, of any
-question and metric, or any summary has a corrected p below 0.05. Printed beside it: how many would without it.
+Each study has three targets. At each there are models of several embeddings, strategies and sources whose scores know
+nothing of the labels. The study is evaluated and joined as in the workflow. It counts if any comparison, of any
+question and metric, or any summary has a corrected p below 0.05. Printed beside it: how many would count without the
+correction.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json, write_parquet
-from conceptbridge.evaluate.evaluate import evaluate
+from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
 from conceptbridge.evaluate.multiple_testing import ALPHA
 from conceptbridge.report.tables import compared
 
@@ -38,13 +39,13 @@ SETTINGS = {
 
 
 def study(number: int, persons: int = 600, seeds: int = 3) -> tuple[int, bool, bool]:
-    """Make and evaluate a study of noise; return its number, and whether it claims anything, corrected and not."""
+    """Make and evaluate a study of noise; return its number, and whether it claims anything, corrected or not."""
     random = np.random.default_rng(number)
     parts = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for target in SITES:
-            # a person's rows share a risk that no model sees: rows of one person are alike
+            # a person's rows share a risk that no model sees, so that they are alike
             person = np.repeat(np.arange(persons), random.integers(1, 4, persons))
             risk = random.normal(-2, 1, persons)[person]
             label = (random.random(len(person)) < 1 / (1 + np.exp(-risk))).astype(np.int8)
@@ -59,7 +60,7 @@ def study(number: int, persons: int = 600, seeds: int = 3) -> tuple[int, bool, b
                     at = folder / "arms" / embedding / "cnn" / strategy / target
                     tables = []
                     for source in sources:
-                        # what a model learned by chance is the same for a person's rows, and shared by its seeds
+                        # what a model learns by chance is the same for all rows of a person, and for all seeds
                         common = random.normal(0, 1, persons)[person]
                         for seed in range(seeds):
                             score = -2 + 0.5 * (common + 0.5 * random.normal(0, 1, len(person)))
@@ -70,23 +71,15 @@ def study(number: int, persons: int = 600, seeds: int = 3) -> tuple[int, bool, b
                             )
                     write_parquet(pa.concat_tables(tables), at / "predictions.parquet")
                     write_json({"sources": {source: {"reason": None} for source in sources}}, at / "arm.json")
-            found = evaluate(
-                folder / "arms",
-                "noise",
-                target,
-                {embedding: embedding for embedding in EMBEDDINGS},
-                ["cnn"],
-                STRATEGIES,
-                folder / f"{target}.parquet",
-                ["onehot", "random"],
-                SETTINGS,
-            )
-            parts.append((found["comparisons"], found["effects"]))
+            embeddings = dict(zip(EMBEDDINGS, EMBEDDINGS, strict=True))
+            arms = ArmFolders(folder / "arms", embeddings, ["onehot", "random"], ["cnn"], STRATEGIES)
+            evaluation = evaluate("noise", target, arms, TargetFiles(folder / f"{target}.parquet"), SETTINGS)
+            parts.append((evaluation["comparisons"], evaluation["effects"]))
     comparisons, summary = compared(*(pa.concat_tables(tables) for tables in zip(*parts, strict=True)))
     rows_of = [*comparisons.to_pylist(), *summary.to_pylist()]
-    # that the recommended arm is worse than chance is no claim
-    told = [row for row in rows_of if row.get("question") != "chance" or row["difference"] > 0]
-    claims = [any(row[name] is not None and row[name] < ALPHA for row in told) for name in ("p_holm", "p")]
+    # that the recommended arm is worse than chance is not a claim
+    claimed = [row for row in rows_of if row.get("question") != "chance" or row["difference"] > 0]
+    claims = [any(row[name] is not None and row[name] < ALPHA for row in claimed) for name in ("p_holm", "p")]
     return number, claims[0], claims[1]
 
 

@@ -22,6 +22,7 @@ EMBEDDINGS = {
 CONTROLS = ("onehot", "random")
 LEARNERS = ("cnn", "lightgbm")
 STRATEGIES = ("local", "direct", "tune-head")
+ARMS = (EMBEDDINGS, CONTROLS, LEARNERS, STRATEGIES)
 SEEDS = (1, 2, 3)
 SETTINGS = {
     "replicates": 200,
@@ -38,7 +39,7 @@ SETTINGS = {
 
 
 def skill(embedding: str, strategy: str) -> float:
-    """How much of the true risk an arm sees: names carry a model across, codes do not, home is home."""
+    """How much of the true risk an arm sees: names carry a model across, codes do not; local arms are alike."""
     if strategy == "local":
         return 0.8
     return 1.5 if embedding == "minilm" else 0.0

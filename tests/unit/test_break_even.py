@@ -44,17 +44,17 @@ def test_the_interval_covers_test_persons_and_training_persons():
     draw = np.random.default_rng
     local = curve([0.6, 0.7, 0.8])
     found = break_even(local, None, constant, draw(1))
-    assert found.reached == WITHIN
+    assert found.status == WITHIN
     assert found.events == pytest.approx(10**2.5)
     assert 100 < found.lower < found.events < found.upper
     wider = break_even(curve([0.6, 0.7, 0.8], spread=0.02), None, constant, draw(1))
     assert wider.upper is None or np.log(wider.upper / wider.lower) > np.log(found.upper / found.lower)
 
 
-@pytest.mark.parametrize(("borrowed", "reached"), [(0.9, NEVER), (0.5, BELOW)])
-def test_beyond_the_sizes_there_is_no_number(borrowed, reached):
-    found = break_even(curve([0.6, 0.7, 0.8]), None, (borrowed, np.full(400, borrowed)), np.random.default_rng(1))
-    assert (found.events, found.lower, found.upper, found.reached) == (None, None, None, reached)
+@pytest.mark.parametrize(("auroc", "status"), [(0.9, NEVER), (0.5, BELOW)])
+def test_beyond_the_sizes_there_is_no_number(auroc, status):
+    found = break_even(curve([0.6, 0.7, 0.8]), None, (auroc, np.full(400, auroc)), np.random.default_rng(1))
+    assert (found.events, found.lower, found.upper, found.status) == (None, None, None, status)
 
 
 def test_a_tuned_model_is_compared_at_the_same_size():

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from conceptbridge.evaluate.delong import clusters, components, variance
+from conceptbridge.evaluate.delong import components, person_clusters, variance
 
 
 def kernel(label, probability):
@@ -55,7 +55,7 @@ def predictions(draw):
 @given(predictions())
 def test_one_row_a_person_is_delong(case):
     label, (first, second), _ = case
-    of = clusters(label, np.arange(len(label)) * 7)
+    of = person_clusters(label, np.arange(len(label)) * 7)
     one, other = components(label, first, of), components(label, second, of)
     expected = delong(label, first, second)
     assert one.auroc == pytest.approx(roc_auc_score(label, first), abs=1e-10)
@@ -69,7 +69,7 @@ def test_one_row_a_person_is_delong(case):
 @given(predictions())
 def test_several_rows_a_person_are_obuchowski(case):
     label, (probability, _), person = case
-    of = clusters(label, person)
+    of = person_clusters(label, person)
     found = components(label, probability, of)
     assert np.sum(found.influence) == pytest.approx(0, abs=1e-12)
     if min(of.with_event, of.with_non_event) < 2:

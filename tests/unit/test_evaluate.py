@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 
 import made_study as made
 from conceptbridge.core.errors import StudyError
-from conceptbridge.evaluate.evaluate import evaluate
+from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
 from conceptbridge.evaluate.schemas import SCHEMAS
 
 TARGET = "lakeside"
@@ -26,23 +26,15 @@ def results(tmp_path_factory) -> Path:
     return folder
 
 
-def evaluate_made(results: Path, target: str = TARGET, settings=None, **changed) -> dict[str, pa.Table]:
+def evaluate_made(results: Path, target: str = TARGET, settings=None, processes=1, **changed) -> dict[str, pa.Table]:
     tasks = results / "tasks" / made.TASK
-    arguments = {
-        "arms": results / "arms" / made.TASK,
-        "task": made.TASK,
-        "target": target,
-        "embeddings": made.EMBEDDINGS,
-        "learners": made.LEARNERS,
-        "strategies": made.STRATEGIES,
-        "cohort": tasks / target / "cohort.parquet",
-        "controls": made.CONTROLS,
-        "settings": made.SETTINGS | (settings or {}),
-    }
-    if (tasks / target / "sequences.parquet").is_file():
-        arguments["sequences"] = tasks / target / "sequences.parquet"
-        arguments["tokens"] = {site: tasks / site / "tokens.parquet" for site in made.SITES}
-    return evaluate(**{**arguments, **changed})
+    arms = ArmFolders(results / "arms" / made.TASK, *made.ARMS)._replace(**changed)
+    files = TargetFiles(tasks / target / "cohort.parquet")
+    if (sequences := tasks / target / "sequences.parquet").is_file():
+        files = files._replace(
+            sequences=sequences, tokens={site: tasks / site / "tokens.parquet" for site in made.SITES}
+        )
+    return evaluate(made.TASK, target, arms, files, made.SETTINGS | (settings or {}), processes)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +66,7 @@ def one_arm(tmp_path: Path, label, probability, person=None, split=None, **chang
     folder = tmp_path / "arms" / made.TASK / "minilm-1" / "cnn" / "local" / TARGET
     made.write_arm(folder, cohort, {TARGET: probability}, seeds=range(len(probability)))
     one = {"embeddings": {"minilm": "minilm-1"}, "learners": ["cnn"], "strategies": ["local"], "controls": []}
-    return evaluate_made(tmp_path, **{**one, **changed})
+    return evaluate_made(tmp_path, **one, **changed)
 
 
 def test_every_arm_of_the_product_has_an_estimate_or_a_reason(evaluation):
@@ -120,26 +112,26 @@ def test_the_estimate_is_the_mean_of_all_seeds(results, evaluation):
 
 def test_comparisons_answer_the_three_questions(evaluation):
     comparisons = evaluation["comparisons"]
-    [meaning] = rows(
+    [vs_control] = rows(
         comparisons,
-        question="meaning",
+        question="vs_control",
         metric="auroc",
         learner="cnn",
         strategy="direct",
         source="riverside",
         ref_embedding="onehot",
     )
-    assert (meaning["embedding"], meaning["ref_strategy"], meaning["ref_source"]) == (
+    assert (vs_control["embedding"], vs_control["ref_strategy"], vs_control["ref_source"]) == (
         "minilm",
         "direct",
         "riverside",
     )
-    assert meaning["lower"] > 0.1  # names carry this made-up model across, codes do not
-    borrowing = rows(comparisons, question="borrowing", metric="auroc", source="riverside")
-    assert len(borrowing) == len(made.EMBEDDINGS) * len(made.LEARNERS) * 2
-    assert all(row["ref_strategy"] == "local" and row["ref_source"] == TARGET for row in borrowing)
-    assert all((row["difference"] > 0) == (row["embedding"] == "minilm") for row in borrowing)
-    brier = rows(comparisons, question="borrowing", metric="brier", source="riverside", embedding="minilm")
+    assert vs_control["lower"] > 0.1  # names carry this made-up model across, codes do not
+    gain = rows(comparisons, question="transfer_gain", metric="auroc", source="riverside")
+    assert len(gain) == len(made.EMBEDDINGS) * len(made.LEARNERS) * 2
+    assert all(row["ref_strategy"] == "local" and row["ref_source"] == TARGET for row in gain)
+    assert all((row["difference"] > 0) == (row["embedding"] == "minilm") for row in gain)
+    brier = rows(comparisons, question="transfer_gain", metric="brier", source="riverside", embedding="minilm")
     assert all(row["difference"] < 0 for row in brier)  # a smaller Brier score is better
     scarce = rows(comparisons, source=made.SCARCE)
     assert {row["reason"] for row in scarce} == {made.WHY_SCARCE}
@@ -165,7 +157,7 @@ def test_differences_are_paired(tmp_path):
     (arms / made.EMBEDDINGS["random"]).rename(arms / "other")
     twin = {**made.EMBEDDINGS, "random": made.EMBEDDINGS["minilm"]}
     table = evaluate_made(tmp_path, embeddings=twin)["comparisons"]
-    for row in rows(table, question="meaning", ref_embedding="random", source="riverside"):
+    for row in rows(table, question="vs_control", ref_embedding="random", source="riverside"):
         assert (row["difference"], row["lower"], row["upper"]) == (0, 0, 0)
         assert row["p"] == 1
 
@@ -386,7 +378,7 @@ def test_learning_curves_rise_and_cross(evaluation):
     assert [row["depth"] for row in depths if row["size"] is None] == list(made.DEPTHS)
     found = rows(evaluation["breakeven"], embedding="onehot", learner="cnn", source="riverside", strategy="direct")
     [row] = [row for row in found if row["local_embedding"] == "onehot"]
-    assert row["reached"] == "at the smallest size already"  # codes carry nothing in this made-up study
+    assert row["status"] == "at the smallest size already"  # codes carry nothing in this made-up study
     [row] = [
         row
         for row in rows(
@@ -394,11 +386,11 @@ def test_learning_curves_rise_and_cross(evaluation):
         )
         if row["local_embedding"] == "minilm"
     ]
-    assert row["reached"] == "not reached within the largest size" or row["events"] > 20
+    assert row["status"] == "not reached within the largest size" or row["events"] > 20
 
 
 def test_drawn_points_have_enough_rows_behind_them(evaluation):
-    points = rows(evaluation["points"])
+    points = rows(evaluation["binned_curves"])
     assert {row["role"] for row in points} >= {"recommended", "reference", "control random"}
     cohort_events = {row["events"] for row in rows(evaluation["metrics"], split="test", metric="auroc")} - {None}
     rows_of = {row["rows"] for row in rows(evaluation["metrics"], split="test", metric="auroc")} - {None}

@@ -60,7 +60,7 @@ def measured(folder: Path, splits: Splits = WHOLE, last: str = "800,940,110", **
     made: dict[str, list[tuple[Any, ...]]] = {
         "site": split_rows(splits),
         "metrics": [metric(split, rows, events) for split, (_, rows, events) in splits.items() if split != "train"],
-        "spent": [(TASK, *ARM, SITE, *splits["train"][1:], 1, 7, "7", "{}", None)],
+        "training_budget": [(TASK, *ARM, SITE, *splits["train"][1:], 1, 7, "7", "{}", None)],
     } | rows
     for name, schema in SCHEMAS.items():
         write_parquet(to_table(made.get(name, []), schema), folder / f"metrics/{TASK}/{SITE}/{name}.parquet")
@@ -126,7 +126,10 @@ LEFT_OVER: dict[str, tuple[dict[str, Any], str]] = {
         },
         r"seeds\.parquet: metrics at a cut",
     ),
-    "the events of a bin": ({"points": [bin_of(0, 0.5, 0.05), bin_of(1, 0.5, 0.2)]}, r"points\.parquet: rows of a bin"),
+    "the events of a bin": (
+        {"binned_curves": [bin_of(0, 0.5, 0.05), bin_of(1, 0.5, 0.2)]},
+        r"binned_curves\.parquet: rows of a bin",
+    ),
 }
 
 
@@ -144,7 +147,7 @@ def test_what_leaves_nothing_over_is_no_finding(tmp_path: Path) -> None:
     fine = [cut("sensitivity", 0.1, 20 / 30), cut("specificity", 0.1, 0.5)]
     bins = [bin_of(0, 0.5, 10 / 110), bin_of(1, 0.5, 20 / 110)]
     sexes = [group("sex", "female", 120, 12), group("sex", "male", 100, 18)]
-    check_margins(measured(tmp_path / "c", seeds=fine, points=bins, subgroups=sexes), LEAST)
+    check_margins(measured(tmp_path / "c", seeds=fine, binned_curves=bins, subgroups=sexes), LEAST)
 
 
 def sent(folder: Path, **about: Any) -> Path:

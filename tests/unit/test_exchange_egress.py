@@ -143,7 +143,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an id as a count": (parquet("site", site_table(rows=ODD)), r"column rows holds a person or visit id"),
     "a visit's id as a float": (
         parquet("site", to_table([("t", "s", "train", *[None] * 5, float(VISIT), *[None] * 3)], SCHEMAS["site"])),
-        r"column events_a_row holds a person or visit id",
+        r"column tokens_per_row holds a person or visit id",
     ),
     "an id in a text": (
         parquet("tokens", tokens_table(("here/condition:x|present", f"seen {ODD}", 0))),

@@ -8,7 +8,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import average_precision_score, brier_score_loss, confusion_matrix, roc_auc_score
 
 from conceptbridge.evaluate import metrics
-from conceptbridge.evaluate.delong import clusters, components
+from conceptbridge.evaluate.delong import components, person_clusters
 from conceptbridge.evaluate.influence import of_cuts, of_metrics
 from conceptbridge.evaluate.metrics import AT_CUT, METRICS, measure, measure_cuts
 
@@ -120,10 +120,10 @@ def test_an_influence_is_the_derivative_by_a_person_s_weight(ties):
     label, probability = random.integers(0, 2, 60), random.random(60)
     if ties:
         probability = (probability * 8).round() / 10
-    of, cuts = clusters(label, person), np.array([0.3, 0.6])
+    of, cuts = person_clusters(label, person), np.array([0.3, 0.6])
     auroc = components(label, probability, of)
-    found = of_metrics(label, probability, of.person, of.persons, auroc)
-    at_cuts = of_cuts(label, probability, cuts, of.person, of.persons)
+    found = of_metrics(label, probability, of, auroc)
+    at_cuts = of_cuts(label, probability, cuts, of)
     step = 1e-6
     weight = np.concatenate([1 + step * np.eye(of.persons), 1 - step * np.eye(of.persons)], axis=1)
     for influence, values in (

@@ -17,9 +17,9 @@ from conceptbridge.core.atomic_files import write_json, write_parquet
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.markup import latex, markdown
 from conceptbridge.embed.quality_tables import write_quality
-from conceptbridge.evaluate.evaluate import evaluate
+from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
 from conceptbridge.report.answers import Interval, answers
-from conceptbridge.report.figures import write_figures
+from conceptbridge.report.figures.draw import write_figures
 from conceptbridge.report.page import checklist, write_page
 from conceptbridge.report.tables import tables, write_tables
 
@@ -31,20 +31,13 @@ def evaluate_study(results: Path, noise: bool = False) -> None:
     made.write_study(results, noise=noise)
     tasks = results / "tasks" / made.TASK
     for target in made.SITES:
-        evaluation = evaluate(
-            arms=results / "arms" / made.TASK,
-            task=made.TASK,
-            target=target,
-            embeddings=made.EMBEDDINGS,
-            learners=made.LEARNERS,
-            strategies=made.STRATEGIES,
-            cohort=tasks / target / "cohort.parquet",
-            controls=made.CONTROLS,
-            settings=made.SETTINGS,
-            sequences=tasks / target / "sequences.parquet",
-            tokens={site: tasks / site / "tokens.parquet" for site in made.SITES},
+        arms = ArmFolders(results / "arms" / made.TASK, *made.ARMS)
+        files = TargetFiles(
+            tasks / target / "cohort.parquet",
+            tasks / target / "sequences.parquet",
+            {site: tasks / site / "tokens.parquet" for site in made.SITES},
         )
-        for name, table in evaluation.items():
+        for name, table in evaluate(made.TASK, target, arms, files, made.SETTINGS).items():
             write_parquet(table, results / "metrics" / made.TASK / target / f"{name}.parquet")
     write_json({"simulated": True, "versions": {"torch": "2.13"}}, results / "provenance.json")
 
@@ -146,8 +139,8 @@ def test_latex_is_escaped_and_aligned():
     ]
 
 
-def test_the_main_table_has_a_column_a_direction(results):
-    table = pq.read_table(results / "tables" / "main.parquet")
+def test_the_auroc_matrix_has_one_column_per_direction(results):
+    table = pq.read_table(results / "tables" / "auroc_matrix.parquet")
     assert table.column_names[4:] == [
         "lakeside",
         "prairie > lakeside",
@@ -178,7 +171,7 @@ def test_the_main_table_has_a_column_a_direction(results):
 def test_holm_is_within_a_question_and_behind_chance(results):
     rows = [row for row in read(results, "comparisons") if row["metric"] == "auroc"]
     chance = {row["target"]: row["p_holm"] for row in rows if row["question"] == "chance"}
-    for question in ("recommendation", "control", "meaning", "borrowing"):
+    for question in ("recommendation", "control", "vs_control", "transfer_gain"):
         family = [row for row in rows if row["question"] == question and row["p"] is not None]
         assert {row["family"] for row in family} == {len(family)}
         least = min(family, key=lambda row: row["p"])
@@ -247,15 +240,16 @@ def test_a_figure_has_a_number_or_n_e_for_every_arm(results):
 def test_the_answer_follows_the_numbers(results):
     found = answers_of(results)
     here = found["lakeside"]
-    assert here.verdict == "No difference that this study can see between borrowed and local on onehot"
+    assert here.verdict == "No difference seen between the transferred model and the local model on onehot."
     assert re.match(
-        r"Riverside's \w+ on minilm, [\w ]+, AUROC 0\.\d\d \[0\.\d\d, 0\.\d\d\]; local \w+ on onehot 0\.\d\d \[",
+        r"Riverside's \w+ on minilm, [\w ]+, reaches an AUROC of 0\.\d\d \[0\.\d\d, 0\.\d\d\]; "
+        r"the reference \(local \w+ on onehot\) reaches 0\.\d\d \[",
         here.sentence,
     )
-    assert here.sentence.endswith("the gain is in the meaning.")
+    assert here.sentence.endswith("the gain is in the meaning of the names.")
     assert [line.role for line in here.evidence] == ["recommended", "reference", "control", "control"]
     scarce = found[made.SCARCE]
-    assert scarce.verdict == "Borrow: there is no local model to compare with"
+    assert scarce.verdict == "Use the transferred model: there is no local model to compare with."
     assert "no arm of the reference is estimable" in scarce.sentence
 
 
@@ -267,7 +261,9 @@ def test_noise_is_called_noise(results, tmp_path):
     # the pictures are not looked at
     write_page(tmp_path / "tables", results / "figures", results / "sites", results / "provenance.json", TITLE, page)
     found = answers_of(tmp_path)
-    assert {answer.verdict for answer in found.values()} == {"Nothing better than chance that this study can see"}
+    assert {answer.verdict for answer in found.values()} == {
+        "No model does better than chance, as far as this study can see."
+    }
     text = page.read_text(encoding="utf-8")
     first_screen = text[text.index('<h2 id="answers-title"') : text.index("<article")]
     assert "Nothing is better than chance" in first_screen
@@ -310,12 +306,15 @@ def answer_to(difference: Interval, recommended=RECOMMENDED, reference=LOCAL, ch
 @pytest.mark.parametrize(
     ("difference", "verdict"),
     [
-        (Interval(0.05, 0.01, 0.09, 0.01), "Borrow"),
+        (Interval(0.05, 0.01, 0.09, 0.01), "Use the transferred model."),
         (
             Interval(0.05, 0.01, 0.09, 0.06),
-            "No difference that this study can see between borrowed and local on onehot",
+            "No difference seen between the transferred model and the local model on onehot.",
         ),
-        (Interval(-0.05, -0.09, -0.01, 0.01), "Stay with local on onehot: what validation rows chose is worse on test"),
+        (
+            Interval(-0.05, -0.09, -0.01, 0.01),
+            "Keep the local model on onehot: the model that the validation rows chose is worse on the test rows.",
+        ),
     ],
 )
 def test_the_verdict_follows_holm_s_p(difference, verdict):
@@ -323,18 +322,18 @@ def test_the_verdict_follows_holm_s_p(difference, verdict):
     assert str(difference) in answer_to(difference).sentence
 
 
-def test_what_is_not_better_than_chance_is_not_borrowed():
+def test_what_is_not_better_than_chance_is_not_recommended():
     answer = answer_to(Interval(0.3, 0.2, 0.4, 0.001), chance=0.06)
-    assert answer.verdict == "Nothing better than chance that this study can see"
+    assert answer.verdict == "No model does better than chance, as far as this study can see."
     assert answer.above_chance is False
 
 
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (("within the sizes", 900.4, 600, None), "catch up at about 900 events [600, over 2,000]."),
-        (("not reached within the largest size", None, None, None), "do not catch up within 2,000 events."),
-        (("at the smallest size already", None, None, None), "as good from 50 events or fewer on."),
+        (("within the sizes", 900.4, 600, None), "catches up at about 900 events [600, over 2,000]."),
+        (("not reached within the largest size", None, None, None), "does not catch up within 2,000 events."),
+        (("at the smallest size already", None, None, None), "as good from 50 events or fewer."),
     ],
 )
 def test_the_break_even_is_said(found, said):
@@ -346,20 +345,20 @@ def test_the_break_even_is_said(found, said):
         "largest": 2000,
     }
     row |= {"local_embedding": "onehot", "local_learner": "cnn"}
-    row |= dict(zip(("reached", "events", "lower", "upper"), found, strict=True))
+    row |= dict(zip(("status", "events", "lower", "upper"), found, strict=True))
     assert said in answer_to(Interval(0.05, 0.01, 0.09, 0.01), breakeven=[row]).sentence
 
 
 def test_the_reference_is_compared_with_nothing():
     answer = answer_to(Interval(None, None, None), LOCAL, LOCAL)
-    assert answer.verdict == "Stay local: the reference is the best on validation rows"
+    assert answer.verdict == "Keep your own model: no transferred model did better on the validation rows."
     assert len(answer.evidence) == 1
 
 
 def test_a_target_without_any_estimate_says_why():
     arms = [{**arm, "auroc": None, "reason": "no events among the test rows"} for arm in (RECOMMENDED, LOCAL)]
     [answer] = answers(arms, [], [], [])
-    assert (answer.verdict, answer.evidence) == ("Not estimable", [])
+    assert (answer.verdict, answer.evidence) == ("Not estimable.", [])
     assert "no events among the test rows" in answer.sentence
 
 

@@ -307,7 +307,9 @@ TABLE = [
     Row("code: recalibration", {}, "the study does not recalibrate", code=module("learn/strategies/recalibrate")),
     Row("code: evaluation", EVALUATED, "all after it", code=module("evaluate/measure")),
     Row("code: the joint tables", JOINT, "all after them", code=module("report/tables")),
-    Row("code: a plot", {"figures": 1, "report": 1, "all": 1}, "it, and the page", code=module("report/figures")),
+    Row(
+        "code: a plot", {"figures": 1, "report": 1, "all": 1}, "it, and the page", code=module("report/figures/curves")
+    ),
     Row("code: the page", {"report": 1, "all": 1}, "it", code=module("report/page")),
 ]
 

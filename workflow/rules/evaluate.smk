@@ -5,10 +5,9 @@ in:  <results>/arms/{task}/{embedding}/{learner}/{strategy}/{target}/, <results>
 out: <results>/metrics/{task}/{target}/*.parquet
 """
 
-METRIC_TABLES = [
-    *("metrics", "seeds", "comparisons", "effects", "subgroups", "unseen", "curves"),
-    *("breakeven", "points", "spent", "site"),
-]
+from conceptbridge.evaluate.schemas import COLUMNS
+
+METRIC_TABLES = list(COLUMNS)
 
 
 rule evaluate:

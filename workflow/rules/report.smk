@@ -4,21 +4,13 @@ in:  <results>/metrics/{task}/{target}/*.parquet, each site's tokens.parquet, at
 out: <results>/tables/*.{parquet,csv,md,tex}, <results>/figures/*.{svg,png}, <results>/report/index.html
 """
 
-# tables to be read, long ones, and those that figures are drawn from
-READ_TABLES = [
-    *("arms", "main", "summary", "comparisons", "subgroups", "unseen", "curves"),
-    *("breakeven", "spent", "sites", "overlap", "attrition", "leaks"),
-]
-LONG_TABLES = ["metrics", "seeds", "points"]
-DRAWN_TABLES = [
-    *("arms", "comparisons", "curves", "breakeven", "points", "overlap", "alignment")
-]
-TASK_FIGURES = ["learning", "depth", "calibration", "roc", "net-benefit", "overlap"]
-FIGURES = (
-    expand("transfer-{task}-{learner}", task=TASKS, learner=LEARNERS)
-    + expand("{figure}-{task}", figure=TASK_FIGURES, task=TASKS)
-    + ["alignment"]
-)
+from conceptbridge.report.figures.registry import INPUTS, study_figures
+from conceptbridge.report.study_tables import STUDY_TABLES
+
+# tables to be read, and long ones
+READ_TABLES = [table.name for table in STUDY_TABLES if not table.long]
+LONG_TABLES = [table.name for table in STUDY_TABLES if table.long]
+FIGURES = [figure.name for figure in study_figures(TASKS, LEARNERS)]
 
 
 rule tables:
@@ -59,7 +51,7 @@ rule tables:
 
 rule figures:
     input:
-        tables=expand(at(layout.TABLE), table=DRAWN_TABLES, suffix="parquet"),
+        tables=expand(at(layout.TABLE), table=INPUTS, suffix="parquet"),
     output:
         report(
             expand(at(layout.FIGURE), figure=FIGURES, suffix="svg"),

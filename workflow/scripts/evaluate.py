@@ -6,26 +6,15 @@ from pathlib import Path
 
 from command import run
 from conceptbridge.core.atomic_files import write_parquet
-from conceptbridge.evaluate.evaluate import evaluate
+from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
 
 
-def main(arguments: argparse.Namespace) -> None:
-    evaluation = evaluate(
-        arms=arguments.arms,
-        task=arguments.task,
-        target=arguments.target,
-        embeddings=dict(pair.split("=", 1) for pair in arguments.embeddings),
-        learners=arguments.learners,
-        strategies=arguments.strategies,
-        cohort=arguments.cohort,
-        controls=arguments.controls,
-        settings=arguments.settings,
-        sequences=arguments.sequences,
-        tokens=dict(zip(arguments.sites, arguments.tokens, strict=True)),
-        processes=arguments.processes,
-    )
-    for name, table in evaluation.items():
-        write_parquet(table, arguments.out / f"{name}.parquet")
+def main(a: argparse.Namespace) -> None:
+    embeddings = dict(pair.split("=", 1) for pair in a.embeddings)
+    arms = ArmFolders(a.arms, embeddings, a.controls, a.learners, a.strategies)
+    files = TargetFiles(a.cohort, a.sequences, dict(zip(a.sites, a.tokens, strict=True)))
+    for name, table in evaluate(a.task, a.target, arms, files, a.settings, a.processes).items():
+        write_parquet(table, a.out / f"{name}.parquet")
 
 
 if __name__ == "__main__":

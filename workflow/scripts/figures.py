@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from command import run
-from conceptbridge.report.figures import write_figures
+from conceptbridge.report.figures.draw import write_figures
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""The person-cluster bootstrap: whole persons are drawn, with all their rows; and the limits that follow from it."""
+"""The person-cluster bootstrap, which draws whole persons with all their rows, and the limits that follow from it."""
 
 import hashlib
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 COVERAGE = 0.95
 LARGEST_UNDEFINED_SHARE = 0.05
-"""Where a metric is undefined in more resamples than this (a single class), there are no limits."""
+"""A metric that is undefined (a single class) in a larger share of resamples has no limits."""
 
 
 class Resamples(NamedTuple):
-    """How often each person was drawn: ``weight`` (persons, replicates); whose each row is: ``person``."""
+    """How often each person was drawn, ``weight`` (persons, replicates), and the ``person`` of each row (rows,)."""
 
     weight: NDArray[np.uint8]
     person: NDArray[np.intp]
@@ -22,13 +22,13 @@ class Resamples(NamedTuple):
 def draw(person_id: ArrayLike, replicates: int, *seed: int | str) -> Resamples:
     """Draw as many persons as there are, with replacement, ``replicates`` times.
 
-    ``person_id`` (rows,) names the person of each row. ``seed`` are the words that name this draw, such as
-    the study's seed, the task and the target: the same words give the same resamples, in every process.
+    ``person_id`` (rows,) names the person of each row. ``seed`` names this draw in words, such as the study's seed, the
+    task and the target: the same words give the same resamples in every process.
     """
     persons, person = np.unique(np.asarray(person_id), return_inverse=True)
     generator = random(*seed)
     count = len(persons)
-    # one byte a cell: that one of n persons is drawn more than 255 times in n draws has a chance below 1e-500
+    # one byte per cell: the chance that one of n persons is drawn more than 255 times in n draws is below 1e-500
     weight = np.zeros((count, replicates), dtype=np.uint8)
     for replicate in range(replicates if count else 0):
         weight[:, replicate] = np.bincount(generator.integers(count, size=count), minlength=count)
@@ -36,7 +36,7 @@ def draw(person_id: ArrayLike, replicates: int, *seed: int | str) -> Resamples:
 
 
 def random(*seed: int | str) -> np.random.Generator:
-    """Return the generator that these words name, the same in every process."""
+    """Return the generator that these words name: the same in every process."""
     digest = hashlib.sha256("/".join(map(str, seed)).encode()).digest()
     return np.random.default_rng(int.from_bytes(digest[:16], "big"))
 
@@ -46,10 +46,9 @@ def limits(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the 95 % limits of each row of ``values`` (quantities, replicates), lower and upper.
 
-    They are percentiles (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13); with ``estimate`` and
+    They are percentiles (Efron and Tibshirani, An Introduction to the Bootstrap, chapter 13). With ``estimate`` and
     ``acceleration`` (quantities,) they are corrected for bias and acceleration (BCa, chapter 14). Undefined (NaN)
-    replicates are skipped; a quantity that is undefined in more than 5 % of them, or has no replicates at all, has NaN
-    limits.
+    replicates are skipped. A quantity that is undefined in more than 5 % of them, or has no replicates, has NaN limits.
     """
     values = np.asarray(values, dtype=np.float64)
     bounds = np.full((2, len(values)), np.nan)
@@ -65,10 +64,10 @@ def limits(
         if (few := some & enough).any():
             bounds[:, few] = np.nanquantile(values[few], [tail, 1 - tail], axis=1)
         return bounds[0], bounds[1]
-    for place, (at, speed) in enumerate(zip(np.asarray(estimate), np.asarray(acceleration), strict=True)):
-        found = values[place][~undefined[place]]
-        if enough[place] and np.isfinite(at) and np.isfinite(speed):
-            bounds[:, place] = np.quantile(found, _bca_shares(found, float(at), float(speed), tail))
+    for index, (at, speed) in enumerate(zip(np.asarray(estimate), np.asarray(acceleration), strict=True)):
+        defined = values[index][~undefined[index]]
+        if enough[index] and np.isfinite(at) and np.isfinite(speed):
+            bounds[:, index] = np.quantile(defined, _bca_shares(defined, float(at), float(speed), tail))
     return bounds[0], bounds[1]
 
 
@@ -76,8 +75,8 @@ def acceleration(influence: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the acceleration of each quantity from its influences (quantities, persons): (quantities,)."""
     squares = (influence**2).sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: NDArray[np.float64] = np.where(squares > 0, (influence**3).sum(axis=1) / (6 * squares**1.5), 0.0)
-    return found
+        speed: NDArray[np.float64] = np.where(squares > 0, (influence**3).sum(axis=1) / (6 * squares**1.5), 0.0)
+    return speed
 
 
 def widen(
@@ -88,12 +87,12 @@ def widen(
     seed_variance: NDArray[np.float64],
     freedom: NDArray[np.float64],
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Let limits that hold the trained models fixed cover the draw of seeds as well.
+    """Widen limits that hold the trained models fixed, so that they cover the draw of seeds as well.
 
-    ``variance`` is that of the mean over seeds from person to person, ``seed_variance`` that of the mean from seed to
-    seed (variance over seeds / seeds), ``freedom`` the degrees of freedom of their sum (:func:`degrees`). Distances
-    from the estimate grow by sqrt(1 + seed_variance / variance) and by the t quantile over the normal one: an interval
-    keeps its shape, and has the width that the tests' standard error asks for.
+    ``variance`` is that of the mean over seeds between persons; ``seed_variance`` that of the mean between seeds
+    (variance over seeds / seeds); ``freedom`` the degrees of freedom of their sum (:func:`degrees`). Distances from the
+    estimate grow by sqrt(1 + seed_variance / variance) and by the ratio of the t to the normal quantile. An interval
+    keeps its shape, and gets the width that belongs to the standard error of the tests.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = np.where(seed_variance > 0, np.sqrt(1 + seed_variance / variance), 1.0)
@@ -105,22 +104,22 @@ def widen(
 
 
 def degrees(parts: NDArray[np.float64], freedom: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return Welch and Satterthwaite's degrees of freedom of a sum of variances; both (parts, quantities).
+    """Return Welch and Satterthwaite's degrees of freedom of a sum of variances; both are (parts, quantities).
 
-    A part of no variance, or of infinite freedom, adds nothing to the doubt.
+    A part without variance, or with infinite degrees of freedom, takes none away.
     """
     doubt = np.where(parts > 0, parts**2 / np.maximum(freedom, 1e-300), 0.0).sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found: NDArray[np.float64] = np.where(doubt > 0, parts.sum(axis=0) ** 2 / doubt, np.inf)
-    return found
+        total: NDArray[np.float64] = np.where(doubt > 0, parts.sum(axis=0) ** 2 / doubt, np.inf)
+    return total
 
 
 def quantile(freedom: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the t quantile of two-sided 95 % limits; the normal one for infinite freedom."""
     share = 1 - (1 - COVERAGE) / 2
     endless = np.isinf(freedom)
-    found: NDArray[np.float64] = np.where(endless, ndtri(share), stdtrit(np.where(endless, 1.0, freedom), share))
-    return found
+    reach: NDArray[np.float64] = np.where(endless, ndtri(share), stdtrit(np.where(endless, 1.0, freedom), share))
+    return reach
 
 
 def p_value(
@@ -128,18 +127,18 @@ def p_value(
 ) -> NDArray[np.float64]:
     """Return the two-sided p of ``difference`` / sqrt(``variance``) by the t distribution.
 
-    1 where nothing differs; NaN where something does without any variance, as no test can be made.
+    It is 1 where nothing differs, and NaN where something differs without any variance: no test is possible.
     """
     with np.errstate(divide="ignore", invalid="ignore"):
         t = -np.abs(difference) / np.sqrt(variance)
         endless = np.isinf(freedom)
         tested = 2 * np.where(endless, ndtr(t), stdtr(np.where(endless, 1.0, freedom), t))
-    found: NDArray[np.float64] = np.where(variance > 0, tested, np.where(difference == 0, 1.0, np.nan))
-    return found
+    p: NDArray[np.float64] = np.where(variance > 0, tested, np.where(difference == 0, 1.0, np.nan))
+    return p
 
 
 def _bca_shares(values: NDArray[np.float64], estimate: float, speed: float, tail: float) -> NDArray[np.float64]:
-    """Return the shares of the replicates at which the BCa limits are."""
+    """Return the quantiles of the replicates that are the BCa limits."""
     below = ((values < estimate).sum() + 0.5 * (values == estimate).sum()) / len(values)
     bias = ndtri(np.clip(below, 0.5 / len(values), 1 - 0.5 / len(values)))
     z = bias + ndtri(np.array([tail, 1 - tail]))

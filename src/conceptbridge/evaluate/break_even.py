@@ -1,4 +1,4 @@
-"""Learning curves, and from how many local events on a local model is as good as a borrowed one."""
+"""Learning curves, and the number of local events from which a local model is as good as a transferred one."""
 
 from typing import NamedTuple
 
@@ -6,19 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conceptbridge.evaluate.bootstrap import COVERAGE
+from conceptbridge.evaluate.schemas import BELOW, NEVER, WITHIN
 
 
 class Curve(NamedTuple):
-    """AUROC on test rows by labelled events given: sizes rise.
+    """AUROC on test rows by the number of labelled events given; sizes rise.
 
-    ``estimate`` (sizes,) is the mean over replicates (nested orders of persons) and seeds; ``by_replicate``
-    (sizes, replicates), NaN where a replicate has no such size; ``resampled`` (sizes, replicates, resamples): how far
-    each resample of test persons moves it.
+    ``by_replicate`` (sizes, replicates) is the mean over seeds, NaN where a replicate (a nested order of persons) has
+    no such size. ``shifts`` (sizes, replicates, resamples) is how far each resample of test persons shifts it.
     """
 
     size: NDArray[np.float64]
     by_replicate: NDArray[np.float64]
-    resampled: NDArray[np.float32]
+    shifts: NDArray[np.float32]
 
     @property
     def estimate(self) -> NDArray[np.float64]:
@@ -27,43 +27,41 @@ class Curve(NamedTuple):
         return mean
 
     def redrawn(self, generator: np.random.Generator) -> NDArray[np.float64]:
-        """Return the curve (sizes, resamples) on resampled test persons, and with replicates drawn anew as well.
+        """Return the curve (sizes, resamples) on resampled test persons, with replicates drawn anew as well.
 
         At each size the replicates that it has are drawn with replacement. So the limits cover the test rows and the
-        draw of the training persons.
+        draw of training persons.
         """
-        sizes, replicates, resamples = self.resampled.shape
+        sizes, replicates, resamples = self.shifts.shape
         drawn = generator.integers(replicates, size=(replicates, resamples))
         redrawn = np.empty((sizes, resamples))
-        for place in range(sizes):
-            there = np.flatnonzero(~np.isnan(self.by_replicate[place]))
-            chosen = there[drawn % len(there)]
-            moved = self.by_replicate[place][:, None] + self.resampled[place]
-            redrawn[place] = np.take_along_axis(moved, chosen, axis=0).mean(axis=0)
+        for index in range(sizes):
+            known = np.flatnonzero(~np.isnan(self.by_replicate[index]))
+            chosen = known[drawn % len(known)]
+            shifted = self.by_replicate[index][:, None] + self.shifts[index]
+            redrawn[index] = np.take_along_axis(shifted, chosen, axis=0).mean(axis=0)
         return redrawn
 
 
 class BreakEven(NamedTuple):
-    """Local events at which local training is as good as a borrowed model.
+    """The number of local events from which local training is as good as a transferred model.
 
-    ``events`` is None where that is not reached within the study's sizes (``reached`` says "not reached within the
-    largest size"), or is so at the smallest already. Limits are None where they are beyond the sizes.
+    ``events`` is None where that is so at the smallest size already or not reached within the largest one: ``status``
+    says which. A limit is None where it is beyond the sizes.
     """
 
     events: float | None
     lower: float | None
     upper: float | None
-    reached: str
-
-
-WITHIN, BELOW, NEVER = "within the sizes", "at the smallest size already", "not reached within the largest size"
+    status: str
 
 
 def crossing(size: NDArray[np.float64], advantage: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return where the local model's advantage becomes 0, for each column of ``advantage`` (sizes, curves).
 
-    The advantage (local minus borrowed) is smoothed to never fall (isotonic regression), and read on the logarithm of
-    events between two sizes: 0 where the smallest size has an advantage already, infinite where none has.
+    The advantage (local minus transferred) is smoothed so that it never falls (isotonic regression), and read between
+    two sizes on the logarithm of events. It is 0 where the smallest size already has an advantage, and infinite where
+    none has.
     """
     smooth = isotonic(advantage)
     above = smooth >= 0
@@ -81,16 +79,16 @@ def crossing(size: NDArray[np.float64], advantage: NDArray[np.float64]) -> NDArr
 
 
 def isotonic(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the nearest curves (least squares) that never fall, of each column of ``values`` (places, curves).
+    """Return the nearest curves (least squares) that never fall, of each column of ``values`` (points, curves).
 
     By the max-min formula (Robertson, Wright and Dykstra, Order Restricted Statistical Inference, section 1.4).
     """
-    places = len(values)
+    points = len(values)
     total = np.concatenate([np.zeros((1, values.shape[1])), np.cumsum(values, axis=0)])
     smooth = np.full_like(values, -np.inf)
-    for first in range(places):
-        # least mean of what begins at `first` and ends at or after each place
-        lengths = np.arange(1, places - first + 1)[:, None]
+    for first in range(points):
+        # the least mean of a run that begins at `first` and ends at or after each point
+        lengths = np.arange(1, points - first + 1)[:, None]
         means = (total[first + 1 :] - total[first]) / lengths
         least = np.minimum.accumulate(means[::-1], axis=0)[::-1]
         smooth[first:] = np.maximum(smooth[first:], least)
@@ -99,28 +97,31 @@ def isotonic(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def break_even(
     local: Curve,
-    borrowed: Curve | None,
+    transferred: Curve | None,
     constant: tuple[float, NDArray[np.float64]],
     generator: np.random.Generator,
 ) -> BreakEven:
-    """Find the events from which ``local`` is as good as the borrowed model, with 95 % percentile limits.
+    """Find the events from which ``local`` is as good as the transferred model, with 95 % percentile limits.
 
-    A borrowed model that is tuned on the same local events is compared at the same sizes (``borrowed``); one that sees
-    none is a ``constant``: its AUROC, and that AUROC on the same resamples (resamples,).
+    A transferred model that is tuned on the same local events is compared at the same sizes (``transferred``). One that
+    sees none is a ``constant``: its AUROC, and that AUROC on the same resamples (resamples,).
     """
-    estimate, value = local.estimate, np.full(len(local.size), constant[0])
-    size, again = local.size, local.redrawn(generator)
-    others = np.broadcast_to(constant[1], again.shape)
-    if borrowed is not None:
-        size, at_local, at_borrowed = np.intersect1d(local.size, borrowed.size, return_indices=True)
-        estimate, value = estimate[at_local], borrowed.estimate[at_borrowed]
-        again, others = again[at_local], borrowed.redrawn(generator)[at_borrowed]
-    events = float(crossing(size, (estimate - value)[:, None])[0])
+    size, estimate, other = local.size, local.estimate, np.full(len(local.size), constant[0])
+    resampled = local.redrawn(generator)
+    other_resampled = np.broadcast_to(constant[1], resampled.shape)
+    if transferred is not None:
+        size, at_local, at_transferred = np.intersect1d(local.size, transferred.size, return_indices=True)
+        estimate, other = estimate[at_local], transferred.estimate[at_transferred]
+        resampled, other_resampled = resampled[at_local], transferred.redrawn(generator)[at_transferred]
+    events = float(crossing(size, (estimate - other)[:, None])[0])
     tail = (1 - COVERAGE) / 2
-    found = np.sort(crossing(size, again - others))
+    crossings = np.sort(crossing(size, resampled - other_resampled))
     # a limit is one of the crossings: between a number and infinity nothing can be interpolated
-    lower = float(found[int(np.floor(tail * (len(found) - 1)))])
-    upper = float(found[int(np.ceil((1 - tail) * (len(found) - 1)))])
-    reached = NEVER if np.isinf(events) else BELOW if events == 0 else WITHIN
-    events_, lower_, upper_ = (at if 0 < at < np.inf else None for at in (events, lower, upper))
-    return BreakEven(events_, lower_, upper_, reached)
+    lower = float(crossings[int(np.floor(tail * (len(crossings) - 1)))])
+    upper = float(crossings[int(np.ceil((1 - tail) * (len(crossings) - 1)))])
+    status = NEVER if np.isinf(events) else BELOW if events == 0 else WITHIN
+
+    def within(at: float) -> float | None:
+        return at if 0 < at < np.inf else None
+
+    return BreakEven(within(events), within(lower), within(upper), status)

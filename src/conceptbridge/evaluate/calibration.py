@@ -1,4 +1,4 @@
-"""Whether predicted probabilities are true: calibration in the large, slope, ICI and ECE of one set of predictions."""
+"""Whether predicted probabilities are right: calibration in the large, slope, ICI and ECE of one set of predictions."""
 
 from typing import NamedTuple
 
@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import expit
 
 CALIBRATION = ("calibration_in_the_large", "calibration_slope", "ici", "ece")
-"""The order of the metrics in what :func:`calibrate` returns."""
+"""The metrics that :func:`calibrate` returns, in order."""
 
 BINS = 10
 KNOTS = (0.05, 0.35, 0.65, 0.95)
@@ -21,10 +21,10 @@ _QUICK, _STEPS, _CLOSE = 12, 60, 1e-11
 
 
 class Calibration(NamedTuple):
-    """``estimate`` (metrics,), NaN for what is not estimable; ``reason`` says why; ``influence`` (2, units).
+    """``estimate`` (metrics,) is NaN where nothing is estimable: ``reason`` says why. ``influence`` is (2, units).
 
-    The influences, of calibration in the large and of the slope, sum to 0 over units; their squares sum to the
-    sandwich variance (without a correction for few units).
+    The influences on calibration in the large and on the slope sum to 0 over units. Their squares sum to the sandwich
+    variance (without a correction for few units).
     """
 
     estimate: NDArray[np.float64]
@@ -35,19 +35,19 @@ class Calibration(NamedTuple):
 def calibrate(
     label: ArrayLike, probability: ArrayLike, unit: ArrayLike, units: int, order: NDArray[np.intp] | None = None
 ) -> Calibration:
-    """Measure the calibration of ``probability`` (rows,); ``unit`` (rows,) says whose each row is.
+    """Measure the calibration of ``probability`` (rows,); ``unit`` (rows,) is the person of each row.
 
-    ``order`` are the rows from the lowest probability up, if that is known.
+    ``order`` is the rows from the lowest probability up, if known.
 
-    - calibration in the large: the intercept of a logistic regression of ``label`` with the log odds as offset, 0 at
+    - calibration in the large: the intercept of a logistic regression of ``label`` with the log odds as offset. 0 at
       best, above 0 where risks are underestimated;
-    - calibration slope: the coefficient of the log odds in a logistic regression, 1 at best, below 1 where predictions
+    - calibration slope: the coefficient of the log odds in a logistic regression. 1 at best, below 1 where predictions
       are too extreme (Cox, Biometrika 1958;45:562);
-    - ICI: mean distance of the probability from a smooth calibration curve, here a logistic regression on a
-      restricted cubic spline of the log odds with four knots (Austin and Steyerberg, Statistics in Medicine
-      2019;38:4051, with loess);
-    - ECE: mean distance of observed and predicted share over ten bins of equally many rows, weighted by rows; rows of
-      equal probability are in one bin.
+    - ICI: the mean distance of the probability from a smooth calibration curve. Here the curve is a logistic regression
+      on a restricted cubic spline of the log odds with four knots (Austin and Steyerberg, Statistics in Medicine
+      2019;38:4051, use loess);
+    - ECE: the mean distance between observed and predicted share over ten bins of equally many rows, weighted by rows.
+      Rows of equal probability are in one bin.
     """
     y, p = np.asarray(label, dtype=np.float64), np.asarray(probability, dtype=np.float64)
     unit = np.asarray(unit)
@@ -60,17 +60,17 @@ def calibrate(
     log_odds = np.log(p) - np.log1p(-p)
     ones = np.ones((len(y), 1))
     line = np.column_stack([ones, log_odds])
-    for place, (design, offset, start) in enumerate(
+    for metric, (design, offset, start) in enumerate(
         [(ones, log_odds, [0.0]), (line, np.zeros_like(log_odds), [0.0, 1.0])]
     ):
-        fit = _logistic(design, y, offset, np.array(start)) if place == 0 or np.ptp(log_odds) else None
+        fit = _logistic(design, y, offset, np.array(start)) if metric == 0 or np.ptp(log_odds) else None
         if fit is None:
-            reason[place] = NO_FIT
+            reason[metric] = NO_FIT
             continue
         coefficients, inverse, fitted = fit
-        estimate[place] = coefficients[-1]
+        estimate[metric] = coefficients[-1]
         score = ((y - fitted)[:, None] * design) @ inverse[-1]
-        influence[place] = np.bincount(unit, weights=score, minlength=units)
+        influence[metric] = np.bincount(unit, weights=score, minlength=units)
     knots = np.quantile(log_odds, KNOTS)
     if (np.diff(knots) <= 1e-9 * max(1.0, np.ptp(log_odds))).any():
         reason[2] = FEW_VALUES
@@ -113,9 +113,9 @@ def _ece(y: NDArray[np.float64], p: NDArray[np.float64], order: NDArray[np.intp]
 def _logistic(
     design: NDArray[np.float64], y: NDArray[np.float64], offset: NDArray[np.float64], start: NDArray[np.float64] | None
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
-    """Fit by Newton's method: coefficients, inverse information and fitted probabilities; None without a finite fit."""
+    """Return coefficients, inverse information and fitted probabilities, by Newton's method; None without a fit."""
     coefficients = np.zeros(design.shape[1]) if start is None else start
-    # the likelihood is looked at only where the steps alone do not settle: it takes longer than all else
+    # the likelihood costs more than the rest: compute it only where the plain steps do not settle
     return _newton(design, y, offset, coefficients, _QUICK, False) or _newton(
         design, y, offset, coefficients, _STEPS, True
     )

@@ -1,5 +1,6 @@
-"""The variance of an AUROC by DeLong, and for persons with several rows by Obuchowski: no resampling."""
+"""The variance of an AUROC without resampling: DeLong's, and Obuchowski's for persons with several rows."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 class Clusters(NamedTuple):
-    """Whose each row is, ``person`` (rows,) from 0 to ``persons`` - 1; how many persons have a row of each class."""
+    """The ``person`` of each row (rows,), from 0 to ``persons`` - 1, and the persons with a row of each class."""
 
     person: NDArray[np.intp]
     persons: int
@@ -16,15 +17,15 @@ class Clusters(NamedTuple):
 
     @property
     def freedom(self) -> float:
-        """Degrees of freedom of a variance between persons: those with a row of the rarer class, less one."""
+        """Degrees of freedom of a variance between persons: persons with a row of the rarer class, less one."""
         return max(min(self.with_event, self.with_non_event) - 1.0, 1.0)
 
 
 class Components(NamedTuple):
-    """An AUROC and how far each person moves it, as an event's person and as a non-event's: (persons,) each.
+    """An AUROC and how far each person moves it, through their events and through their non-events: (persons,) each.
 
-    Both are linear in what they come from: those of a mean or a difference of AUROCs on the same rows are the mean or
-    the difference of theirs.
+    Both are linear: for a mean or a difference of AUROCs on the same rows they are the mean or the difference of those
+    of each AUROC.
     """
 
     auroc: float
@@ -37,28 +38,29 @@ class Components(NamedTuple):
         return self.events + self.non_events
 
 
-def clusters(label: ArrayLike, person: ArrayLike) -> Clusters:
+def person_clusters(label: ArrayLike, person: ArrayLike) -> Clusters:
     """Number the persons of the rows; ``person`` (rows,) may be any ids."""
     event = np.asarray(label) == 1
-    ids, place = np.unique(np.asarray(person), return_inverse=True)
-    return Clusters(place, len(ids), len(np.unique(place[event])), len(np.unique(place[~event])))
+    ids, number = np.unique(np.asarray(person), return_inverse=True)
+    return Clusters(number, len(ids), len(np.unique(number[event])), len(np.unique(number[~event])))
 
 
 def components(
-    label: ArrayLike, probability: ArrayLike, of: Clusters, order: NDArray[np.intp] | None = None
+    label: ArrayLike, probability: ArrayLike, clusters: Clusters, order: NDArray[np.intp] | None = None
 ) -> Components:
-    """Return the AUROC and its components; both classes have to be there.
+    """Return the AUROC and its components; both classes must be present.
 
-    The share of non-events that an event outranks (ties half), and of events that outrank a non-event, less the AUROC,
-    summed by person and divided by the number of rows of that class. From one sort (Sun and Xu, IEEE Signal Processing
-    Letters 2014;21:1389); ``order`` are the rows by probability, falling or rising, if that is known.
+    A component is the share of non-events that an event outranks (ties count half), or of events that outrank a
+    non-event, less the AUROC, summed by person and divided by the number of rows of that class. One sort is enough
+    (Sun and Xu, IEEE Signal Processing Letters 2014;21:1389); ``order`` is the rows by probability, falling or rising,
+    if known.
     """
     event, score = np.asarray(label) == 1, np.asarray(probability, dtype=np.float64)
     if order is None:
         order = np.argsort(score)
     elif score[order[0]] > score[order[-1]]:
         order = order[::-1]
-    event, score, person = event[order], score[order], of.person[order]
+    event, score, person = event[order], score[order], clusters.person[order]
     tie = np.r_[0, np.cumsum(score[1:] != score[:-1])]
     events, non_events = np.bincount(tie, weights=event), np.bincount(tie, weights=~event)
     many, others = events.sum(), non_events.sum()
@@ -67,22 +69,31 @@ def components(
     auroc = float((events * outranked).sum() / many)
     share = np.where(event, (outranked[tie] - auroc) / many, (outranking[tie] - auroc) / others)
     by_class = [
-        np.bincount(person[mask], weights=share[mask], minlength=of.persons).astype(np.float64)
+        np.bincount(person[mask], weights=share[mask], minlength=clusters.persons).astype(np.float64)
         for mask in (event, ~event)
     ]
     return Components(auroc, by_class[0], by_class[1])
 
 
-def variance(events: NDArray[np.float64], non_events: NDArray[np.float64], of: Clusters) -> NDArray[np.float64]:
-    """Return the variance of AUROCs (or of their differences) from components (persons, quantities): (quantities,).
+def mean_of(parts: Sequence[Components]) -> Components:
+    """Return the components of the mean of several AUROCs on the same rows."""
+    return Components(
+        float(np.mean([part.auroc for part in parts])),
+        np.mean([part.events for part in parts], axis=0),
+        np.mean([part.non_events for part in parts], axis=0),
+    )
 
-    Obuchowski, Biometrics 1997;53:567; with one row a person it is that of DeLong et al., Biometrics 1988;44:837.
-    NaN where a class is of one person alone.
+
+def variance(events: NDArray[np.float64], non_events: NDArray[np.float64], clusters: Clusters) -> NDArray[np.float64]:
+    """Return the variance of AUROCs, or of their differences, from components (persons, quantities): (quantities,).
+
+    Obuchowski, Biometrics 1997;53:567; with one row per person it equals DeLong et al., Biometrics 1988;44:837.
+    NaN where one person alone has a class.
     """
-    if min(of.with_event, of.with_non_event) < 2:
+    if min(clusters.with_event, clusters.with_non_event) < 2:
         return np.full(events.shape[1:], np.nan)
-    own = of.with_event / (of.with_event - 1) * (events**2).sum(axis=0)
-    others = of.with_non_event / (of.with_non_event - 1) * (non_events**2).sum(axis=0)
-    both = of.persons / (of.persons - 1) * (events * non_events).sum(axis=0)
-    found: NDArray[np.float64] = np.maximum(own + others + 2 * both, 0)
-    return found
+    own = clusters.with_event / (clusters.with_event - 1) * (events**2).sum(axis=0)
+    others = clusters.with_non_event / (clusters.with_non_event - 1) * (non_events**2).sum(axis=0)
+    both = clusters.persons / (clusters.persons - 1) * (events * non_events).sum(axis=0)
+    total: NDArray[np.float64] = np.maximum(own + others + 2 * both, 0)
+    return total

@@ -1,4 +1,4 @@
-"""One number from several sites, and what to expect at a new one: random-effects meta-analysis."""
+"""Random-effects meta-analysis: one number from several sites, and what to expect at a new site."""
 
 from typing import NamedTuple
 
@@ -24,11 +24,11 @@ class Summary(NamedTuple):
 
 
 def summarise(effects: ArrayLike, variances: ArrayLike) -> Summary | None:
-    """Summarise effects (sites,) with their variances within sites; None where fewer than three have both.
+    """Summarise effects (sites,) with their variances within sites; None where fewer than three sites have both.
 
-    The variance between sites is estimated by REML; limits are those of Hartung and Knapp, never narrower than the
-    classical ones (Röver et al., BMC Medical Research Methodology 2015;15:99); the prediction interval for a new site
-    is that of Higgins et al. with as many degrees of freedom (IntHout et al., BMJ Open 2016;6:e010247).
+    REML estimates the variance between sites. Limits are Hartung and Knapp's, never narrower than the classical ones
+    (Röver et al., BMC Medical Research Methodology 2015;15:99). The prediction interval for a new site is that of
+    Higgins et al. with the same degrees of freedom (IntHout et al., BMJ Open 2016;6:e010247).
     """
     effect: NDArray[np.float64] = np.asarray(effects, dtype=np.float64)
     variance: NDArray[np.float64] = np.asarray(variances, dtype=np.float64)
@@ -49,18 +49,18 @@ def summarise(effects: ArrayLike, variances: ArrayLike) -> Summary | None:
 
 
 def reml(effect: NDArray[np.float64], variance: NDArray[np.float64]) -> float:
-    """Return the REML estimate of the variance between sites: where the restricted likelihood's slope is 0."""
+    """Return the REML estimate of the variance between sites: the root of the restricted likelihood's derivative."""
 
-    def slope(between: float) -> float:
+    def grad(between: float) -> float:
         weight = 1 / (variance + between)
         mean = (weight * effect).sum() / weight.sum()
         return float(
             (weight**2 * (effect - mean) ** 2).sum() - weight.sum() + (weight**2).sum() / weight.sum()
         )  # twice the derivative of the restricted log likelihood
 
-    if slope(0.0) <= 0:
+    if grad(0.0) <= 0:
         return 0.0
     top = 10 * float(effect.var()) + float(variance.max())
-    while slope(top) > 0:
+    while grad(top) > 0:
         top *= 2
-    return float(brentq(slope, 0.0, top, xtol=1e-14, rtol=1e-12))
+    return float(brentq(grad, 0.0, top, xtol=1e-14, rtol=1e-12))

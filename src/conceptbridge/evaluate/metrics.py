@@ -1,8 +1,8 @@
-"""Discrimination, overall error and decisions at a cut, of one set of predictions under many row weights at once.
+"""Discrimination, overall error and decisions at a cut, for one set of predictions under many row weights at once.
 
-Every metric here is a function of a few weighted sums over rows. The sums are fixed by the predictions
-alone, so they are written once as a matrix (one row a sum), and one product with the weights gives
-them for all resamples: the rows are sorted once, however many resamples there are.
+Every metric here is a function of a few weighted sums over rows. The predictions alone say which rows each sum adds up.
+So the sums are written once as a matrix (one row per sum), and one product with the weights gives them for all
+resamples: rows are sorted once, whatever the number of resamples.
 """
 
 from typing import NamedTuple
@@ -12,16 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import csr_array
 
 METRICS = ("auroc", "auprc", "brier", "scaled_brier")
-"""The order of the metrics in what :func:`measure` returns."""
+"""The metrics that :func:`measure` returns, in order."""
 
 AT_CUT = ("sensitivity", "specificity", "ppv", "alerted", "net_benefit")
-"""The order of the metrics in what :func:`measure_cuts` returns."""
+"""The metrics that :func:`measure_cuts` returns, in order."""
 
 _RUN = 32
 
 BLOCK_CELLS = 2**19
-"""Weights are taken in blocks of so many cells (a few MiB: fits a cache; memory does not grow)."""
-
+"""Cells in a block of weights: a few MiB fit a cache, and memory does not grow."""
 
 Weights = ArrayLike | list[NDArray[np.float32]]
 """Weights (units, resamples), or blocks of their columns from :func:`blocks`."""
@@ -32,17 +31,17 @@ def measure(
 ) -> NDArray[np.float64]:
     """Measure one set of predictions under each column of ``weight``.
 
-    ``label`` (rows,) is 0 or 1, ``probability`` (rows,) any finite score (the Brier scores take it as a
-    probability), ``weight`` (units, resamples) is not negative. ``unit`` (rows,) says which row of
-    ``weight`` a row takes, for persons with several rows; without it every row has its own.
+    ``label`` (rows,) is 0 or 1. ``probability`` (rows,) is any finite score; the Brier scores take it as a probability.
+    ``weight`` (units, resamples) is not negative. ``unit`` (rows,) says which row of ``weight`` a row takes, for
+    persons with several rows; without it every row has its own.
 
-    Returns (metrics, resamples) in the order of :data:`METRICS`. AUROC counts ties half; AUPRC is the
-    average precision, the sum over thresholds of (recall - previous recall) x precision; both are NaN where
-    a class has no weight. Brier is the weighted mean squared distance of the probability from the label,
-    NaN without weight; scaled Brier is 1 - Brier / (prevalence x (1 - prevalence)), 1 at best and 0 where the
-    prevalence would have done as well (Steyerberg et al., Epidemiology 2010;21:128). They equal
-    scikit-learn's ``roc_auc_score``, ``average_precision_score`` and ``brier_score_loss`` to rounding: sums are
-    as precise as ``weight``, which is float64 unless it is float32 (enough for a bootstrap, and twice as fast).
+    Returns (metrics, resamples) in the order of :data:`METRICS`. AUROC counts ties half. AUPRC is the average
+    precision: the sum over thresholds of (recall - previous recall) x precision. Both are NaN where a class has no
+    weight. Brier is the weighted mean squared distance of the probability from the label, NaN without weight. Scaled
+    Brier is 1 - Brier / (prevalence x (1 - prevalence)): 1 at best, 0 where the prevalence would do as well (Steyerberg
+    et al., Epidemiology 2010;21:128). They equal scikit-learn's ``roc_auc_score``, ``average_precision_score`` and
+    ``brier_score_loss`` to rounding. Sums are as precise as ``weight``: float64, or float32 (enough for a bootstrap,
+    and twice as fast).
     """
     label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
     parts = blocks(weight)
@@ -51,7 +50,7 @@ def measure(
 
 
 class Sums(NamedTuple):
-    """Which weights are added up for which sum: what :func:`measure` needs of predictions, whatever the weights."""
+    """Which weights are added up for which sum: all that :func:`measure` needs of the predictions."""
 
     matrix: csr_array
     groups: int
@@ -70,12 +69,12 @@ def measure_cuts(
     weight: Weights,
     unit: ArrayLike | None = None,
 ) -> NDArray[np.float64]:
-    """Measure what follows where every row with a probability of at least the cut raises an alert.
+    """Measure the decisions where every row with a probability of at least the cut raises an alert.
 
-    ``cut`` (cuts,) are probabilities; the rest is as in :func:`measure`. Returns (cuts, metrics, resamples) in
-    the order of :data:`AT_CUT`: sensitivity and specificity are NaN where the class has no weight, PPV where nothing
-    is alerted; "alerted" is the share of rows with an alert. Net benefit is (true positives - false positives x
-    cut / (1 - cut)) / rows (Vickers and Elkin, Medical Decision Making 2006;26:565), NaN for a cut of 1 or more.
+    ``cut`` (cuts,) are probabilities; the rest is as in :func:`measure`. Returns (cuts, metrics, resamples) in the
+    order of :data:`AT_CUT`. Sensitivity and specificity are NaN where the class has no weight, PPV where nothing is
+    alerted. "alerted" is the share of rows with an alert. Net benefit is (true positives - false positives x cut /
+    (1 - cut)) / rows (Vickers and Elkin, Medical Decision Making 2006;26:565), NaN for a cut of 1 or more.
     """
     label, probability = np.asarray(label), np.asarray(probability, dtype=np.float64)
     cut, parts = np.asarray(cut, dtype=np.float64), blocks(weight)
@@ -89,7 +88,7 @@ def measure_cuts(
 def blocks(weight: Weights) -> list[NDArray[np.floating]]:
     """Divide the columns of ``weight`` into contiguous blocks of at most :data:`BLOCK_CELLS` cells, at least one.
 
-    To be done once where many predictions are measured. The numbers become float64 unless they are float32.
+    Do this once where many predictions are measured. The numbers become float64 unless they are float32.
     """
     if isinstance(weight, list) and weight and isinstance(weight[0], np.ndarray):
         return list(weight)
@@ -107,7 +106,7 @@ def cut_cells(
     unit: NDArray[np.generic],
     units: int,
 ) -> NDArray[np.float64]:
-    """Count each unit's events and non-events at or above each cut, last of all: (cuts + 1, 2, units)."""
+    """Count each unit's events and non-events at or above each cut, and last in all: (cuts + 1, 2, units)."""
     event = label == 1
     above = [probability >= at for at in cut] + [np.ones(len(event), bool)]
     counts = [[np.bincount(unit[over & of], minlength=units) for of in (event, ~event)] for over in above]
@@ -139,13 +138,13 @@ def sums_of(
     units: int,
     order: NDArray[np.intp] | None = None,
 ) -> Sums:
-    """Write down which weights are added up for which sum.
+    """Return which weights are added up for which sum.
 
-    The thresholds that matter are the distinct probabilities that some event has, from the highest down: K
-    groups. Rows of the matrix: K sums of each group's events; K + 1 sums of the non-events from below the
-    previous group through this one (the last: below all events); then, for the groups where events and
-    non-events tie, their non-events; last the squared distances. Returned with the matrix are K, and the positions
-    of the groups with ties. ``order`` are the rows from the highest probability down, if that is known.
+    The thresholds that matter are the distinct probabilities that some event has, from the highest down: K groups. The
+    matrix has one row per sum: K sums of each group's events; K + 1 sums of the non-events from below the previous
+    group through this one (the last: below all events); for each group where events and non-events tie, its
+    non-events; last the squared distances. The result holds the matrix, K, and the indices of the groups with ties.
+    ``order`` is the rows from the highest probability down, if known.
     """
     if order is None:
         order = np.argsort(-probability, kind="stable")
@@ -154,7 +153,7 @@ def sums_of(
     tie = np.concatenate([[0], np.cumsum(np.diff(score) != 0)]) if len(score) else np.zeros(0, dtype=np.intp)
     holds_event = np.bincount(tie, weights=event) > 0
     groups = int(holds_event.sum())
-    # event groups strictly above each row: an event's own group has just this number
+    # event groups strictly above each row: also the number of an event's own group
     above: NDArray[np.intp] = (np.cumsum(holds_event) - holds_event)[tie]
     tied = ~event & holds_event[tie]
     mixed: NDArray[np.intp]
@@ -172,7 +171,7 @@ def sums_of(
 
 
 def _running(sums: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Add up ``sums`` (sums, resamples) from the first on: as np.cumsum does, in small products of matrices."""
+    """Return the running totals of ``sums`` (sums, resamples), as np.cumsum does, by small products of matrices."""
     count, resamples = sums.shape
     whole = count // _RUN * _RUN
     if not whole:
@@ -197,10 +196,10 @@ def _from_sums(sums: NDArray[np.floating], groups: int, mixed: NDArray[np.intp])
         # an event beats every non-event below its group, and half of those in it
         wins = np.einsum("gr,gr->r", hits, through[-1] - through[:groups]).astype(np.float64)
         wins += 0.5 * np.einsum("gr,gr->r", hits[mixed], sums[2 * groups + 1 : -1])
-        found = _running(hits)
+        recalled = _running(hits)
         flagged = through[:groups]
-        flagged += found
-        precision = np.divide(found, flagged, out=np.zeros_like(found), where=flagged > 0)
+        flagged += recalled
+        precision = np.divide(recalled, flagged, out=np.zeros_like(recalled), where=flagged > 0)
         auroc = wins / (events * non_events)
         auprc = np.einsum("gr,gr->r", hits, precision) / events
         brier = sums[-1] / total

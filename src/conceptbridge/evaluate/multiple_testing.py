@@ -1,4 +1,4 @@
-"""Many comparisons at once: Holm's correction within a family, and a gate before all of them."""
+"""Many comparisons at once: Holm's correction within a family, and a gate that all of them have to pass."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -7,7 +7,7 @@ ALPHA = 0.05
 
 
 def holm(p: ArrayLike) -> NDArray[np.float64]:
-    """Return Holm's adjusted p of a family (comparisons,); a NaN is no comparison (Holm, Scand J Statist 1979;6:65)."""
+    """Return Holm's adjusted p of a family (comparisons,), ignoring NaN (Holm, Scand J Statist 1979;6:65)."""
     p = np.asarray(p, dtype=np.float64)
     adjusted = np.full(len(p), np.nan)
     order = np.argsort(p, kind="stable")[: int(np.isfinite(p).sum())]
@@ -17,7 +17,7 @@ def holm(p: ArrayLike) -> NDArray[np.float64]:
 
 
 def gated(adjusted: ArrayLike, gate: ArrayLike) -> NDArray[np.float64]:
-    """Return the larger of a comparison's adjusted p and that of its gate; without a gate's p it is 1."""
+    """Return the larger of each comparison's adjusted p and its gate's p; 1 where the gate has none."""
     gate = np.nan_to_num(np.asarray(gate, dtype=np.float64), nan=1.0)
-    found: NDArray[np.float64] = np.maximum(np.asarray(adjusted, dtype=np.float64), gate)
-    return found
+    larger: NDArray[np.float64] = np.maximum(np.asarray(adjusted, dtype=np.float64), gate)
+    return larger

@@ -1,165 +1,148 @@
-"""The tables that evaluation of one task at one target makes."""
+"""The tables that evaluation writes for one task at one target: their columns, their keys, and what some columns say.
 
-from collections.abc import Sequence
-from typing import Any
+Plain names alone, so that the rules can read them while they plan: PyArrow is imported when a schema is asked for.
+"""
 
-import pyarrow as pa
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-_ARM = [
-    ("embedding", pa.string()),
-    ("learner", pa.string()),
-    ("strategy", pa.string()),
-    ("source", pa.string()),
-]
-_PLACE = [("task", pa.string()), *_ARM, ("target", pa.string())]
-_CELL = [*_PLACE, ("split", pa.string()), ("metric", pa.string())]
-_CUT = [("threshold", pa.float64()), ("alert_rate", pa.float64())]
-_LIMITS = [("lower", pa.float64()), ("upper", pa.float64())]
-_COUNTS = [("rows", pa.int64()), ("events", pa.int64())]
-_REASON = ("reason", pa.string())
 
-SCHEMAS = {
-    "metrics": pa.schema(
-        [
-            *_CELL,
-            *_CUT,
-            ("estimate", pa.float64()),
-            *_LIMITS,
-            ("method", pa.string()),
-            ("seed_sd", pa.float64()),
-            ("seeds", pa.int32()),
-            *_COUNTS,
-            _REASON,
-        ]
+class Arm(NamedTuple):
+    """One way of making a model, at a task and target that the context gives: what is compared."""
+
+    embedding: str
+    learner: str
+    strategy: str
+    source: str
+
+
+ARM = Arm._fields
+"""The columns that name an arm."""
+ARM_AT_TARGET = ("task", *ARM, "target")
+"""The columns that name an arm of the study."""
+
+CHANCE, RECOMMENDATION, CONTROL = "chance", "recommendation", "control"
+VS_BEST_LOCAL, VS_BEST_TRANSFERRED = "vs_best_local", "vs_best_transferred"
+VS_CONTROL, TRANSFER_GAIN = "vs_control", "transfer_gain"
+"""Questions of ``comparisons``, each a family of tests; ``comparisons.pairs`` says what each compares."""
+
+WITHIN, BELOW, NEVER = "within the sizes", "at the smallest size already", "not reached within the largest size"
+"""Status of ``breakeven``: where the curves cross, relative to the sizes tried."""
+
+_TEXT, _INTEGER, _SMALL, _NUMBER = "string", "int64", "int32", "double"
+Columns = tuple[tuple[str, str], ...]
+
+
+def columns(kind: str, *names: str) -> Columns:
+    """Return columns of one type: "string", "int64", "int32" or "double"."""
+    return tuple((name, kind) for name in names)
+
+
+_PLACE = columns(_TEXT, *ARM_AT_TARGET)
+_CELL = columns(_TEXT, *ARM_AT_TARGET, "split", "metric") + columns(_NUMBER, "threshold", "alert_rate")
+_COUNTS = columns(_INTEGER, "rows", "events")
+_REASON = columns(_TEXT, "reason")
+
+COLUMNS: Mapping[str, Columns] = {
+    "metrics": (
+        *_CELL,
+        *columns(_NUMBER, "estimate", "lower", "upper"),
+        *columns(_TEXT, "method"),
+        *columns(_NUMBER, "seed_sd"),
+        *columns(_SMALL, "seeds"),
+        *_COUNTS,
+        *_REASON,
     ),
-    "seeds": pa.schema([*_CELL, *_CUT, ("seed", pa.int32()), ("estimate", pa.float64())]),
-    "comparisons": pa.schema(
-        [
-            ("task", pa.string()),
-            ("target", pa.string()),
-            ("question", pa.string()),
-            ("metric", pa.string()),
-            *_ARM,
-            *((f"ref_{name}", kind) for name, kind in _ARM),
-            ("difference", pa.float64()),
-            *_LIMITS,
-            ("error", pa.float64()),
-            ("p", pa.float64()),
-            ("method", pa.string()),
-            *_COUNTS,
-            _REASON,
-        ]
+    "seeds": (*_CELL, *columns(_SMALL, "seed"), *columns(_NUMBER, "estimate")),
+    "comparisons": (
+        *columns(_TEXT, "task", "target", "question", "metric", *ARM, *(f"ref_{name}" for name in ARM)),
+        *columns(_NUMBER, "difference", "lower", "upper", "error", "p"),
+        *columns(_TEXT, "method"),
+        *_COUNTS,
+        *_REASON,
     ),
-    "effects": pa.schema(
-        [
-            ("task", pa.string()),
-            *_ARM[:3],
-            ("target", pa.string()),
-            ("sources", pa.int32()),
-            ("auroc", pa.float64()),
-            ("auroc_variance", pa.float64()),
-            ("difference", pa.float64()),
-            ("difference_variance", pa.float64()),
-        ]
+    "effects": (
+        *columns(_TEXT, "task", *ARM[:3], "target"),
+        *columns(_SMALL, "sources"),
+        *columns(_NUMBER, "auroc", "auroc_variance", "difference", "difference_variance"),
     ),
-    "subgroups": pa.schema(
-        [
-            *_PLACE,
-            ("dimension", pa.string()),
-            ("group", pa.string()),
-            ("metric", pa.string()),
-            ("estimate", pa.float64()),
-            *_LIMITS,
-            ("seed_sd", pa.float64()),
-            *_COUNTS,
-            _REASON,
-        ]
+    "subgroups": (
+        *_PLACE,
+        *columns(_TEXT, "dimension", "group", "metric"),
+        *columns(_NUMBER, "estimate", "lower", "upper", "seed_sd"),
+        *_COUNTS,
+        *_REASON,
     ),
-    "unseen": pa.schema(
-        [
-            *((name, pa.string()) for name in ("task", "source", "target")),
-            *((name, pa.float64()) for name in ("events", "events_by_text", "median_of_rows")),
-        ]
+    "unseen": (
+        *columns(_TEXT, "task", "source", "target"),
+        *columns(_NUMBER, "events", "events_by_text", "median_of_rows"),
     ),
-    "curves": pa.schema(
-        [
-            *_PLACE,
-            ("size", pa.int64()),
-            ("depth", pa.float64()),
-            ("split", pa.string()),
-            ("estimate", pa.float64()),
-            *_LIMITS,
-            ("sd", pa.float64()),
-            ("repeats", pa.int32()),
-        ]
+    "curves": (
+        *_PLACE,
+        *columns(_INTEGER, "size"),
+        *columns(_NUMBER, "depth"),
+        *columns(_TEXT, "split"),
+        *columns(_NUMBER, "estimate", "lower", "upper", "auroc_sd"),
+        *columns(_SMALL, "replicates"),
     ),
-    "breakeven": pa.schema(
-        [
-            *_PLACE,
-            ("local_embedding", pa.string()),
-            ("local_learner", pa.string()),
-            ("events", pa.float64()),
-            *_LIMITS,
-            ("smallest", pa.int64()),
-            ("largest", pa.int64()),
-            ("reached", pa.string()),
-        ]
+    "breakeven": (
+        *_PLACE,
+        *columns(_TEXT, "local_embedding", "local_learner"),
+        *columns(_NUMBER, "events", "lower", "upper"),
+        *columns(_INTEGER, "smallest", "largest"),
+        *columns(_TEXT, "status"),
     ),
-    "points": pa.schema(
-        [
-            *_PLACE,
-            ("role", pa.string()),
-            ("bin", pa.int32()),
-            ("wide_bin", pa.int32()),
-            *(
-                (name, pa.float64())
-                for name in (
-                    "cut",
-                    "share",
-                    "predicted",
-                    "observed",
-                    "sensitivity",
-                    "specificity",
-                    "ppv",
-                    "net_benefit",
-                    "net_benefit_all",
-                )
-            ),
-        ]
+    "binned_curves": (
+        *_PLACE,
+        *columns(_TEXT, "role"),
+        *columns(_SMALL, "bin", "wide_bin"),
+        *columns(_NUMBER, "cut", "share", "predicted", "observed"),
+        *columns(_NUMBER, "sensitivity", "specificity", "ppv", "net_benefit", "net_benefit_all"),
     ),
-    "spent": pa.schema(
-        [
-            *_PLACE,
-            ("train_rows", pa.int64()),
-            ("train_events", pa.int64()),
-            ("trials", pa.int64()),
-            ("steps", pa.int64()),
-            ("kept", pa.string()),
-            ("chosen", pa.string()),
-            _REASON,
-        ]
+    "training_budget": (
+        *_PLACE,
+        *columns(_INTEGER, "train_rows", "train_events", "trials", "steps"),
+        *columns(_TEXT, "kept", "chosen"),
+        *_REASON,
     ),
-    "site": pa.schema(
-        [
-            ("task", pa.string()),
-            ("site", pa.string()),
-            ("split", pa.string()),
-            ("persons", pa.int64()),
-            *_COUNTS,
-            ("first_year", pa.int32()),
-            ("last_year", pa.int32()),
-            ("events_a_row", pa.float64()),
-            *((name, pa.float64()) for name in ("without_events", "sex_unknown", "race_unknown")),
-        ]
+    "site": (
+        *columns(_TEXT, "task", "site", "split"),
+        *columns(_INTEGER, "persons", "rows", "events"),
+        *columns(_SMALL, "first_year", "last_year"),
+        *columns(_NUMBER, "tokens_per_row", "without_events", "sex_unknown", "race_unknown"),
     ),
 }
-"""Name -> schema; each is a file of that name. ``arms.evaluate`` says what is in them."""
+"""Name -> columns and their types; each table is a file of that name. ``evaluate.evaluate`` says what is in them."""
 
 
-def to_table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
-    """Make a table of rows; NaN becomes null."""
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(schema)
-    arrays = [
-        pa.array(column, type=field.type, from_pandas=True) for column, field in zip(columns, schema, strict=True)
-    ]
-    return pa.Table.from_arrays(arrays, schema=schema)
+def schema(of: Columns) -> Any:
+    """Return the ``pyarrow.Schema`` of columns."""
+    import pyarrow as pa
+
+    return pa.schema([(name, pa.type_for_alias(kind)) for name, kind in of])
+
+
+class _Schemas(Mapping[str, Any]):
+    """Name -> ``pyarrow.Schema``, made when it is asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        return schema(COLUMNS[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COLUMNS)
+
+    def __len__(self) -> int:
+        return len(COLUMNS)
+
+
+SCHEMAS: Mapping[str, Any] = _Schemas()
+"""Name -> schema of every table of evaluation."""
+
+
+def to_table(rows: Sequence[tuple[Any, ...]], of: Any) -> Any:
+    """Return the ``pyarrow.Table`` of ``rows`` with the schema ``of``; NaN becomes null."""
+    import pyarrow as pa
+
+    values = list(zip(*rows, strict=True)) if rows else [()] * len(of)
+    arrays = [pa.array(column, type=field.type, from_pandas=True) for column, field in zip(values, of, strict=True)]
+    return pa.Table.from_arrays(arrays, schema=of)

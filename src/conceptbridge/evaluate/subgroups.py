@@ -1,4 +1,4 @@
-"""Subgroups of the target's rows, and how much of each row the source of a model has never seen."""
+"""Subgroups of the target's rows, and the share of each row that the source of a model has never seen."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -16,11 +16,11 @@ from conceptbridge.core.errors import StudyError
 UNKNOWN = "unknown"
 OTHER = "other"
 UNSEEN = "unseen"
-"""The dimension that divides rows by the share of their events whose token the source never saw."""
+"""The dimension that divides rows by the share of their events whose token the source has never seen."""
 
 
 class Dimension(NamedTuple):
-    """One division of rows into groups: ``of`` (rows,) is the place of each row's group in ``names``."""
+    """One division of rows into groups: ``of`` (rows,) is the index of each row's group in ``names``."""
 
     name: str
     names: list[str]
@@ -39,16 +39,20 @@ class Tokens(NamedTuple):
 
 
 def subgroups(
-    cohort: pa.Table, age_bands: Sequence[int], tokens: Tokens | None, concepts: Mapping[str, Sequence[int]], least: int
+    cohort: pa.Table,
+    age_bands: Sequence[int],
+    tokens: Tokens | None,
+    concepts: Mapping[str, Sequence[int]],
+    min_cell_count: int,
 ) -> list[Dimension]:
-    """Divide rows by sex, age band, race and the study's own subgroups, as far as the cohort tells.
+    """Divide rows by sex, age band, race and the study's own subgroups, as far as the cohort records them.
 
-    ``cohort`` has the rows in order. ``age_bands`` are first years of life of every band but the first. A subgroup of
-    the study is the rows with an event of any of its ``concepts``, and the others. What fewer than ``least`` persons
-    have is no group of its own: the word for it can be the hospital's own.
+    ``cohort`` has the rows in order. ``age_bands`` are the lowest ages of every band except the first. A subgroup of
+    the study is the rows with an event of any of its ``concepts``, and the rows without. A value of fewer than
+    ``min_cell_count`` persons gets no group of its own: its name can be the hospital's own word.
     """
-    found = [
-        _coded(name, pc.fill_null(cohort[name].cast(pa.string()), UNKNOWN), cohort["person_id"], least)
+    dimensions = [
+        _coded(name, pc.fill_null(cohort[name].cast(pa.string()), UNKNOWN), cohort["person_id"], min_cell_count)
         for name in ("sex", "race")
         if name in cohort.column_names
     ]
@@ -60,17 +64,17 @@ def subgroups(
             UNKNOWN,
         ]
         band = np.where(np.isnan(age), len(names) - 1, np.searchsorted(edges, np.nan_to_num(age), "right"))
-        found.insert(1, Dimension("age", names, band.astype(np.intp)))
+        dimensions.insert(1, Dimension("age", names, band.astype(np.intp)))
     for name, ids in concepts.items():
         if tokens is not None:
             has = np.zeros(tokens.rows, dtype=np.intp)
             has[tokens.row[np.isin(tokens.concept[tokens.token], list(ids))]] = 1
-            found.append(Dimension(name, ["without", "with"], has))
-    return found
+            dimensions.append(Dimension(name, ["without", "with"], has))
+    return dimensions
 
 
 def read_tokens(sequences: Path, tokens: Path, row_id: NDArray[np.int64]) -> Tokens:
-    """Read the events of the rows with these ids, in their order.
+    """Read the events of the rows with these ids, in that order.
 
     Raises StudyError when a file is missing or a row has no sequence.
     """
@@ -78,10 +82,12 @@ def read_tokens(sequences: Path, tokens: Path, row_id: NDArray[np.int64]) -> Tok
         if not path.is_file():
             raise StudyError(f"{path} is missing; run the task's rules first")
     table = pq.read_table(sequences, columns=["row_id", "tokens"])
-    place = pc.index_in(pa.array(row_id), value_set=table["row_id"].combine_chunks())
-    if place.null_count:
-        raise StudyError(f"{sequences}: rows of the cohort have no sequence; run the task's rules again")
-    lists = table["tokens"].combine_chunks().take(place)
+    index = pc.index_in(pa.array(row_id), value_set=table["row_id"].combine_chunks())
+    if index.null_count:
+        raise StudyError(
+            f"{sequences}: {index.null_count} rows of the cohort have no sequence; run the task's rules again"
+        )
+    lists = table["tokens"].combine_chunks().take(index)
     known = pq.read_table(tokens, columns=["key", "text", "concept_id"])
     return Tokens(
         len(row_id),
@@ -93,27 +99,27 @@ def read_tokens(sequences: Path, tokens: Path, row_id: NDArray[np.int64]) -> Tok
     )
 
 
-def seen_by(paths: Sequence[Path], least: int) -> tuple[pa.Array, pa.Array]:
-    """Return the keys, and the texts in lower case, that training rows of these sites (``tokens.parquet``) hold.
+def seen_by(paths: Sequence[Path], min_cell_count: int) -> tuple[pa.Array, pa.Array]:
+    """Return the keys, and the texts in lower case, that the training rows of these sites hold (``tokens.parquet``).
 
-    Those of fewer than ``least`` rows are unseen: where a site shares its tokens it leaves them out (``tasks.shared``),
-    and the count of a shared one can be blank.
+    A token of fewer than ``min_cell_count`` rows counts as unseen: a site that shares its tokens leaves it out
+    (``disclosure.token_counts``). A shared token's count can be blank.
     """
     for path in paths:
         if not path.is_file():
             raise StudyError(f"{path} is missing; run the task's rules first")
     tables = [pq.read_table(path, columns=["key", "text", "rows"]) for path in paths]
     seen = pa.concat_tables(
-        [table.filter(pc.fill_null(pc.greater_equal(table["rows"], least), True)) for table in tables]
+        [table.filter(pc.fill_null(pc.greater_equal(table["rows"], min_cell_count), True)) for table in tables]
     )
     return seen["key"].combine_chunks(), pc.utf8_lower(seen["text"].combine_chunks())
 
 
 def unseen(tokens: Tokens, keys: pa.Array, texts: pa.Array) -> tuple[NDArray[np.float64], dict[str, Any]]:
-    """Return the share of each row's events whose token the source never saw (rows,), and shares of all events.
+    """Return the share of each row's events whose token the source has never seen (rows,), and shares of all events.
 
-    A row without any event has NaN. The shares: ``events`` whose key was not seen, and ``events_by_text`` whose text,
-    in lower case, was not seen either (an embedding tells the source nothing it knows by name).
+    A row without any event has NaN. The shares are of ``events`` whose key was not seen, and of ``events_by_text``
+    whose text, in lower case, was not seen either: an embedding does not lead to a name that the source knows.
     """
     new = ~pc.is_in(tokens.key, value_set=keys).to_numpy(zero_copy_only=False)
     new_text = new & ~pc.is_in(pc.utf8_lower(tokens.text), value_set=texts).to_numpy(zero_copy_only=False)
@@ -135,17 +141,17 @@ def by_share(share: NDArray[np.float64]) -> Dimension:
     edges = edges[edges < known.max()] if len(known) else edges
     bounds = [0.0, *edges, float(known.max()) if len(known) else 0.0]
     names = [
-        f"{100 * low:.0f} to {100 * high:.0f} %" if place == 0 else f"over {100 * low:.0f} to {100 * high:.0f} %"
-        for place, (low, high) in enumerate(pairwise(bounds))
+        f"{'over ' if index else ''}{100 * low:.0f} to {100 * high:.0f} %"
+        for index, (low, high) in enumerate(pairwise(bounds))
     ] + ["no event"]
     of = np.where(np.isnan(share), len(names) - 1, np.searchsorted(edges, np.nan_to_num(share), "left"))
     return Dimension(UNSEEN, names, of.astype(np.intp))
 
 
-def _coded(name: str, column: pa.ChunkedArray, person: pa.ChunkedArray, least: int) -> Dimension:
+def _coded(name: str, column: pa.ChunkedArray, person: pa.ChunkedArray, min_cell_count: int) -> Dimension:
     persons = pa.table({"value": column, "person": person}).group_by("value").aggregate([("person", "count_distinct")])
-    often = persons.filter(pc.greater_equal(persons["person_count_distinct"], least))["value"]
-    told = pc.or_(pc.is_in(column, value_set=often.combine_chunks()), pc.equal(column, UNKNOWN))
-    column = pc.if_else(told, column, OTHER)
+    often = persons.filter(pc.greater_equal(persons["person_count_distinct"], min_cell_count))["value"]
+    named = pc.or_(pc.is_in(column, value_set=often.combine_chunks()), pc.equal(column, UNKNOWN))
+    column = pc.if_else(named, column, OTHER)
     names = sorted(set(column.to_pylist()))
     return Dimension(name, names, pc.index_in(column, value_set=pa.array(names)).to_numpy().astype(np.intp))

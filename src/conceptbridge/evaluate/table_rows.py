@@ -2,189 +2,190 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from conceptbridge.disclosure.suppress import both_classes_at_least
+from conceptbridge.evaluate.arm_result import ArmResult
 from conceptbridge.evaluate.bootstrap import limits, random
 from conceptbridge.evaluate.break_even import Curve, break_even
 from conceptbridge.evaluate.comparisons import LOCAL, Choice, compare, pairs
-from conceptbridge.evaluate.delong import variance
-from conceptbridge.evaluate.measure import Arm, ArmEvaluator, ArmResult, Settings, mean_of
-from conceptbridge.evaluate.metrics import METRICS
-from conceptbridge.evaluate.predictions import SPLITS, Rows
+from conceptbridge.evaluate.delong import mean_of, variance
+from conceptbridge.evaluate.intervals import seed_sd
+from conceptbridge.evaluate.measure import ArmEvaluator
+from conceptbridge.evaluate.predictions import SPLITS
+from conceptbridge.evaluate.schemas import Arm
+
+Row = tuple[Any, ...]
 
 
-def counts_of(label: NDArray[np.int8], least: int) -> tuple[int | None, int | None]:
-    """Return rows and events, null where they, or the rows without the event, are fewer than allowed."""
+class Measured(NamedTuple):
+    """All arms of one task at one target: what was measured, and what validation rows chose.
+
+    ``counts`` are rows and events by split, None where they may not be shown; ``train_events`` counts the target's
+    training rows with the event.
+    """
+
+    task: str
+    target: str
+    results: Mapping[Arm, ArmResult]
+    evaluator: ArmEvaluator
+    controls: Sequence[str]
+    choice: Choice
+    counts: Mapping[str, tuple[int | None, int | None]]
+    train_events: int
+    seed: int
+
+
+def counts_of(label: NDArray[np.int8], min_cell_count: int) -> tuple[int | None, int | None]:
+    """Return rows and events, None where they, or the rows without the event, are fewer than allowed."""
     rows, events = len(label), int(label.sum())
-    return rows if rows >= least else None, events if rows >= least and both_classes_at_least(
-        events, rows, least
-    ) else None
+    if rows < min_cell_count:
+        return None, None
+    return rows, events if both_classes_at_least(events, rows, min_cell_count) else None
 
 
-def metrics(
-    results: Mapping[Arm, ArmResult],
-    task: str,
-    target: str,
-    settings: Settings,
-    counts: Mapping[str, tuple[int | None, int | None]],
-) -> Iterator[tuple[Any, ...]]:
-    columns = settings.columns
-    for arm, result in results.items():
+def metrics(at: Measured) -> Iterator[Row]:
+    settings = at.evaluator.settings
+    for arm, result in at.results.items():
         seeds = len(result.seeds)
         for split in SPLITS:
-            key, of_split = (task, *arm, target, split), columns[: None if split == "test" else len(METRICS)]
+            key, columns, counts = (at.task, *arm, at.target, split), settings.columns_of(split), at.counts[split]
             if result.reason[split]:
-                for column in of_split:
-                    yield *key, *column, None, None, None, None, None, seeds, *counts[split], result.reason[split]
+                for column in columns:
+                    yield *key, *column, None, None, None, None, None, seeds, *counts, result.reason[split]
                 continue
-            spread = result.by_seed[split].std(axis=0, ddof=1) if seeds > 1 else [None] * len(columns)
+            sd = result.by_seed[split].std(axis=0, ddof=1) if seeds > 1 else [None] * len(settings.columns)
             means = result.mean(split)
-            for place, column in enumerate(of_split):
-                bounds: tuple[Any, ...] = (None, None, None)
+            for index, column in enumerate(columns):
+                bounds: Row = (None, None, None)
                 if split == "test":
-                    method = settings.method(place) if np.isfinite(result.lower[place]) else None
-                    bounds = (result.lower[place], result.upper[place], method)
-                why = result.column_reason[place] if split == "test" else None
-                yield *key, *column, means[place], *bounds, spread[place], seeds, *counts[split], why
+                    method = settings.method(index) if np.isfinite(result.lower[index]) else None
+                    bounds = (result.lower[index], result.upper[index], method)
+                reason = result.column_reason[index] if split == "test" else None
+                yield *key, *column, means[index], *bounds, sd[index], seeds, *counts, reason
 
 
-def seeds(results: Mapping[Arm, ArmResult], task: str, target: str, settings: Settings) -> Iterator[tuple[Any, ...]]:
-    columns = settings.columns
-    for arm, result in results.items():
+def seeds(at: Measured) -> Iterator[Row]:
+    for arm, result in at.results.items():
         for split in SPLITS:
             if result.reason[split] is None:
                 values = result.by_seed[split]
-                for place, column in enumerate(columns[: None if split == "test" else len(METRICS)]):
-                    for seed, value in zip(result.seeds, values[:, place], strict=True):
-                        yield task, *arm, target, split, *column, seed, value
+                for index, column in enumerate(at.evaluator.settings.columns_of(split)):
+                    for seed, value in zip(result.seeds, values[:, index], strict=True):
+                        yield at.task, *arm, at.target, split, *column, seed, value
 
 
-def comparisons(
-    results: Mapping[Arm, ArmResult],
-    task: str,
-    target: str,
-    controls: Sequence[str],
-    choice: Choice,
-    bench: ArmEvaluator,
-    counts: tuple[int | None, int | None],
-) -> Iterator[tuple[Any, ...]]:
-    for pair, differences in compare(results, list(pairs(results, target, controls, choice)), bench.clusters):
+def comparisons(at: Measured) -> Iterator[Row]:
+    asked = list(pairs(at.results, at.target, at.controls, at.choice))
+    for pair, differences in compare(at.results, asked, at.evaluator.clusters["test"]):
         arms = (*pair.arm, *(pair.reference or [None] * len(pair.arm)))
-        for found in differences:
-            yield (task, target, pair.question, found.metric, *arms, *found[1:-1], *counts, found.reason)
+        for one in differences:
+            yield (at.task, at.target, pair.question, one.metric, *arms, *one[1:-1], *at.counts["test"], one.reason)
 
 
-def effects(
-    results: Mapping[Arm, ArmResult], task: str, target: str, choice: Choice, bench: ArmEvaluator
-) -> Iterator[tuple[Any, ...]]:
+def effects(at: Measured) -> Iterator[Row]:
     """Average each (embedding, learner, strategy) over its estimable sources, and compare with the reference."""
+    clusters = at.evaluator.clusters["test"]
     grouped: dict[tuple[str, str, str], list[ArmResult]] = {}
-    for arm, result in results.items():
+    for arm, result in at.results.items():
         grouped.setdefault((arm.embedding, arm.learner, arm.strategy), []).append(result)
-    reference = None if choice.reference is None else results[choice.reference]
-    for key, of_key in grouped.items():
-        there = [one for one in of_key if one.components is not None]
-        if not there:
-            yield task, *key, target, 0, None, None, None, None
+    reference = None if at.choice.reference is None else at.results[at.choice.reference]
+    for key, results in grouped.items():
+        estimable = [result for result in results if result.components is not None]
+        if not estimable:
+            yield at.task, *key, at.target, 0, None, None, None, None
             continue
-        mean = mean_of([one.components for one in there if one.components is not None])
-        seed = sum(float(one.seed_variance()[0]) for one in there) / len(there) ** 2
-        spread = float(variance(mean.events, mean.non_events, bench.clusters)) + seed
+        mean = mean_of([result.components for result in estimable if result.components is not None])
+        seed = sum(float(result.seed_variance()[0]) for result in estimable) / len(estimable) ** 2
+        total = float(variance(mean.events, mean.non_events, clusters)) + seed
         difference: tuple[float | None, float | None] = (None, None)
-        if reference is not None and reference.components is not None and there != [reference]:
-            theirs = reference.components
-            paired = variance(mean.events - theirs.events, mean.non_events - theirs.non_events, bench.clusters)
-            shared = 0.0 if reference in there else float(reference.seed_variance()[0])
-            difference = mean.auroc - theirs.auroc, float(paired) + seed + shared
-        yield task, *key, target, len(there), mean.auroc, spread, *difference
+        if reference is not None and reference.components is not None and estimable != [reference]:
+            other = reference.components
+            paired = variance(mean.events - other.events, mean.non_events - other.non_events, clusters)
+            shared = 0.0 if reference in estimable else float(reference.seed_variance()[0])
+            difference = mean.auroc - other.auroc, float(paired) + seed + shared
+        yield at.task, *key, at.target, len(estimable), mean.auroc, total, *difference
 
 
-def curves(results: Mapping[Arm, ArmResult], task: str, target: str, seed: int) -> Iterator[tuple[Any, ...]]:
-    for arm, result in results.items():
+def subgroups(at: Measured) -> Iterator[Row]:
+    for arm, result in at.results.items():
+        for cell in result.groups:
+            yield at.task, *arm, at.target, *cell
+
+
+def curves(at: Measured) -> Iterator[Row]:
+    for arm, result in at.results.items():
+        key = (at.task, *arm, at.target)
         if result.sizes is not None:
             curve = result.sizes
-            generator = random(seed, task, target, *arm, "sizes")
-            lower, upper = limits(curve.redrawn(generator))
-            for place, size in enumerate(curve.size):
-                found = curve.by_replicate[place][~np.isnan(curve.by_replicate[place])]
-                sd = found.std(ddof=1) if len(found) > 1 else None
-                number = (curve.estimate[place], lower[place], upper[place], sd, len(found))
-                yield task, *arm, target, int(size), None, "test", *number
+            lower, upper = limits(curve.redrawn(random(at.seed, at.task, at.target, *arm, "sizes")))
+            for index, size in enumerate(curve.size):
+                aurocs = curve.by_replicate[index][~np.isnan(curve.by_replicate[index])]
+                bounds = (lower[index], upper[index])
+                yield *key, int(size), None, "test", curve.estimate[index], *bounds, seed_sd(aurocs), len(aurocs)
         for point in result.depths:
-            number = (point.estimate, point.lower, point.upper, point.seed_sd, point.seeds)
-            yield task, *arm, target, None, point.depth, point.split, *number
+            numbers = (point.estimate, point.lower, point.upper, point.auroc_sd, point.seeds)
+            yield *key, None, point.depth, point.split, *numbers
 
 
-def break_evens(
-    results: Mapping[Arm, ArmResult],
-    task: str,
-    target: str,
-    choice: Choice,
-    bench: ArmEvaluator,
-    rows: Rows,
-    seed: int,
-) -> Iterator[tuple[Any, ...]]:
-    """Compare every borrowed arm with the local ones of its embedding and learner, and of the reference."""
-    events = int(rows.of("train").label.sum())
-    curves = {arm: _whole(result, events, bench) for arm, result in results.items() if result.sizes is not None}
-    for arm, result in results.items():
-        if arm.source == target or result.components is None:
+def break_evens(at: Measured) -> Iterator[Row]:
+    """Compare every transferred arm with the local arm of its embedding and learner, and with the reference."""
+    curves = {
+        arm: _with_all_rows(result, at.train_events, at.evaluator)
+        for arm, result in at.results.items()
+        if result.sizes is not None
+    }
+    for arm, result in at.results.items():
+        if arm.source == at.target or result.components is None:
             continue
-        locals_ = dict.fromkeys([arm._replace(strategy=LOCAL, source=target), choice.reference])
-        for local in locals_:
-            if local is None or local.source != target or local not in curves:
+        auroc = result.components.auroc
+        constant = (auroc, auroc + at.evaluator.shifts(result.components).astype(np.float64))
+        for local in dict.fromkeys([arm._replace(strategy=LOCAL, source=at.target), at.choice.reference]):
+            if local is None or local.source != at.target or local not in curves:
                 continue
-            auroc = result.components.auroc
-            constant = (auroc, auroc + bench.moved(result.components).astype(np.float64))
-            curve, borrowed = curves[local], curves.get(arm)
-            if borrowed is not None and not np.isin(curve.size, borrowed.size).any():
+            curve, transferred = curves[local], curves.get(arm)
+            if transferred is not None and not np.isin(curve.size, transferred.size).any():
                 continue
-            found = break_even(curve, borrowed, constant, random(seed, task, target, *arm, *local))
-            size = curve.size if borrowed is None else np.intersect1d(curve.size, borrowed.size)
-            yield (
-                task,
-                *arm,
-                target,
-                local.embedding,
-                local.learner,
-                *found[:3],
-                int(size[0]),
-                int(size[-1]),
-                found.reached,
-            )
+            found = break_even(curve, transferred, constant, random(at.seed, at.task, at.target, *arm, *local))
+            size = curve.size if transferred is None else np.intersect1d(curve.size, transferred.size)
+            local_key = (local.embedding, local.learner)
+            yield at.task, *arm, at.target, *local_key, *found[:3], int(size[0]), int(size[-1]), found.status
 
 
-def _whole(result: ArmResult, events: int, bench: ArmEvaluator) -> Curve:
+def _with_all_rows(result: ArmResult, events: int, evaluator: ArmEvaluator) -> Curve:
     """Return a learning curve with all training rows as its last size."""
     curve = result.sizes
     assert curve is not None
-    if result.components is None or events <= curve.size[-1] or events < bench.settings.min_cell_count:
+    if result.components is None or events <= curve.size[-1] or events < evaluator.settings.min_cell_count:
         return curve
     replicates = curve.by_replicate.shape[1]
     last = np.full((1, replicates), np.nan)
-    moved = np.full((1, replicates, curve.resampled.shape[2]), np.nan, np.float32)
-    last[0, 0], moved[0, 0] = result.components.auroc, bench.moved(result.components)
+    shifts = np.full((1, replicates, curve.shifts.shape[2]), np.nan, np.float32)
+    last[0, 0], shifts[0, 0] = result.components.auroc, evaluator.shifts(result.components)
     return Curve(
         np.r_[curve.size, events],
         np.concatenate([curve.by_replicate, last]),
-        np.concatenate([curve.resampled, moved]),
+        np.concatenate([curve.shifts, shifts]),
     )
 
 
-def spent(result: ArmResult, least: int) -> tuple[Any, ...]:
-    about, used = result.about, result.about.get("spent") or {}
-
-    def shown(name: str) -> int | None:
-        count = about.get(name)
-        return count if count is not None and (count == 0 or count >= least) else None
-
-    rows, events = about.get("train_rows"), about.get("train_events")
-    hidden = rows is not None and events is not None and not both_classes_at_least(events, rows, least)
-    kept = ", ".join(map(str, used["kept"])) if "kept" in used else None
-    chosen = json.dumps(used["chosen"], sort_keys=True) if "chosen" in used else None
-    trained = (shown("train_rows"), None if hidden else shown("train_events"))
-    return (*trained, used.get("trials"), used.get("steps"), kept, chosen, result.about["reason"])
+def training_budget(at: Measured) -> Iterator[Row]:
+    """Say of each arm what it was given and what it used, from its arm.json."""
+    min_cell_count = at.evaluator.settings.min_cell_count
+    for arm, result in at.results.items():
+        rows, events = (result.about.get(name) for name in ("train_rows", "train_events"))
+        if rows is not None and events is not None and not both_classes_at_least(events, rows, min_cell_count):
+            events = None
+        used = result.about.get("spent") or {}
+        yield (
+            *(at.task, *arm, at.target),
+            *(count if not count or count >= min_cell_count else None for count in (rows, events)),
+            used.get("trials"),
+            used.get("steps"),
+            ", ".join(map(str, used["kept"])) if "kept" in used else None,
+            json.dumps(used["chosen"], sort_keys=True) if "chosen" in used else None,
+            result.about["reason"],
+        )

@@ -2,9 +2,9 @@
 
 import base64
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import pyarrow as pa
@@ -15,65 +15,54 @@ from markupsafe import Markup
 from conceptbridge.core.atomic_files import write_text
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.quality_report import shareable
-from conceptbridge.report.answers import ARM, answers, describe, key_of
-from conceptbridge.report.figures import BY_TASK, transfer_parts
+from conceptbridge.evaluate.schemas import (
+    RECOMMENDATION,
+    TRANSFER_GAIN,
+    VS_BEST_LOCAL,
+    VS_BEST_TRANSFERRED,
+    VS_CONTROL,
+)
+from conceptbridge.report.answers import answers, describe, key_of
+from conceptbridge.report.figures.registry import study_figures
+from conceptbridge.report.study_tables import STUDY_TABLES
 from conceptbridge.study.strategies import strategy as find_strategy
 
 NOTHING = "\N{EN DASH}"
-TABLES = (
-    "arms",
-    "comparisons",
-    "summary",
-    "metrics",
-    "subgroups",
-    "unseen",
-    "curves",
-    "breakeven",
-    "spent",
-    "sites",
-    "overlap",
-    "attrition",
-    "leaks",
-    "embeddings",
-)
-MOST_ROWS = 1000
+TABLES = (*(table.name for table in STUDY_TABLES if table.section), "embeddings")
+"""The tables that the page shows."""
+MAX_ROWS = 1000
 """Of a table; what is left out is in the files beside the page, which has to open quickly."""
-MOST_PICTURES = 1_500_000
+MAX_PICTURES = 1_500_000
 """Bytes of all pictures; one that no longer fits is named instead."""
 
-SECTIONS = (
-    ("answers", "Answers"),
-    ("transfer", "Transfer"),
-    ("curves", "Local data, tuning"),
-    ("decisions", "Calibration, decisions"),
-    ("arms", "All arms"),
-    ("comparisons", "Comparisons"),
-    ("summary", "Over all sites"),
-    ("subgroups", "Subgroups"),
-    ("sites", "Sites"),
-    ("overlap", "Overlap"),
-    ("attrition", "Attrition"),
-    ("leaks", "Near the outcome"),
-    ("embeddings", "Embeddings"),
-    ("quality", "Data quality"),
-    ("spent", "Spent"),
-    ("provenance", "Provenance"),
-    ("checklist", "Checklist"),
-    ("reading", "How to read this"),
-)
-_TEXT = {
-    "transfer": "Heat map of AUROC by embedding and strategy (rows), and target and source (columns). Its numbers are "
-    "in the table of all arms.",
-    "learning": "AUROC by labelled local events: local models against the recommended one; shaded: 95 % limits, and "
-    "those of the break-even.",
-    "depth": "AUROC by share of the tuning budget, mean over sources, one line an embedding.",
-    "calibration": "Observed by predicted share; the grey line is perfect.",
-    "roc": "Sensitivity by 1 - specificity above, PPV by sensitivity below.",
-    "net-benefit": "Net benefit by threshold, beside alerting all rows and none.",
-    "overlap": "Share of the target's tokens that the source has, by concept and by text.",
-    "alignment": "Cosine of texts that the source lacks to the nearest one that it has.",
+
+class Section(NamedTuple):
+    """A section of the page: its name among the links at the top, and its title."""
+
+    name: str
+    title: str
+
+
+SECTIONS = {
+    "answers": Section("Answers", "Answers"),
+    "transfer": Section("Transfer", "Transfer"),
+    "curves": Section("Local data, tuning", "How much local data, how much tuning"),
+    "decisions": Section("Calibration, decisions", "Calibration and decisions"),
+    "arms": Section("All arms", "All arms"),
+    "comparisons": Section("Comparisons", "Comparisons"),
+    "summary": Section("Over all sites", "Over all sites, and at a new site"),
+    "subgroups": Section("Subgroups", "Subgroups"),
+    "sites": Section("Sites", "Sites"),
+    "overlap": Section("Overlap", "Overlap of vocabularies, unseen concepts"),
+    "attrition": Section("Attrition", "Attrition"),
+    "leaks": Section("Near the outcome", "Near the outcome"),
+    "embeddings": Section("Embeddings", "Embeddings"),
+    "quality": Section("Data quality", "Data quality"),
+    "training-budget": Section("Training budget", "Training budget"),
+    "provenance": Section("Provenance", "Provenance"),
+    "checklist": Section("Checklist", "Reporting checklist"),
+    "glossary": Section("Glossary", "Glossary"),
 }
-_PLACES = {"curves": ("learning", "depth"), "decisions": ("calibration", "roc", "net-benefit"), "overlap": ("overlap",)}
 
 
 def write_page(
@@ -81,16 +70,15 @@ def write_page(
 ) -> None:
     """Write the page to ``out``.
 
-    ``tables`` holds the joint tables, ``figures`` their pictures, ``sites`` each site's ``quality.json``;
-    of these no count under ``min_cell_count`` is shown. ``provenance`` is a JSON object that is shown as it is, and
-    says by ``"simulated": true`` where the data are not of patients. Raises StudyError when one of them is missing.
+    ``tables`` holds the joint tables, ``figures`` their pictures, ``sites`` each site's ``quality.json``, of which no
+    count under ``min_cell_count`` is shown. ``provenance`` is a JSON object, shown as it is; ``"simulated": true`` in
+    it says that the data do not come from patients. Raises StudyError when a file is missing.
     """
     joint = {name: pq.read_table(_existing(tables / f"{name}.parquet")) for name in TABLES}
     names = dict.fromkeys(joint["sites"]["site"].to_pylist())
     quality = {name: shareable(_read_json(sites / name / "quality.json"), min_cell_count) for name in names}
-    pictures = _pictures(figures, joint["arms"], joint["curves"])
-    shown = page(title, joint, pictures, quality, _read_json(provenance), min_cell_count)
-    write_text(shown, out)
+    pictures = _pictures(figures, joint)
+    write_text(page(title, joint, pictures, quality, _read_json(provenance), min_cell_count), out)
 
 
 def page(
@@ -99,9 +87,9 @@ def page(
     pictures: Mapping[str, Sequence[Mapping[str, str]]],
     quality: Mapping[str, Any],
     provenance: Mapping[str, Any],
-    least: int,
+    min_cell_count: int,
 ) -> str:
-    """Return the page's HTML; ``pictures`` of each section have name, caption, text and SVG (base64)."""
+    """Return the page's HTML; ``pictures`` are those of each section: name, caption, text and SVG (base64)."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -116,13 +104,13 @@ def page(
     template = environment.from_string(beside.with_name("page.html").read_text(encoding="utf-8"))
     rows = {name: table.to_pylist() for name, table in tables.items()}
     comparisons = [row for row in rows["comparisons"] if row["metric"] == "auroc"]
-    found = list(answers(rows["arms"], comparisons, rows["sites"], rows["breakeven"]))
+    all_answers = list(answers(rows["arms"], comparisons, rows["sites"], rows["breakeven"]))
     named = _named(comparisons)
     first = sorted(
-        comparisons, key=lambda row: (row["question"] in ("meaning", "borrowing"), -abs(row["difference"] or 0))
+        comparisons, key=lambda row: (row["question"] in (VS_CONTROL, TRANSFER_GAIN), -abs(row["difference"] or 0))
     )
-    kept = {id(row) for row in first[:MOST_ROWS]}
-    estimable = [answer.above_chance for answer in found if answer.above_chance is not None]
+    kept = {id(row) for row in first[:MAX_ROWS]}
+    estimable = [answer.above_chance for answer in all_answers if answer.above_chance is not None]
     return template.render(
         rows
         | {
@@ -130,32 +118,32 @@ def page(
             "css": _inline(beside.with_name("page.css")),
             "js": _inline(beside.with_name("page.js")),
             "sections": SECTIONS,
-            "answers": found,
+            "answers": all_answers,
             "nothing": bool(estimable) and not any(estimable),
             "reference": _reference(provenance),
             "pictures": pictures,
-            "arms": rows["arms"][:MOST_ROWS],
-            "arms_left_out": max(len(rows["arms"]) - MOST_ROWS, 0),
+            "arms": rows["arms"][:MAX_ROWS],
+            "arms_left_out": max(len(rows["arms"]) - MAX_ROWS, 0),
             "comparisons": [row for row in comparisons if id(row) in kept],
-            "comparisons_left_out": max(len(comparisons) - MOST_ROWS, 0),
-            "metrics": [row for row in rows["metrics"] if row["split"] == "test" and _at(row) in named][:MOST_ROWS],
-            "subgroups": [row for row in rows["subgroups"] if _at(row) in named][:MOST_ROWS],
-            "breakeven": rows["breakeven"][:MOST_ROWS],
-            "spent": rows["spent"][:MOST_ROWS],
-            "summary": rows["summary"][:MOST_ROWS],
+            "comparisons_left_out": max(len(comparisons) - MAX_ROWS, 0),
+            "metrics": [row for row in rows["metrics"] if row["split"] == "test" and _at(row) in named][:MAX_ROWS],
+            "subgroups": [row for row in rows["subgroups"] if _at(row) in named][:MAX_ROWS],
+            "breakeven": rows["breakeven"][:MAX_ROWS],
+            "training_budget": rows["training_budget"][:MAX_ROWS],
+            "summary": rows["summary"][:MAX_ROWS],
             "describe": describe,
             "strategies": [find_strategy(name) for name in dict.fromkeys(row["strategy"] for row in rows["arms"])],
             "quality": quality,
             "provenance": provenance,
             "simulated": provenance.get("simulated") is True,
-            "least": least,
-            "checklist": checklist(provenance, least),
+            "min_cell_count": min_cell_count,
+            "checklist": checklist(provenance, min_cell_count),
         }
     )
 
 
-def checklist(provenance: Mapping[str, Any], least: int) -> list[dict[str, str | None]]:
-    """Return the reporting checklist: item, about, and what the run knows, None where that is for the authors."""
+def checklist(provenance: Mapping[str, Any], min_cell_count: int) -> list[dict[str, str | None]]:
+    """Return the reporting checklist: item, about, and what the run knows; None where the authors have to write it."""
     items = yaml.safe_load(Path(__file__).with_name("checklist.yaml").read_text(encoding="utf-8"))
     config = provenance.get("config", {})
     tasks, evaluation = config.get("tasks", {}), config.get("evaluation", {})
@@ -176,7 +164,7 @@ def checklist(provenance: Mapping[str, Any], least: int) -> list[dict[str, str |
         "thresholds": listed(evaluation.get("thresholds", [])),
         "alert_rates": listed(evaluation.get("alert_rates", [])),
         "commit": f"commit {provenance['commit']}" if provenance.get("commit") else "version in Provenance",
-        "least": least,
+        "min_cell_count": min_cell_count,
     }
     return [
         {"item": one["item"], "about": one["about"], "known": one["known"].format(**facts) if "known" in one else None}
@@ -198,42 +186,32 @@ def _reference(provenance: Mapping[str, Any]) -> str:
 
 
 def _named(comparisons: Sequence[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
-    """Return (task, target, arm) of the recommended and the reference arms, and of the best local or borrowed ones."""
+    """Return (task, target, arm) of the arms that the answers name, controls left out."""
     named = set()
     for row in comparisons:
-        if row["question"] in ("recommendation", "home", "abroad"):
+        if row["question"] in (RECOMMENDATION, VS_BEST_LOCAL, VS_BEST_TRANSFERRED):
             named |= {(row["task"], row["target"], *key_of(row, prefix)) for prefix in ("", "ref_")}
     return named
 
 
 def _at(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (row["task"], row["target"], *(row[name] for name in ARM))
+    return (row["task"], row["target"], *key_of(row))
 
 
-def _pictures(folder: Path, arms: pa.Table, curves: pa.Table) -> dict[str, list[dict[str, str]]]:
-    left = MOST_PICTURES
-    found: dict[str, list[dict[str, str]]] = {"transfer": [], **{place: [] for place in _PLACES}}
-    drawn = {
-        kind: curves[column].null_count < len(curves) for kind, column in (("learning", "size"), ("depth", "depth"))
-    }
-    for place, kind, name, caption in _figures(arms):
-        if not drawn.get(kind, True):
+def _pictures(folder: Path, joint: Mapping[str, pa.Table]) -> dict[str, list[dict[str, str]]]:
+    """Return the figures of each section, as long as they fit; those without data are left out."""
+    left = MAX_PICTURES
+    pictures: dict[str, list[dict[str, str]]] = {}
+    for figure in study_figures(*(joint["arms"][name].unique().to_pylist() for name in ("task", "learner"))):
+        kind = figure.kind
+        of_section = pictures.setdefault(kind.section, [])
+        if kind.needs and not len(joint[kind.inputs[0]][kind.needs].drop_null()):
             continue
-        svg = base64.b64encode(_existing(folder / f"{name}.svg").read_bytes()).decode()
+        svg = base64.b64encode(_existing(folder / f"{figure.name}.svg").read_bytes()).decode()
         left -= len(svg)
         shown = svg if left >= 0 else ""
-        found[place].append({"name": name, "caption": caption, "text": _TEXT[kind], "svg": shown})
-    return found
-
-
-def _figures(arms: pa.Table) -> Iterator[tuple[str, str, str, str]]:
-    for name, caption, _ in transfer_parts(arms):
-        yield "transfer", "transfer", name, caption
-    for place, kinds in _PLACES.items():
-        for task in arms["task"].unique().to_pylist():
-            for kind in kinds:
-                yield place, kind, f"{kind}-{task}", f"{BY_TASK[kind]}, task {task}"
-    yield "overlap", "alignment", "alignment", "Alignment of names that the source lacks"
+        of_section.append({"name": figure.name, "caption": figure.caption, "text": kind.text, "svg": shown})
+    return pictures
 
 
 def _inline(path: Path) -> Markup:
@@ -242,7 +220,7 @@ def _inline(path: Path) -> Markup:
 
 def _existing(path: Path) -> Path:
     if not path.is_file():
-        raise StudyError(f"{path} is missing: make the tables and figures of this study first")
+        raise StudyError(f"{path} is missing; make the tables and figures of this study first")
     return path
 
 

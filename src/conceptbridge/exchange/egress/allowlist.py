@@ -11,7 +11,9 @@ from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 #: counts of persons, rows or events: none may be under min_cell_count
 COUNTS = frozenset({"persons", "rows", "events", "train_rows", "train_events", "read", "visits"})
 #: numbers that the study's settings decide, or places in a list
-SETTINGS = frozenset({"seed", "seeds", "steps", "trials", "size", "smallest", "largest", "bin", "wide_bin", "repeats"})
+SETTINGS = frozenset(
+    {"seed", "seeds", "steps", "trials", "size", "smallest", "largest", "bin", "wide_bin", "replicates"}
+)
 
 
 class Table(NamedTuple):
@@ -37,8 +39,8 @@ _KEYS = {
     "unseen": ("share of events whose token a source never saw", ("task", "source", "target")),
     "curves": ("learning and tuning curves", (*_ARM, "size", "depth", "split")),
     "breakeven": ("break-even numbers of local events", (*_ARM, "local_embedding", "local_learner")),
-    "points": ("calibration, ROC and net benefit in bins", (*_ARM, "bin")),
-    "spent": ("what each model was given and used", _ARM),
+    "binned_curves": ("calibration, ROC and net benefit in bins", (*_ARM, "bin")),
+    "training_budget": ("what each model was given and used", _ARM),
     "site": ("the cohort by split", ("task", "site", "split")),
 }
 
@@ -100,7 +102,7 @@ DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
         "how a model does at its source",
         frozenset({"trained", "train_rows", "train_events", "cohort", "metrics", "persons", "rows", "events"})
         | {"split", "metric", "estimate", "lower", "upper", "seed_sd", "seeds", "reason"}
-        | {"first_year", "last_year", "events_a_row"},
+        | {"first_year", "last_year", "tokens_per_row"},
         frozenset(),
     ),
 }

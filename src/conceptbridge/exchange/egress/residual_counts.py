@@ -1,7 +1,7 @@
 """Counts that are told nowhere, and left over from those that are: of one site and task, across all tables that leave.
 
 What is known of the cohort: rows, events and persons in all (the last step of attrition), by split (``site``,
-``metrics``, ``spent``), by subgroup; and what metrics at a cut, bins of a curve and tokens make of these.
+``metrics``, ``training_budget``), by subgroup; and what metrics at a cut, bins of a curve and tokens make of these.
 """
 
 from collections.abc import Iterator, Mapping
@@ -46,7 +46,9 @@ def check_margins(folder: Path, least: int) -> None:
             _refuse(bool(few.any()), f"{name}: training rows and tokens.parquet: rows")
         if test["rows"] is not None and test["events"] is not None:
             _refuse(_few_at_cuts(tables.get("seeds"), test, least), f"{name}/seeds.parquet: metrics at a cut")
-            _refuse(_few_in_bins(tables.get("points"), test, least), f"{name}/points.parquet: rows of a bin")
+            _refuse(
+                _few_in_bins(tables.get("binned_curves"), test, least), f"{name}/binned_curves.parquet: rows of a bin"
+            )
 
 
 def _refuse(found: bool, where: str) -> None:
@@ -84,8 +86,9 @@ def _by_split(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, float |
         tell(row["split"], persons=row["persons"], rows=row["rows"], events=row["events"])
     for row in tables["metrics"][["split", "rows", "events"]].drop_duplicates().to_dict("records"):
         tell(row["split"], rows=row["rows"], events=row["events"])
-    if "spent" in tables:
-        local = tables["spent"][tables["spent"]["source"] == tables["spent"]["target"]]
+    if "training_budget" in tables:
+        budget = tables["training_budget"]
+        local = budget[budget["source"] == budget["target"]]
         for row in local[["train_rows", "train_events"]].drop_duplicates().to_dict("records"):
             tell("train", rows=row["train_rows"], events=row["train_events"])
     for split in _SPLITS:

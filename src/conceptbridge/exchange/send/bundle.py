@@ -31,7 +31,7 @@ from conceptbridge.learn.registry import learner
 #: of a token; what its counts were stays home
 TOKEN = ("key", "concept_id", "vocabulary", "concept_code", "domain", "name", "named_by", "state", "text")
 METRIC = ("split", "metric", "estimate", "lower", "upper", "seed_sd", "seeds", "rows", "events", "reason")
-COHORT = ("split", "persons", "rows", "events", "first_year", "last_year", "events_a_row")
+COHORT = ("split", "persons", "rows", "events", "first_year", "last_year", "tokens_per_row")
 
 
 def write_bundle(

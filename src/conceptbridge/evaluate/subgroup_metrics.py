@@ -1,0 +1,113 @@
+"""Metrics of one arm within subgroups of the test rows."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conceptbridge.disclosure.suppress import both_classes_at_least, suppress_parts
+from conceptbridge.evaluate.delong import Clusters, components, mean_of, person_clusters, variance
+from conceptbridge.evaluate.intervals import analytic_limits, seed_sd
+from conceptbridge.evaluate.subgroups import Dimension
+
+GROUP_METRICS = ("auroc", "brier", "observed_minus_expected")
+
+
+class GroupCell(NamedTuple):
+    """One metric of one subgroup; the counts are of all its test rows, None where they may not be shown."""
+
+    dimension: str
+    group: str
+    metric: str
+    estimate: float | None
+    lower: float | None
+    upper: float | None
+    seed_sd: float | None
+    rows: int | None
+    events: int | None
+    reason: str | None
+
+
+class Group(NamedTuple):
+    """One subgroup: its test rows (``inside``), their persons, and the counts that may be shown."""
+
+    dimension: str
+    name: str
+    inside: NDArray[np.intp]
+    clusters: Clusters
+    rows: int | None
+    events: int | None
+    reason: str | None
+
+
+def groups_of(
+    dimension: Dimension, label: NDArray[np.int8], person_id: NDArray[np.int64], min_cell_count: int
+) -> list[Group]:
+    """Return the groups of a division that have test rows; ``label`` and ``person_id`` are (rows,)."""
+    inside = [dimension.of == index for index in range(len(dimension.names))]
+    rows = [int(of_group.sum()) for of_group in inside]
+    events = [int(label[of_group].sum()) for of_group in inside]
+    non_events = [n - k for n, k in zip(rows, events, strict=True)]
+    rows_shown = suppress_parts(rows, min_cell_count)
+    events_shown = (
+        rows_shown & suppress_parts(events, min_cell_count, False) & suppress_parts(non_events, min_cell_count, False)
+    )
+    few = f"fewer than {min_cell_count} rows with or without the event"
+    return [
+        Group(
+            dimension.name,
+            name,
+            np.flatnonzero(of_group),
+            person_clusters(label[of_group], person_id[of_group]),
+            n if n_shown else None,
+            k if k_shown else None,
+            None if both_classes_at_least(k, n, min_cell_count) else few,
+        )
+        for name, of_group, n, k, n_shown, k_shown in zip(
+            dimension.names, inside, rows, events, rows_shown, events_shown, strict=True
+        )
+        if n
+    ]
+
+
+def measure_groups(
+    groups: Iterable[Group], label: NDArray[np.int8], probabilities: NDArray[np.float64], reason: str | None
+) -> Iterator[GroupCell]:
+    """Yield each of :data:`GROUP_METRICS` of each group.
+
+    ``probabilities`` is (seeds, test rows); with a ``reason`` nothing is estimable in any group.
+    """
+    for group in groups:
+        why, counts = reason or group.reason, (group.rows, group.events)
+        numbers = [(None,) * 4] * len(GROUP_METRICS) if why else _numbers(label, probabilities, group)
+        for metric, of_metric in zip(GROUP_METRICS, numbers, strict=True):
+            yield GroupCell(group.dimension, group.name, metric, *of_metric, *counts, why)
+
+
+Numbers = tuple[float | None, float | None, float | None, float | None]
+
+
+def _numbers(label: NDArray[np.int8], probabilities: NDArray[np.float64], group: Group) -> list[Numbers]:
+    """Return (estimate, lower, upper, standard deviation over seeds) of each of :data:`GROUP_METRICS`."""
+    label, clusters = label[group.inside], group.clusters
+    probabilities = probabilities[:, group.inside]
+    aurocs = [components(label, probability, clusters) for probability in probabilities]
+    mean = mean_of(aurocs)
+    by_metric = [
+        (np.array([each.auroc for each in aurocs]), float(variance(mean.events, mean.non_events, clusters))),
+    ]
+    for by_row in ((probabilities - label) ** 2, label - probabilities):
+        values = by_row.mean(axis=1)
+        centred = (by_row.mean(axis=0) - values.mean()) / len(label)
+        by_person = np.bincount(clusters.person, weights=centred, minlength=clusters.persons)
+        persons = clusters.persons
+        by_metric.append((values, float((by_person**2).sum() * persons / (persons - 1)) if persons > 1 else np.nan))
+    return [
+        (
+            float(values.mean()),
+            *analytic_limits(float(values.mean()), person, values, clusters),
+            seed_sd(values),
+        )
+        for values, person in by_metric
+    ]

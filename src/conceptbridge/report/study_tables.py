@@ -1,0 +1,135 @@
+"""The joint tables of a study: what a reader has to know of each, and where it is shown.
+
+Plain names alone, so that the rules can read them while they plan.
+"""
+
+from typing import NamedTuple
+
+from conceptbridge.evaluate.schemas import COLUMNS, Columns, columns
+
+
+class StudyTable(NamedTuple):
+    """A joint table: a ``note`` on what its columns say, and the ``section`` of the page that shows it.
+
+    ``columns`` are given where evaluation does not write the table itself and they do not depend on the study. A
+    ``long`` table, which nobody reads line by line, is written as Parquet and CSV alone.
+    """
+
+    name: str
+    note: str
+    section: str | None = None
+    columns: Columns | None = None
+    long: bool = False
+
+
+STUDY_TABLES = (
+    StudyTable(
+        "arms",
+        "One row per arm. Estimates on test rows: the mean over seeds, with 95 % limits that cover the draw of "
+        "persons (whole persons are drawn) and of seeds. auroc, auprc, scaled_brier: more is better; brier, ici, ece: "
+        "less is better. The best calibration in the large is 0, the best slope 1. status is `estimated` or `not "
+        "estimable`; reason says why there is no estimate, or no limits.",
+        "arms",
+    ),
+    StudyTable(
+        "auroc_matrix",
+        "AUROC on test rows: the mean over seeds, with 95 % limits. One column per direction: source > target, or the "
+        "target alone where the model was trained there.",
+    ),
+    StudyTable(
+        "summary",
+        "Random-effects summary over target sites (REML, limits of Hartung and Knapp), of the mean over sources at "
+        "each target, with a 95 % prediction interval for a new site (new_lower, new_upper). auroc: on the logit "
+        "scale, back-transformed. difference: from the reference arm of each target. between: standard deviation "
+        "between sites, on the scale of the summary. With fewer than three estimable targets there is no summary.",
+        "summary",
+        (
+            *columns("string", "task", "embedding", "learner", "strategy", "quantity"),
+            *columns("int32", "targets"),
+            *columns("double", "estimate", "lower", "upper", "between", "new_lower", "new_upper", "p", "p_holm"),
+        ),
+    ),
+    StudyTable(
+        "comparisons",
+        "Differences on the same test rows, first arm minus ref_ arm, with 95 % limits (not corrected for their "
+        "number). A positive difference is better for auroc and auprc, a negative one for brier. p is two-sided, from "
+        "a t test on the difference of the means over seeds; its variance is DeLong's by person for auroc and the "
+        "bootstrap's for the others, plus the variance between seeds. p_holm is Holm's correction within a family: "
+        "one task, question and metric, over all targets. It is never below the p_holm by which the recommended arm "
+        "at that target beats chance.",
+        "comparisons",
+    ),
+    StudyTable("metrics", "Every metric of every arm.", "decisions", long=True),
+    StudyTable("seeds", "Every metric of every arm and seed.", long=True),
+    StudyTable(
+        "subgroups",
+        "Metrics of every arm in subgroups of the test rows. observed_minus_expected: share of rows with the event "
+        "minus the mean prediction. unseen: rows by the share of their events whose token the source has never seen.",
+        "subgroups",
+    ),
+    StudyTable(
+        "unseen",
+        "Share of the events in the target's test rows whose token fewer than min_cell_count training rows of the "
+        "source hold. events_by_text: whose text is not known there either.",
+        "overlap",
+    ),
+    StudyTable(
+        "curves",
+        "AUROC by labelled events of the target given (size): the mean over replicates and seeds, with limits over "
+        "test persons and replicates; replicates are draws of the training persons. Or AUROC by share of the tuning "
+        "budget (depth): the mean over seeds; replicates are seeds. auroc_sd is the standard deviation over "
+        "replicates.",
+        "curves",
+    ),
+    StudyTable(
+        "breakeven",
+        "Labelled local events from which a local model is as good as the transferred one, with 95 % limits; empty "
+        "where the number lies outside the sizes tried (smallest to largest): status says on which side.",
+        "curves",
+    ),
+    StudyTable(
+        "binned_curves",
+        "Calibration, ROC, precision-recall and net benefit of the arms that the answers name, bin by bin.",
+        long=True,
+    ),
+    StudyTable(
+        "training_budget",
+        "What each arm was given and what it used. steps: gradient steps or trees, over all trials and seeds. kept: "
+        "those in the model of each seed.",
+        "training-budget",
+    ),
+    StudyTable(
+        "sites",
+        "Cohorts by split. first_year, last_year: of index dates, among years with enough rows. tokens_per_row: mean "
+        "number of tokens recorded in the predictors' window. without_events: share of rows without any.",
+        "sites",
+    ),
+    StudyTable(
+        "overlap",
+        "Share of the target's tokens that the source has too, among tokens of at least min_cell_count training rows "
+        "at each of them.",
+        "overlap",
+        (
+            *columns("string", "task", "source", "target"),
+            *columns("int64", "tokens"),
+            *columns("double", "shared_keys", "shared_keys_by_rows", "shared_texts", "shared_texts_by_rows"),
+        ),
+    ),
+    StudyTable(
+        "attrition",
+        "What is left after each step of inclusion. A count is blank where it is small, or close to the next one.",
+        "attrition",
+        (*columns("string", "task", "site", "step"), *columns("int64", "persons", "rows", "events")),
+    ),
+    StudyTable(
+        "leaks",
+        "The predictors closest to the outcome. auroc: of the token's presence alone, on training rows. similarity: "
+        "cosine between its text and the nearest of the outcome's names. suspicious: this token alone predicts as "
+        "well as a whole model should.",
+        "leaks",
+    ),
+)
+"""In the order in which they are made."""
+
+AS_EVALUATED = tuple(table.name for table in STUDY_TABLES if table.name in COLUMNS and table.name != "comparisons")
+"""Tables that join what evaluation wrote of each target, unchanged."""
