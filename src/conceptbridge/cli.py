@@ -15,6 +15,7 @@ from typer.core import TyperCommand
 from conceptbridge.api import Study
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import nearest
+from conceptbridge.layout import workflow_folder
 
 #: options of Snakemake that say where jobs run; where none is given, they take all cores of this machine
 _PLACED = re.compile(r"--(cores|jobs|profile|executor)(=.*)?|-[cje].*")
@@ -38,15 +39,6 @@ class _HandsOn(TyperCommand):
         super().parse_args(ctx, args[:1])
         ctx.args = args[1:]
         return args[1:]
-
-
-def workflow_folder() -> Path:
-    """The folder of workflow/ and config/: in the installed package, or the checkout that it is installed from."""
-    package = Path(__file__).resolve().parent
-    for folder in (package / "workflow_files", package.parents[1]):
-        if (folder / "workflow/Snakefile").is_file():
-            return folder
-    raise StudyError(f"{package}: the workflow is not in this installation; install conceptbridge again")
 
 
 @app.callback()

@@ -5,6 +5,8 @@ An artefact is a path with placeholders, named as the wildcards of the rules are
 
 from pathlib import Path
 
+from conceptbridge.core.errors import StudyError
+
 SIMULATED = "simulated/{site}/{table}.parquet"
 CONVERTED = "converted/{site}/{table}.parquet"  # of an input that is no OMOP extract
 
@@ -88,3 +90,12 @@ def sources_model(results: Path, task: str, embedding: str, learner: str, strate
 def model(arm_folder: Path, source: str) -> Path:
     """The folder of the model of a source in an arm's folder."""
     return arm_folder / "models" / source
+
+
+def workflow_folder() -> Path:
+    """The folder of workflow/ and config/: in the installed package, or the checkout that it is installed from."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "workflow_files", package.parents[1]):
+        if (folder / "workflow/Snakefile").is_file():
+            return folder
+    raise StudyError(f"{package}: the workflow is not in this installation; install conceptbridge again")

@@ -26,7 +26,10 @@ study = plan.study
 RESULTS = study.config["results"]
 TASKS, EMBEDDINGS, LEARNERS = plan.tasks, plan.embeddings, plan.learners
 TERM_PAIRS = [str(file) for file in study.benchmarks]
+# beside the rules; of rules that Snakemake takes from a repository elsewhere, those of the installed package
 SCRIPTS = Path(str(workflow.current_basedir)).parent / "scripts"
+if not SCRIPTS.is_dir():
+    SCRIPTS = layout.workflow_folder() / "workflow/scripts"
 
 # `python` in a rule is the one that runs Snakemake, whether its environment is activated or not
 os.environ["PATH"] = (
