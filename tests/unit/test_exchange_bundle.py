@@ -55,7 +55,7 @@ NOBODY = Private(
     machine=(),
     said=frozenset(),
     most=0,
-    least=5,
+    min_cell_count=5,
 )
 
 

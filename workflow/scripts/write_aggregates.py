@@ -10,8 +10,8 @@ from conceptbridge.exchange.send.aggregates import write_aggregates
 
 
 def main(a: argparse.Namespace) -> None:
-    site, least = a.about["site"], a.about["study"]["min_cell_count"]
-    private = read_private([a.results / "sites" / site], a.cohorts, a.config, least, a.folders)
+    site, min_cell_count = a.about["site"], a.about["study"]["min_cell_count"]
+    private = read_private([a.results / "sites" / site], a.cohorts, a.config, min_cell_count, a.folders)
     write_aggregates(a.results, a.about, private, a.out, a.sheet)
 
 

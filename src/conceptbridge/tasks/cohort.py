@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from conceptbridge.core.atomic_files import atomic_file, write_parquet
 from conceptbridge.core.errors import StudyError
-from conceptbridge.disclosure.suppress import suppress_steps
+from conceptbridge.disclosure.suppress import is_small, suppress_steps
 from conceptbridge.sites.records import AS_RECORDED, SEX_CONCEPTS, open_records, site_database
 from conceptbridge.tasks.check import cohort_file
 from conceptbridge.tasks.events import make_events
@@ -258,8 +258,8 @@ def _note(db: duckdb.DuckDBPyConnection, steps: list[Step], step: str) -> None:
     steps.append(Step(step, persons, rows, events))
 
 
-def _write_attrition(steps: list[Step], persons: int, cohort: pa.Table, least: int, path: Path) -> None:
-    """Write the steps; blank is a count under ``least``, and one from which such a count could be worked out.
+def _write_attrition(steps: list[Step], persons: int, cohort: pa.Table, min_cell_count: int, path: Path) -> None:
+    """Write the steps; blank are small counts, and those from which a small count could be worked out.
 
     Others that may be known: the site's ``persons``, and what is told of the splits of the ``cohort``.
     """
@@ -269,13 +269,15 @@ def _write_attrition(steps: list[Step], persons: int, cohort: pa.Table, least: i
     parts = [of_split[name].to_numpy() for name in ("person_id_count_distinct", "row_id_count", "label_sum")]
     parts.append(parts[1] - parts[2])
     # a part that is few is no secret where the parts together are not known
-    secret = [int(part.sum()) if ((part > 0) & (part < least)).any() else None for part in parts]
-    shown_persons = suppress_steps([step.persons for step in steps], least, persons, secret[0])
-    rows = suppress_steps([step.rows for step in steps], least, secret=secret[1])
-    events = suppress_steps([step.events for step in steps], least, secret=secret[2])
+    secret = [int(part.sum()) if is_small(part, min_cell_count).any() else None for part in parts]
+    shown_persons = suppress_steps(
+        [step.persons for step in steps], min_cell_count, known_start=persons, secret_end=secret[0]
+    )
+    rows = suppress_steps([step.rows for step in steps], min_cell_count, secret_end=secret[1])
+    events = suppress_steps([step.events for step in steps], min_cell_count, secret_end=secret[2])
     # rows without the event are known where both counts are
     without = [None if n is None or k is None else n - k for n, k in zip(rows, events, strict=True)]
-    told = suppress_steps(without, least, secret=secret[3])
+    told = suppress_steps(without, min_cell_count, secret_end=secret[3])
     events = [k if shown == n else None for k, n, shown in zip(events, without, told, strict=True)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

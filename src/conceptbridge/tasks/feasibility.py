@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_text
+from conceptbridge.disclosure.suppress import is_enough
 
 NOTHING = "\N{EN DASH}"
 PAGE = "feasibility.html"
@@ -79,7 +80,7 @@ def _concepts(site: str, vocabulary: dict[Any, dict[str, Any]], min_cell_count: 
             {
                 "domain": domain,
                 "concepts": len(rows),
-                "records": records if records >= min_cell_count else None,
+                "records": records if is_enough(records, min_cell_count) else None,
                 "named": len(named) / len(rows),
                 "named_by_records": sum(row["records"] for row in named) / records,
                 "mapped_by_records": mapped / records,

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import write_parquet
+from conceptbridge.disclosure.suppress import is_enough, is_small
 from conceptbridge.sites.records import site_database
 from conceptbridge.tasks.events import make_concepts
 
@@ -54,14 +55,12 @@ def make_leaks(
     names = _outcome_names(cdm, vocabulary, task, out) if vectors is not None else []
     similarity, nearest = _similarity(table["text"].to_pylist(), names, vectors)
     rows = table["rows"].to_numpy()
-    shown = np.flatnonzero(rows >= min_cell_count)
+    shown = np.flatnonzero(is_enough(rows, min_cell_count))
     auroc, similarity, four = auroc[shown], similarity[shown], four[:, shown]
     far = np.abs(auroc - 0.5) >= FAR
     # with the cohort's events and rows, an AUROC tells how many of either hold the token
-    told = ((four == 0) | (four >= min_cell_count)).all(axis=0)
-    without = four[2:].sum(axis=0)
-    nearly_all = (without > 0) & (without < min_cell_count)
-    auroc = np.where(told, auroc, np.nan)
+    auroc = np.where(is_small(four, min_cell_count).any(axis=0), np.nan, auroc)
+    nearly_all = is_small(four[2:].sum(axis=0), min_cell_count)
     distance = np.abs(auroc - 0.5)
     made = pa.table(
         [

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json
-from conceptbridge.disclosure.quality_report import withheld
+from conceptbridge.disclosure.suppress import hide_parts, hide_small, is_enough
 from conceptbridge.tasks.cohort import SPLITS
 
 #: expected shrinkage, and the share of the greatest possible R² that is hoped for (Riley et al., BMJ 2020;368:m441)
@@ -28,17 +28,14 @@ def make_survey(
     lengths = pq.read_table(sequences, columns=["tokens"])["tokens"].combine_chunks().value_lengths()
     held = pq.read_table(tokens, columns=["rows"])["rows"].to_numpy()
 
-    def shown(n: Any) -> int | None:
-        return int(n) if n == 0 or n >= min_cell_count else None
-
     by_split = [people[people["split"] == name] for name in SPLITS]
     columns = {
         "persons": [part["person_id"].nunique() for part in by_split],
         "rows": [len(part) for part in by_split],
         "events": [int(part["label"].sum()) for part in by_split],
     }
-    told = {key: withheld(parts, min_cell_count) for key, parts in columns.items()}
-    splits = {name: {key: parts[n] for key, parts in told.items()} for n, name in enumerate(SPLITS)}
+    shown = {key: hide_parts(parts, min_cell_count) for key, parts in columns.items()}
+    splits = {name: {key: parts[n] for key, parts in shown.items()} for n, name in enumerate(SPLITS)}
     training = people.loc[people["split"] == "train", "label"]
     rows, events = len(training), int(training.sum())
     parameters = int((held >= settings["min_rows"]).sum())
@@ -47,12 +44,12 @@ def make_survey(
     write_json(
         {
             "splits": splits,
-            "years": dict(zip(map(str, years.index), withheld(years.tolist(), min_cell_count), strict=True)),
+            "years": dict(zip(map(str, years.index), hide_parts(years.tolist(), min_cell_count), strict=True)),
             "tokens": len(held),
             "sequence": {
                 "median": float(np.median(steps)) if len(steps) else None,
                 "ninth decile": float(np.quantile(steps, 0.9)) if len(steps) else None,
-                "rows without any": shown(int((steps == 0).sum())),
+                "rows without any": hide_small(int((steps == 0).sum()), min_cell_count),
             },
             "sample": _sample(rows, events, parameters, settings["min_events"], min_cell_count),
         },
@@ -84,7 +81,7 @@ def _sample(rows: int, events: int, parameters: int, min_events: int, min_cell_c
         verdict = "enough for a regression on all tokens"
     else:
         verdict = "enough to train, too few for a regression on all tokens without a penalty"
-    safe = fewest >= min_cell_count
+    safe = is_enough(fewest, min_cell_count)
     return {
         "verdict": verdict,
         "parameters": parameters,

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from conceptbridge.core.atomic_files import write_parquet
+from conceptbridge.disclosure.suppress import enough_sql
 from conceptbridge.sites.cdm import DOMAINS
 from conceptbridge.sites.records import (
     AGE_BANDS,
@@ -62,6 +63,7 @@ def make_vocabulary(
     ``texts`` has the templates ``present``, ``absent`` and ``other``, with {name} and {state} to fill in; ``roll_up``
     says which concepts stand for drugs and conditions. Out of core: one pass over the records, whatever their order.
     """
+    enough = enough_sql("persons", min_cell_count)
     with site_database(cdm, threads, out) as db:
         open_records(db, site, roll_up)
         _make_counts(db)
@@ -82,7 +84,7 @@ def make_vocabulary(
                       WHERE source <> '' AND concept_id IN
                             (SELECT concept_id FROM named WHERE concept_name IS NULL AND concept_id <> 0)
                       -- what few persons' records say can be free text: it names nothing
-                      GROUP BY ALL HAVING count(DISTINCT person_id) >= {min_cell_count})
+                      GROUP BY ALL HAVING {enough_sql("count(DISTINCT person_id)", min_cell_count)})
                 GROUP BY ALL
             )
             SELECT named.* REPLACE (coalesce(source, commonest) AS source), {concept_key(site)} AS concept
@@ -100,7 +102,7 @@ def make_vocabulary(
                            WHEN valued AND state IN {RANGE_STATES!r} THEN {list(RANGE_STATES)!r}
                            ELSE [state] END) AS state,
                        -- the name of a site's own value concept can carry free text, too
-                       local_value AND persons < {min_cell_count} AS few
+                       local_value AND NOT {enough} AS few
                 FROM (SELECT {concept_key(site)} AS concept, state, valued, local_value, sum(persons) AS persons
                       FROM counts GROUP BY ALL))
             GROUP BY ALL
@@ -113,7 +115,7 @@ def make_vocabulary(
                    CASE WHEN concept_name IS NOT NULL THEN 'concept'
                         WHEN source IS NOT NULL THEN 'source' END AS named_by,
                    state, {_text(name, texts)} AS text, records, persons,
-                   few OR (concept_id = 0 OR concept_id >= {LOCAL}) AND persons < {min_cell_count} AS private
+                   few OR (concept_id = 0 OR concept_id >= {LOCAL}) AND NOT {enough} AS private
             FROM concepts JOIN states USING (concept)
             UNION ALL {_demographics(texts)}
             ORDER BY key

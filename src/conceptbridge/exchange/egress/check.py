@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.disclosure.suppress import has_small_step, is_small
 from conceptbridge.exchange.egress.allowlist import COUNTS, CSV, DOCUMENTS, PROSE, SETTINGS, TABLES, Table
 from conceptbridge.exchange.egress.residual_counts import check_margins
 from conceptbridge.exchange.egress.site_secrets import Private, read_private
@@ -71,7 +71,7 @@ def check_egress(folder: Path, private: Private, learner: str | None = None) -> 
             found = Leaving(name, "")
             _reader(path, name, learner)(path, found, private)
             leaving.append(found)
-    check_margins(folder, private.least)
+    check_margins(folder, private.min_cell_count)
     return leaving
 
 
@@ -142,7 +142,7 @@ def _csv(path: Path, found: Leaving, private: Private) -> None:
     _undeclared(table.column_names, declared, found.file)
     found.about = about
     _check_table(table, declared, found, private)
-    _check_steps(table, found.file, private.least)
+    _check_steps(table, found.file, private.min_cell_count)
 
 
 def _declared_table(stem: str, columns: Sequence[str], file: str) -> Table:
@@ -171,7 +171,7 @@ def _check_table(table: pa.Table, declared: Table, found: Leaving, private: Priv
         if pa.types.is_string(kind):
             _check_strings(column, name, declared, found.file, private)
         elif pa.types.is_integer(kind) and name in COUNTS:
-            found.smallest = _least_of(found.smallest, _check_counts(column, name, found.file, private.least))
+            found.smallest = _least_of(found.smallest, _check_counts(column, name, found.file, private.min_cell_count))
         if (pa.types.is_integer(kind) or pa.types.is_floating(kind)) and name not in SETTINGS:
             numbers = column.drop_null().to_numpy()
             if name not in declared.concepts and private.holds_id(numbers):
@@ -194,15 +194,15 @@ def _check_strings(column: pa.ChunkedArray, name: str, declared: Table, file: st
         _refuse(file, f"the column {name}", private.finding(told), "leave that value out")
 
 
-def _check_counts(column: pa.ChunkedArray, name: str, file: str, least: int) -> int | None:
+def _check_counts(column: pa.ChunkedArray, name: str, file: str, min_cell_count: int) -> int | None:
     counts = column.drop_null().to_numpy()
-    if (counts < 0).any() or ((counts > 0) & (counts < least)).any():
-        raise StudyError(f"{file}: the column {name} has {_FEW} ({least}); blank them")
+    if (counts < 0).any() or is_small(counts, min_cell_count).any():
+        raise StudyError(f"{file}: the column {name} has {_FEW} ({min_cell_count}); blank them")
     shown = counts[counts > 0]
     return int(shown.min()) if len(shown) else None
 
 
-def _check_steps(table: pa.Table, file: str, least: int) -> None:
+def _check_steps(table: pa.Table, file: str, min_cell_count: int) -> None:
     """A falling chain of counts: what a step took away is a count, too, and so are the rows without the event."""
     columns = {name: table[name].to_pylist() for name in ("persons", "rows", "events")}
     columns["rows without the event"] = [
@@ -210,10 +210,10 @@ def _check_steps(table: pa.Table, file: str, least: int) -> None:
         for rows, events in zip(columns["rows"], columns["events"], strict=True)
     ]
     for name, counts in columns.items():
-        shown = [count for count in counts if count is not None]
-        steps = [earlier - later for earlier, later in pairwise(shown)]
-        if any(0 < step < least for step in steps) or any(0 < count < least for count in shown):
-            raise StudyError(f"{file}: {name}: {_FEW} ({least}) are left over from one step to the next; blank them")
+        if has_small_step(counts, min_cell_count):
+            raise StudyError(
+                f"{file}: {name}: {_FEW} ({min_cell_count}) are left over from one step to the next; blank them"
+            )
 
 
 def _is_local(key: str) -> bool:
@@ -243,7 +243,7 @@ def _json(path: Path, found: Leaving, private: Private, learner: str | None) -> 
             kind = " is one of persons, visits, rows or dates" if _ROW_LEVEL.search(key) else " is not declared"
             raise StudyError(f"{found.file}: the key {at}{kind}; leave it out")
     _check_values(found.file, value, "", private)
-    found.smallest = _check_document_counts(found.file, value, private.least)
+    found.smallest = _check_document_counts(found.file, value, private.min_cell_count)
     names = value.get("space", {}).get("names") if isinstance(value, dict) else None
     if isinstance(names, list):
         found.texts = len(names)
@@ -296,20 +296,22 @@ def _is_concept(at: str) -> bool:
     return at.rpartition(".")[2] in ("concepts", "exclude", "visits", "condition", "concept_id", "names")
 
 
-def _check_document_counts(file: str, value: Any, least: int) -> int | None:
+def _check_document_counts(file: str, value: Any, min_cell_count: int) -> int | None:
     smallest: int | None = None
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     for key, item in items:
         if key in COUNTS and isinstance(item, (int, float)) and not isinstance(item, bool):
-            if 0 < item < least:
-                raise StudyError(f"{file}: {key} is one of the {_FEW} ({least}); blank it")
+            if is_small(item, min_cell_count):
+                raise StudyError(f"{file}: {key} is one of the {_FEW} ({min_cell_count}); blank it")
             smallest = _least_of(smallest, int(item) or None)
-        smallest = _least_of(smallest, _check_document_counts(file, item, least))
+        smallest = _least_of(smallest, _check_document_counts(file, item, min_cell_count))
     if isinstance(value, dict):
         for rows, events in (("rows", "events"), ("train_rows", "train_events")):
             n, k = value.get(rows), value.get(events)
-            if isinstance(n, int) and isinstance(k, int) and 0 < n - k < least:
-                raise StudyError(f"{file}: {rows} less {events} is one of the {_FEW} ({least}); blank {events}")
+            if isinstance(n, int) and isinstance(k, int) and is_small(n - k, min_cell_count):
+                raise StudyError(
+                    f"{file}: {rows} less {events} is one of the {_FEW} ({min_cell_count}); blank {events}"
+                )
     return smallest
 
 

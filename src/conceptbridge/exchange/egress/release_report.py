@@ -30,7 +30,7 @@ def sheet(package: str, purpose: str, leaving: Sequence[Leaving], private: Priva
         "",
         purpose,
         "",
-        f"Every file was looked into before it was written. min_cell_count is {private.least}.",
+        f"Every file was looked into before it was written. min_cell_count is {private.min_cell_count}.",
         "",
         "| file | what it is | rows | columns | smallest count | texts |",
         "| --- | --- | ---: | --- | ---: | ---: |",
@@ -38,8 +38,8 @@ def sheet(package: str, purpose: str, leaving: Sequence[Leaving], private: Priva
         "",
         "## Texts that this hospital may have written itself",
         "",
-        f"Names of local and unmapped concepts, each of {private.least} persons or more. Read them: no program knows "
-        "what a text gives away.",
+        f"Names of local and unmapped concepts, each of {private.min_cell_count} persons or more. Read them: no "
+        "program knows what a text gives away.",
         "",
         *([f"- {text}" for text in local] or ["none"]),
         "",
@@ -50,8 +50,9 @@ def sheet(package: str, purpose: str, leaving: Sequence[Leaving], private: Priva
         "- dates, other than those of the study's settings",
         "- values of single rows: undeclared columns and arrays, several rows of one key, as many numbers as a cohort "
         "has rows",
-        f"- counts under {private.least}, told or left over from totals, steps, splits, subgroups, cuts and bins",
-        f"- {len(private.texts):,} texts of fewer than {private.least} persons",
+        f"- counts under {private.min_cell_count}, told or left over from totals, steps, splits, subgroups, cuts and "
+        "bins",
+        f"- {len(private.texts):,} texts of fewer than {private.min_cell_count} persons",
         "- folders, host and user of this machine",
     ]
     return "\n".join(lines) + "\n"

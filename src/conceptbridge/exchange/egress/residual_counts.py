@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.disclosure.suppress import is_enough, is_small, remainder_is_small
 
 _ARM = ["embedding", "learner", "strategy", "source"]
 _SPLITS = ("train", "validation", "test")
@@ -19,9 +20,9 @@ _SPLITS = ("train", "validation", "test")
 _CLOSE = 1e-6
 
 
-def check_margins(folder: Path, least: int) -> None:
-    """Raise StudyError where a count under ``least`` could be worked out from the files of ``metrics/{task}/{site}``
-    and ``tasks/{task}/{site}`` below ``folder`` together."""
+def check_margins(folder: Path, min_cell_count: int) -> None:
+    """Raise StudyError where the files of ``metrics/{task}/{site}`` and ``tasks/{task}/{site}`` below ``folder``
+    together give a small count away."""
     for at in sorted(folder.glob("metrics/*/*")):
         task, site = at.parts[-2:]
         name = at.relative_to(folder).as_posix()
@@ -34,20 +35,22 @@ def check_margins(folder: Path, least: int) -> None:
             last = pd.read_csv(beside / "attrition.csv").iloc[-1]
             for count, parts in known.items():
                 _refuse(
-                    _left(_total(last, count), list(parts.values()), least), f"{name}: attrition and splits: {count}"
+                    _left(_total(last, count), list(parts.values()), min_cell_count),
+                    f"{name}: attrition and splits: {count}",
                 )
         test = {count: known[count]["test"] for count in ("rows", "events")}
         for count, groups in _by_group(tables.get("subgroups")):
-            _refuse(_left(test[count], groups, least), f"{name}/subgroups.parquet: {count}")
+            _refuse(_left(test[count], groups, min_cell_count), f"{name}/subgroups.parquet: {count}")
         if (beside / "tokens.parquet").exists() and known["rows"]["train"] is not None:
             tokens = pd.read_parquet(beside / "tokens.parquet", columns=["key", "rows"]).dropna()
             states = tokens.groupby(tokens["key"].str.rpartition("|")[0])["rows"].sum()
-            few = ((known["rows"]["train"] - states) > 0) & ((known["rows"]["train"] - states) < least)
-            _refuse(bool(few.any()), f"{name}: training rows and tokens.parquet: rows")
+            few = is_small((known["rows"]["train"] - states).to_numpy(), min_cell_count).any()
+            _refuse(bool(few), f"{name}: training rows and tokens.parquet: rows")
         if test["rows"] is not None and test["events"] is not None:
-            _refuse(_few_at_cuts(tables.get("seeds"), test, least), f"{name}/seeds.parquet: metrics at a cut")
+            _refuse(_few_at_cuts(tables.get("seeds"), test, min_cell_count), f"{name}/seeds.parquet: metrics at a cut")
             _refuse(
-                _few_in_bins(tables.get("binned_curves"), test, least), f"{name}/binned_curves.parquet: rows of a bin"
+                _few_in_bins(tables.get("binned_curves"), test, min_cell_count),
+                f"{name}/binned_curves.parquet: rows of a bin",
             )
 
 
@@ -58,12 +61,11 @@ def _refuse(found: bool, where: str) -> None:
         )
 
 
-def _left(total: float | None, parts: list[float | None], least: int) -> bool:
+def _left(total: float | None, parts: list[float | None], min_cell_count: int) -> bool:
     """Whether what is left of a known total for the parts that are not told is a small count."""
     if total is None or all(part is not None for part in parts):
         return False
-    left = total - sum(part for part in parts if part is not None)
-    return 0 < left < least
+    return remainder_is_small(total, [part for part in parts if part is not None], min_cell_count)
 
 
 def _total(last: pd.Series, count: str) -> float | None:
@@ -106,7 +108,7 @@ def _by_group(subgroups: pd.DataFrame | None) -> Iterator[tuple[str, list[float 
             yield count, [None if pd.isna(n) else float(n) for n in groups[count]]
 
 
-def _few_at_cuts(seeds: pd.DataFrame | None, test: Mapping[str, float | None], least: int) -> bool:
+def _few_at_cuts(seeds: pd.DataFrame | None, test: Mapping[str, float | None], min_cell_count: int) -> bool:
     """Whether a cell of a confusion matrix is small, or one between two cuts of a seed of an arm."""
     if seeds is None:
         return False
@@ -126,16 +128,16 @@ def _few_at_cuts(seeds: pd.DataFrame | None, test: Mapping[str, float | None], l
         of_seed = counts.groupby(level=[*_ARM, "seed"])
         ordered = counts.sort_values().groupby(level=[*_ARM, "seed"])
         apart = pd.concat([counts, total - counts, ordered.diff().dropna(), total - of_seed.max()])
-        if ((apart > 0) & (apart < least)).any():
+        if is_small(apart.to_numpy(), min_cell_count).any():
             return True
     return False
 
 
-def _few_in_bins(points: pd.DataFrame | None, test: Mapping[str, float | None], least: int) -> bool:
+def _few_in_bins(points: pd.DataFrame | None, test: Mapping[str, float | None], min_cell_count: int) -> bool:
     if points is None or not len(points):
         return False
     rows = points["share"] * float(test["rows"] or 0)  # of each seed, in the mean
     for count in (rows * points["observed"], rows * (1 - points["observed"])):
-        if (np.asarray(count) < least * (1 - _CLOSE)).any():
+        if not is_enough(np.asarray(count) + min_cell_count * _CLOSE, min_cell_count).all():
             return True
     return False

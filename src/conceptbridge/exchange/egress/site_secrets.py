@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import literal
+from conceptbridge.disclosure.suppress import enough_sql
 
 #: a number is told from an id where fewer than one in so many numbers of as many digits is an id
 SPARSE = 10_000
@@ -42,7 +43,7 @@ class Private:
     """What must not leave: ``ids`` of persons and visits (sorted), ``texts`` of few persons (case-folded) and their
     word sequences (``phrases``, as far as no text that may leave has them), ``lengths`` (rows of cohorts, in all and by
     split), names of this ``machine``. ``said`` are dates that the study's config has, which are no secret; ``most``
-    is a number that no count of the site can exceed; ``least`` is min_cell_count."""
+    is a number that no count of the site can exceed."""
 
     ids: NDArray[np.int64]
     texts: frozenset[str]
@@ -51,7 +52,7 @@ class Private:
     machine: tuple[str, ...]
     said: frozenset[str]
     most: int
-    least: int
+    min_cell_count: int
 
     @cached_property
     def distinguishable_digits(self) -> frozenset[int]:
@@ -83,7 +84,7 @@ class Private:
         """Say what kind of thing in ``text`` must not leave, None where there is nothing."""
         folded = text.casefold().strip()
         if folded in self.texts or any(phrase in self.phrases for phrase in _phrases(text, self._lengths_of_phrases)):
-            return f"a text of fewer than {self.least} persons"
+            return f"a text of fewer than {self.min_cell_count} persons"
         if dates and any(day not in self.said for day in dates_in(text)):
             return "a date"
         if _PATH.search(text) or any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in self.machine):
@@ -107,7 +108,7 @@ def dates_in(text: str) -> Iterator[str]:
 
 
 def read_private(
-    sites: Sequence[Path], cohorts: Sequence[Path], said: str, least: int, folders: Iterable[Path] = ()
+    sites: Sequence[Path], cohorts: Sequence[Path], said: str, min_cell_count: int, folders: Iterable[Path] = ()
 ) -> Private:
     """Read what must not leave.
 
@@ -133,7 +134,7 @@ def read_private(
             for secret, into in ((True, private), (False, public)):
                 some = pc.filter(listed[name], pc.equal(listed["private"], secret))
                 into.update(_folded(some.unique().drop_null().to_pylist()))
-        private.update(_folded(_few_source_values(cdm, least)))
+        private.update(_folded(_few_source_values(cdm, min_cell_count)))
     known = np.unique(np.concatenate([*concepts, np.zeros(1, np.int64)]))
     lengths: set[int] = set()
     for cohort in cohorts:
@@ -153,18 +154,18 @@ def read_private(
         machine=_machine(folders),
         said=frozenset(dates_in(said)),
         most=most,
-        least=least,
+        min_cell_count=min_cell_count,
     )
 
 
-def _few_source_values(cdm: Path, least: int) -> list[str]:
+def _few_source_values(cdm: Path, min_cell_count: int) -> list[str]:
     """Source values of a person's sex and race that few persons have; those of records are in the vocabulary."""
     person = literal(_existing(cdm / "person.parquet"))
     with duckdb.connect() as connection:
         found = connection.execute(
             " UNION ".join(
                 f"SELECT {column} FROM read_parquet({person}) WHERE trim({column}) <> '' GROUP BY ALL "
-                f"HAVING count(DISTINCT person_id) < {least}"
+                f"HAVING NOT {enough_sql('count(DISTINCT person_id)', min_cell_count)}"
                 for column in ("gender_source_value", "race_source_value")
             )
         )

@@ -9,6 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.exchange.egress.site_secrets import Private
 from conceptbridge.learn.learner import Saves
 from conceptbridge.learn.registry import LEARNERS
@@ -42,7 +43,7 @@ def check_arrays(path: Path, file: str, private: Private, learner: str | None) -
         if array.dtype.kind != "f":
             raise StudyError(f"{file}: the array {name} is not of floating-point numbers, as weights are")
         flat = array.ndim < 3 and set(array.shape) & private.lengths - widths
-        if flat and max(array.shape) in private.lengths and array.size > private.least:
+        if flat and max(array.shape) in private.lengths and array.size > private.min_cell_count:
             raise StudyError(
                 f"{file}: the array {name} is as long as a cohort has rows; values of single rows stay at the "
                 "site (if it is a coincidence, change the learner's size by one)"
@@ -78,10 +79,11 @@ def check_lightgbm_text(path: Path, file: str, private: Private, learner: str | 
                     f"{file}: the parameter {parameter[1]} holds {finding}, which must not leave the site; train "
                     "without it"
                 )
-            if parameter[1] == "min_data_in_leaf" and int(parameter[2]) < private.least:
+            if parameter[1] == "min_data_in_leaf" and not is_enough(int(parameter[2]), private.min_cell_count):
                 raise StudyError(
                     f"{file}: a leaf of this LightGBM model can tell of {parameter[2]} rows, and min_cell_count is "
-                    f"{private.least}; train it with `min_data_in_leaf: {private.least}` or more, or leave it out"
+                    f"{private.min_cell_count}; train it with `min_data_in_leaf: {private.min_cell_count}` or more, or leave "
+                    "it out"
                 )
             continue
         name, _, value = line.partition("=")

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import atomic_file, write_text
+from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.evaluate.subgroups import read_tokens, seen_by
 
@@ -31,14 +32,14 @@ def coverage(
     known: Path,
     own_table: Path | None,
     source_table: Path | None,
-    least: int,
+    min_cell_count: int,
 ) -> pa.Table:
     """One row for each token of the listed patients (test rows of ``cohort``), the most frequent first.
 
     ``known`` are the source's tokens; ``own_table`` and ``source_table`` the vectors of the two sites' texts, None
     where the embedding makes none of a text: only the same key is then known (one-hot). Columns: key, text, domain,
-    rows (patients' rows that have it, null where they are fewer than ``least``), records (the same for all its days),
-    known (of ``KNOWN``), nearest (the source's text with the nearest vector) and similarity (its cosine).
+    rows (patients' rows that have it, null where they are fewer than ``min_cell_count``), records (the same for all its
+    days), known (of ``KNOWN``), nearest (the source's text with the nearest vector) and similarity (its cosine).
     """
     listed = pq.read_table(cohort, columns=["row_id", "split"])
     events = read_tokens(sequences, tokens, listed.filter(pc.equal(listed["split"], "test"))["row_id"].to_numpy())
@@ -47,7 +48,7 @@ def coverage(
     records = np.bincount(events.token, minlength=len(events.key))
     used = np.flatnonzero(rows)
     used = used[np.argsort(-records[used], kind="stable")]
-    keys, texts = seen_by([known], least)
+    keys, texts = seen_by([known], min_cell_count)
     by_key = pc.is_in(events.key, value_set=keys).to_numpy(zero_copy_only=False)[used]
     by_text = pc.is_in(pc.utf8_lower(events.text), value_set=texts).to_numpy(zero_copy_only=False)[used]
     text = events.text.take(pa.array(used))
@@ -62,7 +63,7 @@ def coverage(
         by_text[:] = False
     near = ~np.isnan(similarity)
     how = np.select([by_key, by_text, near], ["key", "text", "near"], "unseen")
-    shown = rows[used] >= least
+    shown = is_enough(rows[used], min_cell_count)
     domain = pq.read_table(tokens, columns=["domain"])["domain"].combine_chunks().take(pa.array(used))
     return pa.table(
         {
@@ -104,21 +105,21 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(vectors / np.where(norms > 0, norms, 1), np.float32)
 
 
-def write_coverage(table: pa.Table, title: str, least: int, csv: Path, sheet: Path) -> None:
+def write_coverage(table: pa.Table, title: str, min_cell_count: int, csv: Path, sheet: Path) -> None:
     """Write the table of ``coverage`` as CSV, and as a sheet to be read (Markdown)."""
     with atomic_file(csv) as temporary:
         pacsv.write_csv(table, temporary)
-    write_text(_sheet(table, title, least), sheet)
+    write_text(_sheet(table, title, min_cell_count), sheet)
 
 
-def _sheet(table: pa.Table, title: str, least: int) -> str:
+def _sheet(table: pa.Table, title: str, min_cell_count: int) -> str:
     known, similarity = table["known"].to_numpy(zero_copy_only=False), table["similarity"].to_numpy()
     records = pc.fill_null(table["records"], 0).to_numpy()
     total = max(int(records.sum()), 1)
     lines = [
         f"# What the model knows of these patients: {title}",
         "",
-        f"Records of tokens that fewer than {least} rows have are not counted, and their numbers not shown.",
+        f"Records of tokens that fewer than {min_cell_count} rows have are not counted, and their numbers not shown.",
         "",
         "| known by | | tokens | share of records | median similarity |",
         "| --- | --- | ---: | ---: | ---: |",

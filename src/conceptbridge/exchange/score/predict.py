@@ -26,15 +26,15 @@ def score(
     fingerprint: str,
     rows: tuple[Path, Path, Path],
     known: Path,
-    least: int,
+    min_cell_count: int,
     out: Path,
 ) -> None:
     """Write one line for each listed patient (the test rows of ``site``) to the CSV ``out``.
 
     ``probability`` is the mean over seeds of the model in the local ``arm`` of ``source``, ``seed_sd`` its standard
     deviation over them; both are empty where the source has no model. ``tokens`` are the patient's, and ``unseen_key``
-    and ``unseen_text`` the share of them whose key, and whose key and text, are not among those that at least ``least``
-    training rows of the source have (``known``). ``rows``: the site's cohort, tokens and sequences.
+    and ``unseen_text`` the share of them whose key, and whose key and text, are not among those that at least
+    ``min_cell_count`` training rows of the source have (``known``). ``rows``: the site's cohort, tokens and sequences.
 
     Raises StudyError when the model was made with another embedding than ``fingerprint``.
     """
@@ -42,7 +42,7 @@ def score(
     listed = pq.read_table(cohort, columns=["row_id", "person_id", "index_date", "split"])
     listed = listed.filter(pc.equal(listed["split"], "test"))
     events = read_tokens(sequences, tokens, listed["row_id"].to_numpy())
-    by_key, by_text = unseen_shares(events, known, least)
+    by_key, by_text = unseen_shares(events, known, min_cell_count)
     reason = read_entry(arm, source)["reason"]
     probability = np.full((1, len(listed)), np.nan)
     if reason is None:
@@ -66,10 +66,10 @@ def score(
         pacsv.write_csv(table, temporary)
 
 
-def unseen_shares(events: Tokens, known: Path, least: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def unseen_shares(events: Tokens, known: Path, min_cell_count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Of each row's tokens the share whose key, and whose key and text, the source has not: shape (rows,), NaN where a
     row has no token."""
-    keys, texts = seen_by([known], least)
+    keys, texts = seen_by([known], min_cell_count)
     new = ~pc.is_in(events.key, value_set=keys).to_numpy(zero_copy_only=False)
     new_text = new & ~pc.is_in(pc.utf8_lower(events.text), value_set=texts).to_numpy(zero_copy_only=False)
     count = np.bincount(events.row, minlength=events.rows)

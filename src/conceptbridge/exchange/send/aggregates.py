@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from conceptbridge.core.atomic_files import write_json, write_parquet
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.quality_report import shareable
+from conceptbridge.disclosure.suppress import keep_enough
 from conceptbridge.disclosure.token_counts import shared_tokens, train_rows
 from conceptbridge.evaluate.schemas import SCHEMAS
 from conceptbridge.exchange.egress.allowlist import CSV, SHARED_TOKENS, TABLES
@@ -40,7 +41,7 @@ def write_aggregates(results: Path, about: Mapping[str, Any], private: Private, 
     ``results`` is the study's folder; ``about`` names the ``site``, its ``role``, and the ``study`` that it took part
     in (its ``tasks`` among others). Raises StudyError where a file is missing, or something must not leave.
     """
-    site, least = about["site"], private.least
+    site, min_cell_count = about["site"], private.min_cell_count
     about = {**about, "version": version("conceptbridge")}
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "aggregates"
@@ -52,13 +53,13 @@ def write_aggregates(results: Path, about: Mapping[str, Any], private: Private, 
             for name in ("attrition.csv", "leaks.parquet"):
                 _copy(results / at / name, folder / at / name)
             tokens = pq.read_table(_existing(results / at / "tokens.parquet"), columns=SHARED_TOKENS.names)
-            shared = shared_tokens(tokens, train_rows(results / measured / "site.parquet"), least)
+            shared = shared_tokens(tokens, train_rows(results / measured / "site.parquet"), min_cell_count)
             write_parquet(shared.cast(SHARED_TOKENS), folder / at / "tokens.parquet")
         here = Path("sites") / site
         quality = json.loads(_existing(results / here / "quality.json").read_text(encoding="utf-8"))
-        write_json(shareable(quality, least), folder / here / "quality.json")
+        write_json(shareable(quality, min_cell_count), folder / here / "quality.json")
         vocabulary = pq.read_table(_existing(results / here / "vocabulary.parquet"))
-        write_parquet(shared_vocabulary(vocabulary, least), folder / here / "vocabulary.parquet")
+        write_parquet(shared_vocabulary(vocabulary, min_cell_count), folder / here / "vocabulary.parquet")
         check_about(about, private)
         leaving = check_egress(folder, private)
         purpose = f"Aggregate results of {site}, for the coordinator's tables, figures and page."
@@ -66,10 +67,9 @@ def write_aggregates(results: Path, about: Mapping[str, Any], private: Private, 
         write_package(folder, "results", about, out)
 
 
-def shared_vocabulary(vocabulary: pa.Table, least: int) -> pa.Table:
-    """The concepts that at least ``least`` persons have, without counts, and without the codes of local ones."""
-    enough = pc.and_(pc.greater_equal(vocabulary["persons"], least), pc.invert(vocabulary["private"]))
-    kept = vocabulary.filter(enough)
+def shared_vocabulary(vocabulary: pa.Table, min_cell_count: int) -> pa.Table:
+    """The concepts that at least ``min_cell_count`` persons have, without counts, and without codes of local ones."""
+    kept = keep_enough(vocabulary.filter(pc.invert(vocabulary["private"])), "persons", min_cell_count)
     standard = pc.and_(pc.greater(kept["concept_id"], 0), pc.less(kept["concept_id"], LOCAL))
     nothing = pa.nulls(len(kept), pa.int64())
     columns = {name: kept[name] for name in VOCABULARY.names}

@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json, write_text
 from conceptbridge.core.errors import StudyError
+from conceptbridge.disclosure.suppress import keep_enough
 from conceptbridge.exchange.egress.check import check_about, check_egress
 from conceptbridge.exchange.egress.release_report import write_sheet
 from conceptbridge.exchange.egress.site_secrets import Private
@@ -52,10 +53,10 @@ def write_bundle(
 
     Raises StudyError where something is found that must not leave the site.
     """
-    least = about["min_cell_count"]
+    min_cell_count = about["min_cell_count"]
     entry = json.loads((arm / "arm.json").read_text(encoding="utf-8"))["sources"][about["source"]]
     about = {**about, "version": version("conceptbridge"), "reason": entry["reason"]}
-    shared = _shared_tokens(vocabulary, tokens, least)
+    shared = _shared_tokens(vocabulary, tokens, min_cell_count)
     metrics = {
         "trained": {name: entry.get(name) for name in ("train_rows", "train_events")},
         "cohort": [] if measured is None else _rows(measured / "site.parquet", COHORT, {}),
@@ -80,9 +81,9 @@ def write_bundle(
     write_sheet(out.name, purpose, leaving, private, sheet)
 
 
-def _shared_tokens(vocabulary: Path, tokens: Path, least: int) -> list[dict[str, Any]]:
+def _shared_tokens(vocabulary: Path, tokens: Path, min_cell_count: int) -> list[dict[str, Any]]:
     used = pq.read_table(tokens, columns=["key", "rows"])
-    keys = used.filter(pc.greater_equal(used["rows"], least))["key"]
+    keys = keep_enough(used, "rows", min_cell_count)["key"]
     site = pq.read_table(vocabulary, columns=[*TOKEN, "private"]).filter(~pc.field("private"))
     kept: list[dict[str, Any]] = (
         site.filter(pc.is_in(site["key"], value_set=keys.combine_chunks())).select(TOKEN).sort_by("key").to_pylist()
