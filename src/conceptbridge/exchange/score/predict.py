@@ -1,4 +1,4 @@
-"""Predictions of listed patients by another site's model, and how much of each patient that model never saw."""
+"""Score listed patients with another site's model, and say how much of each patient that model never saw."""
 
 import logging
 from pathlib import Path
@@ -29,14 +29,14 @@ def score(
     min_cell_count: int,
     out: Path,
 ) -> None:
-    """Write one line for each listed patient (the test rows of ``site``) to the CSV ``out``.
+    """Write one line per listed patient (the test rows of ``site``) to the CSV ``out``.
 
-    ``probability`` is the mean over seeds of the model in the local ``arm`` of ``source``, ``seed_sd`` its standard
-    deviation over them; both are empty where the source has no model. ``tokens`` are the patient's, and ``unseen_key``
+    ``probability`` is the mean over seeds of the model in the local ``arm`` of ``source``, ``seed_sd`` the standard
+    deviation over seeds; both are empty if the source has no model. ``tokens`` are the patient's, and ``unseen_key``
     and ``unseen_text`` the share of them whose key, and whose key and text, are not among those that at least
     ``min_cell_count`` training rows of the source have (``known``). ``rows``: the site's cohort, tokens and sequences.
 
-    Raises StudyError when the model was made with another embedding than ``fingerprint``.
+    Raises StudyError if the model was made with another embedding than ``fingerprint``.
     """
     cohort, tokens, sequences = rows
     listed = pq.read_table(cohort, columns=["row_id", "person_id", "index_date", "split"])
