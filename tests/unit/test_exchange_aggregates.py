@@ -152,7 +152,7 @@ def test_what_leaves_nothing_over_is_no_finding(tmp_path: Path) -> None:
 
 
 def sent(folder: Path, **about: Any) -> Path:
-    """The results file of the site, and its sheet beside it."""
+    """The results file of the site, and its release report."""
     out = folder / "out" / f"{SITE}.zip"
     write_aggregates(measured(folder / "results"), ABOUT | about, SECRETS, out, out.with_suffix(".md"))
     return out
@@ -173,11 +173,11 @@ def test_what_is_sent_can_be_received(tmp_path: Path) -> None:
     assert quality["tables"]["person"] == {"read": None, "kept": 895, "dropped": {"x": "under 10"}}
 
 
-def test_the_sheet_says_what_leaves(tmp_path: Path) -> None:
-    sheet = sent(tmp_path).with_suffix(".md").read_text()
-    assert "| metrics/influenza/north/site.parquet | the cohort by split | 3 |" in sheet
-    assert "| 20 |" in sheet  # the smallest count of its events
-    assert "ids of 1 persons and visits" in sheet
+def test_the_release_report_says_what_leaves(tmp_path: Path) -> None:
+    report = sent(tmp_path).with_suffix(".md").read_text()
+    assert "| metrics/influenza/north/site.parquet | the cohort by split | 3 |" in report
+    assert "| 20 |" in report  # the smallest count of its events
+    assert "ids of 1 persons and visits" in report
 
 
 def test_nothing_is_written_where_something_must_not_leave(tmp_path: Path) -> None:

@@ -201,7 +201,7 @@ def test_what_a_receiver_would_refuse_is_not_sent(sent: Sent, tmp_path: Path) ->
     files = (tmp_path / "vocabulary.parquet", sent.home / "tokens.parquet", tmp_path)
     described = about("cnn", "onehot") | {"min_cell_count": 5}
     out = tmp_path / "bundle.zip"
-    write_bundle(described, sent.arm("cnn", "onehot"), *files, NOBODY, out, tmp_path / "sheet.md")
+    write_bundle(described, sent.arm("cnn", "onehot"), *files, NOBODY, out, tmp_path / "report.md")
     receive(out, about("cnn", "onehot"), None, tmp_path / "received")
     receive_tokens([out], "home", tmp_path / "tokens.parquet")
     keys = [t["key"] for t in vocabulary[1:]]
@@ -228,7 +228,7 @@ def test_a_card_tells_a_reader_how_the_model_does_at_home() -> None:
     assert "0.900 | 0.800" not in text
     assert set(SHOWN) <= {*METRICS, *CALIBRATION}
     assert "| train | 90 | 100 |  | 2019 | 2022 |" in text
-    assert "the bundle names: 42" in text
+    assert "which the bundle names: 42" in text
 
 
 # -- what a stranger may have changed: every manifest below is honest about its files

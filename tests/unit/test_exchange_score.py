@@ -1,4 +1,4 @@
-"""Listed patients are scored without an outcome, and the coverage sheet says what the model knows of them."""
+"""Listed patients are scored without an outcome, and the coverage report says what the model knows of them."""
 
 import csv
 from datetime import date
@@ -114,7 +114,7 @@ def test_a_site_with_codes_of_its_own_is_known_by_names(home: Path, tmp_path: Pa
     }
 
 
-def test_the_sheet_shows_no_small_count(home: Path, tmp_path: Path) -> None:
+def test_the_report_shows_no_small_count(home: Path, tmp_path: Path) -> None:
     tables = (home / "table.parquet", home / "table.parquet")
     table = coverage(*files(home), home / "tokens.parquet", *tables, 41)
     assert any(rows is None for rows in table["rows"].to_pylist())
