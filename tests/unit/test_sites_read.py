@@ -291,7 +291,7 @@ def test_what_can_be_set_right_is_set_right_and_counted(tmp_path: Path) -> None:
     assert rows(cdm, "observation_period", "observation_period_start_date")[0] == (date(1980, 1, 1),)
     assert rows(cdm, "condition_occurrence", "visit_occurrence_id") == [(None,), (11,)]
     assert {table: counts["repaired"] for table, counts in quality["tables"].items() if counts["repaired"]} == {
-        "person": {"month_of_birth is none: left empty": 1, "day_of_birth is none: left empty": 1},
+        "person": {"month_of_birth is not a month: left empty": 1, "day_of_birth is not a day: left empty": 1},
         "observation_period": {"observation_period_start_date is before the person's birth: cut to it": 1},
         "visit_occurrence": {
             "visit_end_date stands for no date: left empty": 1,
