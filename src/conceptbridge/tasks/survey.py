@@ -1,4 +1,4 @@
-"""What a site has for a task, before anything is embedded or trained: counts alone, none under the minimum."""
+"""Count what a site has for a task, before anything is embedded or trained; no small count is shown."""
 
 import math
 from collections.abc import Mapping
@@ -12,17 +12,17 @@ from conceptbridge.core.atomic_files import write_json
 from conceptbridge.disclosure.suppress import hide_parts, hide_small, is_enough
 from conceptbridge.tasks.cohort import SPLITS
 
-#: expected shrinkage, and the share of the greatest possible R² that is hoped for (Riley et al., BMJ 2020;368:m441)
-SHRINKAGE, HOPED = 0.9, 0.15
+#: expected shrinkage, and the assumed share of the greatest possible R² (Riley et al., BMJ 2020;368:m441)
+SHRINKAGE, R2_SHARE = 0.9, 0.15
 
 
 def make_survey(
     cohort: Path, tokens: Path, sequences: Path, settings: Mapping[str, Any], min_cell_count: int, out: Path
 ) -> None:
-    """Write what the task has at the site to ``out``: splits, years, sequences, and whether the sample is enough.
+    """Write what the task has at the site to ``out``: splits, years, sequences, and whether the sample is large enough.
 
-    ``settings`` has the task's ``min_events`` and ``min_rows``. Counts under ``min_cell_count`` are null, and as
-    many more as keep these from being worked out.
+    ``settings`` has the task's ``min_events`` and ``min_rows``. Counts under ``min_cell_count`` are null, and so are as
+    many others as it takes to hide them.
     """
     people = pq.read_table(cohort, columns=["person_id", "index_date", "label", "split"]).to_pandas()
     lengths = pq.read_table(sequences, columns=["tokens"])["tokens"].combine_chunks().value_lengths()
@@ -58,16 +58,16 @@ def make_survey(
 
 
 def parameters_carried(rows: int, events: int) -> int:
-    """How many parameters a logistic model can have on so many rows and events before shrinkage falls below 0.9.
+    """Return how many parameters a logistic model can have on these rows and events before shrinkage falls below 0.9.
 
     Criterion (i) of Riley et al. (BMJ 2020;368:m441), solved for the number of parameters, with R² of Cox and Snell at
-    15 % of the greatest one that this share of events allows. 0 where there is one class only.
+    15 % of the greatest one that this share of events allows. 0 if there is one class only.
     """
     if not 0 < events < rows:
         return 0
     share = events / rows
     null = events * math.log(share) + (rows - events) * math.log(1 - share)
-    r2 = HOPED * (1 - math.exp(2 * null / rows))
+    r2 = R2_SHARE * (1 - math.exp(2 * null / rows))
     return math.floor(rows * (SHRINKAGE - 1) * math.log(1 - r2 / SHRINKAGE))
 
 
