@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.disclosure.suppress import keep_enough
 
 UNKNOWN = "unknown"
 OTHER = "other"
@@ -109,9 +110,7 @@ def seen_by(paths: Sequence[Path], min_cell_count: int) -> tuple[pa.Array, pa.Ar
         if not path.is_file():
             raise StudyError(f"{path} is missing; run the task's rules first")
     tables = [pq.read_table(path, columns=["key", "text", "rows"]) for path in paths]
-    seen = pa.concat_tables(
-        [table.filter(pc.fill_null(pc.greater_equal(table["rows"], min_cell_count), True)) for table in tables]
-    )
+    seen = pa.concat_tables([keep_enough(table, "rows", min_cell_count) for table in tables])
     return seen["key"].combine_chunks(), pc.utf8_lower(seen["text"].combine_chunks())
 
 
@@ -150,7 +149,7 @@ def by_share(share: NDArray[np.float64]) -> Dimension:
 
 def _coded(name: str, column: pa.ChunkedArray, person: pa.ChunkedArray, min_cell_count: int) -> Dimension:
     persons = pa.table({"value": column, "person": person}).group_by("value").aggregate([("person", "count_distinct")])
-    often = persons.filter(pc.greater_equal(persons["person_count_distinct"], min_cell_count))["value"]
+    often = keep_enough(persons, "person_count_distinct", min_cell_count)["value"]
     named = pc.or_(pc.is_in(column, value_set=often.combine_chunks()), pc.equal(column, UNKNOWN))
     column = pc.if_else(named, column, OTHER)
     names = sorted(set(column.to_pylist()))
