@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from conceptbridge.core.atomic_files import atomic_file, write_text
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.embed.vectors import read_vectors
-from conceptbridge.evaluate.subgroups import read_tokens, seen_by
+from conceptbridge.tasks.tokens import read_tokens, seen_by, unseen
 
 #: how a model knows a token, the best way first, and what that means
 KNOWN = {
@@ -49,20 +49,19 @@ def coverage(
     used = np.flatnonzero(rows)
     used = used[np.argsort(-records[used], kind="stable")]
     keys, texts = seen_by([known], min_cell_count)
-    by_key = pc.is_in(events.key, value_set=keys).to_numpy(zero_copy_only=False)[used]
-    by_text = pc.is_in(pc.utf8_lower(events.text), value_set=texts).to_numpy(zero_copy_only=False)[used]
+    new_key, new_text = (new[used] for new in unseen(events, keys, texts))
     text = events.text.take(pa.array(used))
     nearest: list[str | None] = [None] * len(used)
     similarity = np.full(len(used), np.nan)
     if own_table is not None and source_table is not None:
-        indices = np.flatnonzero(~by_key & ~by_text)
+        indices = np.flatnonzero(new_text)
         neighbours = _nearest(text.take(pa.array(indices)).to_pylist(), own_table, source_table, texts)
         for index, (neighbour, cosine) in zip(indices, neighbours, strict=True):
             nearest[index], similarity[index] = neighbour, cosine
     else:
-        by_text[:] = False
+        new_text = new_key
     near = ~np.isnan(similarity)
-    how = np.select([by_key, by_text, near], ["key", "text", "near"], "unseen")
+    how = np.select([~new_key, ~new_text, near], ["key", "text", "near"], "unseen")
     shown = is_enough(rows[used], min_cell_count)
     domain = pq.read_table(tokens, columns=["domain"])["domain"].combine_chunks().take(pa.array(used))
     return pa.table(
