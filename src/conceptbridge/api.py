@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.exchange.receive.aggregates import find_aggregates
+from conceptbridge.exchange.receive.find_aggregates import find_aggregates
 from conceptbridge.exchange.receive.find_bundles import find_bundles
 from conceptbridge.sites.converters.codebook import read_codebook
 from conceptbridge.sites.extract import check_needs, find_tables

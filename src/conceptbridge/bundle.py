@@ -58,9 +58,9 @@ class Bundle:
             arm, known, out = (Path(temporary) / name for name in ("arm", "known.parquet", "out.csv"))
             receive(self.path, expected, embedding.spec.get("width"), arm)
             receive_tokens([self.path], source, known)
-            least = study.config["min_cell_count"]
+            min_cell_count = study.config["min_cell_count"]
             here = read_site(site, rows, table)
-            score(here, about["learner"], arm, source, embedding.fingerprint, rows, known, least, out)
+            score(here, about["learner"], arm, source, embedding.fingerprint, rows, known, min_cell_count, out)
             return pd.read_csv(out, parse_dates=["index_date"])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
-from conceptbridge.exchange.receive.aggregates import find_aggregates
+from conceptbridge.exchange.receive.find_aggregates import find_aggregates
 from conceptbridge.exchange.receive.find_bundles import find_bundles
 from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
 from conceptbridge.learn.registry import LEARNERS

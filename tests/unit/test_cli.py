@@ -150,7 +150,7 @@ def test_a_check_tells_every_file_that_is_wrong(here: Path, monkeypatch: pytest.
     Path("study.yaml").write_text(yaml.safe_dump(config))
     first, second = str(ended(monkeypatch, "check", "study.yaml")).splitlines()
     assert first.startswith("error: north: the task influenza needs the table visit_occurrence")
-    assert second.startswith("error: south: there is no such file or folder")
+    assert second.startswith("error: south: does not exist")
 
 
 @pytest.mark.parametrize(

@@ -86,7 +86,7 @@ def test_no_canary_leaves_the_hospital(site: Path, tmp_path: Path, caplog: pytes
     assert "Cough" in requests
     for canary in (RARE, OF_MANY, UNMAPPED, NAMED_HERE, "canary"):
         assert not found(canary, tmp_path, requests, caplog.text)
-    assert "tokens with local text stay home" in caplog.text
+    assert "tokens with local text are not sent" in caplog.text
 
 
 def test_with_permission_only_what_enough_persons_have_goes_out(

@@ -14,22 +14,23 @@ from conceptbridge.core.atomic_files import write_json, write_parquet
 from conceptbridge.core.errors import StudyError
 from conceptbridge.evaluate.schemas import SCHEMAS, to_table
 from conceptbridge.exchange.egress.check import check_egress
-from conceptbridge.exchange.egress.residual_counts import check_margins
-from conceptbridge.exchange.egress.site_secrets import Private
+from conceptbridge.exchange.egress.residual_counts import check_residual_counts
+from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 from conceptbridge.exchange.package import read_package, write_package
-from conceptbridge.exchange.receive.aggregates import find_aggregates
-from conceptbridge.exchange.send.aggregates import receive_aggregates, shared_vocabulary, write_aggregates
+from conceptbridge.exchange.receive.aggregates import receive_aggregates
+from conceptbridge.exchange.receive.find_aggregates import find_aggregates
+from conceptbridge.exchange.send.aggregates import shared_vocabulary, write_aggregates
 from conceptbridge.tasks.leaks import SCHEMA as LEAKS
 from conceptbridge.tasks.sequences import TOKENS
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 
-LEAST = 10
+MINIMUM = 10
 TASK, SITE = "influenza", "north"
 ARM = ("onehot", "logistic", "local", SITE)
-STUDY = {"tasks": {TASK: {}}, "min_cell_count": LEAST, "seeds": 2}
+STUDY = {"tasks": {TASK: {}}, "min_cell_count": MINIMUM, "seeds": 2}
 ABOUT = {"site": SITE, "role": "both", "simulated": False, "study": STUDY}
 NAMES = {"embedding": ["onehot"], "learner": ["logistic"], "strategy": ["local"], "source": [SITE]}
-PRIVATE = Private(np.array([10**9]), frozenset({"rare"}), frozenset(), frozenset(), (), frozenset(), 10**6, LEAST)
+SECRETS = SiteSecrets(np.array([10**9]), frozenset({"rare"}), frozenset(), frozenset(), (), frozenset(), 10**6, MINIMUM)
 
 Splits = dict[str, tuple[int | None, int | None, int | None]]
 WHOLE: Splits = {"train": (500, 600, 60), "validation": (100, 120, 20), "test": (200, 220, 30)}
@@ -137,23 +138,23 @@ LEFT_OVER: dict[str, tuple[dict[str, Any], str]] = {
 def test_a_count_that_is_left_over_is_refused(tmp_path: Path, case: str) -> None:
     given, message = LEFT_OVER[case]
     with pytest.raises(StudyError, match=message):
-        check_margins(measured(tmp_path, **given), LEAST)
+        check_residual_counts(measured(tmp_path, **given), MINIMUM)
 
 
 def test_what_leaves_nothing_over_is_no_finding(tmp_path: Path) -> None:
-    check_margins(measured(tmp_path / "a"), LEAST)
+    check_residual_counts(measured(tmp_path / "a"), MINIMUM)
     # the total is not told, and so may the others be
-    check_margins(measured(tmp_path / "b", WHOLE | {"validation": (None, None, None)}, ",,"), LEAST)
+    check_residual_counts(measured(tmp_path / "b", WHOLE | {"validation": (None, None, None)}, ",,"), MINIMUM)
     fine = [cut("sensitivity", 0.1, 20 / 30), cut("specificity", 0.1, 0.5)]
     bins = [bin_of(0, 0.5, 10 / 110), bin_of(1, 0.5, 20 / 110)]
     sexes = [group("sex", "female", 120, 12), group("sex", "male", 100, 18)]
-    check_margins(measured(tmp_path / "c", seeds=fine, binned_curves=bins, subgroups=sexes), LEAST)
+    check_residual_counts(measured(tmp_path / "c", seeds=fine, binned_curves=bins, subgroups=sexes), MINIMUM)
 
 
 def sent(folder: Path, **about: Any) -> Path:
-    """The results file of the site, and its sheet beside it."""
+    """The results file of the site, and its release report."""
     out = folder / "out" / f"{SITE}.zip"
-    write_aggregates(measured(folder / "results"), ABOUT | about, PRIVATE, out, out.with_suffix(".md"))
+    write_aggregates(measured(folder / "results"), ABOUT | about, SECRETS, out, out.with_suffix(".md"))
     return out
 
 
@@ -172,20 +173,20 @@ def test_what_is_sent_can_be_received(tmp_path: Path) -> None:
     assert quality["tables"]["person"] == {"read": None, "kept": 895, "dropped": {"x": "under 10"}}
 
 
-def test_the_sheet_says_what_leaves(tmp_path: Path) -> None:
-    sheet = sent(tmp_path).with_suffix(".md").read_text()
-    assert "| metrics/influenza/north/site.parquet | the cohort by split | 3 |" in sheet
-    assert "| 20 |" in sheet  # the smallest count of its events
-    assert "ids of 1 persons and visits" in sheet
+def test_the_release_report_says_what_leaves(tmp_path: Path) -> None:
+    report = sent(tmp_path).with_suffix(".md").read_text()
+    assert "| metrics/influenza/north/site.parquet | the cohort by split | 3 |" in report
+    assert "| 20 |" in report  # the smallest count of its events
+    assert "ids of 1 persons and visits" in report
 
 
 def test_nothing_is_written_where_something_must_not_leave(tmp_path: Path) -> None:
     results = measured(tmp_path / "results", site=split_rows(WHOLE | {"test": (200, 220, 3)}))
     with pytest.raises(StudyError, match=r"site\.parquet: the column events has counts under min_cell_count"):
-        write_aggregates(results, ABOUT, PRIVATE, tmp_path / "x.zip", tmp_path / "x.md")
+        write_aggregates(results, ABOUT, SECRETS, tmp_path / "x.zip", tmp_path / "x.md")
     with pytest.raises(StudyError, match=r"the manifest: about\.study\.seen holds a date"):
         about = ABOUT | {"study": STUDY | {"seen": "2015-03-14"}}
-        write_aggregates(measured(tmp_path / "more"), about, PRIVATE, tmp_path / "x.zip", tmp_path / "x.md")
+        write_aggregates(measured(tmp_path / "more"), about, SECRETS, tmp_path / "x.zip", tmp_path / "x.md")
     assert not list(tmp_path.glob("x.*"))
 
 
@@ -195,7 +196,7 @@ def test_a_shared_vocabulary_has_no_counts_and_no_local_codes() -> None:
         | {"private": False, "records": 30, "state": "present"}
         for n in (5, 2_000_000_001)
     ]
-    shared = shared_vocabulary(pa.Table.from_pylist(tokens, VOCABULARY), LEAST)
+    shared = shared_vocabulary(pa.Table.from_pylist(tokens, VOCABULARY), MINIMUM)
     assert shared["concept_code"].to_pylist() == ["c", None]
     assert shared["persons"].null_count == shared["records"].null_count == 2
 
@@ -217,15 +218,15 @@ def table(folder: Path, name: str, change: Callable[[pa.Table], pa.Table]) -> No
 HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     "another site's cells": (
         lambda f: table(f, "site", lambda t: t.set_column(1, "site", pa.array(["south"] * len(t)))),
-        r"site\.parquet: site: names another site than those of the study",
+        r"site\.parquet: site: has a name that this study does not have",
     ),
     "an unknown embedding": (
         lambda f: table(f, "metrics", lambda t: t.set_column(1, "embedding", pa.array(["<b>"] * len(t)))),
-        r"metrics\.parquet: embedding: names another embedding",
+        r"metrics\.parquet: embedding: has a name that this study",
     ),
     "a column more": (
         lambda f: table(f, "site", lambda t: t.append_column("x", pa.array([1] * len(t)))),
-        r"site\.parquet: has not the columns",
+        r"site\.parquet: does not have the columns",
     ),
     "a file less": (
         lambda f: (f / f"sites/{SITE}/quality.json").unlink(),
@@ -242,7 +243,7 @@ HOSTILE: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "other columns of steps": (
         lambda f: (f / f"tasks/{TASK}/{SITE}/attrition.csv").write_text("a,b\n"),
-        r"attrition\.csv: has not the columns step, persons, rows, events",
+        r"attrition\.csv: does not have the columns step, persons, rows, events",
     ),
 }
 
@@ -263,13 +264,13 @@ def test_before_anything_runs_the_file_has_to_be_of_the_site_and_the_study(tmp_p
     assert find_aggregates(file, SITE, "both", STUDY)["simulated"] is False
     with pytest.raises(StudyError, match=r"sites\.south\.results_file.* is the results file of north"):
         find_aggregates(file, "south", "both", STUDY)
-    with pytest.raises(StudyError, match=r"another setting than this study's: seeds is 2 there and 3 here"):
+    with pytest.raises(StudyError, match=r"differ from this study's: seeds is 2 there and 3 here"):
         find_aggregates(file, SITE, "both", STUDY | {"seeds": 3})
     with pytest.raises(StudyError, match=r"tasks\.influenza\.split is not given there and time here"):
         find_aggregates(file, SITE, "both", STUDY | {"tasks": {TASK: {"split": "time"}}})
     with pytest.raises(StudyError, match=r"took part with the role `both`"):
         find_aggregates(file, SITE, "source", STUDY)
-    with pytest.raises(StudyError, match=r"there is no such file"):
+    with pytest.raises(StudyError, match=r"the file does not exist"):
         find_aggregates(tmp_path / "none.zip", SITE, "both", STUDY)
 
 
@@ -280,4 +281,4 @@ def test_a_checked_folder_is_checked_across_its_tables(tmp_path: Path) -> None:
     for path in [*folder.glob("tasks/*/*/tokens.parquet"), *folder.glob("sites/*/*")]:
         path.unlink()
     with pytest.raises(StudyError, match=message):
-        check_egress(folder, PRIVATE)
+        check_egress(folder, SECRETS)

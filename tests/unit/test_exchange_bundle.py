@@ -20,7 +20,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.schemas import SCHEMAS
-from conceptbridge.exchange.egress.site_secrets import Private
+from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 from conceptbridge.exchange.package import read_package, write_package
 from conceptbridge.exchange.receive.bundles import receive, receive_tokens, receive_vocabulary
 from conceptbridge.exchange.receive.find_bundles import find_bundles
@@ -47,15 +47,15 @@ FINGERPRINT = "f" * 64
 DEFINITION = {"index": {"domain": "visit", "concepts": [9203]}, "outcome": {"domain": "condition", "days": [1, 7]}}
 DEFINITION["outcome"] |= {"concepts": [4266367]}
 DEFINITION["predictors"] = {"days": [-365, 0], "domains": ["condition"]}
-NOBODY = Private(
+NOBODY = SiteSecrets(
     ids=np.zeros(0, np.int64),
     texts=frozenset(),
     phrases=frozenset(),
-    lengths=frozenset(),
-    machine=(),
-    said=frozenset(),
-    most=0,
-    least=5,
+    cohort_sizes=frozenset(),
+    machine_names=(),
+    public_dates=frozenset(),
+    max_count=0,
+    min_cell_count=5,
 )
 
 
@@ -201,7 +201,7 @@ def test_what_a_receiver_would_refuse_is_not_sent(sent: Sent, tmp_path: Path) ->
     files = (tmp_path / "vocabulary.parquet", sent.home / "tokens.parquet", tmp_path)
     described = about("cnn", "onehot") | {"min_cell_count": 5}
     out = tmp_path / "bundle.zip"
-    write_bundle(described, sent.arm("cnn", "onehot"), *files, NOBODY, out, tmp_path / "sheet.md")
+    write_bundle(described, sent.arm("cnn", "onehot"), *files, NOBODY, out, tmp_path / "report.md")
     receive(out, about("cnn", "onehot"), None, tmp_path / "received")
     receive_tokens([out], "home", tmp_path / "tokens.parquet")
     keys = [t["key"] for t in vocabulary[1:]]
@@ -228,7 +228,7 @@ def test_a_card_tells_a_reader_how_the_model_does_at_home() -> None:
     assert "0.900 | 0.800" not in text
     assert set(SHOWN) <= {*METRICS, *CALIBRATION}
     assert "| train | 90 | 100 |  | 2019 | 2022 |" in text
-    assert "the bundle names: 42" in text
+    assert "which the bundle names: 42" in text
 
 
 # -- what a stranger may have changed: every manifest below is honest about its files
@@ -313,7 +313,7 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
     "another embedding": (
         "cnn",
         told(embedding=EMBEDDING | {"fingerprint": "e" * 64}),
-        "about: embedding.fingerprint: it was made with another made",
+        "about: embedding.fingerprint: the bundle's made .* is not this study's",
     ),
     "another backend": ("cnn", told(embedding=EMBEDDING | {"backend": "onehot"}), "embedding.backend: is 'onehot'"),
     "a fingerprint that is none": (
@@ -327,11 +327,11 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
         r"definition.outcome.days: is \[1, 30\] in the bundle and \[1, 7\] in this study",
     ),
     "a task with more to it": ("cnn", told(definition=DEFINITION | {"censoring": "drop"}), "definition.censoring"),
-    "a reason beside a model": ("cnn", told(reason="none"), "model: is no part of such a bundle"),
+    "a reason beside a model": ("cnn", told(reason="none"), "model: does not belong in such a bundle"),
     # files
     "code beside the model": ("cnn", content("model/setup.py", b"print()"), "setup.py: is no file of such a model"),
     "a pickle beside the model": ("cnn", content("model/model.pkl", b"\x80\x04."), "model.pkl: is no file"),
-    "a file beside the bundle's": ("cnn", content("run.sh", b"#!/bin/sh"), "run.sh: is no part of such a bundle"),
+    "a file beside the bundle's": ("cnn", content("run.sh", b"#!/bin/sh"), "run.sh: does not belong in such a bundle"),
     "no vocabulary": ("cnn", lambda f: (f / "vocabulary.json").unlink(), "vocabulary.json: is missing"),
     "a card that a terminal would obey": ("cnn", content("card.md", b"\x1b]0;x"), "card.md: has control characters"),
     "a card in another encoding": ("cnn", content("card.md", b"\xe4"), "card.md: is not UTF-8"),
@@ -345,13 +345,17 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
     # model.json
     "a model of no JSON": ("cnn", content("model/model.json", b"{'seeds': 1}"), "model.json: is not JSON"),
     "a model in another encoding": ("cnn", content("model/model.json", b"\xff\xfe{}"), "model.json: is not UTF-8"),
-    "a deep model": ("cnn", content("model/model.json", b'{"a":' * 500 + b"1" + b"}" * 500), "more than 20 deep"),
+    "a deep model": (
+        "cnn",
+        content("model/model.json", b'{"a":' * 500 + b"1" + b"}" * 500),
+        "more than 20 levels deep",
+    ),
     "a field that nobody knows": ("cnn", model(lambda m: m.update(hook="x")), "model.json: .*'hook' was unexpected"),
     "another strategy": ("cnn", model(lambda m: m.update(strategy="pooled")), "model.json: strategy: "),
     "other seeds": ("cnn", model(lambda m: m.update(seeds=[1, 7])), r"seeds: \[1, 7\] was found"),
     "seeds that are no numbers": ("cnn", model(lambda m: m.update(seeds=["../1", "2"])), "model.json: seeds"),
     "a scale of nothing": ("cnn", model(lambda m: m["space"].update(scale=0)), "space.scale"),
-    "a scale that is none": ("cnn", model(lambda m: m["space"].update(scale=NAN)), "NaN is no finite number"),
+    "a scale that is none": ("cnn", model(lambda m: m["space"].update(scale=NAN)), "NaN is not a finite number"),
     "another space": ("cnn", model(lambda m: m["space"].update(fingerprint="0" * 64)), "space.fingerprint"),
     "names it should not have": ("cnn", model(lambda m: m["space"].update(names=["a"])), "space.names"),
     "a name twice": ("logistic", model(lambda m: m["space"].update(names=["a", "a"])), "space.names: are not texts"),
@@ -471,14 +475,17 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
     ),
 }
 TOKENS_HOSTILE: dict[str, tuple[Change, str]] = {
-    "a token with more to it": (token(run="x"), "tokens: 0: has to have the fields"),
-    "a text without end": (token(text="x" * 5000), "tokens: 0: text: is no text of 1 to 2000 characters"),
+    "a token with more to it": (token(run="x"), "tokens: 0: must have exactly the fields"),
+    "a text without end": (token(text="x" * 5000), "tokens: 0: text: is not a text of 1 to 2000 characters"),
     "a text that a terminal would obey": (token(text="\x1b[2J"), "vocabulary.json: .*control characters"),
     "a text that is none": (token(text=["x"]), "tokens: 0: text"),
     "a concept below nothing": (token(concept_id=-1), "tokens: 0: concept_id"),
     "a concept that is none": (token(concept_id=True), "tokens: 0: concept_id"),
-    "a key twice": (edit_json("vocabulary.json", lambda v: v["tokens"].append(v["tokens"][0])), "is there twice"),
-    "tokens that are no list": (edit_json("vocabulary.json", lambda v: v.update(tokens={})), "the field tokens alone"),
+    "a key twice": (edit_json("vocabulary.json", lambda v: v["tokens"].append(v["tokens"][0])), "is listed twice"),
+    "tokens that are no list": (
+        edit_json("vocabulary.json", lambda v: v.update(tokens={})),
+        "exactly the field tokens",
+    ),
 }
 
 
@@ -569,8 +576,8 @@ def test_a_folder_has_the_bundles_that_a_study_asks_for(sent: Sent, tmp_path: Pa
     ("source", "names", "message"),
     [
         ("home", ["a.zip", "b.zip"], r"b\.zip: is a second bundle of influenza, made, cnn from home"),
-        ("elsewhere", ["a.zip"], "there is no bundle from elsewhere .*; its bundles are of home"),
-        ("home", [], "there is no bundle from home"),
+        ("elsewhere", ["a.zip"], "has no bundle from elsewhere .*; it has bundles from home"),
+        ("home", [], "has no bundle from home"),
     ],
 )
 def test_a_folder_that_does_not_fit_is_refused_when_the_study_is_planned(
@@ -586,5 +593,5 @@ def test_a_bundle_of_another_task_s_meaning_is_refused_when_the_study_is_planned
     shutil.copy(sent.bundle("cnn", "onehot"), tmp_path / "cnn.zip")
     asked = wanted("cnn")
     asked["influenza", "made", "cnn"]["definition"] = DEFINITION | {"index": {"domain": "condition", "concepts": [1]}}
-    with pytest.raises(StudyError, match=r"definition\.index\.concepts: is \[9203\] in the bundle and \[1\]"):
+    with pytest.raises(StudyError, match=r"definition\.index\.domain: is 'visit' in the bundle and 'condition' in"):
         find_bundles(tmp_path, "home", asked)

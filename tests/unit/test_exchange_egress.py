@@ -20,31 +20,31 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.evaluate.schemas import SCHEMAS, to_table
 from conceptbridge.exchange.egress.allowlist import SHARED_TOKENS
 from conceptbridge.exchange.egress.check import check_about, check_egress
-from conceptbridge.exchange.egress.site_secrets import Private, dates_in, read_private
+from conceptbridge.exchange.egress.site_secrets import SiteSecrets, dates_in, read_site_secrets
 from task_site import DAY, Site, task
 from tiny_site import condition, person, visit
 
 #: a person's id, a visit's, and a label that one person's record bears
 ODD, VISIT, RARE = 918_273_645_017, 918_273_645_018, "Zyxcough per Dr Qwertz"
-LEAST = 10
-SAID = '{"split": {"test": "2023-09-01"}}'
+MINIMUM = 10
+CONFIG = '{"split": {"test": "2023-09-01"}}'
 
 
 @pytest.fixture(scope="module")
-def private(tmp_path_factory: pytest.TempPathFactory) -> Private:
+def secrets(tmp_path_factory: pytest.TempPathFactory) -> SiteSecrets:
     """What a site of 40 persons keeps to itself: they are numbered from 1 on, but for one."""
     folder = tmp_path_factory.mktemp("site")
     ids = [*range(1, 40), ODD]
     Site(
         folder,
         task(),
-        min_cell_count=LEAST,
+        min_cell_count=MINIMUM,
         person=[person(one, race_source_value="Vulcan" if one == ODD else "white") for one in ids],
         visit_occurrence=[visit(one, DAY) | ({"visit_occurrence_id": VISIT} if one == ODD else {}) for one in ids],
         condition_occurrence=[condition(one, DAY, 0, condition_source_value="dry cough, local") for one in ids]
         + [condition(ODD, DAY, 0, condition_source_value=RARE)],
     )
-    return read_private([folder], [folder / "cohort.parquet"], SAID, LEAST)
+    return read_site_secrets([folder], [folder / "cohort.parquet"], CONFIG, MINIMUM)
 
 
 def site_table(**counts: int | None) -> pa.Table:
@@ -94,14 +94,14 @@ def package(folder: Path) -> Path:
     return folder
 
 
-def test_a_package_that_may_leave_is_listed_file_by_file(tmp_path: Path, private: Private) -> None:
-    leaving = {one.file: one for one in check_egress(package(tmp_path / "p"), private)}
+def test_a_package_that_may_leave_is_listed_file_by_file(tmp_path: Path, secrets: SiteSecrets) -> None:
+    leaving = {one.file: one for one in check_egress(package(tmp_path / "p"), secrets)}
     assert set(leaving) == {path.name for path in (tmp_path / "p").iterdir()}
     assert leaving["site.parquet"].smallest == 40
     assert leaving["attrition.csv"].rows == 2
     assert leaving["tokens.parquet"].texts == 2
     assert leaving["tokens.parquet"].local == ["dry cough, local"]
-    check_about({"site": "here", "split": "2023-09-01"}, private)
+    check_about({"site": "here", "split": "2023-09-01"}, secrets)
 
 
 def parquet(name: str, table: pa.Table) -> Callable[[Path], None]:
@@ -129,7 +129,7 @@ def with_column(table: pa.Table, name: str, value: Any, kind: pa.DataType) -> pa
 BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "person ids as a column": (
         parquet("site", with_column(site_table(), "person_id", 7, pa.int64())),
-        r"site\.parquet: the column person_id is one of persons",
+        r"site\.parquet: the column person_id names persons",
     ),
     "a column nobody declared": (
         parquet("site", with_column(site_table(), "note", 0.5, pa.float64())),
@@ -138,7 +138,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a table nobody declared": (parquet("values", pa.table({"x": [0.5]})), r"values\.parquet.* no table 'values'"),
     "predictions": (
         parquet("predictions", pa.table({"row_id": [1], "probability": [0.5]})),
-        r"predictions\.parquet: the column row_id is one of persons",
+        r"predictions\.parquet: the column row_id names persons",
     ),
     "an id as a count": (parquet("site", site_table(rows=ODD)), r"column rows holds a person or visit id"),
     "a visit's id as a float": (
@@ -161,11 +161,11 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     "an id in a text to be read": (text("card.md", f"see {ODD}"), r"card\.md: line 1 holds a person or visit id"),
     "a column of dates": (
         parquet("site", with_column(site_table(), "index_date", date(2020, 1, 1), pa.date32())),
-        r"column index_date is one of persons, visits, rows or dates",
+        r"column index_date names persons, visits, rows or dates",
     ),
     "dates in a declared column": (
         parquet("site", site_table().set_column(5, "events", pa.array([date(2020, 1, 1)]))),
-        r"column events has the type date32.* not int64 as declared",
+        r"column events has the type date32.* expected int64",
     ),
     "a date in a text": (
         parquet("tokens", tokens_table(("here/condition:x|present", "seen on 3/14/2015", 0))),
@@ -177,15 +177,15 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
         text(
             "page.html", f'<img src="data:image/svg+xml;base64,{base64.b64encode(b"<svg>2015-03-14</svg>").decode()}">'
         ),
-        r"page\.html: what is packed into line 1 holds a date",
+        r"page\.html: the data packed into line 1 holds a date",
     ),
     "a picture in pixels": (
         text("page.html", '<img src="data:image/png;base64,iVBORw0KGgo=">'),
-        r"page\.html: line 1 holds data that cannot be looked into",
+        r"page\.html: line 1 holds data that cannot be checked",
     ),
     "rows of one key": (
         parquet("site", pa.concat_tables([site_table(), site_table()])),
-        r"site\.parquet: several rows have the same task, site, split",
+        r"site\.parquet: duplicate rows for task, site, split: this looks like patient-level data",
     ),
     "a number of each row in a document": (
         model(recalibration={"x": [0.1] * 40}),
@@ -197,11 +197,11 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "an array nobody declared": (
         lambda folder: save_file({"scores-of": np.zeros(3)}, folder / "weights.safetensors"),
-        r"no array 'scores-of' is declared",
+        r"the array 'scores-of' is not declared",
     ),
     "whole numbers as weights": (
         lambda folder: save_file({"head": np.zeros(3, np.int64)}, folder / "weights.safetensors"),
-        r"the array head is not of floating-point numbers",
+        r"the array head does not hold floating-point numbers",
     ),
     "a small count": (parquet("site", site_table(events=9)), r"site\.parquet: the column events has counts under"),
     "a small count of a token": (parquet("tokens", tokens_table(rows=3)), r"the column rows has counts under"),
@@ -211,7 +211,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "all but a few have the event": (
         text("arm.json", json.dumps({"sources": {"here": {"train_rows": 400, "train_events": 395}}})),
-        r"arm\.json: train_rows less train_events is one of the counts",
+        r"arm\.json: train_rows minus train_events is one of the counts",
     ),
     "a step that took few away": (
         text("attrition.csv", "step,persons,rows,events\na,300,400,40\nb,297,390,30\n"),
@@ -240,46 +240,48 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "a folder of the machine": (model(source="/home/somebody/extract"), r"source holds a path or name of this machine"),
     "the home folder": (text("card.md", f"from {Path.home()}/study"), r"line 1 holds a path or name of this machine"),
-    "a file of another type": (text("notes.docx", "x"), r"notes\.docx: a file of the type '\.docx' is not looked into"),
-    "a pickle": (lambda folder: (folder / "model.pkl").write_bytes(b"\x80\x04."), r"the type '\.pkl' is not"),
-    "a text file that is no model": (text("seed-2.txt", "name=value"), r"seed-2\.txt: is no LightGBM model"),
+    "a file of another type": (text("notes.docx", "x"), r"notes\.docx: files of type '\.docx' cannot be checked"),
+    "a pickle": (lambda folder: (folder / "model.pkl").write_bytes(b"\x80\x04."), r"files of type '\.pkl' cannot"),
+    "a text file that is no model": (text("seed-2.txt", "name=value"), r"seed-2\.txt: is not a LightGBM model"),
     "a broken table": (text("site.parquet", "PAR1"), r"site\.parquet: cannot be read as Parquet"),
     "a document of another name": (text("other.json", "{}"), r"other\.json: no JSON document of this name"),
     "an undeclared key": (model(remarks="fine"), r"model\.json: the key remarks is not declared"),
-    "an id's key": (model(person_id=1), r"model\.json: the key person_id is one of persons"),
-    "a link": (lambda folder: (folder / "more.md").symlink_to(folder / "card.md"), r"more\.md: is no plain file"),
+    "an id's key": (model(person_id=1), r"model\.json: the key person_id names persons"),
+    "a link": (lambda folder: (folder / "more.md").symlink_to(folder / "card.md"), r"more\.md: is not a plain file"),
     "metadata beside the columns": (
         parquet("site", site_table().replace_schema_metadata({"pandas": "index"})),
-        r"site\.parquet: has metadata beside its columns",
+        r"site\.parquet: has metadata that is not declared",
     ),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
-def test_what_must_not_leave_is_refused_by_name_and_never_shown(tmp_path: Path, private: Private, case: str) -> None:
+def test_what_must_not_leave_is_refused_by_name_and_never_shown(
+    tmp_path: Path, secrets: SiteSecrets, case: str
+) -> None:
     spoil, message = BAD[case]
     spoil(package(tmp_path / "p"))
     with pytest.raises(StudyError, match=message) as refused:
-        check_egress(tmp_path / "p", private)
+        check_egress(tmp_path / "p", secrets)
     for secret in (str(ODD), str(VISIT), RARE, "2015", "Vulcan", "vulcan", str(Path.home())):
         assert secret not in str(refused.value)
 
 
-def test_what_the_manifest_says_is_looked_at(private: Private) -> None:
+def test_what_the_manifest_says_is_looked_at(secrets: SiteSecrets) -> None:
     with pytest.raises(StudyError, match=r"the manifest: about\.folder holds a path or name"):
-        check_about({"folder": "/data/extract/north"}, private)
+        check_about({"folder": "/data/extract/north"}, secrets)
 
 
-def test_small_ids_are_no_finding_since_every_count_equals_one(private: Private) -> None:
-    assert private.distinguishable_digits == {12}
-    assert not private.holds_id(np.arange(1, 40))
-    assert private.holds_id(np.array([5, ODD]))
+def test_small_ids_are_no_finding_since_every_count_equals_one(secrets: SiteSecrets) -> None:
+    assert secrets.distinguishable_digits == {12}
+    assert not secrets.holds_id(np.arange(1, 40))
+    assert secrets.holds_id(np.array([5, ODD]))
 
 
 def test_a_concept_number_that_is_also_a_persons_is_no_finding(tmp_path: Path) -> None:
     flu = 4266367
     Site(tmp_path, task(), 1, person=[person(flu)], visit_occurrence=[visit(flu, DAY)])
-    known = read_private([tmp_path], [], "", 1)
+    known = read_site_secrets([tmp_path], [], "", 1)
     assert known.holds_id(np.array([flu]))
     Site(
         tmp_path / "b",
@@ -289,13 +291,13 @@ def test_a_concept_number_that_is_also_a_persons_is_no_finding(tmp_path: Path) -
         visit_occurrence=[visit(flu, DAY)],
         condition_occurrence=[condition(flu, DAY, flu)],
     )
-    assert not read_private([tmp_path / "b"], [], "", 1).holds_id(np.array([flu]))
+    assert not read_site_secrets([tmp_path / "b"], [], "", 1).holds_id(np.array([flu]))
 
 
-def test_a_text_that_others_have_too_is_not_private(private: Private) -> None:
-    assert private.finding("dry cough, local") is None
-    assert private.finding("dry cough") is None
-    assert private.finding(RARE.lower())
+def test_a_text_that_others_have_too_is_not_private(secrets: SiteSecrets) -> None:
+    assert secrets.finding("dry cough, local") is None
+    assert secrets.finding("dry cough") is None
+    assert secrets.finding(RARE.lower())
 
 
 @pytest.mark.parametrize(
@@ -315,6 +317,6 @@ def test_every_date_is_found_as_itself(day: date) -> None:
     assert list(dates_in(f"seen {day.isoformat()}, well")) == [day.isoformat()]
 
 
-def test_the_vocabulary_of_the_site_is_where_private_texts_come_from(private: Private) -> None:
-    assert RARE.casefold() in private.texts
-    assert "vulcan" in private.texts
+def test_the_vocabulary_of_the_site_is_where_private_texts_come_from(secrets: SiteSecrets) -> None:
+    assert RARE.casefold() in secrets.texts
+    assert "vulcan" in secrets.texts

@@ -131,44 +131,50 @@ def ends_early(new: zipfile.ZipFile, _: dict[str, bytes]) -> None:
 
 HOSTILE: dict[str, tuple[Callable[..., None], str]] = {
     "a newer format": (with_manifest(format=2), "manifest.json: format: 2 is newer"),
-    "no format": (with_manifest(format=None), "format: a version is missing"),
-    "a format that is no number": (with_manifest(format=True), "format: a version is missing"),
-    "another kind": (with_manifest(kind="results"), "kind: 'results' was found where 'bundle' is needed"),
+    "no format": (with_manifest(format=None), "format: must be a whole number"),
+    "a format that is no number": (with_manifest(format=True), "format: must be a whole number"),
+    "another kind": (with_manifest(kind="results"), "kind: is 'results', expected 'bundle'"),
     "an unknown field": (with_manifest(run="setup.py"), "unknown field 'run'"),
     "a missing field": (with_manifest(about=None), "the field 'about' is missing"),
-    "about is a list": (with_manifest(about=[]), "about: is no object"),
-    "files is a list": (with_manifest(files=[]), "files: is no object"),
+    "about is a list": (with_manifest(about=[]), "about: is not a JSON object"),
+    "files is a list": (with_manifest(files=[]), "files: is not a JSON object"),
     "no manifest": (lambda _, files: files.pop(MANIFEST), "has no manifest.json"),
     "a manifest that is no JSON": (with_file(MANIFEST, b"{"), "manifest.json: is not JSON"),
-    "a manifest that is no object": (with_file(MANIFEST, b"[]"), "manifest.json: is no object"),
+    "a manifest that is no object": (with_file(MANIFEST, b"[]"), "manifest.json: is not a JSON object"),
     "a manifest in another encoding": (with_file(MANIFEST, '{"ä": 1}'.encode("latin-1")), "is not UTF-8 (at byte 2)"),
-    "a deep manifest": (with_file(MANIFEST, b"[" * 100_000), "more than 20 deep"),
+    "a deep manifest": (with_file(MANIFEST, b"[" * 100_000), "more than 20 levels deep"),
     "a key twice": (with_file(MANIFEST, b'{"format": 1, "format": 2}'), "the key 'format' twice"),
-    "a number without end": (with_file(MANIFEST, b'{"format": 1e999}'), "1e999 is no finite number"),
+    "a number without end": (with_file(MANIFEST, b'{"format": 1e999}'), "1e999 is not a finite number"),
     "a text that a terminal would obey": (with_manifest(about={"site": "\x1b[2J"}), "control characters"),
-    "a changed file": (with_file("model.json", b'{"seeds": [2]}\n'), "model.json: is not what manifest.json says"),
+    "a changed file": (
+        with_file("model.json", b'{"seeds": [2]}\n'),
+        "model.json: does not have the SHA-256 in manifest.json",
+    ),
     "a cut file": (with_file("model.json", b"{"), "files: model.json: bytes"),
     "a file too many": (with_file("setup.py", b""), "setup.py: is not listed"),
     "a file too few": (lambda _, files: files.pop("empty.csv"), "empty.csv: is not in the package"),
-    "a hash that is none": (listed(sha256="x"), "model.json: sha256: is no SHA-256"),
+    "a hash that is none": (listed(sha256="x"), "model.json: sha256: is not 64 hex digits"),
     "a size that is none": (listed(bytes=-1), "model.json: bytes"),
-    "a field of a file that nobody knows": (listed(mode=0o777), "model.json: has to have the fields sha256 and bytes"),
-    "a path that climbs out": (added("../evil"), "'../evil' is no name of a file"),
-    "a path that climbs out later": (added("models/../../evil"), "'models/../../evil' is no name"),
-    "an absolute path": (added("/etc/passwd"), "'/etc/passwd' is no name"),
-    "a path of another system": (added("..\\evil"), "is no name of a file"),
-    "a drive": (added("C:evil"), "'C:evil' is no name"),
-    "a hidden file": (added(".bashrc"), "'.bashrc' is no name"),
-    "a folder": (added("models/"), "'models/' is no name"),
-    "a name with control characters": (added("a\x1b[2Jb"), "'a?[2Jb' is no name"),
-    "a name that ends early": (ends_early, "'model.json?.txt' is no name"),
-    "a name that is too long": (added("a" * 300), "is no name"),
-    "a name that reads backwards": (added("a\u202etxt.exe"), "is no name"),
+    "a field of a file that nobody knows": (
+        listed(mode=0o777),
+        "model.json: must have exactly the fields sha256 and bytes",
+    ),
+    "a path that climbs out": (added("../evil"), "'../evil' is not a valid file name"),
+    "a path that climbs out later": (added("models/../../evil"), "'models/../../evil' is not a valid file name"),
+    "an absolute path": (added("/etc/passwd"), "'/etc/passwd' is not a valid file name"),
+    "a path of another system": (added("..\\evil"), "is not a valid file name"),
+    "a drive": (added("C:evil"), "'C:evil' is not a valid file name"),
+    "a hidden file": (added(".bashrc"), "'.bashrc' is not a valid file name"),
+    "a folder": (added("models/"), "'models/' is not a valid file name"),
+    "a name with control characters": (added("a\x1b[2Jb"), "'a?[2Jb' is not a valid file name"),
+    "a name that ends early": (ends_early, "'model.json?.txt' is not a valid file name"),
+    "a name that is too long": (added("a" * 300), "is not a valid file name"),
+    "a name that reads backwards": (added("a\u202etxt.exe"), "is not a valid file name"),
     "a link": (added("link", stat.S_IFLNK | 0o777), "link: is a link"),
-    "a pipe": (added("pipe", stat.S_IFIFO | 0o644), "pipe: is no plain file"),
+    "a pipe": (added("pipe", stat.S_IFIFO | 0o644), "pipe: is not a plain file"),
     "a compressed file": (added("zeros", method=zipfile.ZIP_DEFLATED), "zeros: is compressed"),
-    "a file twice": (twice, "model.json: is there twice"),
-    "a file twice where case is nothing": (added("MODEL.json"), "is there twice"),
+    "a file twice": (twice, "model.json: is listed twice"),
+    "a file twice where case is nothing": (added("MODEL.json"), "is listed twice"),
     "a file that is a folder, too": (added("models"), "models: is both a file and a folder"),
 }
 
@@ -194,7 +200,7 @@ def test_files_on_top_of_each_other_are_refused(tmp_path: Path) -> None:
     at = content.rindex(b"PK\x01\x02")
     size = (len(content)).to_bytes(4, "little")
     package.write_bytes(content[: at + 20] + size + size + content[at + 28 :])
-    with pytest.raises(StudyError, match="lie on top of each other"):
+    with pytest.raises(StudyError, match="they overlap"):
         read_package(package, "bundle", tmp_path / "read")
 
 
@@ -213,7 +219,7 @@ def test_what_is_no_zip_is_refused(tmp_path: Path, content: bytes) -> None:
 
 
 def test_a_package_that_is_not_there_is_said_to_be_missing(tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="no such file"):
+    with pytest.raises(StudyError, match="the file does not exist"):
         read_package(tmp_path / "package.zip", "bundle", tmp_path / "read")
 
 

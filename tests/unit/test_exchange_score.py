@@ -1,4 +1,4 @@
-"""Listed patients are scored without an outcome, and the coverage sheet says what the model knows of them."""
+"""Listed patients are scored without an outcome, and the coverage report says what the model knows of them."""
 
 import csv
 from datetime import date
@@ -114,7 +114,7 @@ def test_a_site_with_codes_of_its_own_is_known_by_names(home: Path, tmp_path: Pa
     }
 
 
-def test_the_sheet_shows_no_small_count(home: Path, tmp_path: Path) -> None:
+def test_the_report_shows_no_small_count(home: Path, tmp_path: Path) -> None:
     tables = (home / "table.parquet", home / "table.parquet")
     table = coverage(*files(home), home / "tokens.parquet", *tables, 41)
     assert any(rows is None for rows in table["rows"].to_pylist())
@@ -148,10 +148,10 @@ def test_a_list_of_patients_becomes_a_cohort_beside_the_site_s_own(tmp_path: Pat
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("person_id,index_date\n", "nobody is listed"),
-        ("person_id,index_date\n9,2024-05-01\n", "some rows are of persons that clinic has no record of"),
+        ("person_id,index_date\n", "lists no patients"),
+        ("person_id,index_date\n9,2024-05-01\n", "lists persons that clinic has no record of"),
         ("person_id\n1\n", "the column index_date is missing"),
-        ("person_id,index_date\n1,tomorrow\n", "a date is no date"),
+        ("person_id,index_date\n1,tomorrow\n", "a date is not YYYY-MM-DD"),
     ],
 )
 def test_a_list_that_cannot_be_scored_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -137,7 +137,7 @@ def test_what_the_codebook_lacks_is_refused_by_name(tmp_path: Path, table: str, 
         ("{name: Cough}", "{nam: Cough}", r"book\.yaml: columns\.C01: unknown key 'nam'"),
         ("  C02:", "  C03:", r"book\.yaml: the code C03 has no name"),
         ("  column: diagnosis\n", "", r"book\.yaml: diagnosis: the key 'column' is missing"),
-        ("columns:", "columns: [", r"book\.yaml: this codebook cannot be read"),
+        ("columns:", "columns: [", r"book\.yaml: the codebook cannot be read"),
     ],
 )
 def test_a_mistake_in_the_codebook_is_one_line(tmp_path: Path, old: str, new: str, message: str) -> None:

@@ -296,7 +296,7 @@ def test_a_name_does_not_depend_on_the_cause() -> None:
     influenza = records["visit"].map(visits)
     compared = 0
     for key in ("cough", "fever", "headache", "fatigue", "nausea", "sore_throat", "nasal_congestion", "muscle_pain"):
-        names = [naming.names[position].text for position in naming.of[f"symptoms/{key}"]]
+        names = [naming.names[position].text for position in naming.of_finding[f"symptoms/{key}"]]
         if len(set(names)) == 2:
             for with_influenza in (True, False):
                 texts = records.loc[influenza.eq(with_influenza), "text"]

@@ -20,7 +20,6 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
 
-from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.sites.cdm import REQUIRED, TABLES
 from conceptbridge.sites.extract import extract_files, find_tables
 from conceptbridge.sites.versions import COLUMNS
@@ -292,7 +291,7 @@ def test_what_can_be_set_right_is_set_right_and_counted(tmp_path: Path) -> None:
     assert rows(cdm, "observation_period", "observation_period_start_date")[0] == (date(1980, 1, 1),)
     assert rows(cdm, "condition_occurrence", "visit_occurrence_id") == [(None,), (11,)]
     assert {table: counts["repaired"] for table, counts in quality["tables"].items() if counts["repaired"]} == {
-        "person": {"month_of_birth is none: left empty": 1, "day_of_birth is none: left empty": 1},
+        "person": {"month_of_birth is not a month: left empty": 1, "day_of_birth is not a day: left empty": 1},
         "observation_period": {"observation_period_start_date is before the person's birth: cut to it": 1},
         "visit_occurrence": {
             "visit_end_date stands for no date: left empty": 1,
@@ -463,35 +462,3 @@ def test_rows_are_dropped_from_the_right_part(tmp_path: Path) -> None:
         pq.write_table(pa.table({k: pa.array(v) for k, v in columns.items()}), parts / f"{n}.parquet")
     cdm, _ = load(tmp_path / "e", tmp_path / "out")
     assert [i for (i,) in rows(cdm, "condition_occurrence", "condition_occurrence_id")] == [*range(14), *range(15, 30)]
-
-
-def test_no_small_count_leaves_the_site(tmp_path: Path) -> None:
-    _, quality = load(write_extract(tmp_path / "e"), tmp_path / "out")
-    quality["tables"]["measurement"] = {
-        "file": "m.csv",
-        "read": 1000,
-        "kept": 985,
-        "dropped": {"its person is not in the person table": 12, "it repeats another row": 3},
-        "repaired": {"value_as_number cannot be read: left empty": 4},
-        "noted": {"its concept is 0": 500},
-    }
-    shown = shareable(quality, 10)
-    assert shown["tables"]["measurement"] == {
-        "read": None,  # with it the three repeated rows could be worked out
-        "kept": 985,
-        "dropped": {"its person is not in the person table": 12, "it repeats another row": "under 10"},
-        "repaired": {"value_as_number cannot be read: left empty": "under 10"},
-        "noted": {"its concept is 0": 500},
-    }
-    assert shown["tables"]["person"]["kept"] is None
-    assert shown["tables"]["person"]["read"] is None
-    assert shown["persons"] == "under 10"
-    assert shareable(shown, 10) == shown
-    assert shown["events"] == {"condition": "under 10"}
-    assert quality["persons"] == 2
-    quality["events"]["measurement"] = {"rows": 985, "unmapped_share": 0.5, "named_share": 0.99, "years": [2010] * 3}
-    events = shareable(quality, 10)["events"]["measurement"]
-    # of 985 rows one per cent is ten, and half of one is five
-    assert (events["unmapped_share"], events["named_share"]) == (0.5, 0.99)
-    quality["events"]["measurement"]["named_share"] = 0.995
-    assert shareable(quality, 10)["events"]["measurement"]["named_share"] is None

@@ -131,7 +131,7 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
         ),
         (
             lambda c: c["tasks"]["influenza"]["index"].update(concepts="sets/nsaid.json"),
-            r"tasks\.influenza\.index\.concepts: there is no concept set sets/nsaid\.json",
+            r"tasks\.influenza\.index\.concepts: the concept set sets/nsaid\.json does not exist",
         ),
         (
             lambda c: c["tasks"]["influenza"]["index"].pop("concepts"),
@@ -151,11 +151,11 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
         ),
         (
             lambda c: c["tasks"]["influenza"]["index"].update(domain="cohort", file="{site}.csv"),
-            r"influenza\.index\.file: there is no cohort riverside\.csv for the site riverside",
+            r"influenza\.index\.file: the cohort riverside\.csv of the site riverside does not exist",
         ),
         (
             lambda c: c["tasks"]["influenza"].update(split={"by": "given"}),
-            r"influenza\.split\.by: a given split is a column",
+            r"influenza\.split\.by: `given` reads the split from a handed-in cohort",
         ),
         (
             lambda c: c["tasks"]["influenza"]["predictors"].update(days=[-30, 2]),
@@ -167,37 +167,37 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
         ),
         (
             lambda c: c["tasks"]["influenza"]["split"].update(test="2021-09-01"),
-            r"influenza\.split: the test period has to begin after the validation period",
+            r"influenza\.split: the test period must begin after the validation period",
         ),
         (
             lambda c: c["tasks"]["influenza"]["split"].update(test="2023-02-30"),
-            r"split\.test: '2023-02-30' is no date",
+            r"split\.test: '2023-02-30' is not a date",
         ),
         (
             lambda c: c["tasks"]["influenza"].update(min_time_at_risk=3),
-            r"influenza\.min_time_at_risk: `censoring: keep` leaves nobody out; say `drop`",
+            r"influenza\.min_time_at_risk: has no effect with `censoring: keep`; use `drop`",
         ),
         (
             lambda c: c["tasks"]["influenza"]["index"].update(definition=3),
-            r"influenza\.index\.definition: it chooses a cohort of a file; the domain is visit",
+            r"influenza\.index\.definition: needs `domain: cohort`, but the domain is `visit`",
         ),
         (
             lambda c: c["tasks"]["influenza"]["index"].update(domain="cohort", file="cohort.csv"),
-            r"influenza\.index\.file: cohort\.csv would be the cohort of every site; put \{site\} in its name",
+            r"influenza\.index\.file: every site would read the cohort cohort\.csv; put \{site\} in its name",
         ),
         (
             lambda c: c["tasks"]["influenza"]["index"].update(domain="cohort", file="{hospital}/{site}.csv"),
-            r"influenza\.index\.file: there is no cohort \{hospital\}/riverside\.csv for the site riverside",
+            r"influenza\.index\.file: the cohort \{hospital\}/riverside\.csv of the site riverside does not exist",
         ),
         (
             lambda c: c["tasks"]["influenza"]["outcome"].update(
                 domain="measurement", value={"at_least": 9, "at_most": 3, "unit": "mg/dL"}
             ),
-            r"influenza\.outcome\.value: nothing is at least 9 and at most 3",
+            r"influenza\.outcome\.value: at_least is 9, above at_most \(3\)",
         ),
         (
             lambda c: c["tasks"]["influenza"].update(split={"by": "hash", "shares": [0.6, 0.3, 0.3]}),
-            r"split\.shares: .* add up to 1\.2",
+            r"split\.shares: .* must add up to 1, not 1\.2",
         ),
     ],
 )

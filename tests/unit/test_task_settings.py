@@ -236,8 +236,8 @@ def test_a_concept_set_comes_from_a_file(tmp_path: Path, name: str, content: str
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("gone.json", None, "there is no concept set"),
-        ("bad.json", "{", "is no concept set"),
+        ("gone.json", None, "the concept set .* does not exist"),
+        ("bad.json", "{", "is not a concept set"),
         ("empty.json", '{"items": []}', "includes no concept"),
         ("odd.csv", "code\n5\n", "no concept_id"),
         ("words.csv", "concept_id,exclude\n5,perhaps\n", "'perhaps' is neither true nor false"),
@@ -294,8 +294,8 @@ def test_an_omop_cohort_table(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ("person,index_date\n1,2022-01-10\n", "the column person_id is missing"),
-        ("person_id,index_date\nA,2022-01-10\n", "a person_id is no whole number"),
-        ("person_id,index_date\n1,10.1.2022\n", "a date is no date"),
+        ("person_id,index_date\nA,2022-01-10\n", "a person_id is not a whole number"),
+        ("person_id,index_date\n1,10.1.2022\n", "a date is not YYYY-MM-DD"),
         ("person_id,index_date,label\n1,2022-01-10,2\n", "a label that is not 0 or 1"),
         ("person_id,index_date,label\n1,2022-01-10,0\n1,2022-01-10,1\n", "two labels or splits on one day"),
     ],

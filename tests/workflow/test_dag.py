@@ -103,7 +103,7 @@ def test_the_feasibility_page_is_written(done: Path) -> None:
         ({"embedding": ["onehot"]}, "unknown key 'embedding' (did you mean 'embeddings'?)"),
         ({"embeddings": ["onehott"]}, "'onehott' is not in the catalogue of embeddings (did you mean 'onehot'?)"),
         ({"sites": {"riverside": {}}}, "sites.riverside: the key 'extract' is missing"),
-        ({"sites": {"mine": {"extract": "/no/such/folder"}}}, "/no/such/folder: there is no such file or folder"),
+        ({"sites": {"mine": {"extract": "/no/such/folder"}}}, "/no/such/folder: does not exist"),
     ],
 )
 def test_a_mistake_ends_with_one_message(tmp_path: Path, change: dict[str, Any], message: str) -> None:

@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.exchange.send.aggregates import receive_aggregates
+from conceptbridge.exchange.receive.aggregates import receive_aggregates
 
 
 def main(a: argparse.Namespace) -> None:

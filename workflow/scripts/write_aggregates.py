@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.exchange.egress.site_secrets import read_private
+from conceptbridge.exchange.egress.site_secrets import read_site_secrets
 from conceptbridge.exchange.send.aggregates import write_aggregates
 
 
 def main(a: argparse.Namespace) -> None:
-    site, least = a.about["site"], a.about["study"]["min_cell_count"]
-    private = read_private([a.results / "sites" / site], a.cohorts, a.config, least, a.folders)
-    write_aggregates(a.results, a.about, private, a.out, a.sheet)
+    site, min_cell_count = a.about["site"], a.about["study"]["min_cell_count"]
+    secrets = read_site_secrets([a.results / "sites" / site], a.cohorts, a.config, min_cell_count, a.folders)
+    write_aggregates(a.results, a.about, secrets, a.out, a.sheet)
 
 
 if __name__ == "__main__":

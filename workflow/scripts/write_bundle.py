@@ -5,14 +5,14 @@ import json
 from pathlib import Path
 
 from command import run
-from conceptbridge.exchange.egress.site_secrets import read_private
+from conceptbridge.exchange.egress.site_secrets import read_site_secrets
 from conceptbridge.exchange.send.bundle import write_bundle
 
 
 def main(a: argparse.Namespace) -> None:
-    private = read_private([a.site], a.cohorts, a.config, a.about["min_cell_count"], a.folders)
+    secrets = read_site_secrets([a.site], a.cohorts, a.config, a.about["min_cell_count"], a.folders)
     measured = a.measured[0].parent if a.measured else None
-    write_bundle(a.about, a.arm, a.site / "vocabulary.parquet", a.tokens, measured, private, a.out, a.sheet)
+    write_bundle(a.about, a.arm, a.site / "vocabulary.parquet", a.tokens, measured, secrets, a.out, a.sheet)
 
 
 if __name__ == "__main__":

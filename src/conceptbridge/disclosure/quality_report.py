@@ -1,38 +1,38 @@
-"""Counts as they may leave a site: none under a minimum, nor such that one could be worked out."""
+"""A site's quality report as it may leave the site."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-
-def withheld(parts: Sequence[int], min_cell_count: int) -> list[int | None]:
-    """Counts of which the sum is known, the small ones None; so are as many others as hide these in the sum."""
-    hidden = [n for n, count in enumerate(parts) if 0 < count < min_cell_count]
-    rest = sorted((count, n) for n, count in enumerate(parts) if count >= min_cell_count)
-    while hidden and rest and (len(hidden) < 2 or sum(parts[n] for n in hidden) < min_cell_count):
-        hidden.append(rest.pop(0)[1])
-    return [None if n in hidden else int(count) for n, count in enumerate(parts)]
+from conceptbridge.disclosure.suppress import is_small
 
 
 def shareable(quality: Mapping[str, Any], min_cell_count: int) -> dict[str, Any]:
-    """``quality`` as it may leave the site: smaller counts are told as such, and sums that would give them away go, as
-    do the names of the extract's files. What was made shareable once stays as it is."""
+    """Return ``quality`` as it may leave the site, without the names of the extract's files.
+
+    Small counts become a word, and sums that would give them away become None. A report that was made shareable once
+    stays as it is.
+    """
     few = f"under {min_cell_count}"
     shown = deepcopy(dict(quality))
 
     def small(count: Any) -> bool:
-        return isinstance(count, int) and 0 < count < min_cell_count
+        return isinstance(count, int) and is_small(count, min_cell_count)
 
     for counts in shown.get("tables", {}).values():
         counts.pop("file", None)
         for part in ("dropped", "repaired", "noted"):
-            told = counts.get(part, {})
-            told.update({reason: few for reason, rows in told.items() if small(rows)})
-            if part == "dropped" and few in told.values():
+            reasons = counts.get(part, {})
+            reasons.update({reason: few for reason, rows in reasons.items() if small(rows)})
+            if part == "dropped" and few in reasons.values():
                 counts["read"] = None
             elif part != "dropped" and counts.get("kept") is not None:  # all but a few are as telling
-                told.update(
-                    {r: f"all but {few}" for r, n in told.items() if isinstance(n, int) and small(counts["kept"] - n)}
+                reasons.update(
+                    {
+                        r: f"all but {few}"
+                        for r, n in reasons.items()
+                        if isinstance(n, int) and small(counts["kept"] - n)
+                    }
                 )
         if small(counts.get("kept")):
             counts["kept"] = counts["read"] = None

@@ -1,82 +1,174 @@
-"""What may be shown of counts: none under the minimum, and none that could be worked out from those that are shown."""
+"""The one rule of small counts: show no count below the minimum, and none from which such a count can be worked out.
+
+``min_cell_count`` is the study's minimum. A count is small from 1 to ``min_cell_count`` - 1; 0 is not small, but it
+does not reach the minimum either. All code that shows or sends counts decides with these functions.
+"""
 
 from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any, overload
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 
-def suppress_parts(counts: ArrayLike, least: int, nobody: bool = True) -> NDArray[np.bool_]:
-    """Say which parts of a known total may be shown: those of at least ``least``, and 0 where ``nobody`` is no secret.
+@overload
+def is_small(count: float, min_cell_count: int) -> bool: ...
+@overload
+def is_small(count: NDArray[Any], min_cell_count: int) -> NDArray[np.bool_]: ...
+def is_small(count: Any, min_cell_count: int) -> Any:
+    """Say whether a count, or each of an array, is from 1 to ``min_cell_count`` - 1."""
+    return (count > 0) & (count < min_cell_count)
 
-    Where the hidden ones together are fewer than ``least``, or there is one alone, they could be worked out from the
-    total: then the smallest of the others are hidden as well. ``counts`` is (parts,).
+
+@overload
+def is_enough(count: float, min_cell_count: int) -> bool: ...
+@overload
+def is_enough(count: NDArray[Any], min_cell_count: int) -> NDArray[np.bool_]: ...
+def is_enough(count: Any, min_cell_count: int) -> Any:
+    """Say whether a count, or each of an array, reaches the minimum; 0 does not."""
+    return count >= min_cell_count
+
+
+def enough_sql(count: str, min_cell_count: int) -> str:
+    """Return ``is_enough`` as SQL, for a count in SQL."""
+    return f"({count} >= {min_cell_count})"
+
+
+def keep_enough(table: pa.Table, column: str, min_cell_count: int) -> pa.Table:
+    """Keep the rows whose count in ``column`` reaches the minimum, or was blanked where the row was shared."""
+    return table.filter(pc.fill_null(pc.greater_equal(table[column], min_cell_count), True))
+
+
+def hide_small(count: int | None, min_cell_count: int) -> int | None:
+    """Return the count, None if it is small or already None."""
+    return None if count is None or is_small(count, min_cell_count) else int(count)
+
+
+def both_classes_at_least(events: int, rows: int, min_cell_count: int) -> bool:
+    """Say whether events, and rows without the event, reach the minimum: that all or none have it is a secret."""
+    return is_enough(min(events, rows - events), min_cell_count)
+
+
+def suppress_parts(counts: ArrayLike, min_cell_count: int, show_zero: bool = True) -> NDArray[np.bool_]:
+    """Say which parts of a known total may be shown: those that reach the minimum, and 0 if ``show_zero``.
+
+    If a single part is hidden, or the hidden parts add up to less than the minimum, the total would give them away:
+    then the smallest other parts are hidden too, until that is no longer so. ``counts`` is (parts,).
     """
     counts = np.asarray(counts)
-    shown: NDArray[np.bool_] = (counts >= least) | ((counts == 0) & nobody)
-    hidden = [int(place) for place in np.flatnonzero(~shown)]
-    for place in np.argsort(counts, kind="stable"):
-        if not hidden or (len(hidden) > 1 and counts[hidden].sum() >= least):
+    shown: NDArray[np.bool_] = is_enough(counts, min_cell_count) | ((counts == 0) & show_zero)
+    hidden = [int(index) for index in np.flatnonzero(~shown)]
+    for index in np.argsort(counts, kind="stable"):
+        if not hidden or (len(hidden) > 1 and is_enough(counts[hidden].sum(), min_cell_count)):
             break
-        if shown[place] and counts[place] > 0:
-            shown[place] = False
-            hidden.append(int(place))
+        if shown[index] and counts[index] > 0:
+            shown[index] = False
+            hidden.append(int(index))
+    return shown
+
+
+def hide_parts(counts: Sequence[int], min_cell_count: int) -> list[int | None]:
+    """Return the parts of a known total, None where ``suppress_parts`` hides them."""
+    shown = suppress_parts(counts, min_cell_count)
+    return [int(count) if ok else None for count, ok in zip(counts, shown, strict=True)]
+
+
+def suppress_classes(
+    rows: ArrayLike, events: ArrayLike, min_cell_count: int
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Say in which groups rows, and in which events, may be shown, where the totals of both are known.
+
+    Events stay hidden with the rows, and where they or the rows without the event are hidden. That a group has no
+    event, or nothing but events, is a secret. ``rows`` and ``events`` are (groups,).
+    """
+    rows, events = np.asarray(rows), np.asarray(events)
+    rows_shown = suppress_parts(rows, min_cell_count)
+    events_shown = suppress_parts(events, min_cell_count, show_zero=False)
+    return rows_shown, rows_shown & events_shown & suppress_parts(rows - events, min_cell_count, show_zero=False)
+
+
+def remainder_is_small(total: float, shown: Sequence[float], min_cell_count: int) -> bool:
+    """Say whether the shown parts leave a small count of a known total."""
+    return is_small(total - sum(shown), min_cell_count)
+
+
+def suppress_remainder(counts: Sequence[int], total: int, min_cell_count: int) -> NDArray[np.bool_]:
+    """Say which counts may be shown beside a total that they need not add up to: what they leave of it is not small.
+
+    The smallest counts are hidden first, of equal ones the last. ``counts`` is (parts,), each at least the minimum.
+    """
+    shown = np.ones(len(counts), dtype=np.bool_)
+    for index in sorted(range(len(counts)), key=lambda index: (counts[index], -index)):
+        told = [count for count, ok in zip(counts, shown, strict=True) if ok]
+        if not remainder_is_small(total, told, min_cell_count):
+            break
+        shown[index] = False
     return shown
 
 
 def suppress_steps(
-    counts: Sequence[int | None], least: int, known: int | None = None, secret: int | None = None
+    counts: Sequence[int | None],
+    min_cell_count: int,
+    known_start: int | None = None,
+    secret_end: int | None = None,
 ) -> list[int | None]:
-    """Blank counts of a falling chain of steps whose distance from the next one that is shown is 1 to ``least`` - 1.
+    """Blank the counts of a falling chain of steps that are small, or a small count away from the next one shown.
 
-    The last count stays, if it is large enough: the splits add up to it. A count that is blank already stays so.
-    ``known`` is a count told elsewhere that the chain begins below. ``secret`` is the last count where it must not be
-    known, as one of the splits is small and the others are told: nothing so close to it is shown.
+    The last count is considered first, because the splits add up to it. A count that is blank stays blank.
+    ``known_start`` is a count published elsewhere that the chain begins below. ``secret_end`` is the last count if it
+    must stay unknown, because one split is small and the others are published: no count close to it is shown.
     """
     shown: list[int | None] = []
     following: int | None = None
     for count in reversed(counts):
-        small = count is not None and (
-            0 < count < least
-            or (following is not None and 0 < count - following < least)
-            or (secret is not None and count - secret < least)
-            or (known is not None and 0 < known - count < least)
+        hidden = count is not None and (
+            is_small(count, min_cell_count)
+            or (following is not None and is_small(count - following, min_cell_count))
+            or (secret_end is not None and not is_enough(count - secret_end, min_cell_count))
+            or (known_start is not None and is_small(known_start - count, min_cell_count))
         )
-        shown.append(None if small else count)
+        shown.append(None if hidden else count)
         following = following if shown[-1] is None else count
     return shown[::-1]
 
 
-def both_classes_at_least(events: int, rows: int, least: int) -> bool:
-    """Say whether events, and rows without the event, are at least ``least``: that all or none have it is a secret."""
-    return min(events, rows - events) >= least
+def has_small_step(counts: Sequence[int | None], min_cell_count: int) -> bool:
+    """Say whether a falling chain of steps shows a small count, or shows two that are a small count apart."""
+    shown = [count for count in counts if count is not None]
+    steps = [earlier - later for earlier, later in pairwise(shown)]
+    return any(is_small(count, min_cell_count) for count in (*shown, *steps))
 
 
-def safe_bins(label: NDArray[np.generic], probability: NDArray[np.float64], least: int, most: int) -> NDArray[np.intp]:
-    """Cut rows, sorted by probability, into at most ``most`` bins of ``least`` events and as many non-events or more.
+def safe_bins(
+    label: NDArray[np.generic], probability: NDArray[np.float64], min_cell_count: int, max_bins: int
+) -> NDArray[np.intp]:
+    """Cut rows, sorted by probability, into at most ``max_bins`` bins that hold the minimum of both classes.
 
-    Returns where each bin starts in the sorted rows (bins,), nothing where there are too few for a single one. Rows of
-    one probability are in one bin. What is drawn from the bins shows no smaller count, nor does a difference of two.
+    Returns where each bin starts in the sorted rows (bins,), empty if there are too few rows for one bin. Rows of one
+    probability are in one bin. What is drawn from the bins shows no smaller count, nor does a difference of two.
     """
     order = np.argsort(probability, kind="stable")
     event, score = label[order] == 1, probability[order]
     events, non_events = np.cumsum(event), np.cumsum(~event)
     rows = len(event)
-    if not rows or min(events[-1], non_events[-1]) < least:
+    if not rows or not both_classes_at_least(events[-1], rows, min_cell_count):
         return np.zeros(0, dtype=np.intp)
     ends = np.flatnonzero(np.r_[score[1:] != score[:-1], True])  # the last row of each distinct probability
     at_end = events[ends], non_events[ends]
     starts = [0]
     while True:
         first = starts[-1]
-        begun = (events[first - 1], non_events[first - 1]) if first else (0, 0)
+        before = (events[first - 1], non_events[first - 1]) if first else (0, 0)
         # the first end that leaves enough of both classes in the bin, and rows as well
-        places = [np.searchsorted(found, before + least) for found, before in zip(at_end, begun, strict=True)]
-        place = max(*places, np.searchsorted(ends, first + rows / most - 1))
+        enough = [np.searchsorted(so_far, n + min_cell_count) for so_far, n in zip(at_end, before, strict=True)]
+        index = max(*enough, np.searchsorted(ends, first + rows / max_bins - 1))
         after = [
-            total[-1] - found[place] if place < len(ends) else 0
-            for total, found in zip((events, non_events), at_end, strict=True)
+            total[-1] - so_far[index] if index < len(ends) else 0
+            for total, so_far in zip((events, non_events), at_end, strict=True)
         ]
-        if min(after) < least:
+        if not is_enough(min(after), min_cell_count):
             return np.array(starts, dtype=np.intp)
-        starts.append(int(ends[place]) + 1)
+        starts.append(int(ends[index]) + 1)

@@ -8,33 +8,33 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from conceptbridge.disclosure.suppress import keep_enough, suppress_remainder
 
-def shared_tokens(tokens: pa.Table, train_rows: int | None, least: int) -> pa.Table:
-    """Keep the tokens (key, rows, ...) of at least ``least`` training rows, and blank counts that would tell others.
+
+def shared_tokens(tokens: pa.Table, train_rows: int | None, min_cell_count: int) -> pa.Table:
+    """Keep the tokens (key, rows, ...) of enough training rows, and blank the counts that would tell of few others.
 
     The states of a concept can be parts of ``train_rows`` (where those are known): a row's sex is one of few, a finding
-    present or absent. Where all but a few rows have one of the states that are told, the smallest of them is blanked.
-    A count that is blank already stays so, and so does its token: what was shared once can be shared again.
+    present or absent. Where the shown states leave a small count of the rows, the rarest of them are blanked. A count
+    that is blank stays blank, and so does its token: what was shared once can be shared again.
     """
-    kept = tokens.filter(pc.fill_null(pc.greater_equal(tokens["rows"], least), True))
+    kept = keep_enough(tokens, "rows", min_cell_count)
     if train_rows is None:
         return kept
     rows = kept["rows"].to_numpy(zero_copy_only=False).astype(np.float64)
     concept = [key.rpartition("|")[0] for key in kept["key"].to_pylist()]
-    for _, places in groupby(
-        sorted(range(len(concept)), key=lambda place: (concept[place], -rows[place])), concept.__getitem__
-    ):
-        told = [place for place in places if not np.isnan(rows[place])]
-        while told and 0 < train_rows - rows[told].sum() < least:
-            rows[told.pop()] = np.nan
-    place = kept.column_names.index("rows")
-    return kept.set_column(place, "rows", pa.array(rows, pa.float64(), from_pandas=True).cast(pa.int64()))
+    for _, indices in groupby(sorted(range(len(concept)), key=concept.__getitem__), concept.__getitem__):
+        states = [index for index in indices if not np.isnan(rows[index])]
+        shown = suppress_remainder([int(rows[index]) for index in states], train_rows, min_cell_count)
+        rows[[index for index, ok in zip(states, shown, strict=True) if not ok]] = np.nan
+    index = kept.column_names.index("rows")
+    return kept.set_column(index, "rows", pa.array(rows, pa.float64(), from_pandas=True).cast(pa.int64()))
 
 
 def train_rows(site: Path) -> int | None:
-    """The training rows that evaluation tells of a cohort (``site.parquet``); None where it tells nothing."""
+    """Return the training rows that evaluation tells of a cohort (``site.parquet``); None where it tells nothing."""
     if not site.exists():
         return None
     table = pq.read_table(site, columns=["split", "rows"])
-    found: list[int | None] = table.filter(pc.equal(table["split"], "train"))["rows"].to_pylist()
-    return found[0] if found else None
+    rows: list[int | None] = table.filter(pc.equal(table["split"], "train"))["rows"].to_pylist()
+    return rows[0] if rows else None

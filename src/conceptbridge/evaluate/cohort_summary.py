@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from conceptbridge.disclosure.suppress import both_classes_at_least, suppress_parts
+from conceptbridge.disclosure.suppress import both_classes_at_least, is_enough, suppress_classes, suppress_parts
 from conceptbridge.evaluate.predictions import SPLITS, Rows
 
 
@@ -20,13 +20,10 @@ def describe_site(
     splits = ("train", *SPLITS)
     parts = [rows.of(split) for split in splits]
     counts = np.array([[len(np.unique(part.person_id)), len(part.label), int(part.label.sum())] for part in parts])
-    persons_shown, rows_shown = (suppress_parts(column, min_cell_count) for column in counts.T[:2])
-    events_shown = (
-        rows_shown
-        & suppress_parts(counts[:, 2], min_cell_count, False)
-        & suppress_parts(counts[:, 1] - counts[:, 2], min_cell_count, False)
+    persons, of_rows, events = counts.T
+    shown = np.column_stack(
+        [suppress_parts(persons, min_cell_count), *suppress_classes(of_rows, events, min_cell_count)]
     )
-    shown = np.column_stack([persons_shown, rows_shown, events_shown])
     lengths = None if sequences is None else _lengths(sequences, cohort)
     for index, split in enumerate(splits):
         inside = (cohort["split"].to_numpy(zero_copy_only=False) == split).astype(bool)
@@ -39,14 +36,14 @@ def describe_site(
         years: tuple[int | None, int | None] = (None, None)
         if "index_date" in cohort.column_names and number:
             year, rows_of_year = np.unique(pc.year(part["index_date"]).to_numpy(), return_counts=True)
-            often = year[rows_of_year >= min_cell_count]
+            often = year[is_enough(rows_of_year, min_cell_count)]
             years = (int(often[0]), int(often[-1])) if len(often) else years
         unknown: list[float | None] = [None, None]
         for column, name in enumerate(("sex", "race")):
             if name in cohort.column_names and number:
                 is_unknown = pc.is_in(pc.fill_null(part[name], "unknown"), value_set=pa.array(["unknown", ""]))
                 unknown[column] = share(int(pc.sum(is_unknown).as_py()))
-        of_split = lengths[inside] if lengths is not None and number >= min_cell_count else None
+        of_split = lengths[inside] if lengths is not None and is_enough(number, min_cell_count) else None
         yield (
             task,
             target,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from conceptbridge.disclosure.suppress import is_small
 from conceptbridge.evaluate.metrics import AT_CUT, cut_cells
 
 NO_CUT = "no validation rows to find the cut of this alert rate"
@@ -33,8 +34,8 @@ def why_hidden(
         if np.isnan(cut[index]):
             continue
         counts = cells[index]
-        parts = np.r_[counts, cells[-1] - counts, counts - higher]
-        small = ((parts > 0) & (parts < min_cell_count)).any()
+        parts: NDArray[np.float64] = np.r_[counts, cells[-1] - counts, counts - higher]
+        small = is_small(parts, min_cell_count).any()
         reasons[index] = f"not shown: a count under {min_cell_count} could be worked out" if small else None
         higher = higher if small else counts
     return [reason for reason in reasons for _ in AT_CUT]

@@ -20,8 +20,9 @@ from conceptbridge.evaluate.measure import ArmEvaluator, Context
 from conceptbridge.evaluate.metric_columns import Settings
 from conceptbridge.evaluate.predictions import SPLITS, read_cohort, rows_of
 from conceptbridge.evaluate.schemas import SCHEMAS, Arm, to_table
-from conceptbridge.evaluate.subgroups import by_share, read_tokens, seen_by, subgroups, unseen
+from conceptbridge.evaluate.subgroups import by_share, subgroups, unseen_events
 from conceptbridge.evaluate.workers import measure_folders
+from conceptbridge.tasks.tokens import read_tokens, seen_by
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +145,7 @@ def _context(
     if files.sequences is not None and files.tokens is not None:
         tokens = read_tokens(files.sequences, files.tokens[target], test.row_id)
         for source, paths in _sources(files.tokens, target).items():
-            share, shares = unseen(tokens, *seen_by(paths, measured.min_cell_count))
+            share, shares = unseen_events(tokens, *seen_by(paths, measured.min_cell_count))
             unseen_by[source] = by_share(share)
             unseen_rows.append((task, source, target, *shares.values()))
     divisions = subgroups(

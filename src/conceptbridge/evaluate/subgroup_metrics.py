@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from conceptbridge.disclosure.suppress import both_classes_at_least, suppress_parts
+from conceptbridge.disclosure.suppress import both_classes_at_least, suppress_classes
 from conceptbridge.evaluate.delong import Clusters, components, mean_of, person_clusters, variance
 from conceptbridge.evaluate.intervals import analytic_limits, seed_sd
 from conceptbridge.evaluate.subgroups import Dimension
@@ -48,11 +48,7 @@ def groups_of(
     inside = [dimension.of == index for index in range(len(dimension.names))]
     rows = [int(of_group.sum()) for of_group in inside]
     events = [int(label[of_group].sum()) for of_group in inside]
-    non_events = [n - k for n, k in zip(rows, events, strict=True)]
-    rows_shown = suppress_parts(rows, min_cell_count)
-    events_shown = (
-        rows_shown & suppress_parts(events, min_cell_count, False) & suppress_parts(non_events, min_cell_count, False)
-    )
+    rows_shown, events_shown = suppress_classes(rows, events, min_cell_count)
     few = f"fewer than {min_cell_count} rows with or without the event"
     return [
         Group(

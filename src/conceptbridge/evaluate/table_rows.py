@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from conceptbridge.disclosure.suppress import both_classes_at_least
+from conceptbridge.disclosure.suppress import both_classes_at_least, hide_small, is_enough
 from conceptbridge.evaluate.arm_result import ArmResult
 from conceptbridge.evaluate.bootstrap import limits, random
 from conceptbridge.evaluate.break_even import Curve, break_even
@@ -42,7 +42,7 @@ class Measured(NamedTuple):
 def counts_of(label: NDArray[np.int8], min_cell_count: int) -> tuple[int | None, int | None]:
     """Return rows and events, None where they, or the rows without the event, are fewer than allowed."""
     rows, events = len(label), int(label.sum())
-    if rows < min_cell_count:
+    if not is_enough(rows, min_cell_count):
         return None, None
     return rows, events if both_classes_at_least(events, rows, min_cell_count) else None
 
@@ -159,7 +159,8 @@ def _with_all_rows(result: ArmResult, events: int, evaluator: ArmEvaluator) -> C
     """Return a learning curve with all training rows as its last size."""
     curve = result.sizes
     assert curve is not None
-    if result.components is None or events <= curve.size[-1] or events < evaluator.settings.min_cell_count:
+    shown = is_enough(events, evaluator.settings.min_cell_count)
+    if result.components is None or events <= curve.size[-1] or not shown:
         return curve
     replicates = curve.by_replicate.shape[1]
     last = np.full((1, replicates), np.nan)
@@ -182,7 +183,7 @@ def training_budget(at: Measured) -> Iterator[Row]:
         used = result.about.get("spent") or {}
         yield (
             *(at.task, *arm, at.target),
-            *(count if not count or count >= min_cell_count else None for count in (rows, events)),
+            *(hide_small(count, min_cell_count) for count in (rows, events)),
             used.get("trials"),
             used.get("steps"),
             ", ".join(map(str, used["kept"])) if "kept" in used else None,

@@ -1,4 +1,4 @@
-"""What a hospital calls a finding: the rule by which names are drawn, and the concepts behind them."""
+"""Draw the names that a hospital gives to findings, and make its concept tables."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ SECTIONS = ("symptoms", "measurements", "treatments", "conditions", "drugs", "di
 
 @dataclass(frozen=True)
 class Name:
-    """One way to record a finding: the concept (0: unmapped), the record's own words, the domain."""
+    """One way to record a finding: the concept (0: unmapped), the record's source text, the domain."""
 
     concept_id: int
     text: str
@@ -26,24 +26,24 @@ class Name:
 
 @dataclass(frozen=True)
 class Naming:
-    """A hospital's names, and for each finding (section/key) the positions of its one or two names."""
+    """A hospital's names, and for each finding (section/key) the indices of its one or two names."""
 
     names: tuple[Name, ...]
-    of: Mapping[str, tuple[int, ...]]
+    of_finding: Mapping[str, tuple[int, ...]]
 
 
 @cache
 def findings() -> dict[str, Any]:
-    """The facts of findings.yaml."""
+    """Return the facts of findings.yaml."""
     loaded: dict[str, Any] = yaml.safe_load(_text("findings.yaml"))
     return loaded
 
 
 @cache
 def concepts() -> pd.DataFrame:
-    """The OMOP concepts that the network may use, indexed by concept_id (concepts.csv)."""
+    """Return the OMOP concepts that the network may use, indexed by concept_id (concepts.csv)."""
     with files(__package__).joinpath("concepts.csv").open(encoding="utf-8") as file:
-        # two lines above the header say where the facts come from
+        # two lines above the header cite the sources
         table = pd.read_csv(file, header=2, dtype=str, keep_default_na=False)
     return table.astype({"concept_id": "int64"}).set_index("concept_id")
 
@@ -51,14 +51,14 @@ def concepts() -> pd.DataFrame:
 def draw_names(naming: Mapping[str, float], rng: np.random.Generator) -> Naming:
     """Draw a hospital's names by the rule of docs/network.md.
 
-    ``naming`` holds the chances of the four kinds of name (usual, related, local, text) and of a second name.
-    The draws know nothing but the lists in findings.yaml: no cause, no other hospital, no embedding.
+    ``naming`` holds the chances of the four kinds of name (usual, related, local, text) and of a second name. The draws
+    depend only on the lists in findings.yaml: on no cause, no other hospital, no embedding.
     """
     domains = concepts()["domain_id"]
     kinds = ("usual", "related", "local", "text")
     chances = np.array([naming[kind] for kind in kinds])
     names: list[Name] = []
-    of: dict[str, tuple[int, ...]] = {}
+    of_finding: dict[str, tuple[int, ...]] = {}
     local_concepts = 0
     for key, item in _items():
         usual, *related = item["concepts"]
@@ -74,18 +74,18 @@ def draw_names(naming: Mapping[str, float], rng: np.random.Generator) -> Naming:
                 local_concepts += 1
             if name not in drawn:
                 drawn.append(name)
-        of[key] = tuple(range(len(names), len(names) + len(drawn)))
+        of_finding[key] = tuple(range(len(names), len(names) + len(drawn)))
         names += drawn
     for section in ("diagnosis", "test", "drug"):
         fixed = findings()["influenza"][section]
         for concept in fixed if section == "diagnosis" else [fixed["concept"]]:
-            of[f"influenza/{concept}"] = (len(names),)
+            of_finding[f"influenza/{concept}"] = (len(names),)
             names.append(Name(concept, concepts().loc[concept, "concept_name"], domains[concept]))
-    return Naming(tuple(names), of)
+    return Naming(tuple(names), of_finding)
 
 
 def concept_tables(hospital: str, naming: Naming) -> dict[str, pa.Table]:
-    """The CDM tables ``concept`` and ``concept_ancestor`` of a hospital: what records use, and ancestors."""
+    """Return a hospital's CDM tables ``concept`` and ``concept_ancestor``: what its records use, and ancestors."""
     facts = findings()
     direct: dict[int, list[int]] = facts["ancestors"]
     used = {name.concept_id for name in naming.names} | set(facts["other_concepts"])

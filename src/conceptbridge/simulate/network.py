@@ -1,6 +1,6 @@
-"""Simulate one hospital of the built-in network: what gets charted at its visits, and under which name.
+"""Simulate one hospital of the built-in network: what is charted at its visits, and under which names.
 
-The generating model is written down in docs/network.md; its parameters are in model.yaml and findings.yaml.
+docs/network.md describes the generating model; its parameters are in model.yaml and findings.yaml.
 """
 
 import logging
@@ -39,7 +39,7 @@ FEVER = 38.0  # degrees Celsius
 
 
 def write_extract(hospital: str, persons: int, seed: int, folder: Path) -> None:
-    """Write the extract of ``hospital`` to ``folder``, one Parquet file a CDM table, whole or not at all."""
+    """Write the extract of ``hospital`` to ``folder``, one Parquet file per CDM table, whole or not at all."""
     tables = simulate(hospital, persons, seed)
     with atomic_folder(folder) as temporary:
         for name, table in tables.items():
@@ -47,18 +47,18 @@ def write_extract(hospital: str, persons: int, seed: int, folder: Path) -> None:
 
 
 def simulate(hospital: str, persons: int, seed: int) -> dict[str, pa.Table]:
-    """Simulate the OMOP CDM 5.4 extract of one hospital; the result depends on the three arguments alone.
+    """Simulate the OMOP CDM 5.4 extract of one hospital; the result depends only on the three arguments.
 
-    ``persons`` counts the whole network, of which ``hospital`` has its share. Returns the tables by CDM name.
-    Raises StudyError for an unknown hospital, fewer than 100 persons or a negative seed.
+    ``persons`` counts the whole network, of which ``hospital`` has its share. Returns the tables by CDM name. Raises
+    StudyError for an unknown hospital, fewer than 100 persons or a negative seed.
     """
     hospitals = model()["hospitals"]
     if hospital not in hospitals:
-        raise StudyError(f"the built-in network has no hospital {hospital!r}: choose one of {', '.join(hospitals)}")
+        raise StudyError(f"the built-in network has no hospital {hospital!r}; choose one of {', '.join(hospitals)}")
     if persons < 100:
-        raise StudyError(f"the built-in network was asked for {persons} persons: ask for at least 100")
+        raise StudyError(f"the built-in network needs at least 100 persons, not {persons}; raise simulate.persons")
     if seed < 0:
-        raise StudyError(f"the built-in network's seed is {seed}: choose a number of at least 0")
+        raise StudyError(f"the built-in network's seed must not be negative, but is {seed}; change simulate.seed")
     habits = hospitals[hospital]
     for_names, rng = streams(hospital, seed)
     naming = draw_names(model()["naming"], for_names)
@@ -77,9 +77,9 @@ def simulate(hospital: str, persons: int, seed: int) -> dict[str, pa.Table]:
 
 
 def streams(hospital: str, seed: int) -> tuple[np.random.Generator, np.random.Generator]:
-    """The random streams of a hospital: one for its names, one for its patients.
+    """Return the random streams of a hospital: one for its names, one for its patients.
 
-    Names have a stream of their own, so that they stay as drawn whatever is changed about patients.
+    Names have their own stream, so they stay the same whatever changes about patients.
     """
     names, patients = np.random.SeedSequence([seed, zlib.crc32(hospital.encode())]).spawn(2)
     return np.random.default_rng(names), np.random.default_rng(patients)
@@ -208,7 +208,7 @@ def _diagnose(habits: dict[str, Any], ed: Emergencies, layout: _Layout, records:
 
 
 def _measure(habits: dict[str, Any], key: str, rows: Rows, value: NDArray[Any], records: Records) -> None:
-    """Record values in the hospital's unit, or as positive / negative where that is its habit."""
+    """Record values in the hospital's unit, or as positive / negative if that is its habit."""
     item = findings()["measurements"][key]
     kind, (low, high) = item["kind"], item["range"]
     if kind == "dipstick" or (kind == "marker" and habits["markers"] == "qualitative"):
@@ -225,7 +225,7 @@ def _measure(habits: dict[str, Any], key: str, rows: Rows, value: NDArray[Any], 
 
 
 def _value(facts: dict[str, Any], ed: Emergencies, rng: np.random.Generator) -> Floats:
-    """A measured quantity in its first unit, whether or not it gets measured."""
+    """Return a measured quantity in its first unit, whether or not it is measured."""
     shift = _by({"default": 0.0, **facts["shift"]}, causes()).astype(np.float32)[ed.cause]
     value = facts["mean"] + shift + facts["age"] * ed.age + facts["severity"] * ed.severity
     value += facts["sd"] * rng.standard_normal(len(value), dtype=np.float32)
@@ -240,7 +240,7 @@ def _by(table: dict[str, float], keys: list[str]) -> NDArray[np.float64]:
 
 
 def _flip(probability: Any, rng: np.random.Generator, size: int | None = None) -> NDArray[np.bool_]:
-    """True with the given probability (an array, or a number and a size)."""
+    """Return True with the given probability (an array, or a number and a size)."""
     draws = rng.random(np.shape(probability) if size is None else size, dtype=np.float32)
     return np.asarray(draws < probability)
 

@@ -32,7 +32,7 @@ Rows = NDArray[np.int32]
 
 @dataclass(frozen=True)
 class Form:
-    """How a hospital reports a measurement: unit concept and text, reference limits where it gives them."""
+    """How a hospital reports a measurement: unit concept and text, and reference limits if it gives them."""
 
     unit: int | None = None
     unit_text: str | None = None
@@ -42,7 +42,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Visits:
-    """One entry a visit of any kind; ``concept`` is one of KINDS."""
+    """One entry per visit of any kind; ``concept`` is one of KINDS."""
 
     person: Rows
     start: Days
@@ -52,7 +52,7 @@ class Visits:
 
 @dataclass
 class Records:
-    """The records of a hospital, added finding by finding; ``rows`` are always positions in ``visits``."""
+    """The records of a hospital, added finding by finding; ``rows`` are always indices of ``visits``."""
 
     naming: Naming
     second_share: float
@@ -69,13 +69,13 @@ class Records:
         Each record's table is the domain of its name; ``value`` is an observation's value concept (0: none).
         """
         names = self._pick(key, len(rows))
-        for position in self.naming.of[key]:
+        for position in self.naming.of_finding[key]:
             chosen = names == position
             table = TABLE_OF_DOMAIN[self.naming.names[position].domain]
             self._put(table, rows[chosen], names[chosen], None if offset is None else offset[chosen], value)
 
     def add_absent(self, key: str, rows: Rows) -> None:
-        """Record at visits ``rows`` that finding ``key`` is not there: an observation of value Absent."""
+        """Record at visits ``rows`` that finding ``key`` is absent: an observation of value Absent."""
         self._put("observation", rows, self._pick(key, len(rows)), None, ABSENT)
 
     def add_measurement(
@@ -98,7 +98,7 @@ class Records:
         self._put("measurement", rows, names, offset, concept, number, len(self._forms) - 1)
 
     def tables(self) -> dict[str, pa.Table]:
-        """The CDM's visit and event tables; what was added is consumed."""
+        """Return the CDM's visit and event tables; this consumes what was added."""
         visits = self.visits
         order = np.lexsort((visits.concept, visits.start, visits.person))
         ids = np.empty(len(order), dtype=np.int32)
@@ -123,8 +123,8 @@ class Records:
         return tables
 
     def _pick(self, key: str, count: int) -> NDArray[np.int16]:
-        """Which of the finding's names each of ``count`` records bears, whatever the visit's cause."""
-        names = self.naming.of[key]
+        """Choose which of the finding's names each of ``count`` records has, independent of the visit's cause."""
+        names = self.naming.of_finding[key]
         if len(names) == 1:
             return np.full(count, names[0], dtype=np.int16)
         return np.where(self.rng.random(count) < self.second_share, names[1], names[0]).astype(np.int16)

@@ -1,4 +1,4 @@
-"""The hidden world of a simulated hospital: persons, conditions, emergency visits with a true cause, deaths."""
+"""Draw the hidden world of a simulated hospital: persons, conditions, emergency visits with a true cause, deaths."""
 
 from dataclasses import dataclass, fields
 from functools import cache
@@ -22,7 +22,7 @@ FATAL_DAYS = 4  # a death follows the last visit by at least this, so that the d
 
 @dataclass(frozen=True)
 class People:
-    """One entry a person."""
+    """One entry per person."""
 
     age_group: Codes
     birth: Days
@@ -37,7 +37,7 @@ class People:
 
 @dataclass(frozen=True)
 class Emergencies:
-    """One entry an emergency visit, in the order of persons and days."""
+    """One entry per emergency visit, in the order of persons and days."""
 
     person: NDArray[np.int32]
     day: Days
@@ -50,40 +50,40 @@ class Emergencies:
 
 @cache
 def model() -> dict[str, Any]:
-    """The parameters of model.yaml."""
+    """Return the parameters of model.yaml."""
     loaded: dict[str, Any] = yaml.safe_load(files(__package__).joinpath("model.yaml").read_text(encoding="utf-8"))
     return loaded
 
 
 def causes() -> list[str]:
-    """The causes of emergency visits, in the order of their codes."""
+    """Return the causes of emergency visits, in the order of their codes."""
     return list(model()["causes"])
 
 
 def day_number(date: Any) -> int:
-    """Days from 1970-01-01 to ``date``."""
+    """Return the days from 1970-01-01 to ``date``."""
     return int(np.datetime64(date, "D").astype(int))
 
 
 def chance(odds: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """The probability of log-odds, in their own precision."""
+    """Return the probability of log-odds, in their own precision."""
     return np.asarray(1 / (1 + np.exp(-odds)))
 
 
 def log_odds(probability: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The log-odds of probabilities, kept away from 0 and 1."""
+    """Return the log-odds of probabilities, kept away from 0 and 1."""
     p = np.clip(probability, 1e-4, 1 - 1e-4)
     return np.asarray(np.log(p / (1 - p)))
 
 
 def calendar() -> Days:
-    """The days on which emergency visits start."""
+    """Return the days on which emergency visits start."""
     first, last = model()["calendar"]["visits"]
     return np.arange(day_number(first), day_number(last) + 1, dtype=np.int32)
 
 
 def influenza_wave(days: Days) -> NDArray[np.float64]:
-    """The relative intensity of influenza on ``days``: a background and a bell curve every winter."""
+    """Return the relative intensity of influenza on ``days``: a background and a bell curve every winter."""
     wave = np.full(len(days), model()["influenza_background"], dtype=np.float64)
     for strength, peak in model()["influenza_seasons"].values():
         wave += strength * np.exp(-0.5 * ((days - day_number(peak)) / model()["influenza_width"]) ** 2)
@@ -161,7 +161,7 @@ def emergencies(habits: dict[str, Any], who: People, rng: np.random.Generator) -
 
 
 def deaths(visits: Emergencies, who: People, rng: np.random.Generator) -> tuple[Emergencies, Days]:
-    """Let some visits be the last; returns the visits that remain and each person's day of death (-1: none)."""
+    """Make some visits fatal; returns the visits that remain and each person's day of death (-1: none)."""
     die = model()["die"]
     odds = (
         die["intercept"]
@@ -181,7 +181,7 @@ def deaths(visits: Emergencies, who: People, rng: np.random.Generator) -> tuple[
 
 
 def _intensity(days: Days) -> NDArray[np.float64]:
-    """Relative intensity of each cause (rows) on each day (columns)."""
+    """Return the relative intensity of each cause (rows) on each day (columns)."""
     rows = []
     for cause, facts in model()["causes"].items():
         if cause == "influenza":
@@ -193,7 +193,7 @@ def _intensity(days: Days) -> NDArray[np.float64]:
 
 
 def _weights(habits: dict[str, Any], who: People) -> Floats:
-    """Relative frequency of each cause (columns) for each person (rows), the season apart."""
+    """Return the relative frequency of each cause (columns) for each person (rows), apart from the season."""
     weights = np.empty((len(who.birth), len(causes())), dtype=np.float32)
     for code, (cause, facts) in enumerate(model()["causes"].items()):
         rate = facts["rate"] * habits["causes"].get(cause, 1.0)

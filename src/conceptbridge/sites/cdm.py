@@ -1,4 +1,4 @@
-"""The part of the OMOP CDM that a study reads: tables, columns and types, in one place."""
+"""The part of the OMOP CDM that a study reads: tables, columns and types."""
 
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ TABLES: dict[str, dict[str, str]] = {
     },
 }
 
-#: what a row cannot do without: a row in which one of them is absent is dropped, and counted
+#: columns that every row needs: a row that lacks one of them is dropped and counted
 REQUIRED: dict[str, tuple[str, ...]] = {
     "person": ("person_id", "year_of_birth"),
     "observation_period": ("person_id", "observation_period_start_date", "observation_period_end_date"),
@@ -131,7 +131,7 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 
 
 def in_place_of(table: str, there: Collection[str]) -> dict[str, str]:
-    """Date column that is not ``there`` -> the column with a time that is: condition_start_datetime."""
+    """Return date column that is not ``there`` -> the column with a time that is, such as condition_start_datetime."""
     return {
         column: f"{column}time"
         for column, kind in TABLES[table].items()

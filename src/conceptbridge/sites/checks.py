@@ -1,11 +1,11 @@
-"""What makes a row of each table bad, and what can be set right without guessing."""
+"""What makes a row of each table bad, and what can be repaired without guessing."""
 
 from dataclasses import dataclass
 
 from conceptbridge.sites.cdm import REQUIRED, TABLES
 from conceptbridge.sites.typed import UNREADABLE
 
-#: dates that stand for none: 0001-01-01, 1753-01-01, 1840-12-31, 1899-12-30, 1900-01-01; 2099-12-31, 9999-12-31
+#: dates outside these are placeholders (0001-01-01, 1753-01-01, 1840-12-31, 1899-12-30, 1900-01-01; 2099-12-31 ...)
 FIRST_DAY, LAST_DAY = "1900-01-02", "2098-12-31"
 FIRST_YEAR_OF_BIRTH = 1880
 
@@ -21,9 +21,9 @@ DAYS: dict[str, tuple[str, str | None]] = {
     "device_exposure": ("device_exposure_start_date", "device_exposure_end_date"),
     "death": ("death_date", None),
 }
-#: ids by which other tables refer to a row, so that each can stand once
+#: ids by which other tables refer to a row, so each may occur once
 KEYS = {"person": "person_id", "visit_occurrence": "visit_occurrence_id", "concept": "concept_id"}
-#: a row's own id: rows that repeat each other have it in common
+#: a row's own id: rows that repeat each other share it
 OWN_IDS = {table: f"{table}_id" for table in TABLES if f"{table}_id" in TABLES[table]}
 
 REPEATS = "it repeats another row"
@@ -31,7 +31,7 @@ REPEATS = "it repeats another row"
 
 @dataclass(frozen=True)
 class Repair:
-    """A column's new value, SQL, in the rows for which ``condition``, SQL, is true."""
+    """A column's new value (SQL) in the rows for which ``condition`` (SQL) is true."""
 
     column: str
     reason: str
@@ -40,45 +40,50 @@ class Repair:
 
 
 def drops(table: str, last: str | None) -> list[tuple[str, str]]:
-    """Reasons for which a row is dropped, the first that is true counts, each with its condition in SQL.
+    """Return the reasons for which a row is dropped, each with its condition in SQL; the first that is true counts.
 
     ``last`` is the extract's last day (ISO). Conditions refer to the table's columns, to ``faults``, and to ``born``
     and ``known`` of the row's person.
     """
-    places = {column: n for n, column in enumerate(TABLES[table])}
-    found: list[tuple[str, str]] = []
+    index = {column: n for n, column in enumerate(TABLES[table])}
+    reasons: list[tuple[str, str]] = []
     for column in REQUIRED[table]:
-        found.append((f"{column} cannot be read", f"{fault(places[column])} = {UNREADABLE}"))
-        found.append((f"{column} is empty", f"{column} IS NULL"))
+        reasons.append((f"{column} cannot be read", f"{fault(index[column])} = {UNREADABLE}"))
+        reasons.append((f"{column} is empty", f"{column} IS NULL"))
     if table == "person":
         year = last[:4] if last else LAST_DAY[:4]
-        found.append((f"year_of_birth is before {FIRST_YEAR_OF_BIRTH}", f"year_of_birth < {FIRST_YEAR_OF_BIRTH}"))
-        found.append(("year_of_birth is after the extract", f"year_of_birth > {year}"))
+        reasons.append((f"year_of_birth is before {FIRST_YEAR_OF_BIRTH}", f"year_of_birth < {FIRST_YEAR_OF_BIRTH}"))
+        reasons.append(("year_of_birth is after the extract", f"year_of_birth > {year}"))
     if table not in DAYS:
-        return found
+        return reasons
     day, end = DAYS[table]
-    found.append(("its person is not in the person table", "known IS NULL"))
-    found.append((f"{day} stands for no date (before {FIRST_DAY} or after {LAST_DAY})", _sentinel(day)))
+    reasons.append(("its person is not in the person table", "known IS NULL"))
+    reasons.append((f"{day} stands for no date (before {FIRST_DAY} or after {LAST_DAY})", _sentinel(day)))
     if last:
-        found.append((f"{day} is after the extract", f"{day} > DATE '{last}'"))
+        reasons.append((f"{day} is after the extract", f"{day} > DATE '{last}'"))
     if table == "observation_period":
-        # a start before birth and a sentinel as end are set right
+        # a start before birth and a placeholder as end are repaired
         if not last:
-            found.append((f"{end} stands for no date (before {FIRST_DAY} or after {LAST_DAY})", _sentinel(str(end))))
-        found.append((f"{end} is before {day}", f"{end} < greatest({day}, born)"))
+            reasons.append((f"{end} stands for no date (before {FIRST_DAY} or after {LAST_DAY})", _sentinel(str(end))))
+        reasons.append((f"{end} is before {day}", f"{end} < greatest({day}, born)"))
     else:
-        found.append((f"{day} is before the person's birth", f"{day} < born"))
-    return found
+        reasons.append((f"{day} is before the person's birth", f"{day} < born"))
+    return reasons
 
 
 def repairs(table: str, last: str | None) -> list[Repair]:
-    """What is set right in a kept row; of two repairs of one column the first that applies."""
+    """Return what is repaired in a kept row; of two repairs of one column the first that applies is made."""
     if table == "person":
         return [
             Repair(
-                "month_of_birth", "month_of_birth is none: left empty", "month_of_birth NOT BETWEEN 1 AND 12", "NULL"
+                "month_of_birth",
+                "month_of_birth is not a month: left empty",
+                "month_of_birth NOT BETWEEN 1 AND 12",
+                "NULL",
             ),
-            Repair("day_of_birth", "day_of_birth is none: left empty", "day_of_birth NOT BETWEEN 1 AND 31", "NULL"),
+            Repair(
+                "day_of_birth", "day_of_birth is not a day: left empty", "day_of_birth NOT BETWEEN 1 AND 31", "NULL"
+            ),
         ]
     day, end = DAYS.get(table, ("", None))
     if end is None:
@@ -97,9 +102,21 @@ def repairs(table: str, last: str | None) -> list[Repair]:
     ]
 
 
-def fault(place: int) -> str:
-    """SQL of what typed.py said of the column at ``place`` of the schema."""
-    return f"((faults >> {2 * place}) & 3)"
+def fault(index: int) -> str:
+    """Return SQL of what typed.py says of the schema's column ``index``."""
+    return f"((faults >> {2 * index}) & 3)"
+
+
+def verdict_sql(reasons: list[tuple[str, str]]) -> str:
+    """Return SQL of the index of the first reason that is true, -1 if none is."""
+    cases = " ".join(f"WHEN {condition} THEN {n}" for n, (_, condition) in enumerate(reasons))
+    return f"CASE {cases} ELSE -1 END" if cases else "-1"
+
+
+def applies_sql(change: Repair, changes: list[Repair]) -> str:
+    """Return SQL of the rows that a repair changes: not those where an earlier one of the same column applies."""
+    earlier = [other.condition for other in changes[: changes.index(change)] if other.column == change.column]
+    return " AND ".join([f"({change.condition})", *(f"({condition}) IS NOT TRUE" for condition in earlier)])
 
 
 def _sentinel(column: str) -> str:

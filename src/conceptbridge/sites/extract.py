@@ -1,6 +1,6 @@
-"""What an extract holds: which CDM table stands in which file, database or archive.
+"""Find out which CDM table of an extract stands in which file, database or archive.
 
-Asked whenever the workflow is planned, so nothing heavy is imported at the top.
+Every plan of the workflow runs this, so nothing heavy is imported at the top.
 """
 
 import re
@@ -14,12 +14,12 @@ from typing import Any
 from conceptbridge.core.errors import StudyError
 from conceptbridge.sites.cdm import DOMAINS, TABLES
 
-#: name's end -> kind of table file
+#: suffix of a table file -> its kind
 SUFFIXES = {".parquet": "parquet", ".csv": "text", ".tsv": "text", ".csv.gz": "text", ".tsv.gz": "text"}
 # person_1, person-00000-of-00012, person.part-3, person000000000001
 _NUMBERED = re.compile(rf"({'|'.join(TABLES)})[._-]*(?:part[._-]*)?\d+(?:[._-].*)?")
 DATABASES = (".duckdb", ".db", ".sqlite", ".sqlite3")
-#: what every cohort is made from
+#: tables that every cohort needs
 ALWAYS = ("person", "observation_period")
 
 
@@ -27,7 +27,7 @@ ALWAYS = ("person", "observation_period")
 class Place:
     """Where a table stands: ``member`` is its name inside a zip archive or a database, else empty.
 
-    A table in parts is a folder, and ``parts`` its files.
+    A table in parts is a folder, and ``parts`` are its files.
     """
 
     file: Path
@@ -45,39 +45,39 @@ class Place:
 
 
 def find_tables(extract: Path) -> dict[str, Place]:
-    """Table name -> place, for the CDM tables of a folder, a zip archive or a database; names in any case.
+    """Return table name -> place, for the CDM tables of a folder, a zip archive or a database; names in any case.
 
-    Raises StudyError when nothing is there, it cannot be opened, holds no CDM table, holds one twice, or has parts of
-    one where they cannot be told from other files.
+    Raises StudyError if the extract does not exist, cannot be opened, holds no CDM table, holds one twice, or has parts
+    of one where they cannot be told from other files.
     """
     if not extract.exists():
         raise StudyError(
-            f"{extract}: there is no such file or folder; an extract is a folder or zip of CDM tables (Parquet, CSV, "
-            "TSV, gzipped or not), or a DuckDB or SQLite file"
+            f"{extract}: does not exist; an extract is a folder or zip of CDM tables (Parquet, CSV, TSV, gzipped or "
+            "not), or a DuckDB or SQLite file"
         )
-    found: dict[str, Place] = {}
+    places: dict[str, Place] = {}
     for table, place in _places(extract):
-        if table in found:
-            raise StudyError(f"{extract}: {table} is there twice, {found[table].name} and {place.name}; keep one")
-        found[table] = place
-    if not found:
-        raise StudyError(f"{extract}: no CDM table is in it (person.parquet, PERSON.csv, person.csv.gz ...)")
-    return {table: found[table] for table in TABLES if table in found}
+        if table in places:
+            raise StudyError(f"{extract}: has {table} twice, in {places[table].name} and {place.name}; keep one")
+        places[table] = place
+    if not places:
+        raise StudyError(f"{extract}: has no CDM table (person.parquet, PERSON.csv, person.csv.gz ...)")
+    return {table: places[table] for table in TABLES if table in places}
 
 
 def extract_files(tables: Mapping[str, Place]) -> list[Path]:
-    """The files in which the tables stand, each once."""
+    """Return the files in which the tables stand, each once."""
     return sorted({file for place in tables.values() for file in place.parts or (place.file,)})
 
 
 def check_needs(site: str, extract: Path, tables: Mapping[str, Place], tasks: Mapping[str, Any]) -> None:
-    """Raise StudyError when the extract of ``site`` lacks a table without which a task has no cohort."""
+    """Raise StudyError if the extract of ``site`` lacks a table that a task's cohort needs."""
     for name, task in tasks.items():
         for table in (*ALWAYS, *(_table_of(task[part]["domain"]) for part in ("index", "outcome"))):
             if table not in tables:
                 raise StudyError(
-                    f"{extract}: the task {name} needs the table {table}, and {site}'s extract has none (found: "
-                    f"{', '.join(tables)}); add it, or leave the site or the task out"
+                    f"{extract}: the task {name} needs the table {table}, and {site}'s extract does not have it (found "
+                    f"{', '.join(tables)}); add it, or leave out the site or the task"
                 )
 
 
@@ -94,25 +94,25 @@ def _places(extract: Path) -> Iterator[tuple[str, Place]]:
             elif file.name.lower().endswith(DATABASES):
                 yield from _in_database(file)
             else:
-                _refuse_part(extract, file.name)
+                _reject_part(extract, file.name)
                 yield from ((table, Place(file, kind)) for table, kind in _named([file.name]).values())
     elif zipfile.is_zipfile(extract):
         with zipfile.ZipFile(extract) as archive:
             for member in archive.namelist():
-                _refuse_part(extract, member)
+                _reject_part(extract, member)
             for member, (table, kind) in _named(archive.namelist()).items():
                 yield table, Place(extract, kind, member)
     elif extract.name.lower().endswith(DATABASES):
         yield from _in_database(extract)
     else:
         raise StudyError(
-            f"{extract}: this file is no zip archive and its name does not end in {', '.join(DATABASES)}; give the "
-            "folder that holds the tables"
+            f"{extract}: is not a zip file, and its name does not end in {', '.join(DATABASES)}; give the folder that "
+            "holds the tables"
         )
 
 
 def _named(names: Iterable[str]) -> dict[str, tuple[str, str]]:
-    """File name -> table and kind, for the names that a CDM table can have."""
+    """Return file name -> table and kind, for the names that a CDM table can have."""
     named = {}
     for name in names:
         last = name.lower().rsplit("/", 1)[-1]
@@ -123,27 +123,27 @@ def _named(names: Iterable[str]) -> dict[str, tuple[str, str]]:
 
 
 def _in_parts(folder: Path) -> Place:
-    """A table as a folder of files; every file counts, but for those that writers leave beside them (_SUCCESS)."""
+    """Return the place of a table that is a folder of parts; files that writers leave there (_SUCCESS) do not count."""
     parts = sorted(file for file in folder.iterdir() if not file.name.startswith((".", "_")))
-    beside = next((f for f in sorted(folder.iterdir()) if f.is_dir()), None)
-    if beside:
+    inner = next((f for f in sorted(folder.iterdir()) if f.is_dir()), None)
+    if inner:
         raise StudyError(
-            f"{folder}: there is a folder {beside.name} in it: the files of a partitioned or versioned table do not "
-            "say alone what is in it; export the table as one file, or as plain parts"
+            f"{folder}: contains a folder, {inner.name}; the files of a partitioned or versioned table cannot be read "
+            "by themselves. Export the table as one file, or as plain parts."
         )
     kinds = {file: next((k for s, k in SUFFIXES.items() if file.name.lower().endswith(s)), None) for file in parts}
     odd = next((file for file, kind in kinds.items() if kind is None or kind != kinds[parts[0]]), None)
     if odd or not parts:
-        found = f"{odd.name} is no such part" if odd else "it is empty"
+        fault = f"{odd.name} is not a part of the table" if odd else "is empty"
         raise StudyError(
-            f"{folder}: {found}; a folder that is named after a table holds its parts, all of them Parquet or all of "
-            f"them text ({', '.join(SUFFIXES)})"
+            f"{folder}: {fault}; a folder named after a table holds its parts, either all Parquet or all text "
+            f"({', '.join(SUFFIXES)})"
         )
     return Place(folder, str(kinds[parts[0]]), parts=tuple(parts))
 
 
-def _refuse_part(extract: Path, name: str) -> None:
-    """Raise StudyError for a file that looks like one part of a table: passing over it would lose rows unseen."""
+def _reject_part(extract: Path, name: str) -> None:
+    """Raise StudyError for a file that looks like one part of a table: ignoring it would lose rows silently."""
     *folders, last = name.lower().split("/")
     suffix = next((s for s in SUFFIXES if last.endswith(s)), None)
     if not suffix:
@@ -153,8 +153,8 @@ def _refuse_part(extract: Path, name: str) -> None:
     if inside or (numbered and numbered[1] in TABLES):
         table = inside or (numbered and numbered[1])
         raise StudyError(
-            f"{extract}: {name} looks like a part of {table}; a table in parts is a folder that is named after it "
-            f"({table}/{last}) in an unpacked extract: put them all there, or take this file out"
+            f"{extract}: {name} looks like a part of {table}. Put all parts in a folder named after the table "
+            f"({table}/{last}) in an unpacked extract, or remove this file."
         )
 
 
@@ -170,7 +170,7 @@ def _in_database(file: Path) -> Iterator[tuple[str, Place]]:
             raise StudyError(f"{file}: this SQLite file cannot be opened: {error}; copy it again") from error
         yield from ((name.lower(), Place(file, "sqlite", name)) for name in names if name.lower() in TABLES)
     elif head[8:12] == b"DUCK":
-        import duckdb  # only a plan that meets such a file pays for it
+        import duckdb  # slow to import, and only needed for such a file
 
         try:
             with duckdb.connect(str(file), read_only=True) as base:
@@ -183,4 +183,4 @@ def _in_database(file: Path) -> Iterator[tuple[str, Place]]:
             if name.lower() in TABLES:
                 yield name.lower(), Place(file, "duckdb", f"{schema}.{name}")
     else:
-        raise StudyError(f"{file}: this is neither a SQLite nor a DuckDB file; copy it again, or take it out")
+        raise StudyError(f"{file}: is neither a SQLite nor a DuckDB file; copy it again, or remove it")

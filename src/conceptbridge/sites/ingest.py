@@ -1,13 +1,13 @@
-"""An OMOP CDM extract becomes typed Parquet, every row accounted for.
+"""Read an OMOP CDM extract into typed Parquet; every row is accounted for.
 
-Rows stay in the order of their file, so that the output is the same bytes on any number of threads.
+Rows stay in the order of their file, so the output has the same bytes on any number of threads.
 """
 
 import logging
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,38 +21,38 @@ from conceptbridge.core.atomic_files import atomic_folder, write_json
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import TABLES
-from conceptbridge.sites.checks import DAYS, KEYS, LAST_DAY, OWN_IDS, REPEATS, Repair, drops, fault, repairs
+from conceptbridge.sites.checks import (
+    DAYS,
+    KEYS,
+    LAST_DAY,
+    REPEATS,
+    Repair,
+    applies_sql,
+    drops,
+    fault,
+    repairs,
+    verdict_sql,
+)
 from conceptbridge.sites.extract import Place, find_tables
 from conceptbridge.sites.names import name_concepts
 from conceptbridge.sites.quality import describe, note_visits
+from conceptbridge.sites.repeats import find_repeats
+from conceptbridge.sites.row_counts import Counts, count_rows
 from conceptbridge.sites.source import MORE_FIELDS, Source, open_source, rejected, typed
-from conceptbridge.sites.typed import REFUSED, REPAIRED, UNREADABLE, read_column
+from conceptbridge.sites.typed import REJECTED, read_column
 
 logger = logging.getLogger(__name__)
 
-#: what DuckDB may hold; sorted ids (_IDS of 8 bytes) and what it does not count come on top, 4 GiB in all
+#: what DuckDB may hold; sorted ids and what it does not count come on top, 4 GiB in all
 MEMORY = "2GB"
-_IDS = 1 << 26
-_MASK = (1 << 62) - 1
 
-#: what the extract's last day and a row's person are known from comes first
+#: first the tables that tell the extract's last day and a row's person
 _ORDER = ("cdm_source", "person", "observation_period")
-
-
-@dataclass
-class Counts:
-    """What became of a table's rows."""
-
-    file: str | None = None
-    read: int = 0
-    kept: int = 0
-    dropped: dict[str, int] = field(default_factory=dict)
-    repaired: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Staged:
-    """A table whose columns have their types: a relation with ``faults`` and ``position``, and the rows skipped."""
+    """A table with typed columns: a relation with ``faults`` and ``position``, and the rows that were skipped."""
 
     source: Source
     relation: str
@@ -70,24 +70,24 @@ def ingest(
     """Read the CDM tables of ``extract`` and write each of ``cdm.TABLES`` to ``cdm/{table}.parquet``, all or none.
 
     ``reading`` has ``headerless``, ``cdm_version`` (of headerless files), ``on_error`` (drop or fail) and ``last_date``
-    (ISO; the last day that a record can bear, else known from cdm_source and observation_period). ``vocabulary`` is
-    a folder downloaded from Athena: names for concepts that the extract does not name. A table that the extract
-    lacks is written empty. Every row that is dropped or repaired is counted in ``quality`` under one reason.
+    (ISO; the last day that a record can have, by default from cdm_source and observation_period). ``vocabulary`` is a
+    folder downloaded from Athena: names for concepts that the extract does not name. A table that the extract lacks is
+    written empty. ``quality`` counts every row that is dropped or repaired under one reason.
 
-    Raises StudyError for what cannot be read right: a damaged file, ids that lost digits, dates of which day and
+    Raises StudyError for what cannot be read correctly: a damaged file, ids that lost digits, dates whose day and
     month are unclear, a missing column, no person; with ``on_error: fail`` also for the first bad row.
     """
     tables = find_tables(extract)
     if "person" not in tables:
-        raise StudyError(f"{extract}: no person table (person.parquet, PERSON.csv, person.csv.gz ...) is in it")
+        raise StudyError(f"{extract}: has no person table (person.parquet, PERSON.csv, person.csv.gz ...)")
     cdm.parent.mkdir(parents=True, exist_ok=True)
-    for left in cdm.parent.glob(f".{cdm.name}.*"):  # by a run that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    for leftover in cdm.parent.glob(f".{cdm.name}.*"):  # of a run that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     with atomic_folder(cdm) as folder:
         work = folder / "work"
         work.mkdir()
         config: dict[str, str | bool | int | float | list[str]] = {
-            "threads": max(threads, 2),  # one alone cuts row groups elsewhere
+            "threads": max(threads, 2),  # a single one cuts row groups elsewhere
             "memory_limit": MEMORY,
             "temp_directory": str(work / "spill"),
         }
@@ -114,7 +114,7 @@ class _Ingest:
         self.staged: dict[str, Staged] = {}
 
     def run(self) -> dict[str, Any]:
-        """Write every table; return the part of the report that counts rows."""
+        """Write every table and return the part of the report that counts rows."""
         if self.last is None:
             self.last = self._last_day()
         counts = {}
@@ -122,13 +122,9 @@ class _Ingest:
             counts[table] = self._ingest(table)
             logger.info("%s: written", table)
             if table == "person":
-                self._know_persons(counts[table])
-        visits = self.folder / "visit_occurrence.parquet"
-        noted = note_visits(self.db, self.folder, visits)
-        report = {}
-        for table in TABLES:
-            report[table] = vars(counts[table]) | {"noted": noted.get(table, {})}
-        return {"tables": report}
+                self._make_persons(counts[table])
+        noted = note_visits(self.folder)
+        return {"tables": {table: vars(counts[table]) | {"noted": noted.get(table, {})} for table in TABLES}}
 
     def _ingest(self, table: str) -> Counts:
         target = self.folder / f"{table}.parquet"
@@ -137,7 +133,7 @@ class _Ingest:
             self._write(f"SELECT {columns} LIMIT 0", target)
             return Counts()
         staged = self._stage(table)
-        with _told(staged.source.place, table):
+        with _naming(staged.source.place, table):
             counts = self._judge(table, staged, target)
         for file in self.work.glob(f"{table}.*"):
             file.unlink()
@@ -147,11 +143,11 @@ class _Ingest:
         if table in self.staged:
             return self.staged.pop(table)
         place = self.tables[table]
-        with _told(place, table):
+        with _naming(place, table):
             source = open_source(self.db, table, place, self.work, self.reading)
             if source.position:
                 return Staged(source, f"({typed(source)})", {})
-            # text is read once; what it says stays beside it, typed
+            # text is read once, into a typed file
             file = self.work / f"{table}.typed.parquet"
             self.db.execute(
                 f"COPY (SELECT * EXCLUDE position FROM ({typed(source)})) TO {literal(file)} "
@@ -163,7 +159,7 @@ class _Ingest:
             return Staged(source, relation, rejected(self.db, source) if source.layout else {})
 
     def _last_day(self) -> str | None:
-        """The latest of the extract's release dates and its observation periods' ends; None without the first."""
+        """Return the latest release date or end of an observation period; None without a release date."""
         released = self._latest("cdm_source", "source_release_date", "cdm_release_date")
         if released is None:
             return None
@@ -174,7 +170,7 @@ class _Ingest:
             return None
         staged = self.staged[table] = self._stage(table)
         latest = ", ".join(f"max({c}) FILTER ({c} <= DATE '{LAST_DAY}')" for c in columns)
-        with _told(staged.source.place, table):
+        with _naming(staged.source.place, table):
             days = self.db.execute(f"SELECT {latest} FROM {staged.relation}").fetchall()[0]
         return max((day.isoformat() for day in days if day), default=None)
 
@@ -186,36 +182,35 @@ class _Ingest:
         rows = staged.relation
         if table in DAYS:
             rows = f"(SELECT s.*, p.known, p.born FROM {rows} s LEFT JOIN persons p USING (person_id))"
-        repeats = self._find_repeats(table, staged.relation, rows, reasons)
-        if repeats:
+        if find_repeats(self.db, table, staged.relation, rows, reasons):
             reasons += [
                 (REPEATS, "position IN (SELECT position FROM repeats WHERE exact)"),
                 (f"its {KEYS.get(table)} is another row's", "position IN (SELECT position FROM repeats)"),
             ]
-        judged = f"(SELECT *, {_verdict(reasons)} AS verdict FROM {rows})"
-        tally = ", ".join([f"count_if({_applies(c, changes)})" for c in changes])
-        found = self.db.execute(
-            f"SELECT verdict, faults, count(*){', ' + tally if tally else ''} FROM {judged} GROUP BY ALL ORDER BY ALL"
+        judged = f"(SELECT *, {verdict_sql(reasons)} AS verdict FROM {rows})"
+        changed = "".join(f", count_if({applies_sql(change, changes)})" for change in changes)
+        tallies = self.db.execute(
+            f"SELECT verdict, faults, count(*){changed} FROM {judged} GROUP BY ALL ORDER BY ALL"
         ).fetchall()
-        self._refuse(table, staged.source, found)
-        counts = _count(table, staged, reasons, changes, found)
+        self._reject_values(table, staged.source, tallies)
+        counts = count_rows(staged.source, staged.skipped, reasons, changes, tallies)
         if self.fail and counts.dropped:
             self._fail(staged, judged, reasons, counts)
         if not self.fail and counts.read and table != "concept":
-            self._refuse_all(table, place, counts)
+            self._reject_unreadable(table, place, counts)
         self._copy(table, staged.relation, judged, counts.kept < counts.read, changes, target)
         return counts
 
     def _copy(
         self, table: str, relation: str, judged: str, dropping: bool, changes: list[Repair], target: Path
     ) -> None:
-        """Write the kept rows, repaired, in the order of their file; joins, of all operators, do not keep it."""
+        """Write the kept rows, repaired, in the order of their file. A join would not keep that order."""
         values = []
         for column in TABLES[table]:
             cases = " ".join(f"WHEN {c.condition} THEN {c.value}" for c in changes if c.column == column)
             values.append(f"CASE {cases} ELSE {column} END AS {column}" if cases else column)
         query = f"SELECT {', '.join(values)}"
-        if table == "observation_period":  # short, and repaired by what is known of the person
+        if table == "observation_period":  # short, and its repairs need the joined person
             self._write(f"{query} FROM {judged} WHERE verdict = -1 ORDER BY position", target)
         elif dropping:
             dropped = self.db.execute(f"SELECT position FROM {judged} WHERE verdict >= 0 ORDER BY ALL").fetchnumpy()
@@ -237,13 +232,13 @@ class _Ingest:
     def _write(self, query: str, target: Path) -> None:
         self.db.execute(f"COPY ({query}) TO {literal(target)} (FORMAT parquet, COMPRESSION zstd)")
 
-    def _know_persons(self, counts: Counts) -> None:
+    def _make_persons(self, counts: Counts) -> None:
+        """Make the table ``persons``: each person with the earliest day that they can have been born on."""
         if counts.kept == 0:
             raise StudyError(
-                f"{self.tables['person']}: no person with a person_id and a year_of_birth is in this table "
-                f"({counts.read} rows read): is it the right file?"
+                f"{self.tables['person']}: has no person with a person_id and a year_of_birth ({counts.read} rows "
+                "read); is this the right file?"
             )
-        # the earliest day that a person can have been born
         born = (
             "coalesce(TRY(make_date(year_of_birth, month_of_birth, coalesce(day_of_birth, 1))), "
             "make_date(year_of_birth, coalesce(month_of_birth, 1), 1))"
@@ -251,60 +246,10 @@ class _Ingest:
         file = literal(self.folder / "person.parquet")
         self.db.execute(f"CREATE TABLE persons AS SELECT person_id, {born} AS born, true AS known FROM {file}")
 
-    def _find_repeats(self, table: str, relation: str, rows: str, reasons: list[tuple[str, str]]) -> bool:
-        """Make the table ``repeats``: positions of rows that say again what an earlier kept one says."""
-        columns = ", ".join(TABLES[table])
-        own = OWN_IDS.get(table)
-        total, with_id = (
-            int(n) for n in self.db.execute(f"SELECT count(*), count({own or 'NULL'}) FROM {relation}").fetchall()[0]
-        )
-        # without an id of their own rows are compared by a hash first
-        by = own if own and with_id == total else f"(hash({columns}) >> 1)::BIGINT"
-        again = list(self._repeated(relation, by, total))
-        if not again:
-            return False
-        key = KEYS.get(table)
-        self.db.register("again", {"id": np.concatenate(again)})
-        self.db.execute(
-            f"""
-            CREATE OR REPLACE TABLE repeats AS
-            WITH candidates AS (
-                SELECT * FROM (SELECT *, {_verdict(reasons)} AS verdict FROM {rows})
-                WHERE verdict = -1 AND {by} IN (SELECT id FROM again)
-            ), told AS (
-                SELECT position, {key or "NULL"} AS key,
-                       row_number() OVER (PARTITION BY {columns} ORDER BY position) > 1 AS exact
-                FROM candidates
-            )
-            SELECT position, true AS exact FROM told WHERE exact
-            UNION ALL
-            SELECT position, false FROM told WHERE NOT exact AND key IS NOT NULL
-            QUALIFY row_number() OVER (PARTITION BY key ORDER BY position) > 1
-            """
-        )
-        self.db.unregister("again")
-        return bool(self.db.execute("SELECT count(*) FROM repeats").fetchall()[0][0])
-
-    def _repeated(self, relation: str, by: str, total: int) -> Iterator[NDArray[Any]]:
-        """Values that occur more than once; of a long table one slice of the values at a time."""
-        slices = -(-total // _IDS)
-        for part in range(slices):
-            query = (
-                f"FROM {relation}" if slices == 1 else f"FROM {relation} WHERE (({by}) & {_MASK}) % {slices} = {part}"
-            )
-            size = total if slices == 1 else int(self.db.execute(f"SELECT count(*) {query}").fetchall()[0][0])
-            values, end = np.empty(size, dtype=np.int64), 0
-            for batch in self.db.sql(f"SELECT {by} {query}").to_arrow_reader(1 << 20):
-                values[end : end + len(batch)] = batch.columns[0].to_numpy()
-                end += len(batch)
-            if not np.all(values[1:] > values[:-1]):
-                values.sort()
-                yield np.unique(values[1:][values[1:] == values[:-1]])
-
-    def _refuse(self, table: str, source: Source, found: list[Any]) -> None:
-        """Raise StudyError for a value that cannot be read right."""
+    def _reject_values(self, table: str, source: Source, tallies: list[Any]) -> None:
+        """Raise StudyError for a value that cannot be read correctly."""
         seen = 0
-        for _, faults, *_ in found:
+        for _, faults, *_ in tallies:
             seen |= faults & (faults >> 1) & 0x5555555555555555
         for n, (column, kind) in enumerate(TABLES[table].items()):
             if not seen >> (2 * n) & 1:
@@ -315,26 +260,26 @@ class _Ingest:
                 SELECT row, r FROM (SELECT *, {reading.verdict} AS verdict FROM (
                     SELECT *, {reading.value} AS v FROM (
                         SELECT row_number() OVER () AS row, {reading.raw} AS r FROM {source.relation})))
-                WHERE verdict = {REFUSED} ORDER BY row LIMIT 1
+                WHERE verdict = {REJECTED} ORDER BY row LIMIT 1
                 """
             ).fetchall()[0]
+            at = f"{source.place}: row {row} of the data, column {column}"
             if kind == "DATE":
                 raise StudyError(
-                    f"{source.place}: row {row} of the data, column {column}: a date with the day before the month "
-                    f"({_shape(value)}), so that in others the two cannot be told apart; export dates as YYYY-MM-DD"
+                    f"{at}: this date has the day before the month ({_shape(value)}), so in other dates the two cannot "
+                    "be told apart; export dates as YYYY-MM-DD"
                 )
             raise StudyError(
-                f"{source.place}: row {row} of the data, column {column}: {_start(value)} is a number that went "
-                "through a spreadsheet or a floating-point column, and its last digits are lost; export ids as whole "
-                "numbers"
+                f"{at}: {_start(value)} went through a spreadsheet or a floating-point column and lost its last "
+                "digits; export ids as whole numbers"
             )
 
-    def _refuse_all(self, table: str, place: Place, counts: Counts) -> None:
-        """Raise StudyError when no row at all has a readable value in a column that it cannot do without."""
+    def _reject_unreadable(self, table: str, place: Place, counts: Counts) -> None:
+        """Raise StudyError if a required column is readable in no row."""
         for reason, count in counts.dropped.items():
             if reason.endswith("cannot be read") and count == counts.read:
                 raise StudyError(
-                    f"{place}: {reason} in any row: the header does not fit what stands below it; export {table} again"
+                    f"{place}: {reason} in any row: the header does not match the columns; export {table} again"
                 )
 
     def _fail(self, staged: Staged, judged: str, reasons: list[tuple[str, str]], counts: Counts) -> None:
@@ -347,74 +292,24 @@ class _Ingest:
             ).fetchall()[0]
             reason, at = reasons[verdict][0], f"row {position + 1} of the data"
         raise StudyError(
-            f"{staged.source.place}: {at} is bad: {reason}; correct the extract, or say `on_error: drop` for the "
-            "site to go on without such rows"
+            f"{staged.source.place}: {at} is bad: {reason}; correct the extract, or set `on_error: drop` for the site "
+            "to drop such rows"
         )
-
-
-def _count(
-    table: str, staged: Staged, reasons: list[tuple[str, str]], changes: list[Repair], found: list[Any]
-) -> Counts:
-    counts = Counts(file=staged.source.place.name)
-    counts.dropped = {reason: count for reason, (count, _) in staged.skipped.items()}
-    counts.read = sum(counts.dropped.values())
-    for verdict, faults, rows, *changed in found:
-        counts.read += rows
-        if verdict >= 0:
-            _add(counts.dropped, reasons[verdict][0], rows)
-            continue
-        counts.kept += rows
-        for change, times in zip(changes, changed, strict=True):
-            _add(counts.repaired, change.reason, times)
-        for n, column in enumerate(TABLES[table]):
-            said = faults >> (2 * n) & 3
-            if said == UNREADABLE:
-                _add(counts.repaired, f"{column} cannot be read: left empty", rows)
-            if said == REPAIRED:
-                _add(counts.repaired, f"{column} is a decimal number: read as the whole one", rows)
-    source = staged.source
-    if source.layout and source.layout.surplus:
-        unsure = [f"c{n}" for n, name in enumerate(source.layout.columns) if not name]
-        _add(
-            counts.repaired,
-            "it has more fields than the header, the last of them empty: they were left out"
-            + (", and so were columns whose place is in doubt" if unsure else ""),
-            counts.kept,
-        )
-    for column, said_so in source.repaired.items():
-        _add(counts.repaired, f"{column} has the header {said_so}", counts.kept)
-    return counts
-
-
-def _add(counts: dict[str, int], reason: str, rows: int) -> None:
-    if rows:
-        counts[reason] = counts.get(reason, 0) + rows
-
-
-def _verdict(reasons: list[tuple[str, str]]) -> str:
-    cases = " ".join(f"WHEN {condition} THEN {n}" for n, (_, condition) in enumerate(reasons))
-    return f"CASE {cases} ELSE -1 END" if cases else "-1"
-
-
-def _applies(change: Repair, changes: list[Repair]) -> str:
-    """The condition of a repair, without the rows in which an earlier one of the same column comes first."""
-    earlier = [c.condition for c in changes[: changes.index(change)] if c.column == change.column]
-    return " AND ".join([f"({change.condition})", *(f"({condition}) IS NOT TRUE" for condition in earlier)])
 
 
 def _shape(value: object) -> str:
-    """The value with every digit a 9: a date is nobody's business in a log."""
+    """Return the value with every digit as 9: a log must not hold dates."""
     return "".join("9" if c.isdigit() else c for c in str(value))
 
 
 def _start(value: object) -> str:
-    """The value, or its first digits where it has so many that they could be somebody's id."""
+    """Return the value, or only its first digits if it is long enough to be an id."""
     return str(value) if sum(c.isdigit() for c in str(value)) <= 6 else f"{str(value)[:4]}..."
 
 
 @contextmanager
-def _told(place: Place, table: str) -> Iterator[None]:
-    """Turn DuckDB's complaint about a file into one message."""
+def _naming(place: Place, table: str) -> Iterator[None]:
+    """Turn DuckDB's error about a file into one message that names the file."""
     try:
         yield
     except duckdb.OutOfMemoryException:

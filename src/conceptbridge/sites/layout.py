@@ -1,4 +1,4 @@
-"""How a text file of a table is laid out: delimiter, quotes, and which field is which column."""
+"""Find the layout of a table's text file: delimiter, quotes, and which field is which column."""
 
 import codecs
 import csv
@@ -7,7 +7,7 @@ import io
 import re
 import zlib
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from conceptbridge.core.errors import StudyError
@@ -23,22 +23,22 @@ _EXPRESSION = re.compile(r"\w+\s*\(\s*(\w+)\b.*\)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Layout:
-    """Field by field, the column that each field holds; empty for one that is not read."""
+    """The column that each field holds, empty for a field that is not read, and how the file is written."""
 
     columns: tuple[str, ...]
     delimiter: str
     header: bool
     quoted: bool
     encoding: str
-    surplus: int = 0  # fields after the last one of the header, in every row
+    surplus: int = 0  # fields beyond the header, in every row
     repaired: dict[str, str] = field(default_factory=dict)  # column -> what its header says
 
 
 def read_layout(file: Path, table: str, headerless: bool = False, cdm_version: str | None = None) -> Layout:
-    """Find the layout of ``file`` from its start; a gzipped file is read through once, to see that it is whole.
+    """Find the layout of ``file`` from its start; a gzipped file is read to its end, to see that it is whole.
 
-    Raises StudyError when the file is empty or damaged, has no header and none is declared, has a header that does
-    not fit its rows, or lacks a column that every row needs.
+    Raises StudyError if the file is empty or damaged, has no header and the site declares none, has a header that does
+    not match its rows, or lacks a required column.
     """
     text, encoding, whole = _start(file)
     if not text.strip():
@@ -53,24 +53,26 @@ def read_layout(file: Path, table: str, headerless: bool = False, cdm_version: s
         layout = Layout(columns, delimiter, False, _quoted(text, delimiter), encoding)
         return _fit(file, table, layout, _records(text, layout, whole))
     if headerless:
-        raise StudyError(f"{file}: line 1 is a header ({first[0]} ...) though the site says `headerless: true`")
+        raise StudyError(f"{file}: line 1 is a header ({first[0]} ...), but the site says `headerless: true`")
     for name, times in Counter(name for name in names if name in TABLES[table]).items():
         if times > 1:
             raise StudyError(f"{file}: line 1 names the column {name} {times} times; keep one")
     repaired = {
-        n: said for n, said in zip(names, first, strict=True) if n in TABLES[table] and said.strip().lower() != n
+        name: header
+        for name, header in zip(names, first, strict=True)
+        if name in TABLES[table] and header.strip().lower() != name
     }
     layout = Layout(tuple(names), delimiter, True, _quoted(text, delimiter), encoding, repaired=repaired)
     return _fit(file, table, layout, _records(text, layout, whole))
 
 
 def _start(file: Path) -> tuple[str, str, bool]:
-    """The file's first part as text, its encoding, and whether that is all of it."""
+    """Return the file's first part as text, its encoding, and whether that is the whole file."""
     if file.name.lower().endswith(".gz"):
         try:
             with gzip.open(file) as stream:
                 data = stream.read(SAMPLE + 1)
-                # the checksum stands at the end; DuckDB does not look at it
+                # the checksum stands at the end, and DuckDB does not check it
                 while stream.read(1 << 24):
                     pass
         except (OSError, EOFError, zlib.error) as error:
@@ -84,12 +86,12 @@ def _start(file: Path) -> tuple[str, str, bool]:
 
 
 def _delimiter(text: str, known: set[str]) -> tuple[str, list[str]]:
-    """The delimiter under which most names of the first line are columns, and those names."""
+    """Return the delimiter under which most names of the first line are columns, and those names."""
     best = [(0, ",", [""])]
     for delimiter in DELIMITERS:
         first = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [""])
         best.append((sum(_column(name, known) != "" for name in first), delimiter, first))
-    _, delimiter, first = max(best, key=lambda found: found[0])
+    _, delimiter, first = max(best, key=lambda candidate: candidate[0])
     return delimiter, first
 
 
@@ -107,9 +109,9 @@ def _declared(
     widths = {d: len(next(csv.reader(io.StringIO(text, newline=""), delimiter=d))) for d in DELIMITERS}
     if not headerless or cdm_version is None:
         raise StudyError(
-            f"{file}: line 1 is no header of {table}: none of its {max(widths.values())} fields is the name of a "
-            "column; add a header, or say `headerless: true` and `cdm_version:` for the site, if its files follow that "
-            "version's order"
+            f"{file}: line 1 is not a header of {table}: none of its {max(widths.values())} fields is the name of a "
+            "column. Add a header; or, if the site's files follow the column order of a CDM version, set "
+            "`headerless: true` and `cdm_version:` for the site."
         )
     columns = COLUMNS[cdm_version][table]
     delimiter = next((d for d, width in widths.items() if width == len(columns)), None)
@@ -122,7 +124,7 @@ def _declared(
 
 
 def _quoted(text: str, delimiter: str) -> bool:
-    """Tab-separated files of databases and of Athena have no quotes; those of spreadsheets and pandas may."""
+    """Tab-separated files from databases and Athena have no quotes; those from spreadsheets and pandas may have."""
     if delimiter != "\t":
         return True
     rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))[:-1]
@@ -136,48 +138,46 @@ def _records(text: str, layout: Layout, whole: bool) -> list[list[str]]:
     else:
         rows = list(csv.reader(lines, delimiter=layout.delimiter, quoting=csv.QUOTE_NONE))
     rows = rows[1:] if layout.header else rows
-    # the last one of a sample may be cut
+    # the last row of a sample may be cut off
     return [row for row in (rows if whole else rows[:-1]) if row]
 
 
 def _fit(file: Path, table: str, layout: Layout, rows: list[list[str]]) -> Layout:
-    """The layout that the rows really have, where all of them differ from the header in the same way."""
+    """Return the layout that the rows really have, if all of them differ from the header in the same way."""
     width, widths = len(layout.columns), {len(row) for row in rows}
     if len(widths) == 1 and width not in widths:
-        found = widths.pop()
-        layout = _wider(file, table, layout, found) if found > width else _narrower(file, layout, found)
+        actual = widths.pop()
+        layout = _wider(file, table, layout, actual) if actual > width else _narrower(file, layout, actual)
     missing = [column for column in REQUIRED[table] if column not in layout.columns]
     if missing:
-        told = ", ".join(name for name in layout.columns if name)
-        raise StudyError(f"{file}: the column {missing[0]} is missing; found {told}; export it, no row can do without")
+        names = ", ".join(name for name in layout.columns if name)
+        raise StudyError(f"{file}: the column {missing[0]} is missing (found {names}); export it, every row needs it")
     return layout
 
 
-def _narrower(file: Path, layout: Layout, found: int) -> Layout:
-    if any(layout.columns[found:]):
+def _narrower(file: Path, layout: Layout, width: int) -> Layout:
+    if any(layout.columns[width:]):
         raise StudyError(
-            f"{file}: the header has {len(layout.columns)} columns and the rows have {found} fields (line 2): which "
-            "field is which column cannot be known; export the table again"
+            f"{file}: the header has {len(layout.columns)} columns and the rows have {width} fields (line 2), so it is "
+            "unknown which field is which column; export the table again"
         )
-    return Layout(
-        layout.columns[:found], layout.delimiter, layout.header, layout.quoted, layout.encoding, 0, layout.repaired
-    )
+    return replace(layout, columns=layout.columns[:width])
 
 
-def _wider(file: Path, table: str, layout: Layout, found: int) -> Layout:
-    """Every row has more fields than the header: a delimiter at the end of lines, or another version's columns.
+def _wider(file: Path, table: str, layout: Layout, width: int) -> Layout:
+    """Every row has more fields than the header: a delimiter ends each line, or the rows are of another version.
 
-    In the second case only the columns that stand in the same place in that version are certain; others are not read.
+    In the second case only the columns in the same position in that version are certain; the others are not read.
     """
-    columns, surplus = layout.columns, found - len(layout.columns)
+    columns, surplus = layout.columns, width - len(layout.columns)
     for order in (tables[table] for tables in COLUMNS.values()):
-        if len(order) == found:
+        if len(order) == width:
             same = next((n for n, name in enumerate(columns) if name != order[n]), len(columns))
             columns = (*columns[:same], *[""] * (len(columns) - same))
     uncertain = [c for c in REQUIRED[table] if c in layout.columns and c not in columns]
     if uncertain:
         raise StudyError(
-            f"{file}: the header has {len(columns)} columns and the rows have {found} fields (line 2): which field is "
-            f"{uncertain[0]} cannot be known; export the table again with the header of its rows"
+            f"{file}: the header has {len(columns)} columns and the rows have {width} fields (line 2), so it is "
+            f"unknown which field is {uncertain[0]}; export the table again with a header that matches its rows"
         )
-    return Layout(columns, layout.delimiter, layout.header, layout.quoted, layout.encoding, surplus, layout.repaired)
+    return replace(layout, columns=columns, surplus=surplus)

@@ -1,4 +1,4 @@
-"""Names of the concepts that a site uses: its own concept table's, else those of an Athena download."""
+"""Name the concepts that a site uses: from its own concept table, else from an Athena download."""
 
 from pathlib import Path
 
@@ -16,8 +16,8 @@ _VOCABULARY = ("concept", "concept_ancestor", "cdm_source")
 def name_concepts(db: duckdb.DuckDBPyConnection, folder: Path, vocabulary: Path | None, work: Path) -> dict[str, int]:
     """Complete ``concept.parquet`` and, if it is empty, ``concept_ancestor.parquet`` in ``folder`` from ``vocabulary``.
 
-    Added are the concepts that the typed tables in ``folder`` use, and the ancestors of those; an empty name is filled
-    in. Makes the table ``used`` of concept ids. Returns how many concepts in use are named by whom.
+    The concepts that the typed tables in ``folder`` use are added, and their ancestors; empty names are filled in.
+    Makes the table ``used`` of concept ids. Returns how many concepts in use there are, and who names them.
     """
     uses = " UNION ".join(
         f"SELECT DISTINCT {column} AS concept_id FROM {_file(folder, table)}"
@@ -33,12 +33,10 @@ def name_concepts(db: duckdb.DuckDBPyConnection, folder: Path, vocabulary: Path 
         return counts
     places = find_tables(vocabulary)
     if "concept" not in places:
-        raise StudyError(
-            f"{vocabulary}: no CONCEPT.csv is in this folder; give the folder of an unpacked Athena download"
-        )
+        raise StudyError(f"{vocabulary}: has no CONCEPT.csv; give the folder of an unpacked Athena download")
     source = open_source(db, "concept", places["concept"], work, {})
     columns = ", ".join(TABLES["concept"])
-    db.execute(f"CREATE TABLE found AS SELECT {columns} FROM ({typed(source)}) SEMI JOIN used USING (concept_id)")
+    db.execute(f"CREATE TABLE downloaded AS SELECT {columns} FROM ({typed(source)}) SEMI JOIN used USING (concept_id)")
     skipped = sum(count for count, _ in rejected(db, source).values()) if source.layout else 0
     filled = ", ".join(
         "coalesce(nullif(trim(e.concept_name), ''), f.concept_name) AS concept_name"
@@ -51,8 +49,8 @@ def name_concepts(db: duckdb.DuckDBPyConnection, folder: Path, vocabulary: Path 
         folder,
         "concept",
         f"""
-        SELECT {filled} FROM {_file(folder, "concept")} e LEFT JOIN found f USING (concept_id)
-        UNION ALL SELECT {columns} FROM found ANTI JOIN {_file(folder, "concept")} USING (concept_id)
+        SELECT {filled} FROM {_file(folder, "concept")} e LEFT JOIN downloaded f USING (concept_id)
+        UNION ALL SELECT {columns} FROM downloaded ANTI JOIN {_file(folder, "concept")} USING (concept_id)
         ORDER BY concept_id
         """,
     )

@@ -1,4 +1,4 @@
-"""What a site's tables hold, as counts."""
+"""Describe what a site's tables hold, as counts."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import DOMAINS, TABLES, Domain
 
-#: domains of events; devices are kept, and used by no task yet
+#: domains of events; devices are kept, but no task uses them yet
 _EVENTS = DOMAINS | {
     "device": Domain("device_exposure", "device_concept_id", "device_exposure_start_date", "device_source_value")
 }
@@ -21,7 +21,7 @@ _QUANTILES = (0.01, 0.5, 0.99)
 def describe(
     db: duckdb.DuckDBPyConnection, folder: Path, tables: dict[str, Any], names: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Persons, visits and events of the typed tables in ``folder``; ``tables`` gets what is odd in kept rows added.
+    """Return persons, visits and events of the typed tables in ``folder``; note oddities of kept rows in ``tables``.
 
     Shares are of a domain's rows: unmapped (concept 0), named by a concept table, known by the source's text alone.
     Years are quantiles (1, 50 and 99 %) of the rows' dates.
@@ -67,28 +67,28 @@ def describe(
     return {"persons": persons, "visits": visits, "events": events, "names": dict(names)}
 
 
-def note_visits(db: duckdb.DuckDBPyConnection, folder: Path, visits: Path) -> dict[str, dict[str, int]]:
-    """Table -> number of its rows that point to a visit which is not in the visit table."""
-    known = pq.read_table(visits, columns=["visit_occurrence_id"])["visit_occurrence_id"].to_numpy()
-    known = np.sort(known)
+def note_visits(folder: Path) -> dict[str, dict[str, int]]:
+    """Return table -> how many of its rows refer to a visit that is not in the visit table."""
+    visits = pq.read_table(folder / "visit_occurrence.parquet", columns=["visit_occurrence_id"])
+    known = np.sort(visits["visit_occurrence_id"].to_numpy())
     noted: dict[str, dict[str, int]] = {}
     for table, columns in TABLES.items():
         if table == "visit_occurrence" or "visit_occurrence_id" not in columns:
             continue
         absent = 0
-        # DuckDB's join holds all visits in a hash table and probes it at random: several times slower
+        # DuckDB's join probes a hash table of all visits at random, which is several times slower
         for batch in pq.ParquetFile(folder / f"{table}.parquet").iter_batches(1 << 20, columns=["visit_occurrence_id"]):
-            asked = batch.columns[0].drop_null().to_numpy()
-            # records of a visit mostly follow each other: a run of them asks once
-            first = np.flatnonzero(np.append(True, asked[1:] != asked[:-1]) if len(asked) else asked)
-            times, asked = np.diff(np.append(first, len(asked))), asked[first]
-            at = np.minimum(np.searchsorted(known, asked), len(known) - 1)
-            absent += int(times[(asked != 0) & ((known[at] != asked) if len(known) else True)].sum())
+            ids = batch.columns[0].drop_null().to_numpy()
+            # records of a visit mostly follow each other, so each run is looked up once
+            first = np.flatnonzero(np.append(True, ids[1:] != ids[:-1]) if len(ids) else ids)
+            times, ids = np.diff(np.append(first, len(ids))), ids[first]
+            index = np.minimum(np.searchsorted(known, ids), len(known) - 1)
+            absent += int(times[(ids != 0) & ((known[index] != ids) if len(known) else True)].sum())
         if absent:
             noted[table] = {"its visit is not in the visit table": absent}
     return noted
 
 
 def _quantiles(years: list[tuple[int, int]]) -> list[int]:
-    at = np.cumsum([rows for _, rows in years])
-    return [years[int(np.searchsorted(at, share * at[-1]))][0] for share in _QUANTILES]
+    so_far = np.cumsum([rows for _, rows in years])
+    return [years[int(np.searchsorted(so_far, share * so_far[-1]))][0] for share in _QUANTILES]

@@ -1,4 +1,4 @@
-"""A site's clinical records of all domains as one relation, each with its concept's key, its state and its value."""
+"""A site's clinical records of all domains as one relation, each with its concept, state and value."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import DOMAINS, TABLES
 
-#: ids from here on are a site's own
+#: concept ids from here on are a site's own
 LOCAL = 2_000_000_000
 
 #: OMOP value concepts (SNOMED and LOINC answers) with a state of their own
@@ -25,7 +25,7 @@ VALUE_STATES = {
     "normal": (4069590,),
     "high": (4328749,),
 }
-#: the same in words, for value concepts of other vocabularies and for values written out
+#: the same in words, for value concepts of other vocabularies and for values as text
 NAME_STATES = {
     "yes": "present",
     "no": "absent",
@@ -33,7 +33,7 @@ NAME_STATES = {
     "not detected": "negative",
     **{state: state for state in VALUE_STATES},
 }
-#: a coded value whose concept has no name
+#: state of a coded value whose concept has no name
 UNNAMED = "unnamed value"
 
 RANGE_STATES = ("low", "normal", "high")
@@ -56,12 +56,12 @@ AGE_BANDS = {
 #: no roll-up: every concept stands for itself
 AS_RECORDED = {"drug": "none", "condition": 0}
 
-#: UCUM units as OMOP has them: concepts, spellings, and the unit that their values are brought to
+#: UCUM units as OMOP has them: concepts, spellings, and the unit that their values are converted to
 UNITS = "units.csv"
-#: what a unit of mass becomes for one analyte: a pattern of the concept's name (factors: SI conversion tables)
+#: conversion of a unit of mass for one analyte, by a pattern of the concept's name (factors: SI conversion tables)
 ANALYTES = "analytes.csv"
 
-#: numbers that are worked on at once: bounds the memory, and is no setting, so that the same rows give the same bytes
+#: numbers processed at once: bounds the memory; not a setting, so that the same rows give the same bytes
 CHUNK = 8_000_000
 #: what DuckDB may hold; more goes to disk
 MEMORY = "2GB"
@@ -69,7 +69,7 @@ MEMORY = "2GB"
 
 @contextmanager
 def site_database(cdm: Path, threads: int, near: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a database in memory with a view of each typed table in ``cdm``; it spills beside the file ``near``."""
+    """Yield a database in memory with a view of each typed table in ``cdm``; it spills next to the file ``near``."""
     near.parent.mkdir(parents=True, exist_ok=True)
     spill = str(near.parent / f".{near.name}.spill")
     with duckdb.connect(config={"threads": threads, "memory_limit": MEMORY, "temp_directory": spill}) as db:
@@ -83,9 +83,9 @@ def open_records(db: duckdb.DuckDBPyConnection, site: str, roll_up: Mapping[str,
 
     Columns: domain, person_id, date, visit_id, concept_id, source (the record's own text), state, value and unit
     (harmonised), value_concept, local_value (the state is the name of a site's own concept), condition_status.
-    ``state`` is ``binned`` where only training rows can say where the cuts fall. Records without concept and text
-    are left out. The table ``rolled`` (domain, concept_id, ancestor) says what ``roll_up`` makes of a concept: drugs
-    become their ingredients, conditions their ancestors so many levels up, where the site's concept_ancestor has any.
+    ``state`` is ``binned`` if only training rows can decide where the cuts fall. Records without concept and text are
+    left out. The table ``rolled`` (domain, concept_id, ancestor) has what ``roll_up`` makes of a concept: drugs become
+    their ingredients, conditions their ancestors that many levels up, if the site's concept_ancestor has any.
     """
     _value_states(db)
     _measured_units(db)
@@ -108,7 +108,7 @@ def open_records(db: duckdb.DuckDBPyConnection, site: str, roll_up: Mapping[str,
 
 
 def concept_key(site: str) -> str:
-    """SQL of a concept's key: two hospitals' local or unmapped concepts are never the same one."""
+    """Return SQL of a concept's key: local or unmapped concepts of two hospitals never have the same key."""
     here = literal(site)
     return (
         f"CASE WHEN concept_id >= {LOCAL} THEN {here} || '/' || concept_id "
@@ -119,12 +119,12 @@ def concept_key(site: str) -> str:
 def in_order(db: duckdb.DuckDBPyConnection, query: str, width: int) -> Iterator[NDArray[np.int64]]:
     """Yield the whole numbers of ``query`` (one column, no nulls) in ascending order, in pieces of about ``CHUNK``.
 
-    Numbers with the same quotient by ``width`` are in one piece. Out of core: the database sorts, on disk if need be.
+    Numbers with the same quotient by ``width`` are in one piece. Out of core: the database sorts, on disk if needed.
     """
     kept = np.empty(0, np.int64)
     for batch in db.sql(f"FROM ({query}) ORDER BY ALL").to_arrow_reader(1 << 20):
         kept = np.concatenate([kept, batch.columns[0].to_numpy()])
-        # where a piece ends depends on the numbers alone, not on how they come
+        # where a piece ends depends only on the numbers, not on the batches
         while len(kept) >= CHUNK and kept[-1] >= (end := (kept[CHUNK - 1] // width + 1) * width):
             cut = int(np.searchsorted(kept, end))
             yield kept[:cut]
@@ -134,7 +134,7 @@ def in_order(db: duckdb.DuckDBPyConnection, query: str, width: int) -> Iterator[
 
 
 def first_of_each(values: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Where sorted ``values`` differ from the one before."""
+    """Return where sorted ``values`` differ from the one before."""
     first = np.ones(len(values), bool)
     np.not_equal(values[1:], values[:-1], out=first[1:])
     return first
@@ -163,7 +163,7 @@ def _value_states(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def _measured_units(db: duckdb.DuckDBPyConnection) -> None:
-    """Make the table of (concept, unit as recorded) in use, with the unit that its values are brought to."""
+    """Make the table of (concept, unit as recorded) in use, with the unit that its values are converted to."""
     here = Path(__file__)
     for name, file in (("units", UNITS), ("analytes", ANALYTES)):
         db.execute(f"CREATE TABLE {name} AS FROM read_csv({literal(str(here.with_name(file)))}, header=true)")
@@ -177,10 +177,10 @@ def _measured_units(db: duckdb.DuckDBPyConnection) -> None:
 
 
 def harmonised(used: str) -> str:
-    """SQL that says what becomes of the units of ``used`` (concept_id, unit_concept, unit_text).
+    """Return SQL of what the units of ``used`` (concept_id, unit_concept, unit_text) are converted to.
 
     It adds unit, known, factor and shift: a value becomes value * factor + shift. A unit that the tables do not know
-    stays itself: its values are kept apart.
+    stays as it is; its values are kept apart.
     """
     return f"""
         WITH used AS ({used}), known AS (
@@ -208,13 +208,13 @@ def harmonised(used: str) -> str:
 
 
 UNIT_CONCEPT = "coalesce(unit_concept_id, 0) AS unit_concept"
-#: a unit's own text counts only where it has no concept
+#: a unit's own text counts only if the unit has no concept
 UNIT_TEXT = """CASE WHEN coalesce(unit_concept_id, 0) > 0 THEN ''
                      ELSE coalesce(lower(trim(unit_source_value)), '') END AS unit_text"""
 
 
 def _valued(domain: str) -> str:
-    """Columns and source of the records of a domain with values."""
+    """Return columns and source of the records of a domain with values, as SQL."""
     d = DOMAINS[domain]
     low, high = ("range_low", "range_high") if "range_low" in TABLES[d.table] else ("NULL::DOUBLE", "NULL::DOUBLE")
     words = "value_as_string" if domain == "observation" else "value_source_value"

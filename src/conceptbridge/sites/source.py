@@ -1,4 +1,4 @@
-"""A table of an extract as a DuckDB relation of raw columns, whatever it is stored in."""
+"""Open a table of an extract as a DuckDB relation of raw columns, whatever it is stored in."""
 
 import sqlite3
 import zipfile
@@ -20,8 +20,8 @@ from conceptbridge.sites.extract import Place
 from conceptbridge.sites.layout import Layout, read_layout
 from conceptbridge.sites.typed import read_column
 
-#: rows that do not fit their header; with more of them than this a file is not read at all
-MOST_REJECTED = 1_000_000
+#: a file with more rows than this that do not match the header is not read at all
+MAX_REJECTED = 1_000_000
 
 MORE_FIELDS = "it has more fields than the header"
 _REJECTIONS = {
@@ -30,7 +30,7 @@ _REJECTIONS = {
     "UNQUOTED VALUE": "a quote in it is neither closed nor doubled",
 }
 _BATCH = 100_000
-# DuckDB lets surplus fields pass that are NULL: here no field is, typed.py knows the spellings
+# DuckDB ignores surplus fields that are NULL; here no field is NULL, since typed.py reads the spellings of NULL
 _NO_NULL = "\x01"
 
 
@@ -50,9 +50,9 @@ class Source:
 def open_source(
     db: duckdb.DuckDBPyConnection, table: str, place: Place, folder: Path, reading: Mapping[str, Any]
 ) -> Source:
-    """Open ``table``; ``folder`` takes what has to be unpacked first, ``reading`` has headerless and cdm_version.
+    """Open ``table``; files are unpacked into ``folder``, ``reading`` has headerless and cdm_version.
 
-    Raises StudyError when the file is damaged or does not hold the columns that every row needs.
+    Raises StudyError if the file is damaged or lacks a required column.
     """
     file, kind = place.file, place.kind
     if place.member and kind in ("parquet", "text"):
@@ -66,7 +66,7 @@ def open_source(
             file = _copy_sqlite(table, place, folder / f"{table}.sqlite.parquet")
         relation, position = _parquet(place, file)
     described = db.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()
-    # DuckDB gives the second of two names that differ in case another one
+    # DuckDB renames the second of two columns whose names differ only in case
     same = (
         Counter(name.lower() for name in pq.read_schema((place.parts or (file,))[0]).names)
         if kind == "parquet"
@@ -75,24 +75,24 @@ def open_source(
     columns: dict[str, tuple[str, str]] = {}
     repaired = in_place_of(table, [str(name).strip().lower() for name, *_ in described])
     timed = {time: day for day, time in repaired.items()}
-    for name, found, *_ in described:
+    for name, stored, *_ in described:
         column = timed.get(name.strip().lower(), name.strip().lower())
         if column in TABLES[table]:
             if column in columns or same[column] > 1:
-                raise StudyError(f"{place}: the column {column} is there twice, in different case; keep one")
-            columns[column] = (quoted(name), found)
+                raise StudyError(f"{place}: has the column {column} twice, in different case; keep one")
+            columns[column] = (quoted(name), stored)
     for column in REQUIRED[table]:
         if column not in columns:
-            told = ", ".join(str(row[0]).lower() for row in described if row[0] != "file_row_number")
-            raise StudyError(f"{place}: the column {column} is missing; found {told}; export it, no row can do without")
+            names = ", ".join(str(row[0]).lower() for row in described if row[0] != "file_row_number")
+            raise StudyError(f"{place}: the column {column} is missing (found {names}); export it, every row needs it")
     return Source(table, place, relation, columns, position, repaired=repaired)
 
 
 def typed(source: Source) -> str:
-    """A query of the source's typed columns (all that the schema declares), ``faults`` and ``position``.
+    """Return a query of the source's typed columns (all that the schema declares), ``faults`` and ``position``.
 
-    ``faults`` has two bits a column, in the schema's order, with what typed.py says of the value, and after them one
-    for a row that has more fields than its header.
+    ``faults`` has two bits per column, in the schema's order, with the verdict of typed.py on the value, and then one
+    bit for a row with more fields than the header.
     """
     raw, values, typed_columns, faults = [], [], [], []
     for n, (column, kind) in enumerate(TABLES[source.table].items()):
@@ -118,9 +118,9 @@ def typed(source: Source) -> str:
 
 
 def rejected(db: duckdb.DuckDBPyConnection, source: Source) -> dict[str, tuple[int, int]]:
-    """Reason -> number and first line of the text file's rows that were skipped when it was read.
+    """Return reason -> number and first line of the text file's rows that were skipped when it was read.
 
-    Raises StudyError where the rows after such a row cannot be trusted, or the file is in another encoding.
+    Raises StudyError if the rows after such a row cannot be trusted, or the file is in another encoding.
     """
     faults = db.execute(
         """
@@ -136,9 +136,8 @@ def rejected(db: duckdb.DuckDBPyConnection, source: Source) -> dict[str, tuple[i
             raise StudyError(f"{source.place}: line {line} is not UTF-8; export the table in UTF-8")
         if kind == "UNQUOTED VALUE" and "\n" in str(content).rstrip("\r\n"):
             raise StudyError(
-                f"{source.place}: rows run together from line {line} on: a quote that opens there is not closed, "
-                "or lines end in different ways; export with quotes doubled inside quoted fields, and one kind of "
-                "line end"
+                f"{source.place}: rows run together from line {line} on: a quote opens there and is not closed, or the "
+                "file mixes line ends; export with doubled quotes inside quoted fields, and one kind of line end"
             )
         if kind not in _REJECTIONS:
             raise StudyError(f"{source.place}: line {line} cannot be read ({kind.lower()}); export the table again")
@@ -146,16 +145,16 @@ def rejected(db: duckdb.DuckDBPyConnection, source: Source) -> dict[str, tuple[i
             seen.add((file, line))
             counts[_REJECTIONS[kind]] += 1
             first.setdefault(_REJECTIONS[kind], line)
-    if sum(counts.values()) >= MOST_REJECTED:
+    if sum(counts.values()) >= MAX_REJECTED:
         raise StudyError(
-            f"{source.place}: a million rows do not fit the header (the first is line {min(first.values())}); "
+            f"{source.place}: a million rows do not match the header (the first is line {min(first.values())}); "
             "export the table again"
         )
     return {reason: (count, first[reason]) for reason, count in counts.items()}
 
 
 def quoted(name: str) -> str:
-    """SQL of a name."""
+    """Return a name as SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
@@ -164,14 +163,15 @@ def _text_source(
 ) -> Source:
     files = place.parts or (file,)
     layouts = [read_layout(f, table, bool(reading.get("headerless")), reading.get("cdm_version")) for f in files]
-    # quotes may happen to be in one part alone
-    quoted_ones = [replace(found, quoted=any(other.quoted for other in layouts)) for found in layouts]
-    layout = quoted_ones[0]
-    for part, other in zip(files, quoted_ones, strict=True):
+    # quotes may happen to occur in one part only
+    is_quoted = any(layout.quoted for layout in layouts)
+    layouts = [replace(layout, quoted=is_quoted) for layout in layouts]
+    layout = layouts[0]
+    for part, other in zip(files, layouts, strict=True):
         if other != layout:
             raise StudyError(
-                f"{part}: its header, delimiter or number of fields is not that of {files[0].name}; export all parts "
-                "of the table in the same way"
+                f"{part}: its header, delimiter or number of fields differs from {files[0].name}; export all parts of "
+                "the table in the same way"
             )
     width = len(layout.columns) + layout.surplus
     names = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
@@ -182,7 +182,7 @@ def _text_source(
         f"read_csv({_list(files)}, auto_detect=false, columns={{{names}}}, header=false, skip={int(layout.header)}, "
         f"delim={literal(layout.delimiter)}, quote={quote}, escape={quote}, encoding='{layout.encoding}', "
         f"nullstr='{_NO_NULL}', max_line_size=16777216, strict_mode=true, "
-        f"null_padding=false, ignore_errors=true, store_rejects=true, rejects_limit={MOST_REJECTED})"
+        f"null_padding=false, ignore_errors=true, store_rejects=true, rejects_limit={MAX_REJECTED})"
     )
     columns = {name: (f"c{n}", "VARCHAR") for n, name in enumerate(layout.columns) if name in TABLES[table]}
     return Source(table, place, relation, columns, None, layout, layout.repaired)
@@ -193,7 +193,7 @@ def _list(files: Iterable[Path]) -> str:
 
 
 def _parquet(place: Place, file: Path) -> tuple[str, str]:
-    """The relation of a Parquet file, or of all parts of a table, and the number of a row in it."""
+    """Return the relation of a Parquet file, or of all parts of a table, and SQL of a row's number in it."""
     files = place.parts or (file,)
     position = "file_row_number"
     if place.parts:
@@ -206,8 +206,8 @@ def _parquet(place: Place, file: Path) -> tuple[str, str]:
             schema = footer.schema.to_arrow_schema()
             if not schema.equals(first or schema):
                 raise StudyError(
-                    f"{part}: its columns or their types are not those of {files[0].name}; export all parts of the "
-                    "table in the same way"
+                    f"{part}: its columns or their types differ from {files[0].name}; export all parts of the table in "
+                    "the same way"
                 )
             first = schema
             before.append(before[-1] + footer.num_rows)

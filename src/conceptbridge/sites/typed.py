@@ -1,21 +1,21 @@
-"""SQL that reads a raw column as its declared type, and says of each value whether that went well.
+"""SQL that reads a raw column as its declared type, and says of each value whether it could be read.
 
-Nothing is cast by DuckDB's own lenient rules, under which 12.6 is 13 and 1.74E+18 is a number like any other.
+DuckDB's own casts are too lenient: they read 12.6 as 13, and 1.74E+18 as an ordinary number.
 """
 
 from dataclasses import dataclass
 
 NULLS = ("", "NULL", "null", "\\N", "NA", "#N/A")
 
-#: what can be said of a value
+#: verdicts on a value; 0 says nothing
 UNREADABLE = 1  # left empty
 REPAIRED = 2  # a whole number written as a decimal one: 12.0
-REFUSED = 3  # digits are lost, or day and month cannot be told apart: reading on would be wrong
+REJECTED = 3  # digits are lost, or day and month cannot be told apart: the file must not be read
 
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER"}
 _WIDE = {"UBIGINT", "HUGEINT", "UHUGEINT"}
 _TIMESTAMPS = {"TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"}
-# up to here every whole number has a float of its own
+# below this every whole number has its own float
 _EXACT = {"FLOAT": 2**24, "DOUBLE": 2**53}
 
 _WHOLE = r"^\s*([+-]?(?:\d+|\d{1,15}\.0*))\s*$"
@@ -28,10 +28,9 @@ _DAY_FIRST = rf"\s*(?:1[3-9]|2\d|3[01])/(?:0?[1-9]|1[0-2])/\d{{4}}{_TIME}"
 
 @dataclass(frozen=True)
 class Reading:
-    """How a column is read, in three steps of SQL that each see the names of those before.
+    """How a column is read, in three steps of SQL that each see the names of the earlier ones.
 
-    ``raw`` is the value as found, known as r; ``value`` the typed one, known as v; ``verdict`` what is to be said of it
-    (0: nothing).
+    ``raw`` is the value as stored, named r; ``value`` the typed value, named v; ``verdict`` the verdict on it.
     """
 
     raw: str
@@ -39,60 +38,61 @@ class Reading:
     verdict: str = "0"
 
 
-def read_column(column: str, found: str, kind: str, r: str = "r", v: str = "v") -> Reading:
-    """The reading of ``column`` (quoted SQL) of DuckDB type ``found`` as ``kind``; ``r`` and ``v`` name its steps.
+def read_column(column: str, stored: str, kind: str, r: str = "r", v: str = "v") -> Reading:
+    """Return how to read ``column`` (quoted SQL) of DuckDB type ``stored`` as ``kind``; ``r`` and ``v`` name its steps.
 
-    ``kind`` is BIGINT, INTEGER, DOUBLE, DATE or VARCHAR. A date with a time is the date as it is written, one of a
-    type with time zone the date in UTC.
+    ``kind`` is BIGINT, INTEGER, DOUBLE, DATE or VARCHAR. A date with a time becomes the date as it is written; with a
+    time zone, the date in UTC.
     """
     unreadable = f"CASE WHEN {r} IS NOT NULL AND {v} IS NULL THEN {UNREADABLE} ELSE 0 END"
     if kind == "DATE":
-        if found in {"DATE", *_TIMESTAMPS}:
+        if stored in {"DATE", *_TIMESTAMPS}:
             return Reading(column, f"CASE WHEN isfinite({r}) THEN {r}::DATE END")
-        if found == "TIMESTAMP WITH TIME ZONE":
+        if stored == "TIMESTAMP WITH TIME ZONE":
             return Reading(f"{column} AT TIME ZONE 'UTC'", f"CASE WHEN isfinite({r}) THEN {r}::DATE END")
         plain = f"length({r}) = 10 AND TRY_CAST({r} AS DATE)::VARCHAR = {r}"
         other = f"try_strptime(regexp_extract({r}, '{_DATE}', 1), {_DATE_FORMS})"
         return Reading(
-            _text(column, found),
+            _text(column, stored),
             f"CASE WHEN {plain} THEN TRY_CAST({r} AS DATE) WHEN {r} IS NOT NULL THEN {other}::DATE END",
             f"CASE WHEN {r} IS NULL OR length({r}) = 10 AND {v}::VARCHAR = {r} THEN 0 "
-            f"WHEN regexp_full_match({r}, '{_DAY_FIRST}') THEN {REFUSED} WHEN {v} IS NULL THEN {UNREADABLE} ELSE 0 END",
+            f"WHEN regexp_full_match({r}, '{_DAY_FIRST}') THEN {REJECTED} "
+            f"WHEN {v} IS NULL THEN {UNREADABLE} ELSE 0 END",
         )
     if kind == "DOUBLE":
-        if found in _INTEGERS | _WIDE | set(_EXACT) or found.startswith("DECIMAL"):
+        if stored in _INTEGERS | _WIDE | set(_EXACT) or stored.startswith("DECIMAL"):
             return Reading(f"{column}::DOUBLE", f"CASE WHEN isfinite({r}) THEN {r} END")
         number = f"TRY_CAST({r} AS DOUBLE)"
         return Reading(
-            _text(column, found),
+            _text(column, stored),
             f"CASE WHEN isfinite({number}) THEN {number} END",
             f"CASE WHEN {r} IS NULL OR {v} IS NOT NULL OR lower({r}) = 'nan' THEN 0 ELSE {UNREADABLE} END",
         )
     if kind == "VARCHAR":
-        return Reading(_text(column, found), r)
-    if found in _INTEGERS:
+        return Reading(_text(column, stored), r)
+    if stored in _INTEGERS:
         return Reading(column, f"TRY_CAST({r} AS {kind})", "0" if kind == "BIGINT" else unreadable)
-    if found in _WIDE or found.startswith("DECIMAL"):
+    if stored in _WIDE or stored.startswith("DECIMAL"):
         return Reading(column, f"CASE WHEN {r} = trunc({r}) THEN TRY_CAST({r} AS {kind}) END", unreadable)
-    if found in _EXACT:
+    if stored in _EXACT:
         return Reading(
             f"CASE WHEN isnan({column}) THEN NULL ELSE {column} END",
-            f"CASE WHEN {r} = trunc({r}) AND abs({r}) < {_EXACT[found]} THEN TRY_CAST({r} AS {kind}) END",
-            f"CASE WHEN {r} IS NULL THEN 0 WHEN abs({r}) >= {_EXACT[found]} THEN {REFUSED} "
+            f"CASE WHEN {r} = trunc({r}) AND abs({r}) < {_EXACT[stored]} THEN TRY_CAST({r} AS {kind}) END",
+            f"CASE WHEN {r} IS NULL THEN 0 WHEN abs({r}) >= {_EXACT[stored]} THEN {REJECTED} "
             f"WHEN {v} IS NULL THEN {UNREADABLE} ELSE {REPAIRED} END",
         )
     whole = f"TRY_CAST({r} AS {kind})"
     other = f"TRY_CAST(split_part(regexp_extract({r}, '{_WHOLE}', 1), '.', 1) AS {kind})"
     return Reading(
-        _text(column, found),
+        _text(column, stored),
         f"CASE WHEN {whole}::VARCHAR = {r} THEN {whole} WHEN {r} IS NOT NULL THEN {other} END",
         f"CASE WHEN {v} IS NOT NULL THEN CASE WHEN contains({r}, '.') THEN {REPAIRED} ELSE 0 END "
-        f"WHEN {r} IS NULL THEN 0 WHEN regexp_full_match({r}, '{_LOST}') THEN {REFUSED} ELSE {UNREADABLE} END",
+        f"WHEN {r} IS NULL THEN 0 WHEN regexp_full_match({r}, '{_LOST}') THEN {REJECTED} ELSE {UNREADABLE} END",
     )
 
 
-def _text(column: str, found: str) -> str:
-    text = column if found == "VARCHAR" else f"{column}::VARCHAR"
-    # no IN: of a list as long as this DuckDB makes a join, which does not keep the order of rows
+def _text(column: str, stored: str) -> str:
+    text = column if stored == "VARCHAR" else f"{column}::VARCHAR"
+    # not IN: DuckDB turns a list this long into a join, which does not keep the order of rows
     is_value = " AND ".join(f"{text} <> '{null}'" for null in NULLS)
     return f"CASE WHEN {is_value} THEN {text} END"

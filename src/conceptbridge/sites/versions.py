@@ -1,6 +1,6 @@
-"""The columns of the OMOP CDM in the order in which each version declares them.
+"""The columns of the OMOP CDM in the order of each version.
 
-Facts of the OHDSI CommonDataModel's PostgreSQL DDL at its tags v5.2.2, v5.3.1, v5.3.2 (called 5.3) and v5.4.2.
+From the OHDSI CommonDataModel's PostgreSQL DDL at its tags v5.2.2, v5.3.1, v5.3.2 (called 5.3) and v5.4.2.
 """
 
 _PERSON = (
@@ -127,5 +127,5 @@ COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def known_columns(table: str) -> set[str]:
-    """Every column that some version gives ``table``."""
+    """Return every column that some version declares for ``table``."""
     return {column for tables in COLUMNS.values() for column in tables[table]}

@@ -1,4 +1,4 @@
-"""A task's settings, checked beyond what a schema can say; read whenever the workflow is planned."""
+"""Check a task's settings beyond what a schema can express. Every plan of the workflow runs this."""
 
 from collections.abc import Iterable, Mapping
 from datetime import date
@@ -8,21 +8,24 @@ from typing import Any
 from conceptbridge.core.errors import StudyError
 from conceptbridge.tasks.concepts import concept_items
 
-#: days are 16-bit integers
-LONGEST = 32_000
+#: days are stored as 16-bit integers
+MAX_DAYS = 32_000
 
 
 def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str]) -> None:
-    """Raise StudyError naming the task and the key where the settings of a task, defaults filled in, make no sense."""
+    """Raise StudyError, naming task and key, if the settings of a task, with defaults filled in, make no sense."""
     at = f"config: tasks.{name}"
     index, outcome, split = task["index"], task["outcome"], task["split"]
     for key, spec in (("index", index), ("outcome", outcome)):
         _check_event(f"{at}.{key}", spec, sites, file_needed=key == "index")
     _check_windows(at, task)
     if outcome["domain"] == "cohort" and outcome["file"] is None and index["domain"] != "cohort":
-        raise StudyError(f"{at}.outcome.domain: a label is taken from a handed-in cohort; the index is none")
+        raise StudyError(
+            f"{at}: outcome.domain `cohort` without `file` reads labels from the index cohort, but index.domain is "
+            f"`{index['domain']}`. Set index.domain: cohort, or give outcome.file."
+        )
     if index["at"] == "end" and index["domain"] != "visit":
-        raise StudyError(f"{at}.index.at: only a visit has an end; the index is of the domain {index['domain']}")
+        raise StudyError(f"{at}.index.at: only a visit has an end, but index.domain is `{index['domain']}`")
     for key in ("period", "age"):
         if index[key] and index[key][1] < index[key][0]:
             raise StudyError(f"{at}.index.{key}: {index[key]} ends before it begins")
@@ -30,21 +33,25 @@ def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str]) -> None
         _check_date(f"{at}.index.period", day)
     if task["min_time_at_risk"] is not None and task["censoring"] == "keep":
         raise StudyError(
-            f"{at}.min_time_at_risk: `censoring: keep` leaves nobody out; say `drop` or `drop-unless-dead`"
+            f"{at}.min_time_at_risk: has no effect with `censoring: keep`; use `drop` or `drop-unless-dead`"
         )
     if split["by"] == "given" and index["domain"] != "cohort":
-        raise StudyError(f"{at}.split.by: a given split is a column of a handed-in cohort; the index is none")
+        raise StudyError(
+            f"{at}.split.by: `given` reads the split from a handed-in cohort, but index.domain is `{index['domain']}`"
+        )
     if split["by"] == "hash" and abs(sum(split["shares"]) - 1) > 1e-9:
-        raise StudyError(f"{at}.split.shares: training, validation and test add up to {sum(split['shares'])}, not 1")
+        raise StudyError(
+            f"{at}.split.shares: training, validation and test must add up to 1, not {sum(split['shares'])}"
+        )
     if split["by"] == "time":
         for key in ("validation", "test"):
             _check_date(f"{at}.split.{key}", split[key])
         if split["test"] <= split["validation"]:
-            raise StudyError(f"{at}.split: the test period has to begin after the validation period")
+            raise StudyError(f"{at}.split: the test period must begin after the validation period")
 
 
 def cohort_file(pattern: str, site: str) -> Path:
-    """The file of the cohort handed in for ``site``; {site} in its name stands for the site."""
+    """Return the file of the cohort handed in for ``site``; {site} in ``pattern`` stands for the site."""
     return Path(pattern.replace("{site}", site))
 
 
@@ -53,37 +60,37 @@ def _check_event(at: str, spec: Mapping[str, Any], sites: Iterable[str], file_ne
     if domain == "cohort":
         if spec["file"] is None and file_needed:
             raise StudyError(
-                f"{at}: the key 'file' is missing: the file of the handed-in cohort, with {{site}} in its name"
+                f"{at}: the key 'file' is missing; give the file of the handed-in cohort, with {{site}} in its name"
             )
         if spec["file"] and "{site}" not in spec["file"] and len(list(sites)) > 1:
-            raise StudyError(f"{at}.file: {spec['file']} would be the cohort of every site; put {{site}} in its name")
+            raise StudyError(f"{at}.file: every site would read the cohort {spec['file']}; put {{site}} in its name")
         for site in sites if spec["file"] else ():
             file = cohort_file(spec["file"], site)
             if not file.is_file():
-                raise StudyError(f"{at}.file: there is no cohort {file} for the site {site}")
+                raise StudyError(f"{at}.file: the cohort {file} of the site {site} does not exist")
     elif spec["definition"] is not None:
-        raise StudyError(f"{at}.definition: it chooses a cohort of a file; the domain is {domain}")
+        raise StudyError(f"{at}.definition: needs `domain: cohort`, but the domain is `{domain}`")
     elif spec["file"] is not None:
-        raise StudyError(f"{at}.file: a file belongs to `domain: cohort`; the domain is {domain}")
+        raise StudyError(f"{at}.file: needs `domain: cohort`, but the domain is `{domain}`")
     elif domain != "death" and not spec["concepts"]:
-        raise StudyError(f"{at}: the key 'concepts' is missing: concept ids, or the file of a concept set")
+        raise StudyError(f"{at}: the key 'concepts' is missing; give concept ids, or the file of a concept set")
     if spec["concepts"]:
         try:
             concept_items(spec)
         except StudyError as error:
             raise StudyError(f"{at}.concepts: {error}") from error
     if spec["visits"] and domain in ("visit", "death", "cohort"):
-        raise StudyError(f"{at}.visits: records of the domain {domain} are not made in a visit")
+        raise StudyError(f"{at}.visits: records of the domain {domain} do not belong to a visit")
     if value:
         if domain not in ("measurement", "observation"):
             raise StudyError(f"{at}.value: records of the domain {domain} have no value")
         limited = value["at_least"] is not None or value["at_most"] is not None
         if not limited and not value["states"]:
-            raise StudyError(f"{at}.value: say `at_least`, `at_most` or `states`")
+            raise StudyError(f"{at}.value: give `at_least`, `at_most` or `states`")
         if None not in (value["at_least"], value["at_most"]) and value["at_most"] < value["at_least"]:
-            raise StudyError(f"{at}.value: nothing is at least {value['at_least']} and at most {value['at_most']}")
+            raise StudyError(f"{at}.value: at_least is {value['at_least']}, above at_most ({value['at_most']})")
         if limited and value["unit"] is None:
-            raise StudyError(f'{at}.value.unit: a limit needs its unit (UCUM, "" where values have none)')
+            raise StudyError(f'{at}.value.unit: a limit needs a unit (UCUM, "" if the values have none)')
 
 
 def _check_windows(at: str, task: Mapping[str, Any]) -> None:
@@ -92,17 +99,22 @@ def _check_windows(at: str, task: Mapping[str, Any]) -> None:
         if last < first:
             raise StudyError(f"{at}.{key}.days: the window [{first}, {last}] ends before it begins")
     if predictors[1] > 0:
-        raise StudyError(f"{at}.predictors.days: the window ends {predictors[1]} days after the index; at most 0")
-    if predictors[0] < -LONGEST:
-        raise StudyError(f"{at}.predictors.days: the window begins {-predictors[0]} days ago; at most {LONGEST}")
+        raise StudyError(
+            f"{at}.predictors.days: the window ends {predictors[1]} days after the index; it must not end after day 0"
+        )
+    if predictors[0] < -MAX_DAYS:
+        raise StudyError(
+            f"{at}.predictors.days: the window begins {-predictors[0]} days before the index; at most {MAX_DAYS}"
+        )
     if outcome[0] <= predictors[1]:
         raise StudyError(
-            f"{at}.outcome.days: the outcome window begins on day {outcome[0]}, not after the predictors' last "
-            f"day ({predictors[1]}); days have no order within them, so begin it on day {predictors[1] + 1}"
+            f"{at}.outcome.days: the outcome window begins on day {outcome[0]}, not after the predictors' last day "
+            f"({predictors[1]}). Events within a day have no order, so begin it on day {predictors[1] + 1}."
         )
     if outcome[0] < 0:
         raise StudyError(
-            f"{at}.outcome.days: the outcome window begins {-outcome[0]} days before the index; at least 0"
+            f"{at}.outcome.days: the outcome window begins {-outcome[0]} days before the index; it must not begin "
+            "before day 0"
         )
     same = task["index"]["domain"] == task["outcome"]["domain"] and task["index"]["domain"] not in ("cohort", "death")
     if outcome[0] == 0 and same and task["index"]["concepts"] == task["outcome"]["concepts"]:
@@ -113,4 +125,4 @@ def _check_date(at: str, value: str) -> None:
     try:
         date.fromisoformat(value)
     except ValueError as error:
-        raise StudyError(f"{at}: {value!r} is no date ({error})") from error
+        raise StudyError(f"{at}: {value!r} is not a date ({error})") from error

@@ -1,4 +1,4 @@
-"""The cohort of a task at a site: index events, labels, splits, and who was left out at which step."""
+"""Make the cohort of a task at a site: index events, labels, splits, and who was excluded at which step."""
 
 import csv
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from conceptbridge.core.atomic_files import atomic_file, write_parquet
 from conceptbridge.core.errors import StudyError
-from conceptbridge.disclosure.suppress import suppress_steps
+from conceptbridge.disclosure.suppress import is_small, suppress_steps
 from conceptbridge.sites.records import AS_RECORDED, SEX_CONCEPTS, open_records, site_database
 from conceptbridge.tasks.check import cohort_file
 from conceptbridge.tasks.events import make_events
@@ -49,15 +49,15 @@ def make_cohort(
     attrition: Path,
     threads: int = 1,
 ) -> None:
-    """Write the cohort of ``task`` (``SCHEMA``, one prediction a row, row_id in (person_id, index_date) order).
+    """Write the cohort of ``task`` (``SCHEMA``, one row per prediction, row_id in (person_id, index_date) order).
 
     ``attrition`` gets persons, rows and events left after each inclusion step; counts under ``min_cell_count`` are
-    left blank, and so are those that differ by so few from the next. A person's index events on one day are one
-    prediction. Day 0 is the index date; both ends of a window belong to it. A site without any index event has an empty
-    cohort: that is a finding, not an error.
+    blank, and so are counts that differ by so few from the next. A person's index events on one day are one prediction.
+    Day 0 is the index date; both ends of a window belong to it. A site without any index event has an empty cohort:
+    that is a finding, not an error.
 
-    Raises StudyError when a handed-in cohort cannot be used, or, where the task asks for that, when the training rows
-    have fewer than ``min_events`` with or without the outcome.
+    Raises StudyError if a handed-in cohort cannot be used, or, with ``on_few_events: fail``, if the training rows have
+    fewer than ``min_events`` with or without the outcome.
     """
     steps: list[Step] = []
     with site_database(cdm, threads, cohort) as db:
@@ -78,7 +78,7 @@ def make_cohort(
 
 
 def described(db: duckdb.DuckDBPyConnection) -> pa.Table:
-    """The table ``rows`` (person_id, index_date, label, split) as a cohort, persons described as of the index date."""
+    """Return the table ``rows`` (person_id, index_date, label, split) as a cohort, persons as of the index date."""
     return db.sql(_COHORT).to_arrow_table().cast(SCHEMA)
 
 
@@ -93,7 +93,8 @@ def _make_rows(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]
         unlabelled = db.execute("SELECT count(*) FROM starts WHERE label IS NULL").fetchall()[0][0]
         if unlabelled:
             raise StudyError(
-                f"{cohort_file(index['file'], site)}: rows have no label, and the outcome is said to be it"
+                f"{cohort_file(index['file'], site)}: rows have no label, but outcome.domain is `cohort` without "
+                "`file`, which reads labels from this file"
             )
         db.execute(
             f"CREATE TEMP TABLE rows AS SELECT person_id, date AS index_date, label, {given} AS split FROM starts s"
@@ -114,7 +115,7 @@ def _make_rows(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]
 
 
 def _inclusion(task: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The steps of inclusion after the index event: what is said of each, and the SQL that keeps its rows."""
+    """Return the inclusion steps after the index event: each one's name, and the SQL that keeps its rows."""
     index, outcome = task["index"], task["outcome"]
     first, last = outcome["days"]
     steps = []
@@ -137,10 +138,10 @@ def _inclusion(task: Mapping[str, Any]) -> list[tuple[str, str]]:
         steps.append((f"{index['occurrence']} one of the person", pick))
     observed = "FROM observation_period p WHERE p.person_id = rows.person_id AND"
     start = f"p.observation_period_start_date + {index['prior_observation']}"
-    said = f", and for {index['prior_observation']} days before" if index["prior_observation"] else ""
+    before = f", and for {index['prior_observation']} days before" if index["prior_observation"] else ""
     steps.append(
         (
-            f"under observation at the index{said}",
+            f"under observation at the index{before}",
             f"WHERE EXISTS ({observed} index_date BETWEEN {start} AND p.observation_period_end_date)",
         )
     )
@@ -170,25 +171,25 @@ def _inclusion(task: Mapping[str, Any]) -> list[tuple[str, str]]:
             )
         )
     if task["censoring"] != "keep":
-        least = task["min_time_at_risk"]
-        until = last if least is None else min(last, first + least - 1)
+        days = task["min_time_at_risk"]
+        until = last if days is None else min(last, first + days - 1)
         stays = (
             f"label = 1 OR EXISTS ({observed} index_date BETWEEN p.observation_period_start_date AND "
             f"p.observation_period_end_date - {until})"
         )
-        said = "observed to the end of the outcome window" if until == last else f"observed to day {until}"
+        name = "observed to the end of the outcome window" if until == last else f"observed to day {until}"
         if task["censoring"] == "drop-unless-dead":
             stays += (
                 " OR EXISTS (FROM death d WHERE d.person_id = rows.person_id "
                 f"AND d.death_date BETWEEN index_date AND index_date + {until})"
             )
-            said += ", dead by then"
-        steps.append((f"{said}, or with the outcome", f"WHERE {stays}"))
+            name += ", dead by then"
+        steps.append((f"{name}, or with the outcome", f"WHERE {stays}"))
     return steps
 
 
 def _split(db: duckdb.DuckDBPyConnection, split: Mapping[str, Any], window_end: int) -> None:
-    """Set the column ``split``; whoever has rows in several periods belongs to the last of them."""
+    """Set the column ``split``; a person with rows in several periods belongs to the last of them."""
     if split["by"] == "given":
         _check_given(db)
         return
@@ -219,20 +220,20 @@ def _check_given(db: duckdb.DuckDBPyConnection) -> None:
     named = ", ".join(f"'{name}'" for name in SPLITS)
     other = db.execute(f"SELECT count(*) FROM rows WHERE split IS NULL OR split NOT IN ({named})").fetchall()[0][0]
     if other:
-        raise StudyError(f"the split of the handed-in cohort is not one of {', '.join(SPLITS)} in some rows")
+        raise StudyError(f"some rows of the handed-in cohort have a split that is not one of {', '.join(SPLITS)}")
     twice = "SELECT count(*) FROM (SELECT person_id FROM rows GROUP BY person_id HAVING count(DISTINCT split) > 1)"
     if db.execute(twice).fetchall()[0][0]:
-        raise StudyError("the handed-in cohort has persons in more than one split: give each person one")
+        raise StudyError("the handed-in cohort has persons in more than one split; give each person one split")
 
 
 def _stop_if_few(table: pa.Table, min_events: int, site: str) -> None:
     rows = table.to_pandas()
     training = rows[rows["split"] == "train"]
-    for what, label in (("events", 1), ("rows without the outcome", 0)):
+    for kind, label in (("events", 1), ("rows without the outcome", 0)):
         if (training["label"] == label).sum() < min_events:
             raise StudyError(
-                f"the site {site} has fewer than {min_events} {what} among its training rows, and the task says "
-                "`on_few_events: fail`; `report` would mark the site's cells not estimable and go on"
+                f"the site {site} has fewer than {min_events} {kind} among its training rows, and the task says "
+                "`on_few_events: fail`; `on_few_events: report` would mark the site's cells not estimable and go on"
             )
 
 
@@ -258,25 +259,27 @@ def _note(db: duckdb.DuckDBPyConnection, steps: list[Step], step: str) -> None:
     steps.append(Step(step, persons, rows, events))
 
 
-def _write_attrition(steps: list[Step], persons: int, cohort: pa.Table, least: int, path: Path) -> None:
-    """Write the steps; blank is a count under ``least``, and one from which such a count could be worked out.
+def _write_attrition(steps: list[Step], persons: int, cohort: pa.Table, min_cell_count: int, path: Path) -> None:
+    """Write the steps; blank are small counts, and those from which a small count could be worked out.
 
-    Others that may be known: the site's ``persons``, and what is told of the splits of the ``cohort``.
+    Published elsewhere are the site's ``persons``, and counts of the splits of the ``cohort``.
     """
     of_split = cohort.group_by("split").aggregate(
         [("person_id", "count_distinct"), ("row_id", "count"), ("label", "sum")]
     )
     parts = [of_split[name].to_numpy() for name in ("person_id_count_distinct", "row_id_count", "label_sum")]
     parts.append(parts[1] - parts[2])
-    # a part that is few is no secret where the parts together are not known
-    secret = [int(part.sum()) if ((part > 0) & (part < least)).any() else None for part in parts]
-    shown_persons = suppress_steps([step.persons for step in steps], least, persons, secret[0])
-    rows = suppress_steps([step.rows for step in steps], least, secret=secret[1])
-    events = suppress_steps([step.events for step in steps], least, secret=secret[2])
+    # where a split is small, the total must stay unknown
+    secret = [int(part.sum()) if is_small(part, min_cell_count).any() else None for part in parts]
+    shown_persons = suppress_steps(
+        [step.persons for step in steps], min_cell_count, known_start=persons, secret_end=secret[0]
+    )
+    rows = suppress_steps([step.rows for step in steps], min_cell_count, secret_end=secret[1])
+    events = suppress_steps([step.events for step in steps], min_cell_count, secret_end=secret[2])
     # rows without the event are known where both counts are
     without = [None if n is None or k is None else n - k for n, k in zip(rows, events, strict=True)]
-    told = suppress_steps(without, least, secret=secret[3])
-    events = [k if shown == n else None for k, n, shown in zip(events, without, told, strict=True)]
+    shown_without = suppress_steps(without, min_cell_count, secret_end=secret[3])
+    events = [k if shown == n else None for k, n, shown in zip(events, without, shown_without, strict=True)]
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Step._fields)

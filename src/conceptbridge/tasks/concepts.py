@@ -1,6 +1,6 @@
-"""Concept sets: given in the config, as an OHDSI / ATLAS concept-set JSON file, or as CSV.
+"""Read concept sets: from the config, from an OHDSI / ATLAS concept-set JSON file, or from CSV.
 
-The files are read whenever the workflow is planned, so nothing heavy is imported here.
+Every plan of the workflow runs this, so nothing heavy is imported here.
 """
 
 import csv
@@ -28,10 +28,10 @@ class Item(NamedTuple):
 
 
 def concept_items(spec: Mapping[str, Any]) -> list[Item]:
-    """The items of an event's concept set: ``concepts`` (ids, or a file's name), ``exclude`` and ``descendants``.
+    """Return the items of an event's concept set: ``concepts`` (ids, or a file's name), ``exclude``, ``descendants``.
 
-    ``descendants`` holds for the ids of the config and for files that do not say it themselves.
-    Raises StudyError when the file is not there or is no concept set.
+    ``descendants`` applies to the ids of the config, and to files that do not have it themselves.
+    Raises StudyError if the file does not exist or is not a concept set.
     """
     concepts, default = spec["concepts"], bool(spec["descendants"])
     if isinstance(concepts, str):
@@ -44,12 +44,12 @@ def concept_items(spec: Mapping[str, Any]) -> list[Item]:
 def read_concept_set(file: Path, descendants: bool = True) -> list[Item]:
     """Read a concept set: ATLAS's JSON (an expression, or a set that has one), or a CSV with the column concept_id.
 
-    A CSV may say ``descendants`` and ``exclude`` row by row; without the column ``descendants``, that argument holds.
-    Raises StudyError when the file is not there, cannot be read, names no concept, or asks for mapped concepts (which
-    need source vocabularies that an extract does not have).
+    A CSV may have the columns ``descendants`` and ``exclude``; without the first, the argument applies. Raises
+    StudyError if the file does not exist, cannot be read, names no concept, or asks for mapped concepts (which need
+    source vocabularies that an extract does not have).
     """
     if not file.is_file():
-        raise StudyError(f"there is no concept set {file}")
+        raise StudyError(f"the concept set {file} does not exist")
     try:
         if file.suffix.lower() == ".json":
             rows, default = _expression(json.loads(file.read_text(encoding="utf-8-sig"))), False
@@ -59,7 +59,8 @@ def read_concept_set(file: Path, descendants: bool = True) -> list[Item]:
         items = [_item(row, default) for row in rows]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise StudyError(
-            f"{file} is no concept set ({error}): an ATLAS concept-set expression (JSON), or a CSV with concept_id"
+            f"{file} is not a concept set ({error}); give an ATLAS concept-set expression (JSON), or a CSV with "
+            "concept_id"
         ) from error
     if not any(not item.excluded for item in items):
         raise StudyError(f"the concept set {file} includes no concept")
@@ -84,7 +85,7 @@ def _item(row: Mapping[str, Any], descendants: bool) -> Item:
 
 def _flag(values: Mapping[str, Any], names: tuple[str, ...], default: bool) -> bool:
     value = next((values[name] for name in names if values.get(name) is not None), default)
-    said = str(value).strip().lower()
-    if said not in YES + NO:
+    word = str(value).strip().lower()
+    if word not in YES + NO:
         raise ValueError(f"{value!r} is neither true nor false")
-    return said in YES
+    return word in YES

@@ -1,4 +1,4 @@
-"""Events of a task at a site: the dates on which its index event, or its outcome, is recorded."""
+"""Find the events of a task at a site: the dates on which its index event, or its outcome, is recorded."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,7 +16,7 @@ VISIT = Domain("visit_occurrence", "visit_concept_id", "visit_start_date", "visi
 
 
 def make_concepts(db: duckdb.DuckDBPyConnection, table: str, spec: Mapping[str, Any]) -> None:
-    """Make ``table`` (concept_id): an event's concept set with descendants in the site's concept_ancestor."""
+    """Make ``table`` (concept_id): an event's concept set, with descendants from the site's concept_ancestor."""
     items = concept_items(spec) if spec["concepts"] else []
     db.execute("CREATE OR REPLACE TEMP TABLE items (concept_id BIGINT, descendants BOOLEAN, excluded BOOLEAN)")
     if items:
@@ -37,9 +37,8 @@ def make_concepts(db: duckdb.DuckDBPyConnection, table: str, spec: Mapping[str, 
 def make_events(db: duckdb.DuckDBPyConnection, table: str, spec: Mapping[str, Any], site: str) -> None:
     """Make ``table`` (person_id, date; distinct) of the events that ``spec`` asks for.
 
-    A value is looked up in the site's records (``open_records``). A handed-in cohort's table has the columns label and
-    split, too, null where its file has none.
-    Raises StudyError when a handed-in cohort cannot be read.
+    A value is compared with the site's records (``open_records``). The table of a handed-in cohort also has the columns
+    label and split, null if its file lacks them. Raises StudyError if a handed-in cohort cannot be read.
     """
     domain = spec["domain"]
     if domain == "cohort":
@@ -75,7 +74,7 @@ def make_events(db: duckdb.DuckDBPyConnection, table: str, spec: Mapping[str, An
 
 
 def _value(db: duckdb.DuckDBPyConnection, value: Mapping[str, Any], concepts: str) -> str:
-    """SQL of what a value has to be: in one of the states, or within limits once both are in the same unit."""
+    """Return SQL of the condition on a value: in one of the states, and within limits in the same unit."""
     parts = []
     if value["states"]:
         parts.append(f"state IN ({', '.join(map(literal, value['states']))})")
@@ -93,29 +92,31 @@ def _value(db: duckdb.DuckDBPyConnection, value: Mapping[str, Any], concepts: st
 
 
 def _handed_in(db: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], site: str) -> str:
-    """SQL of a cohort made elsewhere: an OMOP cohort table, or person_id, index_date[, label][, split]."""
+    """Return SQL of a handed-in cohort: an OMOP cohort table, or person_id, index_date[, label][, split]."""
     file = cohort_file(spec["file"], site)
     name = literal(str(file))
     scan = f"read_parquet({name})" if file.suffix.lower() == ".parquet" else f"read_csv({name}, all_varchar=true)"
     try:
-        found = {str(row[0]).lower(): str(row[0]) for row in db.execute(f"DESCRIBE FROM {scan}").fetchall()}
+        names = {str(row[0]).lower(): str(row[0]) for row in db.execute(f"DESCRIBE FROM {scan}").fetchall()}
     except duckdb.Error as error:
         raise StudyError(f"{file}: cannot be read as a cohort ({str(error).splitlines()[0]})") from error
-    person, day = ("subject_id", "cohort_start_date") if "subject_id" in found else ("person_id", "index_date")
+    person, day = ("subject_id", "cohort_start_date") if "subject_id" in names else ("person_id", "index_date")
     for column in (person, day):
-        if column not in found:
+        if column not in names:
             raise StudyError(
-                f"{file}: the column {column} is missing; a cohort has person_id and index_date (label and split are "
-                f"optional), or is an OMOP cohort table; found {', '.join(found.values())}"
+                f"{file}: the column {column} is missing (found {', '.join(names.values())}); a cohort has person_id "
+                "and index_date (label and split are optional), or is an OMOP cohort table"
             )
     where = "true"
     if spec["definition"] is not None:
-        if "cohort_definition_id" not in found:
-            raise StudyError(f"{file}: there is no column cohort_definition_id to find cohort {spec['definition']} by")
-        where = f'"{found["cohort_definition_id"]}"::BIGINT = {int(spec["definition"])}'
-    label = f'"{found["label"]}"::TINYINT' if "label" in found else "NULL::TINYINT"
-    split = f'"{found["split"]}"::VARCHAR' if "split" in found else "NULL::VARCHAR"
-    columns = f'"{found[person]}"::BIGINT AS person_id, "{found[day]}"::TIMESTAMP::DATE AS date'
+        if "cohort_definition_id" not in names:
+            raise StudyError(
+                f"{file}: has no column cohort_definition_id, so cohort {spec['definition']} cannot be found"
+            )
+        where = f'"{names["cohort_definition_id"]}"::BIGINT = {int(spec["definition"])}'
+    label = f'"{names["label"]}"::TINYINT' if "label" in names else "NULL::TINYINT"
+    split = f'"{names["split"]}"::VARCHAR' if "split" in names else "NULL::VARCHAR"
+    columns = f'"{names[person]}"::BIGINT AS person_id, "{names[day]}"::TIMESTAMP::DATE AS date'
     try:
         db.execute(
             f"CREATE OR REPLACE TEMP TABLE handed_in AS SELECT DISTINCT {columns}, {label} AS label, {split} AS split "
@@ -124,7 +125,7 @@ def _handed_in(db: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], site: str
     except duckdb.Error as error:
         # the database's own message would repeat the value: a date, or a person
         raise StudyError(
-            f"{file}: a person_id is no whole number, a date is no date (YYYY-MM-DD), or a label is not 0 or 1"
+            f"{file}: a person_id is not a whole number, a date is not YYYY-MM-DD, or a label is not 0 or 1"
         ) from error
     bad = db.execute("SELECT count(*) FROM handed_in WHERE person_id IS NULL OR date IS NULL OR label NOT IN (0, 1)")
     if bad.fetchall()[0][0]:

@@ -1,4 +1,4 @@
-"""The feasibility page: what each site has for each task, and what the sites have in common, before any training."""
+"""Write the feasibility page: what each site has for each task, and what sites have in common, before any training."""
 
 import csv
 import json
@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_text
+from conceptbridge.disclosure.suppress import is_enough
 
-NOTHING = "\N{EN DASH}"
+MISSING = "\N{EN DASH}"
 PAGE = "feasibility.html"
 
 
@@ -30,8 +31,8 @@ def write_feasibility(
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters["count"] = lambda value: NOTHING if value is None else f"{value:,}"
-    environment.filters["share"] = lambda value: NOTHING if value is None else f"{100 * value:.1f} %"
+    environment.filters["count"] = lambda value: MISSING if value is None else f"{value:,}"
+    environment.filters["share"] = lambda value: MISSING if value is None else f"{100 * value:.1f} %"
     template = environment.from_string(Path(__file__).with_name(PAGE).read_text(encoding="utf-8"))
     page = template.render(
         title=title,
@@ -62,7 +63,7 @@ def _task_at_site(folder: Path, site: str) -> dict[str, Any]:
 
 
 def _vocabulary(path: Path) -> dict[int | str, dict[str, Any]]:
-    """Concept (its key) -> what is known of it; private tokens and demographics are left out."""
+    """Return a concept's key -> what is known of it, without private tokens and demographics."""
     table = pq.read_table(path, columns=["key", "concept_id", "domain", "name", "named_by", "records", "private"])
     chosen = pc.and_(pc.invert(table["private"]), pc.not_equal(table["domain"], "demographic"))
     return {row["key"].rsplit("|", 1)[0]: row for row in table.filter(chosen).to_pylist()}
@@ -79,7 +80,7 @@ def _concepts(site: str, vocabulary: dict[Any, dict[str, Any]], min_cell_count: 
             {
                 "domain": domain,
                 "concepts": len(rows),
-                "records": records if records >= min_cell_count else None,
+                "records": records if is_enough(records, min_cell_count) else None,
                 "named": len(named) / len(rows),
                 "named_by_records": sum(row["records"] for row in named) / records,
                 "mapped_by_records": mapped / records,
@@ -92,10 +93,10 @@ def _overlap(source: str, target: str, theirs: dict[Any, dict[str, Any]], ours: 
     names = {row["name"].casefold() for row in theirs.values() if row["name"]}
     records = sum(row["records"] for row in ours.values())
 
-    def shares(found: list[dict[str, Any]]) -> tuple[float | None, float | None]:
+    def shares(matches: list[dict[str, Any]]) -> tuple[float | None, float | None]:
         if not ours:
             return None, None
-        return len(found) / len(ours), sum(row["records"] for row in found) / records
+        return len(matches) / len(ours), sum(row["records"] for row in matches) / records
 
     codes = shares([row for key, row in ours.items() if key in theirs])
     named = shares([row for row in ours.values() if row["name"] and row["name"].casefold() in names])

@@ -1,4 +1,4 @@
-"""Predictors that stand suspiciously close to the outcome: by what they tell alone, and by their name."""
+"""List predictors that stand suspiciously close to the outcome: by their own AUROC, and by their name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import write_parquet
+from conceptbridge.disclosure.suppress import is_enough, is_small
 from conceptbridge.sites.records import site_database
 from conceptbridge.tasks.events import make_concepts
 
@@ -19,16 +20,17 @@ SCHEMA = pa.schema(
         ("text", pa.string()),
         ("domain", pa.string()),
         ("rows", pa.int64()),  # training rows that hold it
-        ("auroc", pa.float64()),  # of its presence alone, on training rows; null where these have one class only, or
-        # where a count could be worked out from it
+        # of its presence alone, on training rows; null if these have one class only, or if a small count could be
+        # worked out from it
+        ("auroc", pa.float64()),
         ("auroc_rank", pa.int32()),  # 1 is the farthest from 0.5
-        ("similarity", pa.float64()),  # cosine with the nearest of the outcome's names; null where there is no vector
+        ("similarity", pa.float64()),  # cosine with the nearest of the outcome's names; null if there is no vector
         ("similarity_rank", pa.int32()),
         ("nearest", pa.string()),  # that name
-        ("suspicious", pa.bool_()),  # one token alone tells as much as a whole model should
+        ("suspicious", pa.bool_()),  # its AUROC is as far from 0.5 as a whole model's
     ]
 )
-#: an AUROC as far from 0.5 as this, of one token alone, is no ordinary risk factor
+#: a single token whose AUROC is this far from 0.5 is not an ordinary risk factor
 FAR = 0.2
 
 
@@ -45,25 +47,23 @@ def make_leaks(
 ) -> None:
     """Write the list of predictors (``SCHEMA``, suspicious ones and farthest AUROC first) of a task to ``out``.
 
-    Tokens of fewer than ``min_cell_count`` training rows are left out, and an AUROC from which it could be worked out
-    that fewer than so many rows with or without the event hold the token, or do not. Names are compared by ``vectors``
-    (text, vector; centred on their mean), where the outcome's concepts are recorded at the site and so have one.
+    Tokens of fewer than ``min_cell_count`` training rows are left out. So is an AUROC that would tell that fewer rows
+    than that, with or without the event, hold the token or do not. Names are compared by ``vectors`` (text, vector;
+    centred on their mean), if the outcome's concepts are recorded at the site and so have a vector.
     """
     table = pq.read_table(tokens, columns=["key", "text", "domain", "rows"])
     auroc, four = _token_auroc(cohort, sequences, len(table))
     names = _outcome_names(cdm, vocabulary, task, out) if vectors is not None else []
     similarity, nearest = _similarity(table["text"].to_pylist(), names, vectors)
     rows = table["rows"].to_numpy()
-    shown = np.flatnonzero(rows >= min_cell_count)
+    shown = np.flatnonzero(is_enough(rows, min_cell_count))
     auroc, similarity, four = auroc[shown], similarity[shown], four[:, shown]
     far = np.abs(auroc - 0.5) >= FAR
     # with the cohort's events and rows, an AUROC tells how many of either hold the token
-    told = ((four == 0) | (four >= min_cell_count)).all(axis=0)
-    without = four[2:].sum(axis=0)
-    nearly_all = (without > 0) & (without < min_cell_count)
-    auroc = np.where(told, auroc, np.nan)
+    auroc = np.where(is_small(four, min_cell_count).any(axis=0), np.nan, auroc)
+    nearly_all = is_small(four[2:].sum(axis=0), min_cell_count)
     distance = np.abs(auroc - 0.5)
-    made = pa.table(
+    result = pa.table(
         [
             *(table[name].take(shown) for name in ("key", "text", "domain")),
             pa.array(rows[shown], mask=nearly_all),
@@ -71,17 +71,20 @@ def make_leaks(
             _rank(distance),
             pa.array(np.round(similarity, 3), from_pandas=True),
             _rank(similarity),
-            pa.array([nearest[place] for place in shown], pa.string()),
+            pa.array([nearest[index] for index in shown], pa.string()),
             pa.array(far),
         ],
         schema=SCHEMA,
     )
-    write_parquet(made.take(np.lexsort([shown, -np.nan_to_num(distance, nan=-1.0), ~far])), out)
+    write_parquet(result.take(np.lexsort([shown, -np.nan_to_num(distance, nan=-1.0), ~far])), out)
 
 
 def _token_auroc(cohort: Path, sequences: Path, tokens: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """AUROC of each token's presence among the training rows: half of 1 + sensitivity - false positive rate; and what
-    it is made of: rows with and without the event that hold it, and those that do not, (4, tokens)."""
+    """Return the AUROC of each token's presence among the training rows, and the counts behind it.
+
+    The AUROC is half of 1 + sensitivity - false positive rate. The counts (4, tokens) are of rows with and without the
+    event that hold the token, and of those that do not.
+    """
     people = pq.read_table(cohort, columns=["label", "split"])
     training = people["split"].to_numpy(zero_copy_only=False) == "train"
     label = people["label"].to_numpy() == 1
@@ -89,15 +92,15 @@ def _token_auroc(cohort: Path, sequences: Path, tokens: int) -> tuple[NDArray[np
     row = np.repeat(np.arange(len(label)), lists.value_lengths().to_numpy(zero_copy_only=False))
     # a row holds a token once, on however many days
     held = row * max(tokens, 1) + lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
-    # asked for counts as well, NumPy sorts, 20 times as fast as it hashes
+    # with counts, NumPy sorts, which is 20 times as fast as hashing
     held, _ = np.unique(held, return_counts=True)
     row, token = np.divmod(held, max(tokens, 1))
     shares, held_by, not_by = [], [], []
     for of_class in (training & label, training & ~label):
-        found = np.bincount(token[of_class[row]], minlength=tokens)
-        shares.append(found / of_class.sum() if of_class.any() else np.full(tokens, np.nan))
-        held_by.append(found)
-        not_by.append(of_class.sum() - found)
+        holding = np.bincount(token[of_class[row]], minlength=tokens)
+        shares.append(holding / of_class.sum() if of_class.any() else np.full(tokens, np.nan))
+        held_by.append(holding)
+        not_by.append(of_class.sum() - holding)
     return np.asarray((1 + shares[0] - shares[1]) / 2), np.array([*held_by, *not_by])
 
 
@@ -105,23 +108,23 @@ def _outcome_names(cdm: Path, vocabulary: Path, task: Mapping[str, Any], near: P
     with site_database(cdm, 1, near) as db:
         make_concepts(db, "outcome", task["outcome"])
         db.read_parquet(str(vocabulary)).create_view("vocabulary")
-        found = db.execute(
+        texts = db.execute(
             "SELECT DISTINCT text FROM vocabulary WHERE concept_id IN (FROM outcome) AND concept_id <> 0 "
             "AND state = 'present' AND text IS NOT NULL AND NOT private ORDER BY text"
         )
-        return [str(row[0]) for row in found.fetchall()]
+        return [str(row[0]) for row in texts.fetchall()]
 
 
 def _similarity(
     texts: list[str | None], names: list[str], vectors: Path | None
 ) -> tuple[NDArray[np.float64], list[str | None]]:
-    """Of each text the cosine with the nearest of ``names``, and that name."""
+    """Return for each text the cosine with the nearest of ``names``, and that name."""
     best, nearest = np.full(len(texts), np.nan), np.full(len(texts), None, object)
     if vectors is None:
         return best, nearest.tolist()
     table = pq.read_table(vectors, columns=["text", "vector"])
-    place = {text: n for n, text in enumerate(table["text"].to_pylist())}
-    known = [name for name in names if name in place]
+    index = {text: n for n, text in enumerate(table["text"].to_pylist())}
+    known = [name for name in names if name in index]
     if not known:
         return best, nearest.tolist()
     flat = table["vector"].combine_chunks().flatten().to_numpy().astype(np.float64)
@@ -129,9 +132,9 @@ def _similarity(
     matrix = matrix - matrix.mean(axis=0)
     matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
     for n, text in enumerate(texts):
-        if text in place:
-            # no BLAS here: the same sums on any number of threads
-            cosines = np.einsum("nd,d->n", matrix[[place[name] for name in known]], matrix[place[text]])
+        if text in index:
+            # not BLAS: these sums are the same on any number of threads
+            cosines = np.einsum("nd,d->n", matrix[[index[name] for name in known]], matrix[index[text]])
             best[n], nearest[n] = cosines.max(), known[int(cosines.argmax())]
     return best, nearest.tolist()
 

@@ -1,4 +1,4 @@
-"""What is known of each prediction at its index: the tokens of its predictor window, in time order."""
+"""Make the sequences: for each prediction the tokens of its predictor window, in time order."""
 
 import tempfile
 from collections.abc import Mapping
@@ -29,22 +29,22 @@ from conceptbridge.vocabulary.build import token_key
 
 TOKENS = pa.schema(
     [
-        ("token", pa.int32()),  # position in this table, and in this table alone
+        ("token", pa.int32()),  # position in this table; means nothing in another one
         ("key", pa.string()),
         ("text", pa.string()),
         ("concept_id", pa.int64()),
         ("state", pa.string()),
         ("domain", pa.string()),
         ("rows", pa.int64()),  # training rows that hold it
-        # where the state is a bin: its bounds for each unit, fitted on training rows
+        # if the state is a bin: its bounds for each unit, fitted on training rows
         ("bins", pa.list_(pa.struct([("unit", pa.string()), ("lower", pa.float64()), ("upper", pa.float64())]))),
     ]
 )
 SEQUENCES = pa.schema([("row_id", pa.int64()), ("tokens", pa.list_(pa.int32())), ("days", pa.list_(pa.int16()))])
 
-#: condition statuses that are given when a visit ends: discharge, primary and secondary discharge, final diagnosis
+#: condition statuses given when a visit ends: discharge, primary and secondary discharge, final diagnosis
 DISCHARGE = (32896, 32903, 32909, 4230359)
-#: task's `guards.open_visit` -> diagnoses that can have been made later than they are dated
+#: task's `guards.open_visit` -> diagnoses that may have been made later than they are dated
 LATE = {"discharge": f"coalesce(condition_status, 0) IN {DISCHARGE}", "all": "true", "none": "false"}
 
 
@@ -59,15 +59,15 @@ def make_sequences(
     sequences: Path,
     threads: int = 1,
 ) -> None:
-    """Write the task's ``tokens`` (``TOKENS``, ordered by key) and ``sequences`` (``SEQUENCES``, one a cohort row).
+    """Write the task's ``tokens`` (``TOKENS``, by key) and ``sequences`` (``SEQUENCES``, one per cohort row).
 
     Days count from the index date, so they are 0 or less. Left out are the outcome's concepts and their descendants
     (as a concept and as a value), late diagnoses of a visit that is still open at the index (``LATE``: nobody knew
-    them at the index), private tokens, and values without a reference range where training rows have fewer than
-    ``min_rows`` of them. A token counts once a day, or on its first day in the window alone; of a longer sequence the
+    them at the index), private tokens, and values without a reference range if training rows have fewer than
+    ``min_rows`` of them. A token counts once per day, or only on its first day in the window; of a longer sequence the
     most recent ``max_tokens`` stay.
 
-    Out of core: one pass over the records, whatever their order; their codes are sorted, and listed piece by piece.
+    Out of core: one pass over the records in any order; their codes are sorted, and listed piece by piece.
     """
     predictors = task["predictors"]
     with site_database(cdm, threads, sequences) as db:
@@ -82,7 +82,7 @@ def make_sequences(
             with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, SEQUENCES) as writer:
                 for hits in in_order(db, query, counter.width):
                     writer.write_table(counter.count(hits, int(hits[-1] // counter.width) + 1))
-                if counter.done < counter.rows:  # those without any hit
+                if counter.done < counter.rows:  # rows without any hit
                     writer.write_table(counter.count(np.empty(0, np.int64), counter.rows))
             token_of = np.cumsum(counter.used, dtype=np.int32) - 1
             _write_sequences(draft, token_of, sequences)
@@ -99,33 +99,32 @@ class _Counter:
         self.codes, self.days = max(codes, 1), 1 - predictors["days"][0]
         self.width = self.days * self.codes
         self.first_only = predictors["occurrence"] == "first"
-        self.longest = int(predictors["max_tokens"])
+        self.max_tokens = int(predictors["max_tokens"])
         self.used = np.zeros(codes, bool)
         self.training_rows = np.zeros(codes, np.int64)
 
     def count(self, hits: NDArray[np.int64], end: int) -> pa.Table:
-        """The sequences of the rows before ``end`` that come next, with codes of the vocabulary in place of tokens.
+        """Return the sequences of the next rows up to ``end``, with codes of the vocabulary in place of tokens.
 
-        A hit is one number, (row * days + day) * codes + code, so that numbers in order are rows, days and tokens in
-        order.
+        A hit is one number, (row * days + day) * codes + code, so numbers in order are rows, days and tokens in order.
         """
         rows = np.arange(self.done, end)
-        at, code = np.divmod(hits[first_of_each(hits)], self.codes)
-        row, day = np.divmod(at, self.days)
+        row_day, code = np.divmod(hits[first_of_each(hits)], self.codes)
+        row, day = np.divmod(row_day, self.days)
         if self.first_only:
             # hits are in the order of days, so that the first of a row and code is the earliest
             _, kept = np.unique(row * self.codes + code, return_index=True)
             kept.sort()
             row, day, code = row[kept], day[kept], code[kept]
-        place = row - self.done
+        index = row - self.done
         ends = np.searchsorted(row, rows, side="right")
-        recent = ends[place] - np.arange(len(row)) <= self.longest
-        row, place, day, code = row[recent], place[recent], day[recent], code[recent]
+        recent = ends[index] - np.arange(len(row)) <= self.max_tokens
+        row, index, day, code = row[recent], index[recent], day[recent], code[recent]
         self.done = end
         self.used[code] = True
-        pairs = np.sort((place * self.codes + code)[self.training[row]])
+        pairs = np.sort((index * self.codes + code)[self.training[row]])
         self.training_rows += np.bincount(pairs[first_of_each(pairs)] % self.codes, minlength=len(self.training_rows))
-        offsets = pa.array(np.searchsorted(place, np.arange(len(rows) + 1)), pa.int32())
+        offsets = pa.array(np.searchsorted(index, np.arange(len(rows) + 1)), pa.int32())
         return pa.table(
             [
                 pa.array(rows, pa.int64()),
@@ -139,8 +138,8 @@ class _Counter:
 def _make_codes(db: duckdb.DuckDBPyConnection, vocabulary: Path, task: Mapping[str, Any]) -> pa.Table:
     """Make the tables that turn a record's concept and state into a code, and return the codes' tokens in order.
 
-    ``mapped`` (domain, concept_id, state, code) and ``unmapped`` (concept, state, code) know nothing of private tokens
-    and of the outcome's concepts (``hidden``). A rolled-up concept has the codes of its ancestors.
+    ``mapped`` (domain, concept_id, state, code) and ``unmapped`` (concept, state, code) leave out private tokens and
+    the outcome's concepts (``hidden``). A rolled-up concept has the codes of its ancestors.
     """
     db.read_parquet(str(vocabulary)).create_view("site_vocabulary")
     db.execute(
@@ -189,9 +188,9 @@ def _make_rows(db: duckdb.DuckDBPyConnection, cohort: Path, days: tuple[int, int
 
 
 def _make_cuts(db: duckdb.DuckDBPyConnection, domains: list[str], min_rows: int) -> None:
-    """Fit the bins of values without a reference range: on the training rows' windows, each unit by itself.
+    """Fit the bins of values without a reference range, on the training rows' windows, each unit by itself.
 
-    Out of core: the database sorts the values, of which only those beside a cut are kept.
+    Out of core: the database sorts the values, and only those next to a cut are kept.
     """
     key = "concept_id, domain, source, unit"
     own = "CASE WHEN concept_id = 0 THEN {0} ELSE '' END AS {0}"
@@ -202,11 +201,11 @@ def _make_cuts(db: duckdb.DuckDBPyConnection, domains: list[str], min_rows: int)
         for domain in domains
         if domain in DOMAINS and DOMAINS[domain].values
     )
-    nothing = "SELECT 0 AS concept_id, '' AS domain, '' AS source, '' AS unit, 0.0 AS value WHERE false"
+    empty = "SELECT 0 AS concept_id, '' AS domain, '' AS source, '' AS unit, 0.0 AS value WHERE false"
     db.execute(
         f"""
         CREATE TABLE binned AS SELECT {key}, row_number() OVER (ORDER BY {key}) - 1 AS place, n
-        FROM (SELECT {key}, count(*) AS n FROM ({values or nothing}) GROUP BY ALL HAVING n >= {min_rows})
+        FROM (SELECT {key}, count(*) AS n FROM ({values or empty}) GROUP BY ALL HAVING n >= {min_rows})
         """
     )
     n = db.sql("SELECT n FROM binned ORDER BY place").to_arrow_table()["n"].to_numpy()
@@ -214,20 +213,20 @@ def _make_cuts(db: duckdb.DuckDBPyConnection, domains: list[str], min_rows: int)
     below = np.floor(at).astype(np.int64) + (np.cumsum(n) - n)[:, None]
     above = below + (at > np.floor(at))
     wanted = np.unique([below, above])
-    found, seen = np.empty(len(wanted)), 0
-    ordered = f"SELECT value FROM ({values or nothing}) JOIN binned USING ({key}) ORDER BY place, value"
+    neighbours, seen = np.empty(len(wanted)), 0
+    ordered = f"SELECT value FROM ({values or empty}) JOIN binned USING ({key}) ORDER BY place, value"
     for batch in db.sql(ordered).to_arrow_reader(1 << 20):
         here = slice(*np.searchsorted(wanted, [seen, seen + len(batch)]))
-        found[here] = batch.columns[0].to_numpy()[wanted[here] - seen]
+        neighbours[here] = batch.columns[0].to_numpy()[wanted[here] - seen]
         seen += len(batch)
-    low, high = (found[np.searchsorted(wanted, places)] for places in (below, above))
+    low, high = (neighbours[np.searchsorted(wanted, positions)] for positions in (below, above))
     cuts = low + (high - low) * (at - np.floor(at))
     db.register("cut_at", pa.table({"place": np.arange(len(n)), "cuts": pa.array(list(cuts), pa.list_(pa.float64()))}))
     db.execute(f"CREATE TABLE cuts AS SELECT {key}, cuts FROM binned JOIN cut_at USING (place)")
 
 
 def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) -> str:
-    """SQL of the hits of all rows."""
+    """Return SQL of the hits of all rows."""
     predictors = task["predictors"]
     days = 1 - predictors["days"][0]
     (codes,) = db.execute("SELECT greatest(count(*), 1) FROM vocab").fetchall()[0]
@@ -239,7 +238,7 @@ def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) ->
             (known,) = db.execute(f"SELECT count(*) FROM {kind} WHERE domain = '{domain}'").fetchall()[0]
             if not known:
                 continue
-            # a state is compared only where there can be another one
+            # states are compared only if there can be several
             valued = DOMAINS[domain].values
             db.execute(
                 f"CREATE TABLE {domain}_{kind} AS SELECT * EXCLUDE domain FROM {kind} WHERE domain = '{domain}'"
@@ -264,7 +263,7 @@ def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) ->
 
 
 def _records(domain: str, kind: str, site: str) -> str:
-    """SQL of the mapped or unmapped records of a domain, values in their bins."""
+    """Return SQL of the mapped or unmapped records of a domain, values in their bins."""
     if kind == "mapped":
         records, cut = (
             f"SELECT * FROM {domain}_records WHERE concept_id <> 0",
@@ -286,7 +285,7 @@ def _records(domain: str, kind: str, site: str) -> str:
 
 _VISIT = """LEFT JOIN visit_occurrence v
             ON v.visit_occurrence_id = r.visit_id AND v.person_id = r.person_id"""
-#: the record's visit had ended before the index; a record without a visit stands for itself
+#: the record's visit ended before the index; a record without a visit counts as its own visit
 _CLOSED = "coalesce(v.visit_end_date, v.visit_start_date, r.date) < c.index_date AND r.date < c.index_date"
 
 
@@ -313,7 +312,7 @@ def _token_table(db: duckdb.DuckDBPyConnection, site: str, vocab: pa.Table, coun
         f"{f'cuts[{n + 1}]' if n < len(BIN_CUTS) else 'NULL'} AS upper FROM cuts"
         for n, state in enumerate(BIN_STATES)
     ]
-    made = db.sql(
+    result = db.sql(
         f"""
         SELECT (row_number() OVER (ORDER BY key) - 1)::INTEGER AS token,
                key, text, concept_id, state, domain, rows, bins
@@ -324,4 +323,4 @@ def _token_table(db: duckdb.DuckDBPyConnection, site: str, vocab: pa.Table, coun
         ORDER BY key
         """
     )
-    return made.to_arrow_table().cast(TOKENS)
+    return result.to_arrow_table().cast(TOKENS)

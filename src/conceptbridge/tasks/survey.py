@@ -1,4 +1,4 @@
-"""What a site has for a task, before anything is embedded or trained: counts alone, none under the minimum."""
+"""Count what a site has for a task, before anything is embedded or trained; no small count is shown."""
 
 import math
 from collections.abc import Mapping
@@ -9,27 +9,24 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json
-from conceptbridge.disclosure.quality_report import withheld
+from conceptbridge.disclosure.suppress import hide_parts, hide_small, is_enough
 from conceptbridge.tasks.cohort import SPLITS
 
-#: expected shrinkage, and the share of the greatest possible R² that is hoped for (Riley et al., BMJ 2020;368:m441)
-SHRINKAGE, HOPED = 0.9, 0.15
+#: expected shrinkage, and the assumed share of the greatest possible R² (Riley et al., BMJ 2020;368:m441)
+SHRINKAGE, R2_SHARE = 0.9, 0.15
 
 
 def make_survey(
     cohort: Path, tokens: Path, sequences: Path, settings: Mapping[str, Any], min_cell_count: int, out: Path
 ) -> None:
-    """Write what the task has at the site to ``out``: splits, years, sequences, and whether the sample is enough.
+    """Write what the task has at the site to ``out``: splits, years, sequences, and whether the sample is large enough.
 
-    ``settings`` has the task's ``min_events`` and ``min_rows``. Counts under ``min_cell_count`` are null, and as
-    many more as keep these from being worked out.
+    ``settings`` has the task's ``min_events`` and ``min_rows``. Counts under ``min_cell_count`` are null, and so are as
+    many others as it takes to hide them.
     """
     people = pq.read_table(cohort, columns=["person_id", "index_date", "label", "split"]).to_pandas()
     lengths = pq.read_table(sequences, columns=["tokens"])["tokens"].combine_chunks().value_lengths()
     held = pq.read_table(tokens, columns=["rows"])["rows"].to_numpy()
-
-    def shown(n: Any) -> int | None:
-        return int(n) if n == 0 or n >= min_cell_count else None
 
     by_split = [people[people["split"] == name] for name in SPLITS]
     columns = {
@@ -37,8 +34,8 @@ def make_survey(
         "rows": [len(part) for part in by_split],
         "events": [int(part["label"].sum()) for part in by_split],
     }
-    told = {key: withheld(parts, min_cell_count) for key, parts in columns.items()}
-    splits = {name: {key: parts[n] for key, parts in told.items()} for n, name in enumerate(SPLITS)}
+    shown = {key: hide_parts(parts, min_cell_count) for key, parts in columns.items()}
+    splits = {name: {key: parts[n] for key, parts in shown.items()} for n, name in enumerate(SPLITS)}
     training = people.loc[people["split"] == "train", "label"]
     rows, events = len(training), int(training.sum())
     parameters = int((held >= settings["min_rows"]).sum())
@@ -47,12 +44,12 @@ def make_survey(
     write_json(
         {
             "splits": splits,
-            "years": dict(zip(map(str, years.index), withheld(years.tolist(), min_cell_count), strict=True)),
+            "years": dict(zip(map(str, years.index), hide_parts(years.tolist(), min_cell_count), strict=True)),
             "tokens": len(held),
             "sequence": {
                 "median": float(np.median(steps)) if len(steps) else None,
                 "ninth decile": float(np.quantile(steps, 0.9)) if len(steps) else None,
-                "rows without any": shown(int((steps == 0).sum())),
+                "rows without any": hide_small(int((steps == 0).sum()), min_cell_count),
             },
             "sample": _sample(rows, events, parameters, settings["min_events"], min_cell_count),
         },
@@ -61,16 +58,16 @@ def make_survey(
 
 
 def parameters_carried(rows: int, events: int) -> int:
-    """How many parameters a logistic model can have on so many rows and events before shrinkage falls below 0.9.
+    """Return how many parameters a logistic model can have on these rows and events before shrinkage falls below 0.9.
 
     Criterion (i) of Riley et al. (BMJ 2020;368:m441), solved for the number of parameters, with R² of Cox and Snell at
-    15 % of the greatest one that this share of events allows. 0 where there is one class only.
+    15 % of the greatest one that this share of events allows. 0 if there is one class only.
     """
     if not 0 < events < rows:
         return 0
     share = events / rows
     null = events * math.log(share) + (rows - events) * math.log(1 - share)
-    r2 = HOPED * (1 - math.exp(2 * null / rows))
+    r2 = R2_SHARE * (1 - math.exp(2 * null / rows))
     return math.floor(rows * (SHRINKAGE - 1) * math.log(1 - r2 / SHRINKAGE))
 
 
@@ -84,7 +81,7 @@ def _sample(rows: int, events: int, parameters: int, min_events: int, min_cell_c
         verdict = "enough for a regression on all tokens"
     else:
         verdict = "enough to train, too few for a regression on all tokens without a penalty"
-    safe = fewest >= min_cell_count
+    safe = is_enough(fewest, min_cell_count)
     return {
         "verdict": verdict,
         "parameters": parameters,

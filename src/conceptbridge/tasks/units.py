@@ -1,14 +1,15 @@
-"""The units of a site's measured values: what each becomes, and which ones are unknown and so kept apart."""
+"""List the units of a site's measured values: what each is converted to, and which are unknown and so kept apart."""
 
 from pathlib import Path
 
 from conceptbridge.core.atomic_files import write_json
+from conceptbridge.disclosure.suppress import is_enough, is_small
 from conceptbridge.sites.cdm import DOMAINS
 from conceptbridge.sites.records import AS_RECORDED, UNIT_CONCEPT, UNIT_TEXT, open_records, site_database
 
 
 def make_units(cdm: Path, site: str, min_cell_count: int, out: Path, threads: int = 1) -> None:
-    """Write the units of the site's measured values to ``out``: what each becomes, and which ones are unknown.
+    """Write the units of the site's measured values to ``out``: what each is converted to, and which are unknown.
 
     Concepts and units of fewer than ``min_cell_count`` values are added up, without their texts.
     """
@@ -21,7 +22,7 @@ def make_units(cdm: Path, site: str, min_cell_count: int, out: Path, threads: in
             for d in DOMAINS.values()
             if d.values
         )
-        found = db.execute(
+        units = db.execute(
             f"""
             SELECT concept_id, c.concept_name, unit_concept, unit_text, unit, known, n
             FROM (SELECT concept_id, unit_concept, unit_text, count(*) AS n FROM ({values}) GROUP BY ALL)
@@ -30,14 +31,14 @@ def make_units(cdm: Path, site: str, min_cell_count: int, out: Path, threads: in
             """
         ).fetchall()
     keys = ("concept_id", "name", "unit_concept", "unit_text", "unit", "known", "values")
-    rows = [dict(zip(keys, row, strict=True)) for row in found]
-    listed = [row for row in rows if row["values"] >= min_cell_count]
+    rows = [dict(zip(keys, row, strict=True)) for row in units]
+    listed = [row for row in rows if is_enough(row["values"], min_cell_count)]
     rare = sum(row["values"] for row in rows) - sum(row["values"] for row in listed)
     total = sum(row["values"] for row in rows)
     unknown = sum(row["values"] for row in rows if not row["known"] and row["unit"])
     without = sum(row["values"] for row in rows if not row["unit"])
     # with the sum, or a share of it, the values that are not listed could be worked out
-    small = any(0 < n < min_cell_count for n in (total, rare))
+    small = any(is_small(n, min_cell_count) for n in (total, rare))
     write_json(
         {
             "values": None if small else total,

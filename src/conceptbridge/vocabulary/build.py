@@ -1,4 +1,4 @@
-"""A site's vocabulary: every concept of its records in every state that they could take, with the text of each."""
+"""Build a site's vocabulary: every concept of its records in every state that it can take, each with its text."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from conceptbridge.core.atomic_files import write_parquet
+from conceptbridge.disclosure.suppress import enough_sql
 from conceptbridge.sites.cdm import DOMAINS
 from conceptbridge.sites.records import (
     AGE_BANDS,
@@ -26,16 +27,16 @@ from conceptbridge.sites.records import (
 
 SCHEMA = pa.schema(
     [
-        # concept and state; qualified by the site where the concept is local or unmapped
+        # concept and state; qualified by the site if the concept is local or unmapped
         ("key", pa.string()),
         ("concept_id", pa.int64()),
         ("vocabulary", pa.string()),
         ("concept_code", pa.string()),
         ("domain", pa.string()),
-        ("name", pa.string()),  # null where neither a concept table nor a record names the concept
+        ("name", pa.string()),  # null if neither a concept table nor a record names the concept
         ("named_by", pa.string()),  # concept | source
         ("state", pa.string()),
-        ("text", pa.string()),  # null where there is no name
+        ("text", pa.string()),  # null if there is no name
         ("records", pa.int64()),  # of the concept, in any state
         ("persons", pa.int64()),
         ("private", pa.bool_()),  # local or unmapped, and of fewer than min_cell_count persons: used nowhere
@@ -44,7 +45,7 @@ SCHEMA = pa.schema(
 
 
 def token_key(concept: str, state: str) -> str:
-    """SQL of a token's key, from SQL of its concept's key and of its state."""
+    """Return SQL of a token's key, from SQL of its concept's key and of its state."""
     return f"({concept} || '|' || {state})"
 
 
@@ -60,8 +61,9 @@ def make_vocabulary(
     """Write the vocabulary of the typed tables in ``cdm`` to ``out`` (``SCHEMA``, ordered by key).
 
     ``texts`` has the templates ``present``, ``absent`` and ``other``, with {name} and {state} to fill in; ``roll_up``
-    says which concepts stand for drugs and conditions. Out of core: one pass over the records, whatever their order.
+    says which concepts stand for drugs and conditions. Out of core: one pass over the records in any order.
     """
+    enough = enough_sql("persons", min_cell_count)
     with site_database(cdm, threads, out) as db:
         open_records(db, site, roll_up)
         _make_counts(db)
@@ -81,13 +83,13 @@ def make_vocabulary(
                 FROM (SELECT concept_id, domain, source, count(*) AS n FROM records
                       WHERE source <> '' AND concept_id IN
                             (SELECT concept_id FROM named WHERE concept_name IS NULL AND concept_id <> 0)
-                      -- what few persons' records say can be free text: it names nothing
-                      GROUP BY ALL HAVING count(DISTINCT person_id) >= {min_cell_count})
+                      -- a source text of few persons can be free text: it is not used as a name
+                      GROUP BY ALL HAVING {enough_sql("count(DISTINCT person_id)", min_cell_count)})
                 GROUP BY ALL
             )
             SELECT named.* REPLACE (coalesce(source, commonest) AS source), {concept_key(site)} AS concept
             FROM named LEFT JOIN sourced USING (concept_id, domain)
-            -- a concept recorded in several domains is one concept: its main domain is kept
+            -- a concept recorded in several domains is one concept, kept in its main domain
             QUALIFY row_number() OVER (PARTITION BY concept ORDER BY records DESC, domain) = 1
             """
         )
@@ -99,8 +101,8 @@ def make_vocabulary(
                            WHEN state = '{BINNED}' THEN {list(BIN_STATES)!r}
                            WHEN valued AND state IN {RANGE_STATES!r} THEN {list(RANGE_STATES)!r}
                            ELSE [state] END) AS state,
-                       -- the name of a site's own value concept can carry free text, too
-                       local_value AND persons < {min_cell_count} AS few
+                       -- the name of a site's own value concept can also be free text
+                       local_value AND NOT {enough} AS few
                 FROM (SELECT {concept_key(site)} AS concept, state, valued, local_value, sum(persons) AS persons
                       FROM counts GROUP BY ALL))
             GROUP BY ALL
@@ -113,7 +115,7 @@ def make_vocabulary(
                    CASE WHEN concept_name IS NOT NULL THEN 'concept'
                         WHEN source IS NOT NULL THEN 'source' END AS named_by,
                    state, {_text(name, texts)} AS text, records, persons,
-                   few OR (concept_id = 0 OR concept_id >= {LOCAL}) AND persons < {min_cell_count} AS private
+                   few OR (concept_id = 0 OR concept_id >= {LOCAL}) AND NOT {enough} AS private
             FROM concepts JOIN states USING (concept)
             UNION ALL {_demographics(texts)}
             ORDER BY key
@@ -158,15 +160,15 @@ def _make_counts(db: duckdb.DuckDBPyConnection) -> None:
         persons += np.bincount(code, minlength=n)
         pairs = np.sort(person * n + concept[code])
         persons_of_concept += np.bincount(pairs[first_of_each(pairs)] % n, minlength=n)
-    found = {"code": codes["code"], "persons": persons, "persons_of_concept": persons_of_concept[concept]}
-    db.register("found", pa.table(found))
+    counted = {"code": codes["code"], "persons": persons, "persons_of_concept": persons_of_concept[concept]}
+    db.register("counted", pa.table(counted))
     db.execute(
         """
         CREATE TABLE counts AS
         SELECT domain, stands_for AS concept_id, nullif(source, '') AS source, state, valued, local_value,
                sum(records) AS records, any_value(persons) AS persons,
                any_value(persons_of_concept) AS persons_of_concept
-        FROM coded JOIN found USING (code) GROUP BY ALL
+        FROM coded JOIN counted USING (code) GROUP BY ALL
         """
     )
 

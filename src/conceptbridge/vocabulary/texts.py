@@ -1,4 +1,4 @@
-"""What may be embedded of a site's vocabulary."""
+"""Choose the texts of a site's vocabulary that may be embedded."""
 
 import logging
 from collections.abc import Sequence
@@ -18,11 +18,11 @@ COLUMNS = ["text", "concept_id", "concept_code", "state", "domain", "named_by", 
 
 
 def site_tokens(vocabulary: Path, local_text: bool) -> pa.Table:
-    """The site's tokens that may be embedded: text, concept_id, concept_code, state; one row a text, ordered by it.
+    """Return the site's tokens that may be embedded: text, concept_id, concept_code, state; one row per text, by text.
 
-    Private tokens (local or unmapped, of fewer than ``min_cell_count`` persons) never may. Without ``local_text`` (a
-    service elsewhere would read them) no text may that a hospital could have written itself: of local and unmapped
-    concepts, and of concepts that only a record names.
+    Private tokens (local or unmapped, of fewer than ``min_cell_count`` persons) are never embedded. Without
+    ``local_text`` (for a remote service) neither is a text that a hospital could have written itself: of local and
+    unmapped concepts, and of concepts that only a record names.
     """
     tokens = pq.read_table(vocabulary, columns=COLUMNS)
     allowed = pc.and_(pc.invert(tokens["private"]), pc.is_valid(tokens["text"]))
@@ -32,7 +32,7 @@ def site_tokens(vocabulary: Path, local_text: bool) -> pa.Table:
         written = pc.or_(local, pc.fill_null(pc.equal(tokens["named_by"], "source"), True))
         held = pc.sum(pc.and_(allowed, written)).as_py() or 0
         if held:
-            logger.info("%d tokens with local text stay home (send_local_text: true would send them)", held)
+            logger.info("%d tokens with local text are not sent (send_local_text: true would send them)", held)
         allowed = pc.and_(allowed, pc.invert(written))
     kept = tokens.filter(allowed).select(["text", "concept_id", "concept_code", "state"])
     ordered = kept.sort_by([("text", "ascending"), ("concept_id", "ascending"), ("state", "ascending")])
@@ -42,9 +42,9 @@ def site_tokens(vocabulary: Path, local_text: bool) -> pa.Table:
 
 
 def rated_pairs(benchmark: Path) -> pa.Table:
-    """Pairs of terms that physicians have rated (UMNSRS): Term1, Term2, Mean.
+    """Return pairs of terms that physicians have rated (UMNSRS): Term1, Term2, Mean.
 
-    Raises StudyError when the file has no such columns.
+    Raises StudyError if the file lacks these columns.
     """
     try:
         return pacsv.read_csv(benchmark).select(["Term1", "Term2", "Mean"])
@@ -53,13 +53,13 @@ def rated_pairs(benchmark: Path) -> pa.Table:
 
 
 def rated_terms(benchmarks: Sequence[Path]) -> list[str]:
-    """The distinct terms of rated pairs, sorted."""
+    """Return the distinct terms of rated pairs, sorted."""
     pairs = [rated_pairs(path) for path in benchmarks]
     return sorted({term for table in pairs for name in ("Term1", "Term2") for term in table[name].to_pylist()})
 
 
 def term_tokens(terms: Sequence[str]) -> pa.Table:
-    """Terms as tokens without a concept: text, concept_id, concept_code, state."""
+    """Return terms as tokens without a concept: text, concept_id, concept_code, state."""
     n = len(terms)
     return pa.table(
         {

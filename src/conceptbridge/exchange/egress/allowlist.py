@@ -1,5 +1,6 @@
-"""What may leave a site: the tables and documents by name, with every column or key that they may have."""
+"""What may leave a site: tables and documents by name, with every column or key that they may have."""
 
+import re
 from typing import NamedTuple
 
 import pyarrow as pa
@@ -8,22 +9,22 @@ from conceptbridge.evaluate.schemas import SCHEMAS
 from conceptbridge.tasks.leaks import SCHEMA as LEAKS
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 
-#: counts of persons, rows or events: none may be under min_cell_count
+#: counts of persons, rows or events: none may be below min_cell_count
 COUNTS = frozenset({"persons", "rows", "events", "train_rows", "train_events", "read", "visits"})
 #: numbers that the study's settings decide, or places in a list
 SETTINGS = frozenset(
     {"seed", "seeds", "steps", "trials", "size", "smallest", "largest", "bin", "wide_bin", "replicates"}
 )
+#: what a column of persons, visits, rows or dates would be called
+ROW_LEVEL = re.compile(r"(^|_)(person|subject|patient|visit|row|encounter|mrn|birth|date|datetime)(_|$)|_id$", re.I)
 
 
 class Table(NamedTuple):
-    """A table that may leave: what it is, its ``schema``, the columns that make a row unlike all others (``key``), and
-    the columns that hold concepts by name (``texts``) or by number (``concepts``)."""
+    """A table that may leave: what it is, its schema, the columns that identify a row, and those that hold concepts."""
 
     about: str
     schema: pa.Schema
     key: tuple[str, ...]
-    texts: tuple[str, ...] = ()
     concepts: tuple[str, ...] = ()
 
 
@@ -54,19 +55,17 @@ SHARED_TOKENS = pa.schema(
         ("rows", pa.int64()),
     ]
 )
-"""Tokens as they may leave: those of at least min_cell_count training rows."""
+"""Tokens as they may leave: those of at least ``min_cell_count`` training rows."""
 
 _TOKEN = ("key", "concept_id")
 TABLES = {name: Table(about, SCHEMAS[name], key) for name, (about, key) in _KEYS.items()} | {
-    "tokens": Table(
-        "concepts that training rows hold", SHARED_TOKENS, ("key",), ("key", "text"), ("key", "concept_id")
-    ),
+    "tokens": Table("concepts that training rows hold", SHARED_TOKENS, ("key",), _TOKEN),
     "vocabulary": Table(
-        "concepts of enough persons, with their texts", VOCABULARY, ("key",), ("key", "text"), (*_TOKEN, "concept_code")
+        "concepts of enough persons, with their texts", VOCABULARY, ("key",), (*_TOKEN, "concept_code")
     ),
-    "leaks": Table("predictors nearest to the outcome", LEAKS, ("key",), ("key", "text", "nearest"), _TOKEN),
+    "leaks": Table("predictors nearest to the outcome", LEAKS, ("key",), _TOKEN),
 }
-"""Parquet files, by the name of the file without its ending."""
+"""Parquet files, by the name of the file without its suffix."""
 
 CSV = {"attrition": ("what is left after each inclusion step", ("step", "persons", "rows", "events"))}
 """CSV files: what each is, and its columns."""
@@ -106,6 +105,6 @@ DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
         frozenset(),
     ),
 }
-"""JSON files, by name: what each is, the keys it may have at any depth, and those below which keys are free."""
+"""JSON files, by name: what each is, the keys it may have at any depth, and the keys below which any key may stand."""
 
-PROSE = {".md": "a text to be read", ".html": "a page to be read"}
+PROSE = {".md": "a text for readers", ".html": "a page for readers"}

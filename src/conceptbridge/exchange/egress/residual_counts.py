@@ -1,7 +1,7 @@
-"""Counts that are told nowhere, and left over from those that are: of one site and task, across all tables that leave.
+"""Find small counts that no table shows, but that those of one site and task, taken together, leave over.
 
-What is known of the cohort: rows, events and persons in all (the last step of attrition), by split (``site``,
-``metrics``, ``training_budget``), by subgroup; and what metrics at a cut, bins of a curve and tokens make of these.
+Known of the cohort are rows, events and persons in all (the last step of attrition), by split (``site``, ``metrics``,
+``training_budget``) and by subgroup. Metrics at a cut, bins of a curve and tokens make further counts of these.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,92 +12,101 @@ import numpy as np
 import pandas as pd
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.disclosure.suppress import is_enough, is_small, remainder_is_small
 
 _ARM = ["embedding", "learner", "strategy", "source"]
 _SPLITS = ("train", "validation", "test")
+_WITHOUT_EVENT = "rows without the event"
 #: an estimate is a quotient of counts, up to the last bits
-_CLOSE = 1e-6
+_TOLERANCE = 1e-6
+
+#: a count that is published, None where it is not
+Count = float | None
 
 
-def check_margins(folder: Path, least: int) -> None:
-    """Raise StudyError where a count under ``least`` could be worked out from the files of ``metrics/{task}/{site}``
-    and ``tasks/{task}/{site}`` below ``folder`` together."""
+def check_residual_counts(folder: Path, min_cell_count: int) -> None:
+    """Raise StudyError where a small count can be worked out from the files of one site and task below ``folder``.
+
+    These are the files of ``metrics/{task}/{site}`` and ``tasks/{task}/{site}``.
+    """
     for at in sorted(folder.glob("metrics/*/*")):
-        task, site = at.parts[-2:]
-        name = at.relative_to(folder).as_posix()
         tables = {path.stem: pd.read_parquet(path) for path in at.glob("*.parquet")}
-        beside = folder / "tasks" / task / site
-        if "site" not in tables or "metrics" not in tables:
-            continue
-        known = _by_split(tables)
-        if (beside / "attrition.csv").exists():
-            last = pd.read_csv(beside / "attrition.csv").iloc[-1]
-            for count, parts in known.items():
-                _refuse(
-                    _left(_total(last, count), list(parts.values()), least), f"{name}: attrition and splits: {count}"
-                )
-        test = {count: known[count]["test"] for count in ("rows", "events")}
-        for count, groups in _by_group(tables.get("subgroups")):
-            _refuse(_left(test[count], groups, least), f"{name}/subgroups.parquet: {count}")
-        if (beside / "tokens.parquet").exists() and known["rows"]["train"] is not None:
-            tokens = pd.read_parquet(beside / "tokens.parquet", columns=["key", "rows"]).dropna()
-            states = tokens.groupby(tokens["key"].str.rpartition("|")[0])["rows"].sum()
-            few = ((known["rows"]["train"] - states) > 0) & ((known["rows"]["train"] - states) < least)
-            _refuse(bool(few.any()), f"{name}: training rows and tokens.parquet: rows")
-        if test["rows"] is not None and test["events"] is not None:
-            _refuse(_few_at_cuts(tables.get("seeds"), test, least), f"{name}/seeds.parquet: metrics at a cut")
-            _refuse(
-                _few_in_bins(tables.get("binned_curves"), test, least), f"{name}/binned_curves.parquet: rows of a bin"
-            )
+        if "site" in tables and "metrics" in tables:
+            task_folder = folder / "tasks" / Path(*at.parts[-2:])
+            _check_site(at.relative_to(folder).as_posix(), tables, task_folder, min_cell_count)
 
 
-def _refuse(found: bool, where: str) -> None:
-    if found:
+def _check_site(name: str, tables: Mapping[str, pd.DataFrame], task_folder: Path, min_cell_count: int) -> None:
+    known = _by_split(tables)
+    if (task_folder / "attrition.csv").exists():
+        last = pd.read_csv(task_folder / "attrition.csv").iloc[-1]
+        for count, of_splits in known.items():
+            small = _remainder_is_small(_total(last, count), list(of_splits.values()), min_cell_count)
+            _reject(small, f"{name}: attrition and splits: {count}")
+    test = {count: known[count]["test"] for count in ("rows", "events")}
+    for count, groups in _by_group(tables.get("subgroups")):
+        small = _remainder_is_small(test[count], groups, min_cell_count)
+        _reject(small, f"{name}/subgroups.parquet: {count}")
+    if (task_folder / "tokens.parquet").exists() and known["rows"]["train"] is not None:
+        tokens = pd.read_parquet(task_folder / "tokens.parquet", columns=["key", "rows"]).dropna()
+        of_states = tokens.groupby(tokens["key"].str.rpartition("|")[0])["rows"].sum().to_numpy()
+        small = bool(is_small(known["rows"]["train"] - of_states, min_cell_count).any())
+        _reject(small, f"{name}: training rows and tokens.parquet: rows")
+    if test["rows"] is not None and test["events"] is not None:
+        rows, events = test["rows"], test["events"]
+        small = _small_at_cuts(tables.get("seeds"), rows, events, min_cell_count)
+        _reject(small, f"{name}/seeds.parquet: metrics at a cut")
+        small = _small_in_bins(tables.get("binned_curves"), rows, min_cell_count)
+        _reject(small, f"{name}/binned_curves.parquet: rows of a bin")
+
+
+def _reject(small: bool, where: str) -> None:
+    if small:
         raise StudyError(
-            f"{where}: a count under min_cell_count can be worked out from those that are told; blank another of them"
+            f"{where}: a count under min_cell_count can be worked out from the published ones; blank another of them"
         )
 
 
-def _left(total: float | None, parts: list[float | None], least: int) -> bool:
-    """Whether what is left of a known total for the parts that are not told is a small count."""
-    if total is None or all(part is not None for part in parts):
+def _remainder_is_small(total: Count, parts: list[Count], min_cell_count: int) -> bool:
+    """Say whether a known total less its published parts is a small count of the parts that are not published."""
+    published = [part for part in parts if part is not None]
+    if total is None or len(published) == len(parts):
         return False
-    left = total - sum(part for part in parts if part is not None)
-    return 0 < left < least
+    return remainder_is_small(total, published, min_cell_count)
 
 
-def _total(last: pd.Series, count: str) -> float | None:
-    found = last["rows"] - last["events"] if count == "rows without the event" else last[count]
-    return None if pd.isna(found) else float(found)
+def _total(last: pd.Series, count: str) -> Count:
+    total = last["rows"] - last["events"] if count == _WITHOUT_EVENT else last[count]
+    return None if pd.isna(total) else float(total)
 
 
-def _by_split(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, float | None]]:
-    """Count -> split -> what is told of it in any table."""
-    known: dict[str, dict[str, float | None]] = {
-        count: dict.fromkeys(_SPLITS) for count in ("persons", "rows", "events", "rows without the event")
+def _by_split(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Count]]:
+    """Return count -> split -> what any table publishes of it."""
+    known: dict[str, dict[str, Count]] = {
+        count: dict.fromkeys(_SPLITS) for count in ("persons", "rows", "events", _WITHOUT_EVENT)
     }
 
-    def tell(split: str, **counts: Any) -> None:
+    def note(split: str, **counts: Any) -> None:
         for count, value in counts.items():
             if not pd.isna(value):
                 known[count][split] = float(value)
 
     for row in tables["site"].to_dict("records"):
-        tell(row["split"], persons=row["persons"], rows=row["rows"], events=row["events"])
+        note(row["split"], persons=row["persons"], rows=row["rows"], events=row["events"])
     for row in tables["metrics"][["split", "rows", "events"]].drop_duplicates().to_dict("records"):
-        tell(row["split"], rows=row["rows"], events=row["events"])
+        note(row["split"], rows=row["rows"], events=row["events"])
     if "training_budget" in tables:
         budget = tables["training_budget"]
         local = budget[budget["source"] == budget["target"]]
         for row in local[["train_rows", "train_events"]].drop_duplicates().to_dict("records"):
-            tell("train", rows=row["train_rows"], events=row["train_events"])
+            note("train", rows=row["train_rows"], events=row["train_events"])
     for split in _SPLITS:
         rows, events = known["rows"][split], known["events"][split]
-        known["rows without the event"][split] = None if rows is None or events is None else rows - events
+        known[_WITHOUT_EVENT][split] = None if rows is None or events is None else rows - events
     return known
 
 
-def _by_group(subgroups: pd.DataFrame | None) -> Iterator[tuple[str, list[float | None]]]:
+def _by_group(subgroups: pd.DataFrame | None) -> Iterator[tuple[str, list[Count]]]:
     if subgroups is None or not len(subgroups):
         return
     one = subgroups.drop_duplicates(["source", "dimension", "group"])
@@ -106,36 +115,39 @@ def _by_group(subgroups: pd.DataFrame | None) -> Iterator[tuple[str, list[float 
             yield count, [None if pd.isna(n) else float(n) for n in groups[count]]
 
 
-def _few_at_cuts(seeds: pd.DataFrame | None, test: Mapping[str, float | None], least: int) -> bool:
-    """Whether a cell of a confusion matrix is small, or one between two cuts of a seed of an arm."""
+def _small_at_cuts(seeds: pd.DataFrame | None, rows: float, events: float, min_cell_count: int) -> bool:
+    """Say whether a cell of a confusion matrix is small, or a count between two cuts of one seed of an arm is.
+
+    ``rows`` and ``events`` are those of the test split.
+    """
     if seeds is None:
         return False
     at_cut = seeds[seeds["metric"].isin(["sensitivity", "specificity"]) & (seeds["split"] == "test")]
     if not len(at_cut):
         return False
-    rows, events = float(test["rows"] or 0), float(test["events"] or 0)
     cut = at_cut["threshold"].fillna(-1).astype(str) + "/" + at_cut["alert_rate"].fillna(-1).astype(str)
     wide = (
         at_cut.assign(cut=cut)
         .pivot_table(index=[*_ARM, "seed", "cut"], columns="metric", values="estimate", aggfunc="first")
         .dropna()
     )
-    hits = (wide["sensitivity"] * events).round()
-    alarms = ((1 - wide["specificity"]) * (rows - events)).round()
-    for counts, total in ((hits, events), (alarms, rows - events)):
+    true_positives = (wide["sensitivity"] * events).round()
+    false_positives = ((1 - wide["specificity"]) * (rows - events)).round()
+    for counts, total in ((true_positives, events), (false_positives, rows - events)):
         of_seed = counts.groupby(level=[*_ARM, "seed"])
         ordered = counts.sort_values().groupby(level=[*_ARM, "seed"])
-        apart = pd.concat([counts, total - counts, ordered.diff().dropna(), total - of_seed.max()])
-        if ((apart > 0) & (apart < least)).any():
+        differences = pd.concat([counts, total - counts, ordered.diff().dropna(), total - of_seed.max()])
+        if is_small(differences.to_numpy(), min_cell_count).any():
             return True
     return False
 
 
-def _few_in_bins(points: pd.DataFrame | None, test: Mapping[str, float | None], least: int) -> bool:
-    if points is None or not len(points):
+def _small_in_bins(bins: pd.DataFrame | None, rows: float, min_cell_count: int) -> bool:
+    """Say whether a bin of a curve holds few events or few others; ``rows`` are those of the test split."""
+    if bins is None or not len(bins):
         return False
-    rows = points["share"] * float(test["rows"] or 0)  # of each seed, in the mean
-    for count in (rows * points["observed"], rows * (1 - points["observed"])):
-        if (np.asarray(count) < least * (1 - _CLOSE)).any():
-            return True
-    return False
+    of_bin = bins["share"] * rows  # of each seed, on average
+    return any(
+        not is_enough(np.asarray(count) + min_cell_count * _TOLERANCE, min_cell_count).all()
+        for count in (of_bin * bins["observed"], of_bin * (1 - bins["observed"]))
+    )

@@ -1,4 +1,4 @@
-"""What a site keeps to itself, read from its own files, so that what leaves can be compared with it."""
+"""What a site keeps to itself, read from its own files; what leaves is compared with it."""
 
 import getpass
 import os
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import literal
+from conceptbridge.disclosure.suppress import enough_sql
 
-#: a number is told from an id where fewer than one in so many numbers of as many digits is an id
+#: an id can be told from a count if fewer than one in this many numbers of as many digits is an id
 SPARSE = 10_000
-#: words of a private text that are looked for in a longer one
-_MOST_WORDS = 12
-#: a single word is looked for within other texts where it is as long, or has a digit
+#: words of a private text that are searched for in longer texts
+_MAX_WORDS = 12
+#: a single word is searched for in other texts if it has this many characters, or a digit
 _LONG_WORD = 12
 
 _WORD = re.compile(r"\w+")
@@ -31,6 +32,8 @@ _DATE = re.compile(
     r"(?<![\w.])(?:(?P<y>(?:19|20)\d\d)(?P<s>[-/.]?)(?P<m>\d\d)(?P=s)(?P<d>\d\d)"
     r"|(?P<d2>\d{1,2})(?P<s2>[-/.])(?P<m2>\d{1,2})(?P=s2)(?P<y2>(?:19|20)\d\d))(?=T\d|(?!\w|\.\d))"
 )
+#: a concept's number at the head of a token's key: it can look like a date or an id
+_CONCEPT = re.compile(r"^([^/|]*/)?\d+\|")
 _DIGITS = re.compile(r"(?<![\w.])\d{1,19}(?!\w|\.\d)|(?<=[A-Za-z_#:/|-])\d{1,19}(?!\w|\.\d)")
 _PATH = re.compile(
     r"(?<![\w./<])(?:/(?:home|Users|root|tmp|mnt|srv|media|opt|var|data|scratch)/\S|[A-Za-z]:\\\w|\\\\\w)"
@@ -38,34 +41,37 @@ _PATH = re.compile(
 
 
 @dataclass(frozen=True)
-class Private:
-    """What must not leave: ``ids`` of persons and visits (sorted), ``texts`` of few persons (case-folded) and their
-    word sequences (``phrases``, as far as no text that may leave has them), ``lengths`` (rows of cohorts, in all and by
-    split), names of this ``machine``. ``said`` are dates that the study's config has, which are no secret; ``most``
-    is a number that no count of the site can exceed; ``least`` is min_cell_count."""
+class SiteSecrets:
+    """What must not leave, and what the check needs to tell it from other values.
+
+    ``ids`` are those of persons and visits, sorted. ``texts`` are those of few persons, case-folded; ``phrases`` are
+    their word sequences, as far as no text that may leave has them. ``cohort_sizes`` are rows of cohorts, in all and by
+    split. ``machine_names`` are names of this machine. ``public_dates`` are dates in the study's config. No count of
+    the site exceeds ``max_count``.
+    """
 
     ids: NDArray[np.int64]
     texts: frozenset[str]
     phrases: frozenset[tuple[str, ...]]
-    lengths: frozenset[int]
-    machine: tuple[str, ...]
-    said: frozenset[str]
-    most: int
-    least: int
+    cohort_sizes: frozenset[int]
+    machine_names: tuple[str, ...]
+    public_dates: frozenset[str]
+    max_count: int
+    min_cell_count: int
 
     @cached_property
     def distinguishable_digits(self) -> frozenset[int]:
-        """Numbers of digits with which an id can be told from any other number up to ``most``."""
+        """The numbers of digits with which an id can be told from any other number up to ``max_count``."""
         bounds = np.array([0, *(10**digits for digits in range(1, 19))], dtype=np.int64)
         n = np.diff(np.append(np.searchsorted(self.ids, bounds), len(self.ids)))
         return frozenset(d for d, ids in enumerate(n.tolist(), 1) if ids > 0 and ids * SPARSE < 9 * 10 ** (d - 1))
 
     def holds_id(self, numbers: NDArray[Any]) -> bool:
-        """Whether one of ``numbers`` is an id, and not by coincidence.
+        """Say whether one of ``numbers`` is an id, and not by coincidence.
 
-        A site that numbers its persons 1, 2, 3, ... has ids that every count equals; those say nothing. A number is
-        taken for an id where no count of the site is as large, or where ids are so sparse among numbers of as many
-        digits that to meet one by chance is unlikely.
+        If a site numbers its persons 1, 2, 3, ..., every count equals an id; those say nothing. A number is taken for
+        an id if no count of the site is as large, or if ids are so sparse among numbers of as many digits that a match
+        by chance is unlikely.
         """
         if numbers.dtype.kind == "f":
             whole = numbers[np.isfinite(numbers) & (np.abs(numbers) < 2.0**63)]
@@ -75,100 +81,126 @@ class Private:
         values = np.unique(numbers.astype(np.int64))
         if not len(values) or not len(self.ids):
             return False
-        at = np.minimum(np.searchsorted(self.ids, values), len(self.ids) - 1)
-        found = values[self.ids[at] == values]
-        return any(int(one) > self.most or len(str(one)) in self.distinguishable_digits for one in found)
+        index = np.minimum(np.searchsorted(self.ids, values), len(self.ids) - 1)
+        matches = values[self.ids[index] == values]
+        return any(int(id_) > self.max_count or len(str(id_)) in self.distinguishable_digits for id_ in matches)
 
-    def finding(self, text: str, dates: bool = True) -> str | None:
-        """Say what kind of thing in ``text`` must not leave, None where there is nothing."""
+    def finding(self, text: str) -> str | None:
+        """Say what kind of thing in ``text`` must not leave; None if there is nothing."""
         folded = text.casefold().strip()
-        if folded in self.texts or any(phrase in self.phrases for phrase in _phrases(text, self._lengths_of_phrases)):
-            return f"a text of fewer than {self.least} persons"
-        if dates and any(day not in self.said for day in dates_in(text)):
+        if folded in self.texts or any(phrase in self.phrases for phrase in _phrases(text, self._phrase_lengths)):
+            return f"a text of fewer than {self.min_cell_count} persons"
+        if any(day not in self.public_dates for day in dates_in(text)):
             return "a date"
-        if _PATH.search(text) or any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in self.machine):
+        names = self.machine_names
+        if _PATH.search(text) or any(re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) for name in names):
             return "a path or name of this machine"
-        numbers = np.array([int(one) for one in _DIGITS.findall(text) if int(one) < 2**63], dtype=np.int64)
+        numbers = np.array([int(digits) for digits in _DIGITS.findall(text) if int(digits) < 2**63], dtype=np.int64)
         return "a person or visit id" if self.holds_id(numbers) else None
 
+    def finding_in_key(self, key: str) -> str | None:
+        """Say the same of a token's key, but for its concept's number, which may be somebody's id as well."""
+        return self.finding(_CONCEPT.sub("", key))
+
     @cached_property
-    def _lengths_of_phrases(self) -> list[int]:
+    def _phrase_lengths(self) -> list[int]:
         return sorted({len(phrase) for phrase in self.phrases})
 
 
 def dates_in(text: str) -> Iterator[str]:
-    """The dates in ``text``, as YYYY-MM-DD, however they are written (years 1900 to 2099)."""
-    for found in _DATE.finditer(text):
-        year, month, day = (found[a] or found[b] for a, b in (("y", "y2"), ("m", "m2"), ("d", "d2")))
-        if found["d2"] and int(month) > 12:  # the American order
+    """Yield the dates in ``text`` as YYYY-MM-DD, however they are written (years 1900 to 2099)."""
+    for match in _DATE.finditer(text):
+        year, month, day = (match[a] or match[b] for a, b in (("y", "y2"), ("m", "m2"), ("d", "d2")))
+        if match["d2"] and int(month) > 12:  # the American order
             month, day = day, month
         if 1 <= int(month) <= 12 and 1 <= int(day) <= 31:
             yield f"{year}-{int(month):02d}-{int(day):02d}"
 
 
-def read_private(
-    sites: Sequence[Path], cohorts: Sequence[Path], said: str, least: int, folders: Iterable[Path] = ()
-) -> Private:
+def read_site_secrets(
+    sites: Sequence[Path],
+    cohorts: Sequence[Path],
+    config: str,
+    min_cell_count: int,
+    folders: Iterable[Path] = (),
+) -> SiteSecrets:
     """Read what must not leave.
 
     ``sites``: the folders ``<results>/sites/{site}`` of the sites whose rows lie here (``cdm/``,
-    ``vocabulary.parquet``); ``cohorts``: ``cohort.parquet`` of their tasks; ``said``: the study's config as text, whose
-    dates may be repeated; ``folders``: of this machine, beside the home and the working folder.
+    ``vocabulary.parquet``); ``cohorts``: ``cohort.parquet`` of their tasks; ``config``: the study's config as text,
+    whose dates may be repeated; ``folders``: of this machine, in addition to the home and the working folder.
+
     Raises StudyError when a file is missing.
     """
     ids: list[NDArray[np.int64]] = []
     concepts: list[NDArray[np.int64]] = []
     private: set[str] = set()
     public: set[str] = set()
-    most = 0
+    max_count = 0
     for site in sites:
-        cdm, vocabulary = site / "cdm", _existing(site / "vocabulary.parquet")
+        cdm, vocabulary = site / "cdm", existing(site / "vocabulary.parquet")
         for table, column in (("person", "person_id"), ("visit_occurrence", "visit_occurrence_id")):
-            read = pq.read_table(_existing(cdm / f"{table}.parquet"), columns=[column])
+            read = pq.read_table(existing(cdm / f"{table}.parquet"), columns=[column])
             ids.append(read[column].drop_null().to_numpy())
-        most += sum(pq.ParquetFile(file).metadata.num_rows for file in cdm.glob("*.parquet"))
+        max_count += sum(pq.ParquetFile(file).metadata.num_rows for file in cdm.glob("*.parquet"))
         listed = pq.read_table(vocabulary, columns=["concept_id", "name", "text", "private"])
         concepts.append(listed["concept_id"].to_numpy())
         for name in ("name", "text"):
-            for secret, into in ((True, private), (False, public)):
-                some = pc.filter(listed[name], pc.equal(listed["private"], secret))
-                into.update(_folded(some.unique().drop_null().to_pylist()))
-        private.update(_folded(_few_source_values(cdm, least)))
+            for is_private, texts in ((True, private), (False, public)):
+                some = pc.filter(listed[name], pc.equal(listed["private"], is_private))
+                texts.update(_folded(some.unique().drop_null().to_pylist()))
+        private.update(_folded(_few_source_values(cdm, min_cell_count)))
     known = np.unique(np.concatenate([*concepts, np.zeros(1, np.int64)]))
-    lengths: set[int] = set()
-    for cohort in cohorts:
-        splits = pq.read_table(_existing(cohort), columns=["split"])["split"]
-        counts = {one["values"]: one["counts"] for one in splits.value_counts().to_pylist()}
-        lengths |= {len(splits), *counts.values(), len(splits) - counts.get("train", 0)}
     private -= public
-    wanted = {phrase for text in private if (phrase := _whole_phrase(text))}
-    sizes = sorted({len(phrase) for phrase in wanted})
-    for text in public:
-        wanted.difference_update(_phrases(text, sizes))
-    return Private(
+    return SiteSecrets(
         ids=np.setdiff1d(np.concatenate([*ids, np.zeros(0, np.int64)]), known),
         texts=frozenset(private),
-        phrases=frozenset(wanted),
-        lengths=frozenset(lengths - {0}),
-        machine=_machine(folders),
-        said=frozenset(dates_in(said)),
-        most=most,
-        least=least,
+        phrases=frozenset(_private_phrases(private, public)),
+        cohort_sizes=frozenset(_cohort_sizes(cohorts)),
+        machine_names=_machine_names(folders),
+        public_dates=frozenset(dates_in(config)),
+        max_count=max_count,
+        min_cell_count=min_cell_count,
     )
 
 
-def _few_source_values(cdm: Path, least: int) -> list[str]:
-    """Source values of a person's sex and race that few persons have; those of records are in the vocabulary."""
-    person = literal(_existing(cdm / "person.parquet"))
+def existing(path: Path) -> Path:
+    """Return ``path``. Raises StudyError if it does not exist."""
+    if not path.exists():
+        raise StudyError(f"{path} is missing; run the site's own study first: what leaves is checked against its files")
+    return path
+
+
+def _cohort_sizes(cohorts: Sequence[Path]) -> set[int]:
+    sizes: set[int] = set()
+    for cohort in cohorts:
+        splits = pq.read_table(existing(cohort), columns=["split"])["split"]
+        counts = {one["values"]: one["counts"] for one in splits.value_counts().to_pylist()}
+        sizes |= {len(splits), *counts.values(), len(splits) - counts.get("train", 0)}
+    return sizes - {0}
+
+
+def _private_phrases(private: set[str], public: set[str]) -> set[tuple[str, ...]]:
+    """The word sequences of private texts that no public text has."""
+    phrases = {phrase for text in private if (phrase := _whole_phrase(text))}
+    lengths = sorted({len(phrase) for phrase in phrases})
+    for text in public:
+        phrases.difference_update(_phrases(text, lengths))
+    return phrases
+
+
+def _few_source_values(cdm: Path, min_cell_count: int) -> list[str]:
+    """The source values of sex and race that few persons have; those of records are in the vocabulary."""
+    person = literal(existing(cdm / "person.parquet"))
     with duckdb.connect() as connection:
-        found = connection.execute(
+        rows = connection.execute(
             " UNION ".join(
                 f"SELECT {column} FROM read_parquet({person}) WHERE trim({column}) <> '' GROUP BY ALL "
-                f"HAVING count(DISTINCT person_id) < {least}"
+                f"HAVING NOT {enough_sql('count(DISTINCT person_id)', min_cell_count)}"
                 for column in ("gender_source_value", "race_source_value")
             )
         )
-        return [str(value) for (value,) in found.fetchall()]
+        return [str(value) for (value,) in rows.fetchall()]
 
 
 def _folded(texts: Iterable[str]) -> Iterator[str]:
@@ -180,8 +212,8 @@ def _words(text: str) -> list[str]:
 
 
 def _whole_phrase(text: str) -> tuple[str, ...] | None:
-    """The words of a private text, None where it is a common word that any other text may have."""
-    words = tuple(_words(text)[:_MOST_WORDS])
+    """The words of a private text; None if it is a common word that any other text may have."""
+    words = tuple(_words(text)[:_MAX_WORDS])
     alone = len(words) == 1 and len(words[0]) < _LONG_WORD and not any(c.isdigit() for c in words[0])
     return None if not words or alone or (len(words) == 1 and len(words[0]) < 4) else words
 
@@ -192,17 +224,11 @@ def _phrases(text: str, lengths: Sequence[int]) -> Iterator[tuple[str, ...]]:
         yield from zip(*(words[start:] for start in range(length)), strict=False)
 
 
-def _machine(folders: Iterable[Path]) -> tuple[str, ...]:
-    """Names of this machine that are no ordinary words: its host name, and folders of more than one part."""
+def _machine_names(folders: Iterable[Path]) -> tuple[str, ...]:
+    """Names of this machine that are not ordinary words: its host name, and folders of more than one part."""
     paths = {Path.home(), Path.cwd(), *(Path(folder).expanduser() for folder in folders)}
     names = {str(path) for path in paths if path.is_absolute() and len(path.parts) > 2}
     names |= {f"{getpass.getuser()}@"} if os.environ.get("USER") or os.environ.get("LOGNAME") else set()
     host = socket.gethostname()
     names |= {host} if any(c.isdigit() or c in ".-" for c in host) and len(host) > 3 else set()
     return tuple(sorted(names))
-
-
-def _existing(path: Path) -> Path:
-    if not path.exists():
-        raise StudyError(f"{path} is missing: run the site's own study first, what leaves is compared with its rows")
-    return path

@@ -1,6 +1,6 @@
-"""Weights that leave a site: arrays and LightGBM's text, with nothing in them but what a learner declares.
+"""Check a model's weights that leave: arrays and LightGBM's text, with only what its learner declares.
 
-``learner`` is whose model it is; None where that is not known: then what any learner declares may be in it.
+``learner`` is whose model it is; None if that is not known: then it may have what any learner declares.
 """
 
 import re
@@ -9,45 +9,49 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.exchange.egress.site_secrets import Private
+from conceptbridge.disclosure.suppress import is_enough
+from conceptbridge.exchange.egress.released_file import FEW, ReleasedFile, reject
+from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 from conceptbridge.learn.learner import Saves
 from conceptbridge.learn.registry import LEARNERS
 from conceptbridge.learn.registry import learner as find
 
-#: the arrays of the space that every model's inputs are in
+#: the arrays of the input space that every model has
 _SPACE = frozenset({"center", "carried"})
 
 
 def model_fields(learner: str | None) -> frozenset[str]:
-    """What a model's model.json may hold beside what all have."""
+    """Return the fields of model.json that the learner declares, in addition to those of every model."""
     return frozenset(name for saves in _saves(learner) for name in saves.fields)
 
 
-def check_arrays(path: Path, file: str, private: Private, learner: str | None) -> list[str]:
-    """Look at every array of a safetensors file, and return their names. Raises StudyError, which begins with ``file``,
-    where one is not declared, or is as long as a cohort has rows."""
+def check_safetensors(path: Path, file: ReleasedFile, secrets: SiteSecrets, learner: str | None) -> None:
+    """Check the arrays of a model: all are declared, and none is as long as a cohort. Raises StudyError."""
+    file.about = "weights of a model"
     declared = _SPACE.union(*(arrays for saves in _saves(learner) for arrays in saves.arrays.values()))
     try:
         with safe_open(path, framework="numpy") as opened:
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            beside = opened.metadata()
+            metadata = opened.metadata()
     except (SafetensorError, OSError, ValueError, TypeError) as error:
-        raise StudyError(f"{file}: cannot be read as safetensors, so it is not sent") from error
-    if beside:
-        raise StudyError(f"{file}: has metadata beside its arrays; write it without")
+        raise StudyError(f"{file.file}: cannot be read as safetensors, so it is not sent") from error
+    if metadata:
+        raise StudyError(f"{file.file}: has metadata beside its arrays; write it without")
+    file.columns = list(arrays)
     widths = {size for name, array in arrays.items() if name == "center" for size in array.shape}
     for name, array in arrays.items():
         if name not in declared:
-            raise StudyError(f"{file}: no array {name!r} is declared, so nobody knows what is in it; leave it out")
-        if array.dtype.kind != "f":
-            raise StudyError(f"{file}: the array {name} is not of floating-point numbers, as weights are")
-        flat = array.ndim < 3 and set(array.shape) & private.lengths - widths
-        if flat and max(array.shape) in private.lengths and array.size > private.least:
             raise StudyError(
-                f"{file}: the array {name} is as long as a cohort has rows; values of single rows stay at the "
-                "site (if it is a coincidence, change the learner's size by one)"
+                f"{file.file}: the array {name!r} is not declared, so nobody knows what it holds; leave it out"
             )
-    return list(arrays)
+        if array.dtype.kind != "f":
+            raise StudyError(f"{file.file}: the array {name} does not hold floating-point numbers, as weights do")
+        flat = array.ndim < 3 and set(array.shape) & secrets.cohort_sizes - widths
+        if flat and max(array.shape) in secrets.cohort_sizes and array.size > secrets.min_cell_count:
+            raise StudyError(
+                f"{file.file}: the array {name} is as long as a cohort has rows; values of single rows stay at the "
+                "site (if this is a coincidence, change the learner's size by one)"
+            )
 
 
 _TREE = {
@@ -60,44 +64,50 @@ _TREE = {
 _COUNTED = ("leaf_count", "internal_count", "leaf_weight", "internal_weight", "split_gain")
 
 
-def check_lightgbm_text(path: Path, file: str, private: Private, learner: str | None) -> None:
-    """Look at every line of LightGBM's text. Raises StudyError, which begins with ``file``, where its learner saves no
-    text of this name, or it tells how many training rows are in a leaf, or values of single rows."""
+def check_lightgbm(path: Path, file: ReleasedFile, secrets: SiteSecrets, learner: str | None) -> None:
+    """Check LightGBM's text line by line: it tells no counts of training rows, and no values of single rows.
+
+    Raises StudyError, also if the learner saves no text of this name.
+    """
+    file.about = "a LightGBM model"
     names = [saves.lightgbm_text for saves in _saves(learner) if saves.lightgbm_text is not None]
     if not any(re.fullmatch(re.escape(name).replace(r"\{seed\}", r"\d+"), path.name) for name in names):
-        raise StudyError(f"{file}: no learner saves a text of this name, and no other text file may leave")
+        raise StudyError(f"{file.file}: no learner saves a text of this name, and no other text file may leave")
     text = path.read_text(encoding="utf-8", errors="replace")
     if not text.startswith("tree\n"):
-        raise StudyError(f"{file}: is no LightGBM model, and no other text file may leave")
+        raise StudyError(f"{file.file}: is not a LightGBM model, and no other text file may leave")
     for line in text.splitlines():
         if re.fullmatch(r"|tree|end of (trees|parameters)|parameters:|feature_importances:|Column_\d+=\d+", line):
             continue
         if parameter := re.fullmatch(r"\[(\w+): ?(.*)\]", line):
-            if finding := private.finding(parameter[2]):
-                raise StudyError(
-                    f"{file}: the parameter {parameter[1]} holds {finding}, which must not leave the site; train "
-                    "without it"
-                )
-            if parameter[1] == "min_data_in_leaf" and int(parameter[2]) < private.least:
-                raise StudyError(
-                    f"{file}: a leaf of this LightGBM model can tell of {parameter[2]} rows, and min_cell_count is "
-                    f"{private.least}; train it with `min_data_in_leaf: {private.least}` or more, or leave it out"
-                )
+            _check_parameter(parameter[1], parameter[2], file.file, secrets)
             continue
         name, _, value = line.partition("=")
         if name.partition(":")[0] == "pandas_categorical":
             name, value = "pandas_categorical", line.partition(":")[2]
         if name not in _TREE:
-            raise StudyError(f"{file}: the line {name[:40]!r} is not of a LightGBM model; leave it out")
-        if name in _COUNTED and any(float(one) != 0 for one in value.split()):
+            raise StudyError(f"{file.file}: the line {name[:40]!r} does not belong in a LightGBM model; leave it out")
+        if name in _COUNTED and any(float(number) != 0 for number in value.split()):
             raise StudyError(
-                f"{file}: {name} tells how many training rows reached a node (counts under min_cell_count among them, "
-                "if only by subtraction); set it to 0"
+                f"{file.file}: {name} tells how many training rows reached a node ({FEW} among them, if only by "
+                "subtraction); set it to 0"
             )
-        if name == "feature_infos" and any(one != "none" for one in value.split()):
-            raise StudyError(f"{file}: feature_infos has values of single rows, least and largest; set it to none")
+        if name == "feature_infos" and any(info != "none" for info in value.split()):
+            raise StudyError(
+                f"{file.file}: feature_infos has values of single rows (each feature's range); set it to none"
+            )
         if name == "feature_names" and not re.fullmatch(r"(Column_\d+ ?)*", value):
-            raise StudyError(f"{file}: feature_names are not LightGBM's own; train without names")
+            raise StudyError(f"{file.file}: feature_names are not LightGBM's own; train without names")
+
+
+def _check_parameter(name: str, value: str, file: str, secrets: SiteSecrets) -> None:
+    reject(file, f"the parameter {name}", secrets.finding(value), "train without it")
+    minimum = secrets.min_cell_count
+    if name == "min_data_in_leaf" and not is_enough(int(value), minimum):
+        raise StudyError(
+            f"{file}: a leaf of this LightGBM model may hold {value} rows, and min_cell_count is {minimum}; train it "
+            f"with `min_data_in_leaf: {minimum}` or more, or leave it out"
+        )
 
 
 def _saves(learner: str | None) -> list[Saves]:

@@ -1,59 +1,85 @@
-"""Whether an aggregate results file is of the study; read whenever the workflow is planned."""
+"""Receive a site's aggregate results file: check it, and put its tables where the joint tables read them."""
 
-from collections.abc import Iterator, Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.exchange.package import check_fields, read_about, shown
+from conceptbridge.evaluate.schemas import SCHEMAS
+from conceptbridge.exchange.egress.allowlist import CSV, TABLES
+from conceptbridge.exchange.package import read_package, strict_json
 
-ABOUT: dict[str, Any] = {
-    "type": "object",
-    "additionalProperties": False,
-    "required": ["site", "role", "simulated", "study", "version"],
-    "properties": {
-        "site": {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"},
-        "role": {"enum": ["both", "source", "target"]},
-        "simulated": {"type": "boolean"},
-        "study": {"type": "object"},
-        "version": {"type": "string", "maxLength": 100},
-    },
-}
-"""What the manifest of an aggregate results file says of it; ``study`` is what all sites have to have in common."""
+#: bytes of an unpacked table: far above any study's
+MAX_TABLE_BYTES = 1 << 30
 
 
-def find_aggregates(file: Path, site: str, role: str, study: Mapping[str, Any]) -> dict[str, Any]:
-    """What the aggregate results file of ``site`` says of itself; its tables are not read.
+def receive_aggregates(
+    file: Path, site: str, tasks: Sequence[str], names: Mapping[str, Sequence[str]], results: Path
+) -> None:
+    """Check a site's aggregate results file and write its tables below ``results``.
 
-    Raises StudyError where there is none, it is of another site, or of another study than ``study``: the first setting
-    that differs is named.
+    ``names``: the study's embeddings, learners, strategies and sources; a table that names another one is rejected.
+    Raises StudyError if the package is damaged, lacks a file or has one too many, or a table is not as declared.
     """
-    where = f"config: sites.{site}.results_file: {file}"
-    if not file.is_file():
-        raise StudyError(f"{where}: there is no such file")
-    about = read_about(file, "results")
-    check_fields(about, ABOUT, f"{file}: manifest.json: about")
-    if about["site"] != site:
-        raise StudyError(f"{where}: is the results file of {about['site']}")
-    if (about["role"] == "source") != (role == "source"):
-        raise StudyError(
-            f"{where}: {site} took part with the role `{about['role']}`; say `role: {about['role']}` here, too"
-        )
-    for key, theirs, ours in _differing(about["study"], study):
-        raise StudyError(
-            f"{where}: made with another setting than this study's: {shown(key)} is {_short(theirs)} there and "
-            f"{_short(ours)} here"
-        )
-    return about
+    with tempfile.TemporaryDirectory(dir=results) as temporary:
+        folder = Path(temporary) / "aggregates"
+        about = read_package(file, "results", folder)
+        if about.get("site") != site:
+            raise StudyError(f"{file}: is of another site; the config expects {site}")
+        expected = set(_expected_files(site, tasks, about.get("role") != "source"))
+        actual = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+        if wrong := sorted(actual ^ expected):
+            fault = "is missing" if wrong[0] in expected else "does not belong in an aggregate results file"
+            raise StudyError(f"{file}: {wrong[0]}: {fault}")
+        for name in sorted(expected):
+            _check(folder / name, f"{file}: {name}", _allowed_names(name, site, names))
+        for name in sorted(expected):
+            (results / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / name, results / name)
 
 
-def _differing(theirs: Any, ours: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(theirs, Mapping) and isinstance(ours, Mapping):
-        for key in [*ours, *(key for key in theirs if key not in ours)]:
-            yield from _differing(theirs.get(key), ours.get(key), f"{at}.{key}" if at else str(key))
-    elif theirs != ours:
-        yield at, theirs, ours
+def _expected_files(site: str, tasks: Sequence[str], is_target: bool) -> Iterator[str]:
+    """Yield the files of a site's aggregates, relative to the study's results."""
+    for task in tasks:
+        if is_target:
+            yield from (f"metrics/{task}/{site}/{table}.parquet" for table in SCHEMAS)
+        yield from (f"tasks/{task}/{site}/{name}" for name in ("attrition.csv", "leaks.parquet", "tokens.parquet"))
+    yield from (f"sites/{site}/{name}" for name in ("quality.json", "vocabulary.parquet"))
 
 
-def _short(value: Any) -> str:
-    return "not given" if value is None else shown(str(value))
+def _allowed_names(file: str, site: str, names: Mapping[str, Sequence[str]]) -> dict[str, Sequence[str]]:
+    """Return column -> the names that a file of the site may have in it; of a task's file also task and site."""
+    kind, task, *_ = Path(file).parts
+    return dict(names) if kind == "sites" else {**names, "task": [task], "target": [site], "site": [site]}
+
+
+def _check(path: Path, where: str, names: Mapping[str, Sequence[str]]) -> None:
+    if path.suffix == ".parquet":
+        _check_table(path, where, names)
+    elif path.suffix == ".json":
+        strict_json(path.read_bytes(), where)
+    else:
+        header = path.read_text(encoding="utf-8").splitlines()[:1]
+        if header != [",".join(CSV["attrition"][1])]:
+            raise StudyError(f"{where}: does not have the columns {', '.join(CSV['attrition'][1])}")
+
+
+def _check_table(path: Path, where: str, names: Mapping[str, Sequence[str]]) -> None:
+    try:
+        file = pq.ParquetFile(path)
+        groups = (file.metadata.row_group(n).total_byte_size for n in range(file.metadata.num_row_groups))
+        if sum(groups) > MAX_TABLE_BYTES:
+            raise StudyError(f"{where}: is larger than {MAX_TABLE_BYTES >> 30} GiB when it is unpacked")
+        table = file.read()
+    except (pa.ArrowException, OSError) as error:
+        raise StudyError(f"{where}: cannot be read as Parquet; ask for it again") from error
+    if not table.schema.equals(TABLES[path.stem].schema, check_metadata=False):
+        raise StudyError(f"{where}: does not have the columns of this version; ask for it again")
+    for column in table.column_names:
+        allowed = names.get(column.removeprefix("ref_").removeprefix("local_"))
+        if allowed is not None and not set(table[column].unique().drop_null().to_pylist()) <= set(allowed):
+            raise StudyError(f"{where}: {column}: has a name that this study does not have")

@@ -1,4 +1,4 @@
-"""Bundles that other sites have sent: found when the study is planned, and put where a local arm would be."""
+"""Receive bundles from other sites: check them, and put their models where local arms would be."""
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,11 +15,11 @@ from conceptbridge.exchange.receive.model_files import check_model
 from conceptbridge.tasks.sequences import TOKENS
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 
-#: a text is a concept's name in a state
-LONGEST_TEXT, MOST_TOKENS = 2_000, 1_000_000
+#: characters of a text (a concept's name in a state), and tokens in a bundle
+MAX_TEXT, MAX_TOKENS = 2_000, 1_000_000
 
-_TEXT = ("key", "domain", "state")
-_TEXT_OR_NONE = ("vocabulary", "concept_code", "name", "named_by", "text")
+_TEXTS = ("key", "domain", "state")
+_OPTIONAL_TEXTS = ("vocabulary", "concept_code", "name", "named_by", "text")
 _COUNTS: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -43,10 +43,10 @@ _COUNTS: dict[str, Any] = {
 def receive(bundle: Path | None, expected: Mapping[str, Any], width: int | None, out: Path) -> None:
     """Check ``bundle`` and write its model to the folder ``out`` of its source's local arm: arm.json and models/.
 
-    ``expected``: what its manifest has to say of source, task, definition, embedding, learner and seeds; ``width`` is
+    ``expected``: what its manifest must say of source, task, definition, embedding, learner and seeds; ``width`` is
     that of the embedding's vectors, None for one-hot. Without a bundle, arm.json says that none was sent.
 
-    Raises StudyError, naming bundle, file and field, where anything is not as it has to be; nothing is written then.
+    Raises StudyError, naming bundle, file and field, if anything is not as expected; nothing is written then.
     """
     source = expected["source"]
     with atomic_folder(out) as folder, tempfile.TemporaryDirectory(dir=out.parent, prefix=".received.") as temporary:
@@ -69,58 +69,58 @@ def receive(bundle: Path | None, expected: Mapping[str, Any], width: int | None,
 def receive_tokens(bundles: Sequence[Path], source: str, tokens: Path) -> None:
     """Write the tokens of a task that ``source`` shares in its ``bundles`` (``TOKENS``; the counts stayed there)."""
     shared = ("key", "text", "concept_id", "state", "domain")
-    rows = [{name: one[name] for name in shared} | {"token": n} for n, one in enumerate(_tokens(bundles, source))]
+    rows = [{name: token[name] for name in shared} | {"token": n} for n, token in enumerate(_tokens(bundles, source))]
     write_parquet(pa.Table.from_pylist(rows, schema=TOKENS), tokens)
 
 
 def receive_vocabulary(bundles: Sequence[Path], source: str, vocabulary: Path) -> None:
     """Write the vocabulary of ``source`` (``VOCABULARY``, without counts) from all of its ``bundles``."""
-    rows = [one | {"private": False} for one in _tokens(bundles, source)]
+    rows = [token | {"private": False} for token in _tokens(bundles, source)]
     write_parquet(pa.Table.from_pylist(rows, schema=VOCABULARY), vocabulary)
 
 
 def _tokens(bundles: Sequence[Path], source: str) -> list[dict[str, Any]]:
-    """The tokens of all bundles by key."""
-    found: dict[str, dict[str, Any]] = {}
+    """Return the tokens of all bundles, each key once, in the order of keys."""
+    tokens: dict[str, dict[str, Any]] = {}
     for bundle in bundles:
         with tempfile.TemporaryDirectory() as temporary:
             files, _ = _unpacked(bundle, {"source": source}, Path(temporary) / "files")
-            for one in _each_token(files / "vocabulary.json", f"{bundle}: vocabulary.json"):
-                found.setdefault(one["key"], one)
-    return [found[key] for key in sorted(found)]
+            for token in _read_tokens(files / "vocabulary.json", f"{bundle}: vocabulary.json"):
+                tokens.setdefault(token["key"], token)
+    return [tokens[key] for key in sorted(tokens)]
 
 
 def _unpacked(bundle: Path, expected: Mapping[str, Any], into: Path) -> tuple[Path, dict[str, Any]]:
     about = read_package(bundle, "bundle", into)
     check_bundle(about, expected, bundle)
-    top = {"vocabulary.json", "metrics.json", "card.md"} | ({"model"} if about["reason"] is None else set())
-    found = {path.name for path in into.iterdir() if path.is_dir() == (path.name == "model")}
-    for name in sorted(found ^ top | {path.name for path in into.iterdir()} - top):
-        what = "is missing" if name in top else "is no part of such a bundle"
-        raise StudyError(f"{bundle}: {name}: {what}")
+    names = {"vocabulary.json", "metrics.json", "card.md"} | ({"model"} if about["reason"] is None else set())
+    present = {path.name for path in into.iterdir() if path.is_dir() == (path.name == "model")}
+    for name in sorted(present ^ names | {path.name for path in into.iterdir()} - names):
+        fault = "is missing" if name in names else "does not belong in such a bundle"
+        raise StudyError(f"{bundle}: {name}: {fault}")
     plain_text((into / "card.md").read_bytes(), f"{bundle}: card.md")
     return into, about
 
 
-def _each_token(path: Path, where: str) -> Iterator[dict[str, Any]]:
+def _read_tokens(path: Path, where: str) -> Iterator[dict[str, Any]]:
     value = strict_json(path.read_bytes(), where)
     if not isinstance(value, dict) or set(value) != {"tokens"} or not isinstance(value["tokens"], list):
-        raise StudyError(f"{where}: has to have the field tokens alone, a list")
-    if len(value["tokens"]) > MOST_TOKENS:
-        raise StudyError(f"{where}: tokens: are more than {MOST_TOKENS}")
-    seen: set[str] = set()
-    fields = {*_TEXT, *_TEXT_OR_NONE, "concept_id"}
-    for number, one in enumerate(value["tokens"]):
+        raise StudyError(f"{where}: must have exactly the field tokens, a list")
+    if len(value["tokens"]) > MAX_TOKENS:
+        raise StudyError(f"{where}: tokens: are more than {MAX_TOKENS}")
+    keys: set[str] = set()
+    fields = {*_TEXTS, *_OPTIONAL_TEXTS, "concept_id"}
+    for number, token in enumerate(value["tokens"]):
         at = f"{where}: tokens: {number}"
-        if not isinstance(one, dict) or set(one) != fields:
-            raise StudyError(f"{at}: has to have the fields {', '.join(sorted(fields))} alone")
-        if type(one["concept_id"]) is not int or not 0 <= one["concept_id"] < 2**63:
-            raise StudyError(f"{at}: concept_id: is no concept's number")
-        for name in (*_TEXT, *_TEXT_OR_NONE):
-            none = one[name] is None and name in _TEXT_OR_NONE
-            if not none and not (isinstance(one[name], str) and 0 < len(one[name]) <= LONGEST_TEXT):
-                raise StudyError(f"{at}: {name}: is no text of 1 to {LONGEST_TEXT} characters")
-        if one["key"] in seen:
-            raise StudyError(f"{at}: key: {shown(one['key'])!r} is there twice")
-        seen.add(one["key"])
-        yield one
+        if not isinstance(token, dict) or set(token) != fields:
+            raise StudyError(f"{at}: must have exactly the fields {', '.join(sorted(fields))}")
+        if type(token["concept_id"]) is not int or not 0 <= token["concept_id"] < 2**63:
+            raise StudyError(f"{at}: concept_id: is not a concept id")
+        for name in (*_TEXTS, *_OPTIONAL_TEXTS):
+            absent = token[name] is None and name in _OPTIONAL_TEXTS
+            if not absent and not (isinstance(token[name], str) and 0 < len(token[name]) <= MAX_TEXT):
+                raise StudyError(f"{at}: {name}: is not a text of 1 to {MAX_TEXT} characters")
+        if token["key"] in keys:
+            raise StudyError(f"{at}: key: {shown(token['key'])!r} is listed twice")
+        keys.add(token["key"])
+        yield token

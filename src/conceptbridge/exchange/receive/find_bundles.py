@@ -1,18 +1,18 @@
-"""Which bundles a folder has, and whether they are for this study; read whenever the workflow is planned."""
+"""Find the bundles in a folder that fit the study. Every plan of the workflow runs this."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.exchange.package import check_fields, read_about, shown
+from conceptbridge.exchange.package import check_fields, differences, read_about, shown
 from conceptbridge.learn.registry import LEARNERS
 
 #: task, name of the embedding, learner
 Model = tuple[str, str, str]
 
 _NAME = {"type": "string", "pattern": "^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$"}
-#: what the manifest of a bundle says of it, but for the names of learners
+#: what a bundle's manifest says of it, except the names of learners
 _ABOUT: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
@@ -44,20 +44,20 @@ _ABOUT: dict[str, Any] = {
 
 
 def about_schema() -> dict[str, Any]:
-    """The JSON schema of what the manifest of a bundle says of it."""
+    """Return the JSON schema of what a bundle's manifest says of it."""
     return _ABOUT | {"properties": _ABOUT["properties"] | {"learner": {"enum": list(LEARNERS)}}}
 
 
 def find_bundles(folder: Path, source: str, wanted: Mapping[Model, Mapping[str, Any]]) -> dict[Model, Path]:
-    """The bundles in ``folder`` that ``source`` has sent and the study has a use for.
+    """Return the bundles in ``folder`` that ``source`` has sent and the study asks for.
 
-    ``wanted``: what a bundle of each of the study's models has to say of itself. Raises StudyError when the folder has
-    none of that source, two of one model, or one that does not fit this study; what the study does not ask for is left
-    alone.
+    ``wanted``: what a bundle of each of the study's models must say of itself. Bundles that the study does not ask for
+    are ignored. Raises StudyError if the folder has no bundle of that source, two of one model, or one that does not
+    fit this study.
     """
     if not folder.is_dir():
-        raise StudyError(f"{folder}: there is no such folder (config: sites.{source}.bundles)")
-    found: dict[Model, Path] = {}
+        raise StudyError(f"{folder}: the folder does not exist (config: sites.{source}.bundles)")
+    bundles: dict[Model, Path] = {}
     senders: set[str] = set()
     for path in sorted(folder.glob("*.zip")):
         about = read_about(path, "bundle")
@@ -67,36 +67,26 @@ def find_bundles(folder: Path, source: str, wanted: Mapping[Model, Mapping[str, 
         if about["source"] != source or model not in wanted:
             continue
         check_bundle(about, wanted[model], path)
-        if model in found:
-            raise StudyError(f"{path}: is a second bundle of {', '.join(model)} from {source}, beside {found[model]}")
-        found[model] = path
+        if model in bundles:
+            raise StudyError(f"{path}: is a second bundle of {', '.join(model)} from {source}, like {bundles[model]}")
+        bundles[model] = path
     if source not in senders:
-        others = f"; its bundles are of {', '.join(sorted(senders))}" if senders else ""
-        raise StudyError(f"{folder}: there is no bundle from {source} (config: sites.{source}.bundles){others}")
-    return found
+        others = f"; it has bundles from {', '.join(sorted(senders))}" if senders else ""
+        raise StudyError(f"{folder}: has no bundle from {source} (config: sites.{source}.bundles){others}")
+    return bundles
 
 
 def check_bundle(about: Mapping[str, Any], expected: Mapping[str, Any], path: Path) -> None:
-    """Raise StudyError, naming the first field that differs, where a bundle does not say of itself what it has to.
+    """Raise StudyError, naming the first field that differs, if a bundle does not say of itself what is ``expected``.
 
-    ``expected`` has any of the fields of ``about_schema``.
+    ``expected`` has any of the fields of ``about_schema``. The catalogue ``entry`` of the embedding is not compared.
     """
     at = f"{path}: manifest.json: about"
     check_fields(about, about_schema(), at)
-    for field, found, wanted in _differing({key: about[key] for key in expected}, expected):
+    for field, theirs, ours in differences({key: about[key] for key in expected}, expected, "nothing", ("entry",)):
         if field == "embedding.fingerprint":
             raise StudyError(
-                f"{at}: {field}: it was made with another {about['embedding']['name']} ({shown(found)[:12]}) than this "
-                f"study's ({wanted[:12]}); give the study the catalogue entry that is in the bundle's card.md"
+                f"{at}: {field}: the bundle's {about['embedding']['name']} ({shown(theirs)[:12]}) is not this study's "
+                f"({ours[:12]}); give the study the catalogue entry in the bundle's card.md"
             )
-        raise StudyError(f"{at}: {field}: is {shown(repr(found))} in the bundle and {wanted!r} in this study")
-
-
-def _differing(found: Any, wanted: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The fields at which two values differ, the deepest they can be named; ``entry`` of an embedding is for people."""
-    if isinstance(found, dict) and isinstance(wanted, Mapping):
-        for key in sorted({*found, *wanted} - {"entry"}):
-            missing = "nothing"
-            yield from _differing(found.get(key, missing), wanted.get(key, missing), f"{at}.{key}" if at else key)
-    elif found != wanted or isinstance(found, bool) != isinstance(wanted, bool):
-        yield at, found, wanted
+        raise StudyError(f"{at}: {field}: is {shown(repr(theirs))} in the bundle and {ours!r} in this study")

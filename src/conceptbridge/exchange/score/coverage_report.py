@@ -1,4 +1,4 @@
-"""The coverage sheet: how much of what a site records a model from elsewhere knows, and how."""
+"""The coverage report: how much of what a site records another site's model knows, and how."""
 
 from pathlib import Path
 
@@ -10,17 +10,18 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import atomic_file, write_text
+from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.embed.vectors import read_vectors
-from conceptbridge.evaluate.subgroups import read_tokens, seen_by
+from conceptbridge.tasks.tokens import read_tokens, seen_by, unseen
 
-#: how a model knows a token, the best way first, and what that means for a reader
+#: how a model knows a token, the best way first, and what that means
 KNOWN = {
     "key": "the source has the same concept in the same state",
     "text": "the source has another code of the same name",
-    "near": "the source has neither; the name's vector places it beside what it has",
+    "near": "the source has neither; the name's vector places it near what it has",
     "unseen": "the model does not see it",
 }
-#: tokens of each kind that the sheet lists, and compared at once
+#: tokens of each kind that the report lists, and texts compared at once
 LISTED, BLOCK = 15, 1_000
 
 
@@ -31,14 +32,14 @@ def coverage(
     known: Path,
     own_table: Path | None,
     source_table: Path | None,
-    least: int,
+    min_cell_count: int,
 ) -> pa.Table:
-    """One row for each token of the listed patients (test rows of ``cohort``), the most frequent first.
+    """Return one row per token of the listed patients (test rows of ``cohort``), the most frequent first.
 
-    ``known`` are the source's tokens; ``own_table`` and ``source_table`` the vectors of the two sites' texts, None
-    where the embedding makes none of a text: only the same key is then known (one-hot). Columns: key, text, domain,
-    rows (patients' rows that have it, null where they are fewer than ``least``), records (the same for all its days),
-    known (of ``KNOWN``), nearest (the source's text with the nearest vector) and similarity (its cosine).
+    ``known`` are the source's tokens; ``own_table`` and ``source_table`` the vectors of the two sites' texts, None for
+    one-hot, where only the same key is known. Columns: key, text, domain, rows (patients' rows that have it, null if
+    fewer than ``min_cell_count``), records (of all its days; null with rows), known (of ``KNOWN``), nearest (the
+    source's text with the nearest vector) and similarity (its cosine).
     """
     listed = pq.read_table(cohort, columns=["row_id", "split"])
     events = read_tokens(sequences, tokens, listed.filter(pc.equal(listed["split"], "test"))["row_id"].to_numpy())
@@ -47,22 +48,21 @@ def coverage(
     records = np.bincount(events.token, minlength=len(events.key))
     used = np.flatnonzero(rows)
     used = used[np.argsort(-records[used], kind="stable")]
-    keys, texts = seen_by([known], least)
-    by_key = pc.is_in(events.key, value_set=keys).to_numpy(zero_copy_only=False)[used]
-    by_text = pc.is_in(pc.utf8_lower(events.text), value_set=texts).to_numpy(zero_copy_only=False)[used]
+    keys, texts = seen_by([known], min_cell_count)
+    new_key, new_text = (new[used] for new in unseen(events, keys, texts))
     text = events.text.take(pa.array(used))
     nearest: list[str | None] = [None] * len(used)
     similarity = np.full(len(used), np.nan)
     if own_table is not None and source_table is not None:
-        places = np.flatnonzero(~by_key & ~by_text)
-        found = _nearest(text.take(pa.array(places)).to_pylist(), own_table, source_table, texts)
-        for place, (near, cosine) in zip(places, found, strict=True):
-            nearest[place], similarity[place] = near, cosine
+        indices = np.flatnonzero(new_text)
+        neighbours = _nearest(text.take(pa.array(indices)).to_pylist(), own_table, source_table, texts)
+        for index, (neighbour, cosine) in zip(indices, neighbours, strict=True):
+            nearest[index], similarity[index] = neighbour, cosine
     else:
-        by_text[:] = False
+        new_text = new_key
     near = ~np.isnan(similarity)
-    how = np.select([by_key, by_text, near], ["key", "text", "near"], "unseen")
-    shown = rows[used] >= least
+    how = np.select([~new_key, ~new_text, near], ["key", "text", "near"], "unseen")
+    shown = is_enough(rows[used], min_cell_count)
     domain = pq.read_table(tokens, columns=["domain"])["domain"].combine_chunks().take(pa.array(used))
     return pa.table(
         {
@@ -81,22 +81,21 @@ def coverage(
 def _nearest(
     texts: list[str | None], own_table: Path, source_table: Path, known: pa.Array
 ) -> list[tuple[str | None, float]]:
-    """The known text nearest to each text, and its cosine; (None, NaN) where a text has no vector."""
+    """Return the known text nearest to each text, and its cosine; (None, NaN) if a text has no vector."""
     own, vectors = read_vectors(own_table)
-    theirs, raw = read_vectors(source_table)
+    theirs, source_vectors = read_vectors(source_table)
     shared = pc.is_in(pc.utf8_lower(pa.array(theirs, pa.string())), value_set=known).to_numpy(zero_copy_only=False)
-    theirs = [text for text, one in zip(theirs, shared, strict=True) if one]
-    places = {text: n for n, text in enumerate(own)}
-    found: list[tuple[str | None, float]] = [(None, float("nan"))] * len(texts)
-    asked = [n for n, text in enumerate(texts) if text in places]
-    target = _unit(raw[shared])
-    for first in range(0, len(asked) if theirs else 0, BLOCK):
-        some = asked[first : first + BLOCK]
-        cosine = _unit(vectors[[places[str(texts[n])] for n in some]]) @ target.T
-        best = cosine.argmax(axis=1)
-        for n, at, value in zip(some, best, cosine.max(axis=1), strict=True):
-            found[n] = (theirs[at], float(value))
-    return found
+    theirs = [text for text, is_shared in zip(theirs, shared, strict=True) if is_shared]
+    index_of = {text: n for n, text in enumerate(own)}
+    result: list[tuple[str | None, float]] = [(None, float("nan"))] * len(texts)
+    with_vector = [n for n, text in enumerate(texts) if text in index_of]
+    source = _unit(source_vectors[shared])
+    for first in range(0, len(with_vector) if theirs else 0, BLOCK):
+        block = with_vector[first : first + BLOCK]
+        cosine = _unit(vectors[[index_of[str(texts[n])] for n in block]]) @ source.T
+        for n, best, value in zip(block, cosine.argmax(axis=1), cosine.max(axis=1), strict=True):
+            result[n] = (theirs[best], float(value))
+    return result
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -104,21 +103,21 @@ def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(vectors / np.where(norms > 0, norms, 1), np.float32)
 
 
-def write_coverage(table: pa.Table, title: str, least: int, csv: Path, sheet: Path) -> None:
-    """Write the table of ``coverage`` as CSV, and as a sheet to be read (Markdown)."""
+def write_coverage(table: pa.Table, title: str, min_cell_count: int, csv: Path, report: Path) -> None:
+    """Write the table of ``coverage`` as CSV, and the report that people read (Markdown)."""
     with atomic_file(csv) as temporary:
         pacsv.write_csv(table, temporary)
-    write_text(_sheet(table, title, least), sheet)
+    write_text(_report(table, title, min_cell_count), report)
 
 
-def _sheet(table: pa.Table, title: str, least: int) -> str:
+def _report(table: pa.Table, title: str, min_cell_count: int) -> str:
     known, similarity = table["known"].to_numpy(zero_copy_only=False), table["similarity"].to_numpy()
     records = pc.fill_null(table["records"], 0).to_numpy()
     total = max(int(records.sum()), 1)
     lines = [
         f"# What the model knows of these patients: {title}",
         "",
-        f"Records of tokens that fewer than {least} rows have are not counted, and their numbers not shown.",
+        f"Tokens of fewer than {min_cell_count} rows are left out of the shares, and their numbers are not shown.",
         "",
         "| known by | | tokens | share of records | median similarity |",
         "| --- | --- | ---: | ---: | ---: |",
@@ -129,10 +128,10 @@ def _sheet(table: pa.Table, title: str, least: int) -> str:
         share = records[inside].sum() / total
         lines.append(f"| {how} | {meaning} | {int(inside.sum())} | {share:.1%} | {cosine} |")
     for how, head in (("text", "Known by name alone"), ("near", "Placed by the nearest name"), ("unseen", "Not seen")):
-        some = table.filter(pc.equal(table["known"], how)).slice(0, LISTED).to_pylist()
-        if some:
+        rows = table.filter(pc.equal(table["known"], how)).slice(0, LISTED).to_pylist()
+        if rows:
             lines += ["", f"## {head}: the most frequent", "", "| text | rows | nearest | similarity |"]
-            lines += ["| --- | ---: | --- | ---: |", *map(_line, some)]
+            lines += ["| --- | ---: | --- | ---: |", *map(_line, rows)]
     return "\n".join([*lines, ""])
 
 

@@ -1,4 +1,4 @@
-"""A list of patients to score, as a cohort: nobody has to know yet what came of them."""
+"""Turn a list of patients to score into a cohort; their outcomes need not be known yet."""
 
 from pathlib import Path
 
@@ -14,11 +14,10 @@ from conceptbridge.tasks.events import make_events
 def make_patients(cdm: Path, site: str, patients: Path, reference: Path, out: Path, threads: int = 1) -> None:
     """Write the listed patients (CSV or Parquet: person_id, index_date) as test rows of a cohort to ``out``.
 
-    The rows of the task's own cohort at the site (``reference``) are beside them as training rows: they say where
-    values without a reference range are cut, and what is common here; nothing is trained on them. Labels are all 0, and
-    mean nothing.
+    The rows of the task's own cohort at the site (``reference``) become training rows: they decide where values without
+    a reference range are cut, and what is common here; nothing is trained on them. Labels are all 0 and mean nothing.
 
-    Raises StudyError when the list cannot be read, is empty, or has persons that the site's tables have not.
+    Raises StudyError if the list cannot be read, is empty, or has persons that the site's tables lack.
     """
     with site_database(cdm, threads, out) as db:
         make_events(db, "listed", {"domain": "cohort", "file": str(patients), "definition": None}, site)
@@ -27,11 +26,9 @@ def make_patients(cdm: Path, site: str, patients: Path, reference: Path, out: Pa
         ).fetchall()
         listed, unknown = counts[0]
         if not listed:
-            raise StudyError(f"{patients}: nobody is listed; it needs rows of person_id and index_date")
+            raise StudyError(f"{patients}: lists no patients; it needs rows of person_id and index_date")
         if unknown:
-            raise StudyError(
-                f"{patients}: some rows are of persons that {site} has no record of; take them off the list"
-            )
+            raise StudyError(f"{patients}: lists persons that {site} has no record of; remove them from the list")
         db.read_parquet(str(reference)).create_view("reference")
         db.execute(
             """

@@ -1,4 +1,4 @@
-"""Predictions of listed patients by another site's model, and how much of each patient that model never saw."""
+"""Score listed patients with another site's model, and say how much of each patient that model never saw."""
 
 import logging
 from pathlib import Path
@@ -8,12 +8,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import atomic_file
-from conceptbridge.evaluate.subgroups import Tokens, read_tokens, seen_by
 from conceptbridge.learn.arm_files import load_model, read_entry
 from conceptbridge.learn.site import Site
+from conceptbridge.tasks.tokens import read_tokens, seen_by, share_of_rows, unseen
 
 logger = logging.getLogger(__name__)
 
@@ -26,23 +25,23 @@ def score(
     fingerprint: str,
     rows: tuple[Path, Path, Path],
     known: Path,
-    least: int,
+    min_cell_count: int,
     out: Path,
 ) -> None:
-    """Write one line for each listed patient (the test rows of ``site``) to the CSV ``out``.
+    """Write one line per listed patient (the test rows of ``site``) to the CSV ``out``.
 
-    ``probability`` is the mean over seeds of the model in the local ``arm`` of ``source``, ``seed_sd`` its standard
-    deviation over them; both are empty where the source has no model. ``tokens`` are the patient's, and ``unseen_key``
-    and ``unseen_text`` the share of them whose key, and whose key and text, are not among those that at least ``least``
-    training rows of the source have (``known``). ``rows``: the site's cohort, tokens and sequences.
+    ``probability`` is the mean over seeds of the model in the local ``arm`` of ``source``, ``seed_sd`` the standard
+    deviation over seeds; both are empty if the source has no model. ``tokens`` are the patient's, and ``unseen_key``
+    and ``unseen_text`` the share of them whose key, and whose key and text, are not among those that at least
+    ``min_cell_count`` training rows of the source have (``known``). ``rows``: the site's cohort, tokens and sequences.
 
-    Raises StudyError when the model was made with another embedding than ``fingerprint``.
+    Raises StudyError if the model was made with another embedding than ``fingerprint``.
     """
     cohort, tokens, sequences = rows
     listed = pq.read_table(cohort, columns=["row_id", "person_id", "index_date", "split"])
     listed = listed.filter(pc.equal(listed["split"], "test"))
     events = read_tokens(sequences, tokens, listed["row_id"].to_numpy())
-    by_key, by_text = unseen_shares(events, known, least)
+    by_key, by_text = (share_of_rows(events, new) for new in unseen(events, *seen_by([known], min_cell_count)))
     reason = read_entry(arm, source)["reason"]
     probability = np.full((1, len(listed)), np.nan)
     if reason is None:
@@ -64,18 +63,3 @@ def score(
     )
     with atomic_file(out) as temporary:
         pacsv.write_csv(table, temporary)
-
-
-def unseen_shares(events: Tokens, known: Path, least: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Of each row's tokens the share whose key, and whose key and text, the source has not: shape (rows,), NaN where a
-    row has no token."""
-    keys, texts = seen_by([known], least)
-    new = ~pc.is_in(events.key, value_set=keys).to_numpy(zero_copy_only=False)
-    new_text = new & ~pc.is_in(pc.utf8_lower(events.text), value_set=texts).to_numpy(zero_copy_only=False)
-    count = np.bincount(events.row, minlength=events.rows)
-
-    def share(of_token: NDArray[np.bool_]) -> NDArray[np.float64]:
-        held = np.bincount(events.row, weights=of_token[events.token], minlength=events.rows)
-        return np.asarray(np.divide(held, count, out=np.full(events.rows, np.nan), where=count > 0))
-
-    return share(new), share(new_text)

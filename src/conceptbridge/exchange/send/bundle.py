@@ -1,10 +1,10 @@
-"""A bundle: the local model of one site, all seeds of it, with what another site needs to run and to judge it.
+"""Write a bundle: the local model of one site, all its seeds, and what another site needs to run and to judge it.
 
 manifest.json      ``about_schema``: source, task and its definition, embedding and how to get it, learner, versions
-model/             model.json and weights (safetensors or LightGBM's text); absent where there was too little to train
+model/             model.json and weights (safetensors or LightGBM's text); absent if there was too little to train on
 vocabulary.json    the source's concepts of at least min_cell_count training rows, with their texts
-metrics.json       how the model does at its source: the aggregates of the joint tables
-card.md            the same for a reader
+metrics.json       how the model performs at its source: the aggregates of the joint tables
+card.md            the same for readers
 """
 
 import json
@@ -21,14 +21,15 @@ import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json, write_text
 from conceptbridge.core.errors import StudyError
+from conceptbridge.disclosure.suppress import keep_enough
 from conceptbridge.exchange.egress.check import check_about, check_egress
-from conceptbridge.exchange.egress.release_report import write_sheet
-from conceptbridge.exchange.egress.site_secrets import Private
+from conceptbridge.exchange.egress.release_report import write_release_report
+from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 from conceptbridge.exchange.package import showable, strict_json, write_package
 from conceptbridge.exchange.send.model_card import card
 from conceptbridge.learn.registry import learner
 
-#: of a token; what its counts were stays home
+#: fields of a token; its counts stay at the site
 TOKEN = ("key", "concept_id", "vocabulary", "concept_code", "domain", "name", "named_by", "state", "text")
 METRIC = ("split", "metric", "estimate", "lower", "upper", "seed_sd", "seeds", "rows", "events", "reason")
 COHORT = ("split", "persons", "rows", "events", "first_year", "last_year", "tokens_per_row")
@@ -40,22 +41,22 @@ def write_bundle(
     vocabulary: Path,
     tokens: Path,
     measured: Path | None,
-    private: Private,
+    secrets: SiteSecrets,
     out: Path,
-    sheet: Path,
+    report: Path,
 ) -> None:
-    """Write the bundle of the local arm in the folder ``arm`` to ``out``, and a sheet of what leaves to ``sheet``.
+    """Write the bundle of the local arm in the folder ``arm`` to ``out``, and what leaves with it to ``report``.
 
     ``about``: the fields of a bundle's manifest but ``version`` and ``reason``. ``vocabulary`` and ``tokens`` are the
-    site's and the task's; ``measured`` is the folder of its metrics, None where it was not tested at home. A one-hot
-    column that fewer than min_cell_count training rows have goes without its name, so that no target has it.
+    site's and the task's; ``measured`` is the folder of its metrics, None if it was not tested at its source. A one-hot
+    column of fewer than ``min_cell_count`` training rows is sent without its name, so that no target matches it.
 
-    Raises StudyError where something is found that must not leave the site.
+    Raises StudyError if something must not leave the site.
     """
-    least = about["min_cell_count"]
+    min_cell_count = about["min_cell_count"]
     entry = json.loads((arm / "arm.json").read_text(encoding="utf-8"))["sources"][about["source"]]
     about = {**about, "version": version("conceptbridge"), "reason": entry["reason"]}
-    shared = _shared_tokens(vocabulary, tokens, least)
+    shared = _shared_tokens(vocabulary, tokens, min_cell_count)
     metrics = {
         "trained": {name: entry.get(name) for name in ("train_rows", "train_events")},
         "cohort": [] if measured is None else _rows(measured / "site.parquet", COHORT, {}),
@@ -64,31 +65,32 @@ def write_bundle(
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "bundle"
         if about["reason"] is None:
-            _copy_model(arm / "models" / about["source"], folder / "model", {one["key"] for one in shared})
+            keys = {token["key"] for token in shared}
+            _copy_model(arm / "models" / about["source"], folder / "model", keys)
         write_json({"tokens": shared}, folder / "vocabulary.json")
         write_json(metrics, folder / "metrics.json")
         write_text(card(about, metrics, len(shared)), folder / "card.md")
-        for path in folder.rglob("*.json"):  # what a receiver would refuse is known here
+        for path in folder.rglob("*.json"):  # the sender learns what a receiver would reject
             strict_json(path.read_bytes(), f"{out.name}: {path.name}")
-        check_about(about, private)
-        leaving = check_egress(folder, private, about["learner"])
+        check_about(about, secrets)
+        released = check_egress(folder, secrets, about["learner"])
         write_package(folder, "bundle", about, out)
     purpose = (
         f"The model of {about['task']} that {about['learner']} learned on {about['embedding']['name']} at "
-        f"{about['source']}, for other hospitals to use. This sheet stays; the zip is what is sent."
+        f"{about['source']}, for other hospitals to use. Send the zip; keep this report."
     )
-    write_sheet(out.name, purpose, leaving, private, sheet)
+    write_release_report(out.name, purpose, released, secrets, report)
 
 
-def _shared_tokens(vocabulary: Path, tokens: Path, least: int) -> list[dict[str, Any]]:
+def _shared_tokens(vocabulary: Path, tokens: Path, min_cell_count: int) -> list[dict[str, Any]]:
     used = pq.read_table(tokens, columns=["key", "rows"])
-    keys = used.filter(pc.greater_equal(used["rows"], least))["key"]
+    keys = keep_enough(used, "rows", min_cell_count)["key"]
     site = pq.read_table(vocabulary, columns=[*TOKEN, "private"]).filter(~pc.field("private"))
     kept: list[dict[str, Any]] = (
         site.filter(pc.is_in(site["key"], value_set=keys.combine_chunks())).select(TOKEN).sort_by("key").to_pylist()
     )
-    plain = [{name: None if value == "" else value for name, value in one.items()} for one in kept]
-    return [one for one in plain if all(showable(value) for value in one.values() if isinstance(value, str))]
+    filled = [{name: None if value == "" else value for name, value in token.items()} for token in kept]
+    return [token for token in filled if all(showable(value) for value in token.values() if isinstance(value, str))]
 
 
 def _copy_model(saved: Path, to: Path, shared: set[str]) -> None:
@@ -96,7 +98,7 @@ def _copy_model(saved: Path, to: Path, shared: set[str]) -> None:
     declared = {"model.json", "space.safetensors", *learner(model["learner"]).saves.files(model["seeds"])}
     for path in saved.iterdir():
         if path.name not in declared:
-            raise StudyError(f"{path}: {model['learner']} does not declare that it saves this file, so it is not sent")
+            raise StudyError(f"{path}: {model['learner']} does not declare this file, so it is not sent")
     shutil.copytree(saved, to)
     if model["space"]["backend"] == "onehot":
         names = model["space"]["names"]
@@ -114,7 +116,7 @@ def _rows(path: Path, columns: tuple[str, ...], where: Mapping[str, str | None])
     for name, value in where.items():
         table = table.filter(pc.is_null(table[name]) if value is None else pc.equal(table[name], value))
     rows = table.select(columns).to_pylist()
-    # a limit can be without end, which JSON cannot say
+    # a limit can be infinite, which JSON cannot express
     return [
         {name: None if isinstance(value, float) and not math.isfinite(value) else value for name, value in row.items()}
         for row in rows

@@ -1,9 +1,9 @@
-"""The model card of a bundle: what the model is, what it was made from, how it does at home, what it is not for."""
+"""Write the model card of a bundle: what the model is, its data, how it performs at its source, its limitations."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-#: metrics that a card lists, as a reader knows them
+#: metrics that a card lists, as readers know them
 SHOWN = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
@@ -14,7 +14,7 @@ SHOWN = {
 
 
 def card(about: Mapping[str, Any], metrics: Mapping[str, Any], tokens: int) -> str:
-    """The card as Markdown, from a bundle's ``about`` and ``metrics``; ``tokens`` is how many concepts it knows."""
+    """Return the card as Markdown, from a bundle's ``about`` and ``metrics``; it names ``tokens`` concepts."""
     embedding, definition = about["embedding"], about["definition"]
     outcome, predictors = definition["outcome"], definition["predictors"]
     first, last = outcome["days"]
@@ -27,28 +27,28 @@ def card(about: Mapping[str, Any], metrics: Mapping[str, Any], tokens: int) -> s
         f"recorded on the days {predictors['days'][0]} to {predictors['days'][1]} around it "
         f"({', '.join(predictors['domains'])}).",
         f"Index: {_event(definition['index'])}. Outcome: {_event(outcome)}.",
-        "For research; it has to be validated, and most often recalibrated, where it is to be used.",
+        "For research. Validate it, and in most cases recalibrate it, at the hospital that uses it.",
         "",
         "## Data",
         *_cohort(metrics["cohort"]),
         f"Training rows: {_count(trained['train_rows'])}, with the event: {_count(trained['train_events'])} "
         f"(counts under {about['min_cell_count']} are withheld).",
-        f"Concepts that at least {about['min_cell_count']} training rows have, and that the bundle names: {tokens}.",
+        f"Concepts of at least {about['min_cell_count']} training rows, which the bundle names: {tokens}.",
         "",
         "## Model",
-        f"{about['learner']}, {about['seeds']} seeds, all of them here. Text becomes vectors by {embedding['name']}:",
+        f"{about['learner']}, {about['seeds']} seeds, all included. {embedding['name']} turns text into vectors:",
         "",
         *(f"- {key}: {value}" for key, value in embedding["entry"].items()),
         f"- fingerprint: {embedding['fingerprint']}",
         "",
-        "## At its source",
+        "## Performance at its source",
         *([f"There is no model: {about['reason']}.", ""] if about["reason"] else []),
         *_metrics(metrics["metrics"]),
         "",
         "## Limitations",
-        f"- It was trained at one hospital, {about['source']}, and knows that hospital's way of recording.",
-        "- A concept whose name it never saw is placed by its name alone; with one-hot columns it is not seen at all.",
-        "- Estimates are of its own test rows; another hospital's differ. Look at the coverage sheet before using it.",
+        f"- It was trained at one hospital, {about['source']}, and reflects how that hospital records.",
+        "- A concept that it has never seen is placed by its name alone; a one-hot model ignores it.",
+        "- Estimates are from the source's own test rows and differ elsewhere. Read the coverage report before use.",
         f"- Made with conceptbridge {about['version']}.",
         "",
     ]
@@ -64,7 +64,7 @@ def _event(event: Mapping[str, Any]) -> str:
 
 def _cohort(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if not rows:
-        return ["The source did not test the model at home."]
+        return ["The source did not test the model on its own rows."]
     head = [
         "| split | persons | rows | events | first year | last year |",
         "| --- | ---: | ---: | ---: | ---: | ---: |",

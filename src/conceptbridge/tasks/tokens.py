@@ -1,0 +1,86 @@
+"""The tokens of a task's rows, and which of them another site has never seen."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from conceptbridge.core.errors import StudyError
+from conceptbridge.disclosure.suppress import keep_enough
+
+Mask = NDArray[np.bool_]
+
+
+class Tokens(NamedTuple):
+    """The events of rows as tokens: ``row`` and ``token`` (events,), ``key``, ``text`` and ``concept`` (tokens,)."""
+
+    rows: int
+    row: NDArray[np.intp]
+    token: NDArray[np.intp]
+    key: pa.Array
+    text: pa.Array
+    concept: NDArray[np.int64]
+
+
+def read_tokens(sequences: Path, tokens: Path, row_id: NDArray[np.int64]) -> Tokens:
+    """Read the events of the rows with these ids, in that order.
+
+    Raises StudyError if a file is missing or a row has no sequence.
+    """
+    for path in (sequences, tokens):
+        _check_exists(path)
+    table = pq.read_table(sequences, columns=["row_id", "tokens"])
+    index = pc.index_in(pa.array(row_id), value_set=table["row_id"].combine_chunks())
+    if index.null_count:
+        raise StudyError(
+            f"{sequences}: {index.null_count} rows of the cohort have no sequence; run the task's rules again"
+        )
+    lists = table["tokens"].combine_chunks().take(index)
+    known = pq.read_table(tokens, columns=["key", "text", "concept_id"])
+    return Tokens(
+        len(row_id),
+        lists.value_parent_indices().to_numpy().astype(np.intp),
+        lists.flatten().to_numpy().astype(np.intp),
+        known["key"].combine_chunks(),
+        known["text"].combine_chunks(),
+        known["concept_id"].to_numpy(),
+    )
+
+
+def seen_by(paths: Sequence[Path], min_cell_count: int) -> tuple[pa.Array, pa.Array]:
+    """Return the keys, and the texts in lower case, that the training rows of these sites hold (``tokens.parquet``).
+
+    A token of fewer than ``min_cell_count`` rows counts as unseen: a site that shares its tokens leaves it out
+    (``disclosure.token_counts``). A shared token's count can be blank.
+    """
+    for path in paths:
+        _check_exists(path)
+    tables = [pq.read_table(path, columns=["key", "text", "rows"]) for path in paths]
+    seen = pa.concat_tables([keep_enough(table, "rows", min_cell_count) for table in tables])
+    return seen["key"].combine_chunks(), pc.utf8_lower(seen["text"].combine_chunks())
+
+
+def unseen(tokens: Tokens, keys: pa.Array, texts: pa.Array) -> tuple[Mask, Mask]:
+    """Say which tokens are not among these keys, and which are among neither the keys nor the texts (lower case).
+
+    Both are (tokens,). An embedding can place a token by its text; one-hot columns know the key alone.
+    """
+    by_key = ~pc.is_in(tokens.key, value_set=keys).to_numpy(zero_copy_only=False)
+    return by_key, by_key & ~pc.is_in(pc.utf8_lower(tokens.text), value_set=texts).to_numpy(zero_copy_only=False)
+
+
+def share_of_rows(tokens: Tokens, chosen: Mask) -> NDArray[np.float64]:
+    """Return the share of each row's events whose token is ``chosen`` (tokens,): (rows,), NaN for a row without any."""
+    events = np.bincount(tokens.row, minlength=tokens.rows)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.bincount(tokens.row, weights=chosen[tokens.token], minlength=tokens.rows) / events
+
+
+def _check_exists(path: Path) -> None:
+    if not path.is_file():
+        raise StudyError(f"{path} is missing; run the task's rules first")
