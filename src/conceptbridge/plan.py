@@ -21,7 +21,7 @@ from conceptbridge.sites.converters.codebook import read_codebook
 from conceptbridge.sites.extract import check_needs, extract_files, find_tables
 from conceptbridge.study.config import read_study
 from conceptbridge.study.embeddings import MODULES, Embedding
-from conceptbridge.study.strategies import Needs, strategy_module
+from conceptbridge.study.strategies import STRATEGIES, Needs
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.study.study import Study
 
@@ -131,12 +131,12 @@ class Plan:
 
     def arm_modules(self, learner: str, strategy_name: str | None) -> tuple[str, ...]:
         """The modules that are the code of an arm's learner and strategy, and are imported by name."""
-        own = () if strategy_name is None else (strategy_module(strategy_name),)
+        own = () if strategy_name is None else (STRATEGIES[strategy_name],)
         return (LEARNERS[learner], *own)
 
     def strategy_modules(self) -> tuple[str, ...]:
         """The modules of the study's strategies, which say how the page names their arms."""
-        return tuple(map(strategy_module, self.study.config["strategies"]))
+        return tuple(STRATEGIES[name] for name in self.study.config["strategies"])
 
     def embedding_modules(self, folder: str) -> tuple[str, ...]:
         """The modules that are the code of an embedding's backend, and of its fallback's."""

@@ -75,35 +75,39 @@ def auroc(folder: Path, source: str) -> float:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    return write_site(tmp_path / "home", CONCEPTS, seed=1)
+def riverside(tmp_path: Path) -> Path:
+    return write_site(tmp_path / "riverside", CONCEPTS, seed=1)
 
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
 @pytest.mark.parametrize("backend", ["onehot", "sentence-transformers", "shuffled"])
-def test_an_arm_learns_at_home_and_covers_every_row(
-    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any], backend: str
+def test_a_local_arm_learns_and_covers_every_row(
+    riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any], backend: str
 ) -> None:
     train_local(
-        site(home, "home", backend != "onehot"), learner, embedding(backend), budget(settings), tmp_path / "arm"
+        site(riverside, "riverside", backend != "onehot"),
+        learner,
+        embedding(backend),
+        budget(settings),
+        tmp_path / "arm",
     )
     made = pq.read_table(tmp_path / "arm/predictions.parquet")
     assert made.schema.equals(PREDICTIONS)
-    cohort = pq.read_table(home / "cohort.parquet").to_pandas()
+    cohort = pq.read_table(riverside / "cohort.parquet").to_pandas()
     tested = cohort[cohort.split != "train"]
     for seed in (1, 2):
         part = made.to_pandas()
         part = part[part.seed == seed]
         assert part.row_id.tolist() == tested.row_id.tolist()
         assert part.label.tolist() == tested.label.tolist()
-    assert auroc(tmp_path / "arm", "home") > 0.75
+    assert auroc(tmp_path / "arm", "riverside") > 0.75
 
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
 def test_a_model_meets_the_targets_concepts_by_text_whatever_their_position(
-    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+    riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
 ) -> None:
-    train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / "home-arm")
+    train_local(site(riverside, "riverside"), learner, embedding(), budget(settings), tmp_path / "riverside-arm")
     made = []
     for name, order in (("same", CONCEPTS), ("mixed", CONCEPTS[::-1])):
         # the same rows of the same site, its token table in another order
@@ -119,11 +123,11 @@ def test_a_model_meets_the_targets_concepts_by_text_whatever_their_position(
             rows = [r | {"tokens": [place[t] for t in r["tokens"]]} for r in rows]
             pq.write_table(pa.Table.from_pylist(rows, schema=SEQUENCES), there / "sequences.parquet")
         out = tmp_path / f"{name}-arm"
-        sources = {"home": tmp_path / "home-arm"}
+        sources = {"riverside": tmp_path / "riverside-arm"}
         transfer(site(there, name), learner, "direct", sources, "f" * 64, budget({}), out)
         made.append(pq.read_table(out / "predictions.parquet")["probability"].to_numpy())
     np.testing.assert_allclose(made[0], made[1], rtol=1e-6)
-    assert auroc(tmp_path / "same-arm", "home") > 0.75
+    assert auroc(tmp_path / "same-arm", "riverside") > 0.75
 
 
 @pytest.mark.parametrize("widths", [[1, 2], [2, 1], [2, 10]])
@@ -135,7 +139,9 @@ def test_a_saved_network_predicts_as_it_did_whatever_the_order_of_its_widths(tmp
     np.testing.assert_array_equal(cnn.predict(made, rows), cnn.predict(loaded, rows))
 
 
-def test_names_unknown_at_home_are_missing_to_one_hot_and_reached_by_text(home: Path, tmp_path: Path) -> None:
+def test_names_unknown_at_the_source_are_missing_to_one_hot_and_reached_by_text(
+    riverside: Path, tmp_path: Path
+) -> None:
     aliases = ["a cough", "a sprain", "some fever", "a rash", "a thirst"]
     there = write_site(tmp_path / "there", aliases, seed=3)
     vectors = vectors_of(CONCEPTS)
@@ -144,18 +150,22 @@ def test_names_unknown_at_home_are_missing_to_one_hot_and_reached_by_text(home: 
     reached = {}
     for backend in ("onehot", "sentence-transformers", "shuffled"):
         table = backend != "onehot"
-        train_local(site(home, "home", table), "cnn", embedding(backend), budget(CNN), tmp_path / backend)
+        train_local(site(riverside, "riverside", table), "cnn", embedding(backend), budget(CNN), tmp_path / backend)
         out = tmp_path / f"{backend}-there"
-        transfer(site(there, "there", table), "cnn", "direct", {"home": tmp_path / backend}, "f" * 64, budget({}), out)
-        reached[backend] = auroc(out, "home")
+        transfer(
+            site(there, "there", table), "cnn", "direct", {"riverside": tmp_path / backend}, "f" * 64, budget({}), out
+        )
+        reached[backend] = auroc(out, "riverside")
     assert reached["onehot"] == 0.5  # nothing that it knows is there: every row looks the same
     assert reached["sentence-transformers"] > 0.75
     assert reached["sentence-transformers"] > reached["shuffled"] + 0.1
 
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
-def test_direct_sees_no_label_of_the_site(home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]) -> None:
-    train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / "arm")
+def test_direct_sees_no_label_of_the_site(
+    riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+) -> None:
+    train_local(site(riverside, "riverside"), learner, embedding(), budget(settings), tmp_path / "arm")
     made = []
     for flip in (False, True):
         there = write_site(tmp_path / f"there{flip}", CONCEPTS, seed=4)
@@ -164,23 +174,25 @@ def test_direct_sees_no_label_of_the_site(home: Path, tmp_path: Path, learner: s
             cohort["label"] = (1 - cohort.label).astype("int8")
             pq.write_table(pa.Table.from_pandas(cohort, schema=COHORT), there / "cohort.parquet")
         out = tmp_path / f"out{flip}"
-        transfer(site(there, "there"), learner, "direct", {"home": tmp_path / "arm"}, "f" * 64, budget({}), out)
+        transfer(site(there, "there"), learner, "direct", {"riverside": tmp_path / "arm"}, "f" * 64, budget({}), out)
         made.append(pq.read_table(out / "predictions.parquet")["probability"].to_pylist())
     assert made[0] == made[1]
 
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
-def test_no_test_label_changes_a_model(home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]) -> None:
+def test_no_test_label_changes_a_model(riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any]) -> None:
     made = []
     for flip in (False, True):
         if flip:
-            cohort = pq.read_table(home / "cohort.parquet").to_pandas()
+            cohort = pq.read_table(riverside / "cohort.parquet").to_pandas()
             cohort.loc[cohort.split == "test", "label"] = 1 - cohort.label
-            pq.write_table(pa.Table.from_pandas(cohort, schema=COHORT), home / "cohort.parquet")
+            pq.write_table(pa.Table.from_pandas(cohort, schema=COHORT), riverside / "cohort.parquet")
         arms = tmp_path / f"arm{flip}"
-        train_local(site(home, "home"), learner, embedding(), budget(settings), arms)
+        train_local(site(riverside, "riverside"), learner, embedding(), budget(settings), arms)
         out = tmp_path / f"tuned{flip}"
-        transfer(site(home, "home"), learner, "tune-all", {"home": arms}, "f" * 64, budget(settings), out)
+        transfer(
+            site(riverside, "riverside"), learner, "tune-all", {"riverside": arms}, "f" * 64, budget(settings), out
+        )
         made.append([pq.read_table(p / "predictions.parquet")["probability"].to_pylist() for p in (arms, out)])
     assert made[0] == made[1]
 
@@ -188,12 +200,12 @@ def test_no_test_label_changes_a_model(home: Path, tmp_path: Path, learner: str,
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
 @pytest.mark.parametrize("strategy", ["tune-head", "tune-all"])
 def test_tuning_never_keeps_what_the_validation_rows_find_worse(
-    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any], strategy: str
+    riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any], strategy: str
 ) -> None:
     """At a site where the first two concepts mean the opposite, tuning has to help."""
     there = write_site(tmp_path / "there", [CONCEPTS[i] for i in (1, 0, 2, 3, 4)], seed=5)
-    train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / "arm")
-    sources = {"home": tmp_path / "arm"}
+    train_local(site(riverside, "riverside"), learner, embedding(), budget(settings), tmp_path / "arm")
+    sources = {"riverside": tmp_path / "arm"}
     results = {}
     for name in ("direct", strategy):
         spent = budget(settings if name != "direct" else {})
@@ -204,23 +216,23 @@ def test_tuning_never_keeps_what_the_validation_rows_find_worse(
     assert results[strategy] < results["direct"]
 
 
-def test_tune_head_leaves_the_convolution_alone(home: Path, tmp_path: Path) -> None:
+def test_tune_head_leaves_the_convolution_alone(riverside: Path, tmp_path: Path) -> None:
     # the first two concepts mean the opposite there, so that the validation rows want a change
     there = write_site(tmp_path / "there", [CONCEPTS[i] for i in (1, 0, 2, 3, 4)], seed=6)
-    train_local(site(home, "home"), "cnn", embedding(), budget(CNN), tmp_path / "arm")
-    was = cnn.load(tmp_path / "arm/models/home", {"seeds": [1, 2], "kept": [0, 0]}).weights
+    train_local(site(riverside, "riverside"), "cnn", embedding(), budget(CNN), tmp_path / "arm")
+    was = cnn.load(tmp_path / "arm/models/riverside", {"seeds": [1, 2], "kept": [0, 0]}).weights
     moved = {}
     for strategy in ("tune-head", "tune-all"):
         out = tmp_path / strategy
-        transfer(site(there, "there"), "cnn", strategy, {"home": tmp_path / "arm"}, "f" * 64, budget(CNN), out)
-        now = cnn.load(out / "models/home", {"seeds": [1, 2], "kept": [0, 0]}).weights
+        transfer(site(there, "there"), "cnn", strategy, {"riverside": tmp_path / "arm"}, "f" * 64, budget(CNN), out)
+        now = cnn.load(out / "models/riverside", {"seeds": [1, 2], "kept": [0, 0]}).weights
         moved[strategy] = {name for name in was if not np.array_equal(was[name], now[name])}
     assert moved == {"tune-head": {"head", "head_bias"}, "tune-all": set(was)}
 
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
 def test_too_few_events_are_a_finding_and_the_reason_travels(
-    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+    riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
 ) -> None:
     quiet = write_site(tmp_path / "quiet", CONCEPTS, events=False)
     train_local(site(quiet, "quiet"), learner, embedding(), budget(settings), tmp_path / "arm")
@@ -232,42 +244,52 @@ def test_too_few_events_are_a_finding_and_the_reason_travels(
         "reason": "fewer than 5 events among the training rows at quiet",
     }
     out = tmp_path / "out"
-    transfer(site(home, "home"), learner, "direct", {"quiet": tmp_path / "arm"}, "f" * 64, budget({}), out)
+    transfer(site(riverside, "riverside"), learner, "direct", {"quiet": tmp_path / "arm"}, "f" * 64, budget({}), out)
     reason = json.loads((out / "arm.json").read_text())["sources"]["quiet"]["reason"]
     assert reason == "no model from quiet: fewer than 5 events among the training rows at quiet"
 
 
-def test_a_model_refuses_another_embedding_by_name(home: Path, tmp_path: Path) -> None:
-    train_local(site(home, "home"), "cnn", embedding(), budget(CNN), tmp_path / "arm")
+def test_a_model_refuses_another_embedding_by_name(riverside: Path, tmp_path: Path) -> None:
+    train_local(site(riverside, "riverside"), "cnn", embedding(), budget(CNN), tmp_path / "arm")
     with pytest.raises(StudyError, match=r"made with another made \(ffffffffffff\); train it again"):
-        sources = {"home": tmp_path / "arm"}
-        transfer(site(home, "home"), "cnn", "direct", sources, "0" * 64, budget({}), tmp_path / "out")
+        sources = {"riverside": tmp_path / "arm"}
+        transfer(site(riverside, "riverside"), "cnn", "direct", sources, "0" * 64, budget({}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
 def test_a_seed_gives_the_same_model_whatever_runs_beside_it(
-    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+    riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
 ) -> None:
     made = []
     for seeds in (1, 3):
-        train_local(site(home, "home"), learner, embedding(), budget(settings, seeds), tmp_path / str(seeds))
+        train_local(site(riverside, "riverside"), learner, embedding(), budget(settings, seeds), tmp_path / str(seeds))
         t = pq.read_table(tmp_path / str(seeds) / "predictions.parquet").to_pandas()
         made.append(t[t.seed == 1].probability.to_numpy())
     np.testing.assert_allclose(made[0], made[1], rtol=1e-5)
 
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
-def test_a_saved_model_predicts_as_before(home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]) -> None:
-    train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / "arm")
-    transfer(site(home, "home"), learner, "direct", {"home": tmp_path / "arm"}, "f" * 64, budget({}), tmp_path / "out")
+def test_a_saved_model_predicts_as_before(
+    riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+) -> None:
+    train_local(site(riverside, "riverside"), learner, embedding(), budget(settings), tmp_path / "arm")
+    transfer(
+        site(riverside, "riverside"),
+        learner,
+        "direct",
+        {"riverside": tmp_path / "arm"},
+        "f" * 64,
+        budget({}),
+        tmp_path / "out",
+    )
     was, now = (pq.read_table(tmp_path / p / "predictions.parquet")["probability"].to_numpy() for p in ("arm", "out"))
     np.testing.assert_allclose(was, now, rtol=1e-6)
 
 
-def test_a_lightgbm_file_tells_no_count_of_rows(home: Path, tmp_path: Path) -> None:
-    train_local(site(home, "home"), "lightgbm", embedding(), budget(BOOST), tmp_path / "arm")
-    text = (tmp_path / "arm/models/home/seed-1.txt").read_text()
+def test_a_lightgbm_file_tells_no_count_of_rows(riverside: Path, tmp_path: Path) -> None:
+    train_local(site(riverside, "riverside"), "lightgbm", embedding(), budget(BOOST), tmp_path / "arm")
+    text = (tmp_path / "arm/models/riverside/seed-1.txt").read_text()
     counts = re.findall(r"^(?:leaf|internal)_(?:count|weight)=(.*)$", text, flags=re.MULTILINE)
     assert counts
     assert set(" ".join(counts).split()) <= {"0"}
@@ -275,11 +297,11 @@ def test_a_lightgbm_file_tells_no_count_of_rows(home: Path, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
 def test_settings_are_searched_on_validation_rows_and_what_was_spent_is_told(
-    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+    riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
 ) -> None:
     given = budget(settings, searched=SEARCHED[learner])
-    train_local(site(home, "home"), learner, embedding(), given, tmp_path / "arm")
-    spent = json.loads((tmp_path / "arm/arm.json").read_text())["sources"]["home"]["spent"]
+    train_local(site(riverside, "riverside"), learner, embedding(), given, tmp_path / "arm")
+    spent = json.loads((tmp_path / "arm/arm.json").read_text())["sources"]["riverside"]["spent"]
     key, (_, good) = next(iter(SEARCHED[learner].items()))
     assert spent["trials"] == 2
     assert spent["chosen"] == {key: good}
@@ -290,30 +312,30 @@ def test_settings_are_searched_on_validation_rows_and_what_was_spent_is_told(
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
 def test_recalibration_keeps_the_order_of_a_seeds_rows(
-    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+    riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
 ) -> None:
     # a hospital where the outcome is far rarer
     there = write_site(tmp_path / "there", CONCEPTS, rows=900, seed=7, intercept=-3.0)
-    train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / "arm")
+    train_local(site(riverside, "riverside"), learner, embedding(), budget(settings), tmp_path / "arm")
     found = {}
     for strategy in ("direct", "recalibrate"):
         out = tmp_path / strategy
-        transfer(site(there, "there"), learner, strategy, {"home": tmp_path / "arm"}, "f" * 64, budget({}), out)
+        transfer(site(there, "there"), learner, strategy, {"riverside": tmp_path / "arm"}, "f" * 64, budget({}), out)
         found[strategy] = pq.read_table(out / "predictions.parquet").to_pandas()
     for seed in (1, 2):
         was, now = (t[(t.seed == seed) & (t.split == "test")] for t in found.values())
         assert (np.diff(now.probability.to_numpy()[np.argsort(was.probability.to_numpy())]) >= -1e-12).all()
         assert abs(now.probability.mean() - now.label.mean()) < 0.03 < abs(was.probability.mean() - was.label.mean())
-    entry = json.loads((tmp_path / "recalibrate/arm.json").read_text())["sources"]["home"]
+    entry = json.loads((tmp_path / "recalibrate/arm.json").read_text())["sources"]["riverside"]
     assert entry["spent"]["chosen"]["recalibration"] in ("intercept", "slope")
-    kept = json.loads((tmp_path / "recalibrate/models/home/model.json").read_text())
+    kept = json.loads((tmp_path / "recalibrate/models/riverside/model.json").read_text())
     assert len(kept["recalibration"]) == 2
 
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
 @pytest.mark.parametrize("backend", ["onehot", "sentence-transformers"])
 def test_sites_learn_together_and_leave_one_out_sees_no_label_of_the_target(
-    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any], backend: str
+    riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any], backend: str
 ) -> None:
     table = backend != "onehot"
     others = [
@@ -323,13 +345,19 @@ def test_sites_learn_together_and_leave_one_out_sees_no_label_of_the_target(
     made: dict[tuple[str, bool], list[float]] = {}
     for flip in (False, True):
         if flip:
-            cohort = pq.read_table(home / "cohort.parquet").to_pandas()
+            cohort = pq.read_table(riverside / "cohort.parquet").to_pandas()
             cohort["label"] = (1 - cohort.label).astype("int8")
-            pq.write_table(pa.Table.from_pandas(cohort, schema=COHORT), home / "cohort.parquet")
+            pq.write_table(pa.Table.from_pandas(cohort, schema=COHORT), riverside / "cohort.parquet")
         for strategy, source in (("pooled", "all"), ("leave-one-out", "others")):
             out = tmp_path / f"{strategy}{flip}"
             train_together(
-                site(home, "home", table), others, strategy, learner, embedding(backend), budget(settings), out
+                site(riverside, "riverside", table),
+                others,
+                strategy,
+                learner,
+                embedding(backend),
+                budget(settings),
+                out,
             )
             made[strategy, flip] = pq.read_table(out / "predictions.parquet")["probability"].to_pylist()
             assert (out / "models" / source / "model.json").is_file()
@@ -341,24 +369,28 @@ def test_sites_learn_together_and_leave_one_out_sees_no_label_of_the_target(
     # the same model for every target that is no source: made once, and brought
     train_together(None, others, "leave-one-out", learner, embedding(backend), budget(settings), tmp_path / "sources")
     assert not len(pq.read_table(tmp_path / "sources/predictions.parquet"))
-    job = ArmJob("made", "home", [], "leave-one-out", learner, ArmEmbedding(**embedding(backend)), budget({}), True)
-    make_arm(job, tmp_path / "brought", site(home, "home", table), shared_arm=tmp_path / "sources")
+    job = ArmJob(
+        "made", "riverside", [], "leave-one-out", learner, ArmEmbedding(**embedding(backend)), budget({}), True
+    )
+    make_arm(job, tmp_path / "brought", site(riverside, "riverside", table), shared_arm=tmp_path / "sources")
     for file in ("predictions.parquet", "curves.parquet", "arm.json"):
         assert (tmp_path / "brought" / file).read_bytes() == (tmp_path / "leave-one-outTrue" / file).read_bytes()
 
 
-def test_a_target_without_events_still_has_the_arms_that_need_none_of_its_labels(home: Path, tmp_path: Path) -> None:
+def test_a_target_without_events_still_has_the_arms_that_need_none_of_its_labels(
+    riverside: Path, tmp_path: Path
+) -> None:
     quiet = site(write_site(tmp_path / "quiet", CONCEPTS, events=False), "quiet")
-    train_local(site(home, "home"), "logistic", embedding(), budget(LOGISTIC), tmp_path / "arm")
+    train_local(site(riverside, "riverside"), "logistic", embedding(), budget(LOGISTIC), tmp_path / "arm")
     reasons = {}
     for strategy in ("direct", "recalibrate", "tune-head", "tune-all"):
         out = tmp_path / strategy
-        sources = {"home": tmp_path / "arm"}
+        sources = {"riverside": tmp_path / "arm"}
         transfer(quiet, "logistic", strategy, sources, "f" * 64, budget(LOGISTIC), out)
-        reasons[strategy] = json.loads((out / "arm.json").read_text())["sources"]["home"]["reason"]
+        reasons[strategy] = json.loads((out / "arm.json").read_text())["sources"]["riverside"]["reason"]
     for strategy in ("pooled", "leave-one-out"):
         out = tmp_path / strategy
-        train_together(quiet, [site(home, "home")], strategy, "logistic", embedding(), budget(LOGISTIC), out)
+        train_together(quiet, [site(riverside, "riverside")], strategy, "logistic", embedding(), budget(LOGISTIC), out)
         reasons[strategy] = next(iter(json.loads((out / "arm.json").read_text())["sources"].values()))["reason"]
     few = "fewer than 5 events among the training rows at quiet"
     assert reasons == {
@@ -372,7 +404,9 @@ def test_a_target_without_events_still_has_the_arms_that_need_none_of_its_labels
 
 
 @pytest.mark.parametrize("rows", [0, 1, 2])
-def test_a_site_of_hardly_any_row_is_not_estimable_and_breaks_nothing(home: Path, tmp_path: Path, rows: int) -> None:
+def test_a_site_of_hardly_any_row_is_not_estimable_and_breaks_nothing(
+    riverside: Path, tmp_path: Path, rows: int
+) -> None:
     tiny = site(write_site(tmp_path / "tiny", CONCEPTS, rows=rows), "tiny")
     for learner, settings in LEARNERS:
         if "steps" in settings:
@@ -380,21 +414,23 @@ def test_a_site_of_hardly_any_row_is_not_estimable_and_breaks_nothing(home: Path
         train_local(tiny, learner, embedding(), budget(settings), tmp_path / learner)
         entry = json.loads((tmp_path / learner / "arm.json").read_text())["sources"]["tiny"]
         assert entry["reason"] == "fewer than 5 events among the training rows at tiny"
-        train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / f"{learner}-home")
-        sources = {"home": tmp_path / f"{learner}-home"}
+        train_local(
+            site(riverside, "riverside"), learner, embedding(), budget(settings), tmp_path / f"{learner}-riverside"
+        )
+        sources = {"riverside": tmp_path / f"{learner}-riverside"}
         transfer(tiny, learner, "direct", sources, "f" * 64, budget({}), tmp_path / f"{learner}-direct")
         assert pq.read_table(tmp_path / f"{learner}-direct/predictions.parquet").num_rows == 2 * (rows - (rows > 0))
 
 
-def test_a_source_whose_names_nobody_can_embed_is_not_estimable(home: Path, tmp_path: Path) -> None:
-    pq.write_table(vector_table(["another"], np.ones((1, 6), np.float32)), home / "table.parquet")
-    train_local(site(home, "home"), "cnn", embedding(), budget(CNN), tmp_path / "arm")
-    entry = json.loads((tmp_path / "arm/arm.json").read_text())["sources"]["home"]
-    assert entry["reason"] == "no token of the training rows has a vector at home"
+def test_a_source_whose_names_nobody_can_embed_is_not_estimable(riverside: Path, tmp_path: Path) -> None:
+    pq.write_table(vector_table(["another"], np.ones((1, 6), np.float32)), riverside / "table.parquet")
+    train_local(site(riverside, "riverside"), "cnn", embedding(), budget(CNN), tmp_path / "arm")
+    entry = json.loads((tmp_path / "arm/arm.json").read_text())["sources"]["riverside"]
+    assert entry["reason"] == "no token of the training rows has a vector at riverside"
 
 
-def test_an_embedding_learned_at_one_site_cannot_be_pooled(home: Path, tmp_path: Path) -> None:
-    sites = site(home, "home"), [site(home, "other")]
+def test_an_embedding_learned_at_one_site_cannot_be_pooled(riverside: Path, tmp_path: Path) -> None:
+    sites = site(riverside, "riverside"), [site(riverside, "other")]
     train_together(*sites, "pooled", "cnn", embedding("cooccurrence"), budget(CNN), tmp_path / "out")
     entry = json.loads((tmp_path / "out/arm.json").read_text())["sources"]["all"]
     assert entry["reason"] == "made is learned at one site and has no vectors for the rows of several"
@@ -405,7 +441,7 @@ def test_an_embedding_learned_at_one_site_cannot_be_pooled(home: Path, tmp_path:
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
 def test_curves_tell_how_much_data_and_how_much_tuning(
-    home: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+    riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
 ) -> None:
     there = site(write_site(tmp_path / "there", CONCEPTS, rows=900, seed=5, swap=True, intercept=-2), "there")
     given = budget(settings, sizes=[10, 20, 10_000], replicates=2, depths=[0.0, 0.5, 1.0])
@@ -423,9 +459,9 @@ def test_curves_tell_how_much_data_and_how_much_tuning(
         (10, 2, True),
         (20, 2, True),
     ]
-    train_local(site(home, "home"), learner, embedding(), budget(settings), tmp_path / "arm")
+    train_local(site(riverside, "riverside"), learner, embedding(), budget(settings), tmp_path / "arm")
     for strategy in ("direct", "recalibrate", "tune-head", "tune-all"):
-        sources = {"home": tmp_path / "arm"}
+        sources = {"riverside": tmp_path / "arm"}
         transfer(there, learner, strategy, sources, "f" * 64, given, tmp_path / strategy)
     curves = {s: pq.read_table(tmp_path / s / "curves.parquet").to_pandas() for s in ("direct", "tune-all")}
     assert not len(curves["direct"])
@@ -437,9 +473,9 @@ def test_curves_tell_how_much_data_and_how_much_tuning(
         np.testing.assert_allclose(begin.probability, direct.probability, rtol=1e-6)
 
 
-def test_what_curves_are_drawn_changes_no_arm(home: Path, tmp_path: Path) -> None:
+def test_what_curves_are_drawn_changes_no_arm(riverside: Path, tmp_path: Path) -> None:
     for name, more in (("plain", {}), ("curved", {"sizes": [10, 20], "replicates": 2})):
-        train_local(site(home, "home"), "cnn", embedding(), budget(CNN, **more), tmp_path / name)
+        train_local(site(riverside, "riverside"), "cnn", embedding(), budget(CNN, **more), tmp_path / name)
     plain, curved = ((tmp_path / name / "predictions.parquet").read_bytes() for name in ("plain", "curved"))
     assert plain == curved
 

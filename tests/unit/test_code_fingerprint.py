@@ -149,8 +149,7 @@ def test_only_registries_import_by_a_name_that_is_computed() -> None:
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("import_module", "__import__")):
                 by_name.add((path.name, ast.unparse(node)))
     assert by_name == {
-        ("registry.py", "import_module(module)"),  # learners, ours and other packages'
-        ("strategies.py", "import_module(module_name)"),
+        ("registry.py", "import_module(module)"),  # learners and strategies, ours and other packages'
         ("backends.py", "import_module(MODULES[backend])"),
         ("compute.py", "import_module(MODULES['openai'])"),
     }

@@ -15,7 +15,7 @@ import yaml
 
 import conceptbridge.learn.strategies
 from conceptbridge import layout
-from conceptbridge.core import code_fingerprint
+from conceptbridge.core import code_fingerprint, registry
 from conceptbridge.core.errors import StudyError
 from conceptbridge.learn.arm_files import PREDICTIONS
 from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
@@ -23,10 +23,11 @@ from conceptbridge.learn.run_arm import run_arm
 from conceptbridge.study import strategies
 from conceptbridge.study.config import read_study
 from conceptbridge.study.learners import LEARNERS, find_learner
-from conceptbridge.study.strategies import OWN, Needs, Strategy, strategy, strategy_module, strategy_names
+from conceptbridge.study.strategies import STRATEGIES, Needs, Strategy, strategy
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
 from made_site import CONCEPTS, write_site
 
+OWN = tuple(STRATEGIES.own)
 ROOT = Path(__file__).parents[2]
 TASK, LEARNER = "influenza", "logistic"
 EMBEDDING = ArmEmbedding("made", "f" * 64, "sentence-transformers", "made-ffffffffffff", "made-ffffffffffff")
@@ -107,7 +108,7 @@ def test_each_file_of_ours_is_found_and_no_other() -> None:
     shared = {"source_models", "several_sites", "tuning"}
     folder = Path(conceptbridge.learn.strategies.__file__).parent
     files = {path.stem for path in folder.glob("*.py")} - {"__init__"} - shared
-    assert {strategy_module(name) for name in OWN} == {f"conceptbridge.learn.strategies.{name}" for name in files}
+    assert {STRATEGIES[name] for name in OWN} == {f"conceptbridge.learn.strategies.{name}" for name in files}
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -172,7 +173,7 @@ def test_reading_the_declarations_imports_nothing_heavy() -> None:
     heavy = ("pandas", "torch", "numba", "lightgbm", "sklearn", "scipy", "duckdb")
     code = (
         "import sys\nfrom conceptbridge.study import config, strategies\n"
-        "for name in strategies.OWN: strategies.strategy(name)\n"
+        "for name in strategies.STRATEGIES: strategies.strategy(name)\n"
         f"print([name for name in {heavy} if name in sys.modules])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
@@ -244,15 +245,18 @@ def toy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
         "broken = toy:Broken\nabsent = toy:Absent\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
+    registry.installed.cache_clear()
     yield tmp_path
     sys.modules.pop("toy", None)
     strategy.cache_clear()
+    monkeypatch.undo()
+    registry.installed.cache_clear()
 
 
 @pytest.mark.parametrize("name", ["cautious", "nearby", "twice"])
 def test_a_strategy_of_another_package_runs_as_ours_do(toy: Path, results: Path, name: str) -> None:
-    assert strategy_names() == [*OWN, "absent", "broken", "cautious", "nearby", "twice"]
-    assert strategy_module(name) == "toy"
+    assert list(STRATEGIES) == [*OWN, "absent", "broken", "cautious", "nearby", "twice"]
+    assert STRATEGIES[name] == "toy"
     arm = arm_of(results, name, TARGETS[0])
     entries = json.loads((arm / "arm.json").read_text())["sources"]
     assert all(entry["reason"] is None for entry in entries.values())
@@ -293,8 +297,8 @@ def test_its_code_is_code_of_its_arms(toy: Path) -> None:
     ("name", "message"),
     [
         ("tune-heads", r"there is no strategy 'tune-heads' \(did you mean 'tune-head'\?\); there are local, direct"),
-        ("absent", "strategy 'absent': toy:Absent is not a subclass of conceptbridge.study.strategies.Strategy"),
-        ("broken", "strategy 'broken': its class has the name 'another'; both have to be the same"),
+        ("absent", r"the strategy 'absent' \(toy:Absent\) cannot be imported: AttributeError"),
+        ("broken", "the strategy 'broken': its class has the name 'another'; both have to be the same"),
     ],
 )
 def test_what_another_package_gets_wrong_is_told_by_name(toy: Path, name: str, message: str) -> None:

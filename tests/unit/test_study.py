@@ -12,7 +12,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
 from conceptbridge.study.config import _paths, config_schema, package_data, read_study
 from conceptbridge.study.embeddings import embedding_of_folder, find_embedding
-from conceptbridge.study.strategies import OWN
+from conceptbridge.study.strategies import STRATEGIES
 from conceptbridge.study.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -408,5 +408,5 @@ def test_every_key_of_the_schema_is_explained_and_nothing_else() -> None:
     for schema, root in ((SCHEMA, SCHEMA), (CATALOGUE_SCHEMA, CATALOGUE_SCHEMA)):
         assert keys_of(schema, root) <= explained, "a key is missing in config/README.md"
     known = keys_of(SCHEMA, SCHEMA) | keys_of(CATALOGUE_SCHEMA, CATALOGUE_SCHEMA) | {"SITE", "TASK"}
-    strategies = set(OWN)
+    strategies = set(STRATEGIES)
     assert explained <= known | strategies, "config/README.md explains a key that the schemas do not know"

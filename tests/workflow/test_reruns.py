@@ -21,7 +21,7 @@ import yaml
 
 from conceptbridge.core import code_fingerprint
 from conceptbridge.learn import registry
-from conceptbridge.study.strategies import strategy_module
+from conceptbridge.study import strategies
 from planning import DryRun, plan
 from tiny_study import ROOT, STRATEGIES, TASK, TINY, snakemake, task
 
@@ -373,9 +373,9 @@ def by_rule(done: Path) -> dict[tuple[str, ...], set[str]]:
         found = re.findall(IMPORTED, log.read_text(encoding="utf-8"), re.MULTILINE)
         own, script = [], parts[0]
         if script in ("train", "transfer", "pool"):
-            own, script = [registry.LEARNERS[parts[3]], strategy_module(parts[4])], "arm"
+            own, script = [registry.LEARNERS[parts[3]], strategies.STRATEGIES[parts[4]]], "arm"
         if script in ("figures", "report"):  # how arms are named there
-            own = [strategy_module(name) for name in STRATEGIES]
+            own = [strategies.STRATEGIES[name] for name in STRATEGIES]
         script = "digest" if script.endswith("_digest") else script
         # what a job imports by name is not traced, or it has found no reason to
         traced[script, *own].update(found, *map(imported_with, own))

@@ -179,7 +179,7 @@ def _boost(
     for start, run in zip(starts, runs, strict=True):
         # the first seed's forest of the chosen candidate is there since its trial
         same = ("grown", id(start), id(run.part), run.seed, whole, *sorted(run.settings.items()))
-        _, made, curve = examples.once(same, partial(_grow, start, examples, run, counts, whole))
+        _, made, curve = examples.cached(same, partial(_grow, start, examples, run, counts, whole))
         grown.append(made)
         before = 0 if start is None else start.current_iteration()
         loss, added = float("inf"), made.current_iteration() - before
@@ -257,7 +257,7 @@ def _binned(examples: Examples, counts: bool, part: Part, parameters: dict[str, 
             made.append(data)
         return part, made  # as long as the part is kept, no other has its id
 
-    return examples.once(("binned", id(part), parameters["min_data_in_leaf"], shown), make)[1]
+    return examples.cached(("binned", id(part), parameters["min_data_in_leaf"], shown), make)[1]
 
 
 def _lowest(curve: Sequence[float], patience: int) -> tuple[int, int]:
@@ -279,7 +279,7 @@ def _after(source: Forest, grown: Sequence[lgb.Booster], trees: int) -> Forest:
 
 def _logits(booster: lgb.Booster, trees: int, features: Features, examples: Examples) -> NDArray[np.float64]:
     """What the first ``trees`` say of the rows: on the way of tuning, each tree is asked once for all depths."""
-    _, said = examples.once(("logits", id(booster)), lambda: (booster, {0: np.zeros(len(examples))}))
+    _, said = examples.cached(("logits", id(booster)), lambda: (booster, {0: np.zeros(len(examples))}))
     if trees not in said:
         known = max(n for n in said if n < trees)
         more = booster.predict(

@@ -17,7 +17,7 @@ def pool(examples: Examples, counts: bool) -> Features:
     """Mean and maximum over the vectors of each row's tokens (zeros where it has none), with ``counts`` also how many
     tokens it has: shape (rows, 2 * width, and one more with counts). Of one-hot vectors both are sparse, uncentred:
     the share of a token among the row's, and whether it is there."""
-    return examples.once(("pooled", counts), lambda: _pool(examples, counts))
+    return examples.cached(("pooled", counts), lambda: _pool(examples, counts))
 
 
 def _pool(examples: Examples, counts: bool) -> Features:

@@ -64,21 +64,21 @@ Vectors = NDArray[np.float32] | OneHot
 class Examples:
     """Rows with vectors: tokens index ``vectors`` (shape (tokens, width)); a token without a vector is left out.
 
-    ``made``: what learners have made of them, for the trials, seeds and depths that ask for it again (``once``).
+    ``cache``: what learners computed from them, for the trials, seeds and depths that need it again (``cached``).
     """
 
     vectors: Vectors
     tokens: NDArray[np.int64]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int8]
-    made: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
+    cache: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
-    def once(self, what: Hashable, make: Callable[[], T]) -> T:
-        """What ``make`` returns: called the first time that ``what`` is asked for."""
-        if what not in self.made:
-            self.made[what] = make()
-        made: T = self.made[what]
-        return made
+    def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """What ``compute`` returns: it is called the first time that ``key`` is asked for."""
+        if key not in self.cache:
+            self.cache[key] = compute()
+        result: T = self.cache[key]
+        return result
 
     def __len__(self) -> int:
         return len(self.labels)

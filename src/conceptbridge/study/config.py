@@ -17,7 +17,7 @@ from conceptbridge.core.schema import check, fill_defaults
 from conceptbridge.core.text import nearest
 from conceptbridge.study.embeddings import find_embedding
 from conceptbridge.study.learners import LEARNERS, LearnerSpec, find_learner
-from conceptbridge.study.strategies import Needs, strategy, strategy_names
+from conceptbridge.study.strategies import STRATEGIES, Needs, strategy
 from conceptbridge.study.study import HOSPITALS, SIMULATED, Study
 from conceptbridge.tasks.check import check_task
 
@@ -35,7 +35,7 @@ def config_schema(learners: Collection[str] | None = None) -> dict[str, Any]:
     Raises StudyError when one of them cannot be imported; others are not looked into, only named.
     """
     schema = package_data("config.schema")
-    schema["$defs"]["strategy"]["enum"] = strategy_names()
+    schema["$defs"]["strategy"]["enum"] = list(STRATEGIES)
     schema["properties"]["learners"]["properties"] = {
         name: find_learner(name).schema() if learners is None or name in learners else {} for name in LEARNERS
     }

@@ -1,33 +1,34 @@
 """Strategies: how a model reaches the target. What each of them declares, and where it is found by its name.
 
-Adding a strategy takes one file with a subclass of ``Strategy`` and one line in ``OWN``. Another package names its
-class in the entry point group ``conceptbridge.strategies``. A strategy's module is imported only when it is asked for,
-so that its code is the code of its own arms and of no others.
+Adding a strategy takes one file with a subclass of ``Strategy`` and one line in ``STRATEGIES``. Another package names
+its class in the entry point group ``conceptbridge.strategies``. A strategy's module is imported only when it is asked
+for, so that its code is the code of its own arms and of no others.
 """
 
 import re
 from enum import StrEnum
 from functools import cache
-from importlib import import_module
-from importlib.metadata import entry_points
 from typing import Any, ClassVar
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.core.text import nearest
+from conceptbridge.core.registry import Registry
 
-GROUP = "conceptbridge.strategies"
+#: our own stand in the order of tables
+STRATEGIES = Registry(
+    "strategy",
+    "conceptbridge.strategies",
+    {
+        "local": "conceptbridge.learn.strategies.local:Local",
+        "direct": "conceptbridge.learn.strategies.direct:Direct",
+        "recalibrate": "conceptbridge.learn.strategies.recalibrate:Recalibrate",
+        "tune-head": "conceptbridge.learn.strategies.tune_head:TuneHead",
+        "tune-all": "conceptbridge.learn.strategies.tune_all:TuneAll",
+        "pooled": "conceptbridge.learn.strategies.pooled:Pooled",
+        "leave-one-out": "conceptbridge.learn.strategies.leave_one_out:LeaveOneOut",
+    },
+)
 #: the strategy whose models the others begin with; every study has it
 LOCAL = "local"
-#: our own strategies, in the order of tables: name -> module:class
-OWN = {
-    "local": "conceptbridge.learn.strategies.local:Local",
-    "direct": "conceptbridge.learn.strategies.direct:Direct",
-    "recalibrate": "conceptbridge.learn.strategies.recalibrate:Recalibrate",
-    "tune-head": "conceptbridge.learn.strategies.tune_head:TuneHead",
-    "tune-all": "conceptbridge.learn.strategies.tune_all:TuneAll",
-    "pooled": "conceptbridge.learn.strategies.pooled:Pooled",
-    "leave-one-out": "conceptbridge.learn.strategies.leave_one_out:LeaveOneOut",
-}
 
 
 class Needs(StrEnum):
@@ -76,41 +77,15 @@ class Strategy:
         raise NotImplementedError
 
 
-def strategy_names() -> list[str]:
-    """The strategies that can be used here: our own, then those of other packages by name."""
-    return [*OWN, *sorted(_others())]
-
-
-def strategy_module(name: str) -> str:
-    """The full name of a strategy's module, without importing it. Raises StudyError when there is no such strategy."""
-    return _reference(name).partition(":")[0]
-
-
 @cache
 def strategy(name: str) -> Strategy:
     """The strategy of that name. Raises StudyError when there is none, or it is not declared as it has to be."""
-    module_name, _, attribute = _reference(name).partition(":")
-    try:
-        found = getattr(import_module(module_name), attribute, None)
-    except ImportError as error:
-        raise StudyError(f"strategy {name!r}: {module_name} cannot be imported: {error}") from error
+    found = STRATEGIES.load(name)
     if not (isinstance(found, type) and issubclass(found, Strategy)):
-        raise StudyError(f"strategy {name!r}: {module_name}:{attribute} is not a subclass of {__name__}.Strategy")
+        raise StudyError(f"the strategy {name!r} of {STRATEGIES[name]} has to be a subclass of {__name__}.Strategy")
     result = found()
     _check(name, result)
     return result
-
-
-def _reference(name: str) -> str:
-    references = OWN if name in OWN else _others()
-    if name not in references:
-        known = strategy_names()
-        raise StudyError(f"there is no strategy {name!r}{nearest(name, known)}; there are {', '.join(known)}")
-    return references[name]
-
-
-def _others() -> dict[str, str]:
-    return {one.name: one.value for one in entry_points(group=GROUP) if one.name not in OWN}
 
 
 def _check(name: str, found: Strategy) -> None:
@@ -118,17 +93,17 @@ def _check(name: str, found: Strategy) -> None:
     declared = {key: getattr(found, key, None) for key in ("name", "needs", "label", "sentence")}
     if declared["name"] != name or not re.fullmatch("[a-z][a-z0-9_-]*", name) or name == "sources":
         raise StudyError(
-            f"strategy {name!r}: its class has the name {declared['name']!r}; both have to be the same, of lower-case "
-            "letters, digits, - and _, and not 'sources'"
+            f"the strategy {name!r}: its class has the name {declared['name']!r}; both have to be the same, of "
+            "lower-case letters, digits, - and _, and not 'sources'"
         )
     if missing := [key for key, value in declared.items() if not value]:
-        raise StudyError(f"strategy {name!r}: its class does not say its {', '.join(missing)}")
+        raise StudyError(f"the strategy {name!r}: its class does not say its {', '.join(missing)}")
     shared = found.needs == Needs.SHARED_ROWS
     if shared == (found.source is None):
-        raise StudyError(f"strategy {name!r}: `source` names {Needs.SHARED_ROWS}; it needs {found.needs}")
+        raise StudyError(f"the strategy {name!r}: `source` names {Needs.SHARED_ROWS}; it needs {found.needs}")
     if found.same_for_other_targets and (found.uses_target_labels or not shared):
-        raise StudyError(f"strategy {name!r}: only a model of other sites' rows alone is the same for all targets")
+        raise StudyError(f"the strategy {name!r}: only a model of other sites' rows alone is the same for all targets")
     if (found.settings_section or found.tunes) and not found.trains:
-        raise StudyError(f"strategy {name!r}: `settings_section` and `tunes` are of a strategy that `trains`")
+        raise StudyError(f"the strategy {name!r}: `settings_section` and `tunes` are of a strategy that `trains`")
     if found.has_learning_curve and not found.uses_target_labels:
-        raise StudyError(f"strategy {name!r}: a learning curve is by the target's labels, which it does not use")
+        raise StudyError(f"the strategy {name!r}: a learning curve is by the target's labels, which it does not use")
