@@ -51,7 +51,7 @@ def test_every_job_has_a_log_that_ends_with_what_it_took(done: Path) -> None:
 def test_no_job_uses_more_processors_than_it_was_granted(done: Path) -> None:
     # what a command says when it is through; in a shorter job, a tick of the clock counts
     logs = [path.read_text(encoding="utf-8") for path in done.glob("results/logs/**/*.log")]
-    used = [re.search(r" ([\d.]+) s, ([\d.]+) CPU s on (\d+) threads$", log, re.MULTILINE) for log in logs]
+    used = [re.search(r" ([\d.]+) s, ([\d.]+) CPU s on (\d+) threads, \d+ MB$", log, re.MULTILINE) for log in logs]
     jobs = [tuple(map(float, words.groups())) for words in used if words]
     assert len(jobs) == len(logs)
     assert {threads for _, _, threads in jobs} == {1, 2}
