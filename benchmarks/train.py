@@ -22,15 +22,13 @@ from sklearn.metrics import roc_auc_score
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from conceptbridge.learn.networks import cnn
+from conceptbridge.learn.networks.cnn import ENGINE
 from conceptbridge.learn.rows import Examples
 from conceptbridge.learn.search import Part, Run
 
 RECORDS, TEST, FINDINGS, LENGTH, WIDTH, SEEDS, STEPS = 12_000, 4_000, 92, 90, 768, 3, 5_000
 SETTINGS = {
     "filters": 100,
-    "widths": [1],
-    "projection": 0,
     "dropout": 0.5,
     "batch": 32,
     "momentum": 0.9,
@@ -119,9 +117,9 @@ def ours(rows: Examples, train: np.ndarray, test: np.ndarray, steps: int) -> tup
     check = np.empty(0, np.int64) if steps < STEPS else train[-1000:]
     begun = time.process_time()
     runs = [Run(seed, SETTINGS | {"steps": steps}, Part(train, check)) for seed in range(1, SEEDS + 1)]
-    network = cnn.fit(rows, runs)
+    network = ENGINE.fit(rows, runs)
     seconds = time.process_time() - begun
-    return seconds, [float(roc_auc_score(rows.labels[test], p[test])) for p in cnn.predict(network, rows)]
+    return seconds, [float(roc_auc_score(rows.labels[test], p[test])) for p in ENGINE.predict(network, rows)]
 
 
 def main() -> None:

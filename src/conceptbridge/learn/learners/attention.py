@@ -80,4 +80,4 @@ class Attention(EngineLearner["Network"]):
     def engine() -> Engine[Network]:
         from conceptbridge.learn.networks import attention
 
-        return attention
+        return attention.ENGINE

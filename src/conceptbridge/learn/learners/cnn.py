@@ -58,4 +58,4 @@ class CNN(EngineLearner["Network"]):
     def engine() -> Engine[Network]:
         from conceptbridge.learn.networks import cnn
 
-        return cnn
+        return cnn.ENGINE

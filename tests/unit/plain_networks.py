@@ -1,0 +1,97 @@
+"""The networks and their training as one would write them down in PyTorch: every row padded, and what depends on a
+token alone computed once per batch."""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch import nn
+
+from conceptbridge.learn.networks.attention import BOUND
+from conceptbridge.learn.networks.network import passing
+from conceptbridge.learn.rows import Examples
+from conceptbridge.learn.search import Run
+
+Tensors = dict[str, torch.Tensor]
+Drop = Callable[[torch.Tensor], torch.Tensor]
+#: logits of weights, the batch's distinct vectors, (distinct, width), which of them each row has, (rows, tokens), where
+#: there is a token at all, (rows, tokens), and dropout
+Logits = Callable[[Tensors, torch.Tensor, torch.Tensor, torch.Tensor, Drop], torch.Tensor]
+CHUNK = 2048
+
+
+def cnn(w: Tensors, x: torch.Tensor, at: torch.Tensor, there: torch.Tensor, drop: Drop) -> torch.Tensor:
+    """The paper's network."""
+    features = torch.relu(x @ w["filters-1"] + w["filter_bias-1"])
+    pooled = (nn.functional.embedding(at, features) * there[..., None]).amax(dim=1)
+    return drop(pooled) @ w["head"] + w["head_bias"]
+
+
+def attention(w: Tensors, x: torch.Tensor, at: torch.Tensor, there: torch.Tensor, drop: Drop) -> torch.Tensor:
+    """Attention pooling with torch's softmax over a row's tokens."""
+    features = torch.relu(x @ w["features"] + w["features_bias"])
+    scores = BOUND * torch.tanh((features @ w["scores"] + w["scores_bias"]) / BOUND)
+    share = nn.functional.embedding(at, scores).masked_fill(~there[..., None], -1e30)
+    share = torch.softmax(share, dim=1) * there[..., None]
+    values = nn.functional.embedding(at, features @ w["values"] + w["values_bias"])
+    pooled = (share[..., None] * values.unflatten(2, (share.shape[2], -1))).sum(dim=1).flatten(1)
+    hidden = torch.relu(drop(pooled) @ w["head_hidden"] + w["head_hidden_bias"])
+    return hidden @ w["head"] + w["head_bias"]
+
+
+class Plain:
+    """A network on some rows, each of them a set of tokens."""
+
+    def __init__(self, logits: Logits, examples: Examples) -> None:
+        assert isinstance(examples.vectors, np.ndarray)
+        sets = [np.unique(tokens) for tokens in np.split(examples.tokens, examples.offsets[1:-1])]
+        self.logits, self.vectors = logits, torch.from_numpy(examples.vectors)
+        self.labels = torch.from_numpy(examples.labels.astype(np.int64))
+        self.tokens = torch.zeros(len(sets), max(1, *map(len, sets)), dtype=torch.int64)
+        self.there = torch.zeros(self.tokens.shape, dtype=torch.bool)
+        for i, tokens in enumerate(sets):
+            self.tokens[i, : len(tokens)], self.there[i, : len(tokens)] = torch.from_numpy(tokens), True
+
+    def of(self, w: Tensors, rows: np.ndarray, drop: Drop = lambda pooled: pooled) -> torch.Tensor:
+        """The logits of these rows: (rows, 2)."""
+        distinct, at = torch.unique(self.tokens[rows], return_inverse=True)
+        return self.logits(w, self.vectors[distinct], at, self.there[rows], drop)
+
+    def predict(self, w: Tensors) -> np.ndarray:
+        """Probability of the outcome, (rows,)."""
+        with torch.no_grad():
+            chunks = torch.arange(len(self.labels)).split(CHUNK)
+            logits = torch.cat([self.of(w, rows.numpy()) for rows in chunks]).double()
+        return torch.softmax(logits, dim=1)[:, 1].numpy()
+
+    def loss(self, w: Tensors, rows: np.ndarray) -> float:
+        """Mean cross-entropy on these rows."""
+        with torch.no_grad():
+            logits = torch.cat([self.of(w, rows[i : i + CHUNK]) for i in range(0, len(rows), CHUNK)]).double()
+            return float(nn.functional.cross_entropy(logits, self.labels[rows])) if len(rows) else math.nan
+
+    def train(self, start: dict[str, np.ndarray], run: Run, frozen: bool) -> Iterator[tuple[Tensors, float]]:
+        """Yield the weights, which move on, and the loss on the checked rows: at the start, after every ``check_every``
+        steps, and at the end."""
+        s, w = run.settings, {name: nn.Parameter(torch.tensor(array)) for name, array in start.items()}
+        optimiser = torch.optim.SGD(
+            [tensor for name, tensor in w.items() if name.startswith("head") or not frozen],
+            lr=s["learning_rate"],
+            momentum=s["momentum"],
+            nesterov=True,
+            weight_decay=s["weight_decay"],
+        )
+        order, rng = passing(run)
+        keep = np.float32(1 - s["dropout"])
+
+        def drop(pooled: torch.Tensor) -> torch.Tensor:
+            return pooled * torch.from_numpy(rng.random(tuple(pooled.shape), dtype=np.float32) < keep) / keep
+
+        yield dict(w), self.loss(dict(w), run.part.check)
+        for step, rows in enumerate(order.reshape(-1, s["batch"]), 1):
+            optimiser.zero_grad()
+            nn.functional.cross_entropy(self.of(dict(w), rows, drop), self.labels[rows]).backward()
+            optimiser.step()
+            if step % s["check_every"] == 0 or step == s["steps"]:
+                yield dict(w), self.loss(dict(w), run.part.check)
