@@ -1,14 +1,14 @@
-"""The paper's claims on its authors' encounters and vectors: the tables of docs/paper.md, written into it from results.
+"""The paper's claims on its authors' encounters and vectors: writes the tables of docs/paper.md from results.
 
     snakemake --cores 8 --configfile config/studies/paper.yaml
     snakemake --cores 8 --configfile config/studies/paper.yaml --config preset=paper results=results-paper-preset
     python benchmarks/claims.py fair=results-paper paper=results-paper-preset --learners cnn logistic
     python benchmarks/claims.py fair=results-paper paper=results-paper-preset --learners lightgbm
 
-The page says which table goes where, of which learners: <!-- table: NAME (LEARNERS) --> ... <!-- end -->
+The page marks where each table goes, and for which learners: <!-- table: NAME (LEARNERS) --> ... <!-- end -->
 
-Every number is of the same 10,000 test encounters. Limits are 95 %: DeLong's variance from encounter to encounter plus
-that of the mean from seed to seed. They are not corrected for the number of lines.
+All numbers come from the same 10,000 test encounters. Limits are 95 %: DeLong's variance between encounters plus the
+variance of the mean between seeds. They are not corrected for the number of lines.
 """
 
 import argparse
@@ -31,12 +31,12 @@ GENERIC = ("published-bert", "published-ada-002", "published-3-small", "publishe
 CONTROLS = ("onehot", "random", "shuffled")
 SOURCES = ("base", "ita06", "ita27")
 REAL = (*DOMAIN, *GENERIC)
-SHOWN = (100, 1000, 10000)  # training rows of the targets that more than `local` is told of
+SHOWN = (100, 1000, 10000)  # training rows of the targets that are shown with more than `local`
 DEPTHS = (0.1, 1.0)  # shares of the steps of tuning
 
 
 class Arm(NamedTuple):
-    """What has an AUROC; ``depth`` is None but on the way of tuning."""
+    """What has an AUROC; ``depth`` is the share of tuning, None for the final model."""
 
     learner: str
     embedding: str
@@ -58,7 +58,7 @@ Parts = list[tuple[float, Result]]
 
 
 def results_of(folder: Path, learners: Sequence[str]) -> tuple[dict[Arm, Result], Clusters]:
-    """The arms that the tables tell of, on test rows."""
+    """The arms that the tables show, on test rows."""
     made, of = {}, None
     for learner in learners:
         for path in sorted((folder / "arms/influenza").glob(f"*/{learner}/*/target-*")):
@@ -119,7 +119,7 @@ class Preset(NamedTuple):
         target: str,
         depth: float | None = None,
     ) -> Parts:
-        """The mean over ``embeddings``; of ``local`` the source is the target."""
+        """The mean over ``embeddings``; the source of ``local`` is the target."""
         source = target if strategy == "local" else source
         arms = [Arm(learner, embedding, strategy, source, target, depth) for embedding in embeddings]
         if missing := [arm for arm in arms if arm not in self.arms]:
@@ -135,12 +135,12 @@ class Preset(NamedTuple):
 
     @property
     def shown(self) -> list[str]:
-        """Those that more than ``local`` is told of."""
+        """Those that are shown with more than ``local``."""
         return [target for target in self.targets if rows_of(target) in SHOWN]
 
     @property
     def embeddings(self) -> list[str]:
-        """Embeddings as they are grouped here, the controls last."""
+        """The embeddings by group, controls last."""
         known = {arm.embedding for arm in self.arms}
         others = sorted(known - {*REAL, *CONTROLS})
         return [name for name in (*REAL, *others, *CONTROLS) if name in known]
@@ -156,7 +156,7 @@ def minus(first: Parts, second: Parts) -> Parts:
     return first + [(-weight, result) for weight, result in second]
 
 
-# A claim's lines: what is compared, and the sum of AUROCs that has to be above 0 for it to hold.
+# A claim's lines: what is compared, and the sum of AUROCs that is above 0 where the claim holds.
 Lines = Iterator[tuple[str, Parts]]
 RIVALS = {"generic": GENERIC} | {name: (name,) for name in CONTROLS}
 
@@ -211,7 +211,7 @@ def steps_hurt(of: Preset, learner: str) -> Lines:
 
 
 def claim_table(presets: Sequence[Preset], learners: Sequence[str], claim: Callable[[Preset, str], Lines]) -> str:
-    """One line a comparison, with a column for each preset and learner."""
+    """One line per comparison, one column per preset and learner."""
     runs = [(preset, learner) for preset in presets for learner in learners]
     columns = [list(claim(preset, learner)) for preset, learner in runs]
     heads = " | ".join(f"{preset.name}: {learner}" for preset, learner in runs)
@@ -233,7 +233,7 @@ def auroc(preset: Preset, parts: Parts) -> str:
 
 
 def embedding_table(presets: Sequence[Preset], columns: Mapping[str, Callable[[Preset, str], Parts]]) -> str:
-    """One line an embedding, its columns by their titles for each preset."""
+    """One line per embedding, one column per preset and title."""
     heads = [f"{preset.name}: {title}" for preset in presets for title in columns]
     lines = ["| embedding | " + " | ".join(heads) + " |", "|---|" + "---|" * len(heads)]
     for embedding in presets[0].embeddings:
@@ -245,7 +245,7 @@ def embedding_table(presets: Sequence[Preset], columns: Mapping[str, Callable[[P
 
 
 def strategy_table(preset: Preset, learners: Sequence[str], embeddings: Sequence[str]) -> str:
-    """The mean of ``embeddings``: a line a strategy and source, a column for each learner and number of target rows."""
+    """The mean of ``embeddings``: one line per strategy and source, one column per learner and target."""
     told = [("local", "")]
     told += [(strategy, source) for source in SOURCES for strategy in ("direct", "tune-head", "tune-all")]
     told += [("leave-one-out", "others"), ("pooled", "all")]
@@ -263,7 +263,7 @@ def strategy_table(preset: Preset, learners: Sequence[str], embeddings: Sequence
 
 
 def time_table(presets: Sequence[Preset], learners: Sequence[str]) -> str:
-    """What each run took."""
+    """The time that each run took."""
     heads = " | ".join(f"arms of {learner}" for learner in learners)
     lines = [f"| preset | jobs | processor hours | {heads} |", "|---|---|---|" + "---|" * len(learners)]
     for name, _, _, jobs in presets:
@@ -275,9 +275,9 @@ def time_table(presets: Sequence[Preset], learners: Sequence[str]) -> str:
 
 
 def main() -> None:
-    """Write the tables of these learners that the page has a place for."""
+    """Write the tables of these learners that the page has marks for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="PRESET=RESULTS", help="a column each")
+    parser.add_argument("runs", nargs="+", metavar="PRESET=RESULTS", help="one column per preset")
     parser.add_argument("--learners", nargs="+", required=True, help="the first alone has tables of single embeddings")
     parser.add_argument("--page", type=Path, default=ROOT / "docs/paper.md")
     a = parser.parse_args()

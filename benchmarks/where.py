@@ -1,11 +1,10 @@
-"""Where a study's time went: processor time and wall time of its jobs, by stage, learner and strategy.
+"""Where a study's time goes: processor time and wall time of its jobs, by stage, learner and strategy.
 
     snakemake --cores 8 --configfile config/studies/demo-full.yaml
     python benchmarks/where.py results-demo-full
 
-Reads the last line of each job's log: Snakemake's benchmark files sample a job's processor time, and miss what a longer
-job took at its end. Starting Python and importing the learner's library is told apart by the cheapest job of each kind
-that trains nothing (direct).
+Reads the last line of each job's log. The cheapest job of each learner that trains nothing (direct) tells what starting
+Python and importing the learner's library takes.
 """
 
 import argparse
@@ -14,24 +13,22 @@ from pathlib import Path
 
 import pandas as pd
 
-#: stages whose jobs are all of one strategy
-STRATEGY = {"train": "local", "pool_sources": "leave-one-out"}
-
 
 def read(results: Path) -> pd.DataFrame:
-    """One row a job: its stage, learner and strategy (empty before training), CPU and wall seconds."""
+    """One row per job: its stage, learner and strategy (empty before training), CPU and wall seconds."""
     rows = []
-    for path in sorted((results / "benchmarks").glob("**/*.tsv")):
-        job = path.relative_to(results / "benchmarks")
-        parts = job.with_suffix("").parts
-        log = (results / "logs" / job).with_suffix(".log").read_text(encoding="utf-8")
-        wall, cpu = map(float, re.findall(r" ([\d.]+) s, ([\d.]+) CPU s on ", log)[-1])
+    for log in sorted((results / "logs").glob("**/*.log")):
+        parts = log.relative_to(results / "logs").with_suffix("").parts
+        times = re.findall(r" ([\d.]+) s, ([\d.]+) CPU s on ", log.read_text(encoding="utf-8"))
+        if not times:  # the job was stopped
+            continue
+        wall, cpu = map(float, times[-1])
         in_arms = parts[0] in ("train", "pool_sources", "transfer", "pool")
         rows.append(
             {
                 "stage": parts[0],
                 "learner": parts[3] if in_arms else "",
-                "strategy": (STRATEGY.get(parts[0]) or parts[4]) if in_arms else "",
+                "strategy": parts[4] if in_arms else "",
                 "cpu": cpu,
                 "wall": wall,
             }

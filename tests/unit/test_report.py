@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ET
 from html.parser import HTMLParser
 from itertools import product
@@ -19,8 +21,10 @@ from conceptbridge.core.markup import latex, markdown
 from conceptbridge.embed.quality_tables import write_quality
 from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
 from conceptbridge.report.answers import Interval, answers
-from conceptbridge.report.figures.draw import write_figures
-from conceptbridge.report.page import checklist, write_page
+from conceptbridge.report.figures.draw import DRAW, write_figures
+from conceptbridge.report.figures.registry import study_figures
+from conceptbridge.report.page import SECTIONS, checklist, write_page
+from conceptbridge.report.study_tables import STUDY_TABLES
 from conceptbridge.report.tables import tables, write_tables
 
 TITLE = "Influenza <at> three hospitals"
@@ -298,7 +302,7 @@ def answer_to(difference: Interval, recommended=RECOMMENDED, reference=LOCAL, ch
         compared("chance", recommended, None, Interval(0.3, 0.2, 0.4, chance)),
         compared("recommendation", recommended, reference, difference),
     ]
-    arms = [{**arm, **numbers} for arm in (RECOMMENDED, LOCAL)]
+    arms = [{**arm, **numbers} for arm in (recommended, reference)]
     [answer] = answers(arms, comparisons, [], list(breakeven))
     return answer
 
@@ -349,6 +353,37 @@ def test_the_break_even_is_said(found, said):
     assert said in answer_to(Interval(0.05, 0.01, 0.09, 0.01), breakeven=[row]).sentence
 
 
+OWN = {**LOCAL, "embedding": "minilm"}
+
+
+@pytest.mark.parametrize(
+    ("difference", "recommended", "reference", "verdict"),
+    [
+        (Interval(0.05, 0.01, 0.09, 0.01), OWN, LOCAL, "Keep your own model, on minilm."),
+        (
+            Interval(0.05, 0.01, 0.09, 0.5),
+            OWN,
+            LOCAL,
+            "No difference seen between the local model on minilm and the local model on onehot.",
+        ),
+        (
+            Interval(0.05, 0.01, 0.09, 0.5),
+            {**LOCAL, "learner": "logistic"},
+            LOCAL,
+            "No difference seen between local logistic on onehot and local cnn on onehot.",
+        ),
+        (
+            Interval(None, None, None),
+            RECOMMENDED,
+            RECOMMENDED,
+            "Keep the reference: no model did better on the validation rows.",
+        ),
+    ],
+)
+def test_the_verdict_names_the_models(difference, recommended, reference, verdict):
+    assert answer_to(difference, recommended, reference).verdict == verdict
+
+
 def test_the_reference_is_compared_with_nothing():
     answer = answer_to(Interval(None, None, None), LOCAL, LOCAL)
     assert answer.verdict == "Keep your own model: no transferred model did better on the validation rows."
@@ -360,6 +395,22 @@ def test_a_target_without_any_estimate_says_why():
     [answer] = answers(arms, [], [], [])
     assert (answer.verdict, answer.evidence) == ("Not estimable.", [])
     assert "no events among the test rows" in answer.sentence
+
+
+def test_every_table_and_figure_has_a_section_of_the_page():
+    shown = {table.section for table in STUDY_TABLES} - {None}
+    drawn = {figure.kind.section for figure in study_figures(["t"], ["cnn"])}
+    assert shown | drawn <= set(SECTIONS)
+    assert all(table.note.endswith(".") for table in STUDY_TABLES)
+    assert {figure.kind.name for figure in study_figures(["t"], ["cnn"])} == set(DRAW)
+
+
+def test_rules_read_the_lists_of_tables_and_figures_without_what_makes_them():
+    lists = "conceptbridge.evaluate.schemas, conceptbridge.report.study_tables, conceptbridge.report.figures.registry"
+    heavy = "{'numpy', 'pandas', 'pyarrow', 'matplotlib'}"
+    code = f"import sys, {lists}; sys.exit(sorted({heavy} & set(sys.modules)) or 0)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
 
 
 class Reader(HTMLParser):

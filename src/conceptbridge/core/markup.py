@@ -1,4 +1,4 @@
-"""A table as it is read: in Markdown and in LaTeX."""
+"""Tables as Markdown and LaTeX."""
 
 from typing import Any
 

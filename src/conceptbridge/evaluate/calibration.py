@@ -110,28 +110,22 @@ def _ece(y: NDArray[np.float64], p: NDArray[np.float64], order: NDArray[np.intp]
     return float(np.abs(np.add.reduceat(y - p, starts)).sum() / len(p))
 
 
-def _logistic(
-    design: NDArray[np.float64], y: NDArray[np.float64], offset: NDArray[np.float64], start: NDArray[np.float64] | None
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
+_Floats = NDArray[np.float64]
+_Fit = tuple[_Floats, _Floats, _Floats]
+
+
+def _logistic(design: _Floats, y: _Floats, offset: _Floats, start: _Floats | None) -> _Fit | None:
     """Return coefficients, inverse information and fitted probabilities, by Newton's method; None without a fit."""
     coefficients = np.zeros(design.shape[1]) if start is None else start
     # the likelihood costs more than the rest: compute it only where the plain steps do not settle
-    return _newton(design, y, offset, coefficients, _QUICK, False) or _newton(
-        design, y, offset, coefficients, _STEPS, True
-    )
+    fits = (_newton(design, y, offset, coefficients, guarded) for guarded in (False, True))
+    return next((fit for fit in fits if fit is not None), None)
 
 
-def _newton(
-    design: NDArray[np.float64],
-    y: NDArray[np.float64],
-    offset: NDArray[np.float64],
-    coefficients: NDArray[np.float64],
-    steps: int,
-    guarded: bool,
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]] | None:
+def _newton(design: _Floats, y: _Floats, offset: _Floats, coefficients: _Floats, guarded: bool) -> _Fit | None:
     likelihood = -np.inf
     step = np.zeros_like(coefficients)
-    for _ in range(steps):
+    for _ in range(_STEPS if guarded else _QUICK):
         linear = design @ coefficients + offset
         if guarded:
             now = float((y * linear - np.logaddexp(0, linear)).sum())

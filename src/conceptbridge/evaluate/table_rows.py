@@ -149,10 +149,10 @@ def break_evens(at: Measured) -> Iterator[Row]:
             curve, transferred = curves[local], curves.get(arm)
             if transferred is not None and not np.isin(curve.size, transferred.size).any():
                 continue
-            found = break_even(curve, transferred, constant, random(at.seed, at.task, at.target, *arm, *local))
+            crossing = break_even(curve, transferred, constant, random(at.seed, at.task, at.target, *arm, *local))
             size = curve.size if transferred is None else np.intersect1d(curve.size, transferred.size)
             local_key = (local.embedding, local.learner)
-            yield at.task, *arm, at.target, *local_key, *found[:3], int(size[0]), int(size[-1]), found.status
+            yield at.task, *arm, at.target, *local_key, *crossing[:3], int(size[0]), int(size[-1]), crossing.status
 
 
 def _with_all_rows(result: ArmResult, events: int, evaluator: ArmEvaluator) -> Curve:

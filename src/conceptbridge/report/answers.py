@@ -117,7 +117,7 @@ def _answer(
         if best is not recommended and best is not reference:
             against = _difference(asked[question])
             evidence.append(Evidence(role, describe(best), _auroc(best), against))
-            seen = NO_DIFFERENCE.lower() if against.sign == 0 else "a difference"
+            seen = NO_DIFFERENCE.lower() if against.sign == 0 else "difference seen"
             sentence += f" The {role} on the validation rows ({describe(best)}) reaches {_auroc(best)}: "
             sentence += f"{seen} ({against}{_holm(against)})."
     if chance.sign > 0:
@@ -182,12 +182,17 @@ def _against_controls(recommended: Row, controls: Sequence[tuple[Row, Interval]]
     known = [(arm["embedding"], by.sign) for arm, by in controls if by.estimate is not None]
     unclear = [name for name, sign in known if sign == 0]
     better = [name for name, sign in known if sign < 0]
-    said = [f"{NO_DIFFERENCE.lower()} from {' or '.join(unclear)}"] if unclear else []
-    said += [f"{' and '.join(better)} did better"] if better else []
+    said = [f"{NO_DIFFERENCE.lower()} from {_listed(unclear, 'or')}"] if unclear else []
+    said += [f"{_listed(better, 'and')} did better"] if better else []
     if known and not said:
         said = ["the gain is in the meaning of the names"]
     reached = f"With a control in place of {recommended['embedding']}: {reached}"
     return f"{reached}; {', '.join(said)}." if said else f"{reached}."
+
+
+def _listed(names: Sequence[str], last: str) -> str:
+    *before, end = names
+    return f"{', '.join(before)} {last} {end}" if before else end
 
 
 def _why_not(arms: Sequence[Row]) -> str:

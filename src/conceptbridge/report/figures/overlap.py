@@ -19,7 +19,7 @@ def overlap(rows: Mapping[str, Sequence[Row]]) -> Figure:
     for (colour, _, marker), (name, label) in zip(LINES, kinds, strict=False):
         values = [100 * row[name] if row[name] is not None else np.nan for row in pairs]
         axes.plot(values, range(len(pairs)), color=colour, marker=marker, ls="", label=label)
-    _name_rows(axes, [f"{row['source']} has of {row['target']}'s" for row in pairs])
+    _name_rows(axes, [f"{row['target']}'s, known at {row['source']}" for row in pairs])
     axes.set(xlim=(0, 100), xlabel="share of the target's tokens, weighted by training rows (%)")
     axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.2 - 1 / max(len(pairs), 4)), ncols=2)
     return figure
