@@ -20,7 +20,6 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.schemas import SCHEMAS
-from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 from conceptbridge.exchange.package import read_package, write_package
 from conceptbridge.exchange.receive.bundles import receive, receive_tokens, receive_vocabulary
 from conceptbridge.exchange.receive.find_bundles import find_bundles
@@ -31,7 +30,7 @@ from conceptbridge.learn.arm_files import load_model
 from conceptbridge.learn.arm_job import Budget
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 from made_arms import train_local, transfer
-from made_site import CONCEPTS, WIDTH, site, write_site
+from made_site import CONCEPTS, NOBODY, WIDTH, site, write_site
 
 DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "steps": 20, "check_every": 10}
 DESCENT["patience"] = 20
@@ -47,16 +46,6 @@ FINGERPRINT = "f" * 64
 DEFINITION = {"index": {"domain": "visit", "concepts": [9203]}, "outcome": {"domain": "condition", "days": [1, 7]}}
 DEFINITION["outcome"] |= {"concepts": [4266367]}
 DEFINITION["predictors"] = {"days": [-365, 0], "domains": ["condition"]}
-NOBODY = SiteSecrets(
-    ids=np.zeros(0, np.int64),
-    texts=frozenset(),
-    phrases=frozenset(),
-    cohort_sizes=frozenset(),
-    machine_names=(),
-    public_dates=frozenset(),
-    max_count=0,
-    min_cell_count=5,
-)
 
 
 def budget(settings_of: dict[str, Any]) -> Budget:
