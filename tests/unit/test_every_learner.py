@@ -250,9 +250,9 @@ def add_a_file(model: Path, one: Learner[Any]) -> None:
 
 #: what no learner declares; why it is not received, and why it is not sent
 UNDECLARED = [
-    (add_an_array, "x: is no array of such a model", "the array 'x' is not declared"),
+    (add_an_array, "x: is not an array of such a model", "the array 'x' is not declared"),
     (add_a_field, "'x' was unexpected", "the key x is not declared"),
-    (add_a_file, r"x\.txt: is no file of such a model", r"x\.txt: .* does not declare this file"),
+    (add_a_file, r"x\.txt: is not a file of such a model", r"x\.txt: .* does not declare this file"),
 ]
 
 
