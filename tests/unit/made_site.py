@@ -7,6 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from conceptbridge.embed.vectors import vector_table
+from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 from conceptbridge.learn.rows import Examples
 from conceptbridge.learn.site import Site, read_site
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
@@ -14,6 +15,18 @@ from conceptbridge.tasks.sequences import SEQUENCES, TOKENS
 
 WIDTH = 6
 CONCEPTS = ["cough", "sprain", "fever", "rash", "thirst"]
+
+#: a site that keeps nothing to itself
+NOBODY = SiteSecrets(
+    ids=np.zeros(0, np.int64),
+    texts=frozenset(),
+    phrases=frozenset(),
+    cohort_sizes=frozenset(),
+    machine_names=(),
+    public_dates=frozenset(),
+    max_count=0,
+    min_cell_count=5,
+)
 
 
 def vectors_of(texts: list[str], seed: int = 0) -> dict[str, np.ndarray]:

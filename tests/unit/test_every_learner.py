@@ -20,7 +20,6 @@ from safetensors.numpy import load_file, save_file
 from conceptbridge.core.code_fingerprint import fingerprint
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.schema import check
-from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 from conceptbridge.exchange.package import read_package, write_package
 from conceptbridge.exchange.receive.bundles import receive
 from conceptbridge.exchange.send.bundle import write_bundle
@@ -33,7 +32,7 @@ from conceptbridge.study.config import config_schema, read_study
 from conceptbridge.study.learners import find_learner
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 from made_arms import train_local, transfer
-from made_site import CONCEPTS, WIDTH, made_examples, site, write_site
+from made_site import CONCEPTS, NOBODY, WIDTH, made_examples, site, write_site
 from toy_package import LEARNER, installed_package, installed_toy
 
 ROOT = Path(__file__).parents[2]
@@ -189,16 +188,6 @@ def test_a_loss_is_that_of_the_rows_that_checked_the_run(one: Learner[Any], rows
 # -- where it goes
 
 FINGERPRINT = "f" * 64
-NOBODY = SiteSecrets(
-    ids=np.zeros(0, np.int64),
-    texts=frozenset(),
-    phrases=frozenset(),
-    cohort_sizes=frozenset(),
-    machine_names=(),
-    public_dates=frozenset(),
-    max_count=0,
-    min_cell_count=5,
-)
 DEFINITION = {
     "index": {"domain": "visit", "concepts": [9203]},
     "outcome": {"domain": "condition", "concepts": [1], "days": [1, 7]},
@@ -261,9 +250,9 @@ def add_a_file(model: Path, one: Learner[Any]) -> None:
 
 #: what no learner declares; why it is not received, and why it is not sent
 UNDECLARED = [
-    (add_an_array, "x: is no array of such a model", "the array 'x' is not declared"),
+    (add_an_array, "x: is not an array of such a model", "the array 'x' is not declared"),
     (add_a_field, "'x' was unexpected", "the key x is not declared"),
-    (add_a_file, r"x\.txt: is no file of such a model", r"x\.txt: .* does not declare this file"),
+    (add_a_file, r"x\.txt: is not a file of such a model", r"x\.txt: .* does not declare this file"),
 ]
 
 

@@ -20,7 +20,6 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.schemas import SCHEMAS
-from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 from conceptbridge.exchange.package import read_package, write_package
 from conceptbridge.exchange.receive.bundles import receive, receive_tokens, receive_vocabulary
 from conceptbridge.exchange.receive.find_bundles import find_bundles
@@ -31,7 +30,7 @@ from conceptbridge.learn.arm_files import load_model
 from conceptbridge.learn.arm_job import Budget
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 from made_arms import train_local, transfer
-from made_site import CONCEPTS, WIDTH, site, write_site
+from made_site import CONCEPTS, NOBODY, WIDTH, site, write_site
 
 DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "steps": 20, "check_every": 10}
 DESCENT["patience"] = 20
@@ -47,16 +46,6 @@ FINGERPRINT = "f" * 64
 DEFINITION = {"index": {"domain": "visit", "concepts": [9203]}, "outcome": {"domain": "condition", "days": [1, 7]}}
 DEFINITION["outcome"] |= {"concepts": [4266367]}
 DEFINITION["predictors"] = {"days": [-365, 0], "domains": ["condition"]}
-NOBODY = SiteSecrets(
-    ids=np.zeros(0, np.int64),
-    texts=frozenset(),
-    phrases=frozenset(),
-    cohort_sizes=frozenset(),
-    machine_names=(),
-    public_dates=frozenset(),
-    max_count=0,
-    min_cell_count=5,
-)
 
 
 def budget(settings_of: dict[str, Any]) -> Budget:
@@ -329,8 +318,8 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
     "a task with more to it": ("cnn", told(definition=DEFINITION | {"censoring": "drop"}), "definition.censoring"),
     "a reason beside a model": ("cnn", told(reason="none"), "model: does not belong in such a bundle"),
     # files
-    "code beside the model": ("cnn", content("model/setup.py", b"print()"), "setup.py: is no file of such a model"),
-    "a pickle beside the model": ("cnn", content("model/model.pkl", b"\x80\x04."), "model.pkl: is no file"),
+    "code beside the model": ("cnn", content("model/setup.py", b"print()"), "setup.py: is not a file of such a model"),
+    "a pickle beside the model": ("cnn", content("model/model.pkl", b"\x80\x04."), "model.pkl: is not a file"),
     "a file beside the bundle's": ("cnn", content("run.sh", b"#!/bin/sh"), "run.sh: does not belong in such a bundle"),
     "no vocabulary": ("cnn", lambda f: (f / "vocabulary.json").unlink(), "vocabulary.json: is missing"),
     "a card that a terminal would obey": ("cnn", content("card.md", b"\x1b]0;x"), "card.md: has control characters"),
@@ -352,13 +341,17 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
     ),
     "a field that nobody knows": ("cnn", model(lambda m: m.update(hook="x")), "model.json: .*'hook' was unexpected"),
     "another strategy": ("cnn", model(lambda m: m.update(strategy="pooled")), "model.json: strategy: "),
-    "other seeds": ("cnn", model(lambda m: m.update(seeds=[1, 7])), r"seeds: \[1, 7\] was found"),
+    "other seeds": ("cnn", model(lambda m: m.update(seeds=[1, 7])), r"seeds: is \[1, 7\], expected"),
     "seeds that are no numbers": ("cnn", model(lambda m: m.update(seeds=["../1", "2"])), "model.json: seeds"),
     "a scale of nothing": ("cnn", model(lambda m: m["space"].update(scale=0)), "space.scale"),
     "a scale that is none": ("cnn", model(lambda m: m["space"].update(scale=NAN)), "NaN is not a finite number"),
     "another space": ("cnn", model(lambda m: m["space"].update(fingerprint="0" * 64)), "space.fingerprint"),
     "names it should not have": ("cnn", model(lambda m: m["space"].update(names=["a"])), "space.names"),
-    "a name twice": ("logistic", model(lambda m: m["space"].update(names=["a", "a"])), "space.names: are not texts"),
+    "a name twice": (
+        "logistic",
+        model(lambda m: m["space"].update(names=["a", "a"])),
+        "space.names: are not distinct texts",
+    ),
     "names that are none": ("logistic", model(lambda m: m["space"].update(names=[1, None])), "space.names"),
     # arrays
     "a pickle as weights": ("cnn", content("model/weights.safetensors", b"\x80\x04\x95" * 50), "cannot be read"),
@@ -383,7 +376,7 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
         "cannot be read as safetensors",
     ),
     "a shape below nothing": ("cnn", header(lambda h: h["head"].update(shape=[-1, 2])), "cannot be read"),
-    "an array too many": ("cnn", arrays("weights.safetensors", lambda a: a.update(x=np.ones(3))), "x: is no array"),
+    "an array too many": ("cnn", arrays("weights.safetensors", lambda a: a.update(x=np.ones(3))), "x: is not an array"),
     "an array too few": ("cnn", arrays("weights.safetensors", lambda a: a.pop("head_bias")), "head_bias: is missing"),
     "a wrong shape": (
         "cnn",
@@ -418,7 +411,7 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
     "text beside the weights": (
         "cnn",
         arrays("weights.safetensors", lambda a: None, note="import os"),
-        "__metadata__: is no part of a model",
+        "__metadata__: does not belong in a model",
     ),
     "a center of another width": (
         "cnn",
@@ -428,10 +421,14 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
     "vectors that it should not carry": (
         "cnn",
         arrays("space.safetensors", lambda a: a.update(carried=np.zeros((3, 3), np.float32))),
-        "carried: is no array",
+        "carried: is not an array",
     ),
     # LightGBM's text
-    "no forest": ("lightgbm", content("model/seed-1.txt", b"import os"), "seed-1.txt: is no text of a LightGBM model"),
+    "no forest": (
+        "lightgbm",
+        content("model/seed-1.txt", b"import os"),
+        "seed-1.txt: is not the text of a LightGBM model",
+    ),
     "a forest in bytes": ("lightgbm", content("model/seed-1.txt", b"tree\n\xff"), "seed-1.txt: is not ASCII"),
     "a feature that is not there": ("lightgbm", forest(r"^split_feature=\d+", "split_feature=999999"), "split_feature"),
     "a feature before the first": ("lightgbm", forest(r"^split_feature=\d+", "split_feature=-1"), "split_feature"),
@@ -450,8 +447,12 @@ HOSTILE: dict[str, tuple[str, Change, str]] = {
         forest(r"^is_linear=0", "is_linear=0\nleaf_const=1"),
         "leaf_const: is ",
     ),
-    "a line twice": ("lightgbm", forest(r"^is_linear=0", "is_linear=0\nis_linear=0"), "is_linear: is there twice"),
-    "a tree less": ("lightgbm", model(lambda m: m.update(kept=[m["kept"][0] + 1, m["kept"][1]])), "trees where"),
+    "a line twice": ("lightgbm", forest(r"^is_linear=0", "is_linear=0\nis_linear=0"), "is_linear: is listed twice"),
+    "a tree less": (
+        "lightgbm",
+        model(lambda m: m.update(kept=[m["kept"][0] + 1, m["kept"][1]])),
+        "trees, but `kept` in model.json",
+    ),
     "more features": ("lightgbm", forest(r"^max_feature_idx=\d+", "max_feature_idx=999999999"), "max_feature_idx"),
     "another objective": ("lightgbm", forest(r"^objective=.*", "objective=custom"), "objective: 'custom'"),
     "machines to talk to": (

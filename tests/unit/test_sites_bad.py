@@ -422,7 +422,7 @@ def test_a_vocabulary_without_concepts(tmp_path: Path) -> None:
         ({"headerless": True}, r"sites\.hill: `headerless: true` needs `cdm_version`"),
         ({"cdm_version": "6.0"}, r"sites\.hill\.cdm_version: '6\.0' is not one of"),
         ({"on_error": "ignore"}, r"sites\.hill\.on_error: 'ignore' is not one of drop, fail"),
-        ({"last_date": "2020-02-30"}, r"sites\.hill\.last_date: '2020-02-30' is no date"),
+        ({"last_date": "2020-02-30"}, r"sites\.hill\.last_date: '2020-02-30' is not a date"),
     ],
 )
 def test_how_a_site_is_read_is_checked_with_the_config(site: dict[str, Any], message: str) -> None:

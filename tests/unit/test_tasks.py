@@ -2,6 +2,7 @@
 
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -12,6 +13,12 @@ from conceptbridge.tasks.sequences import make_sequences
 from conceptbridge.vocabulary.build import make_vocabulary
 from task_site import COUGH, DAY, FEVER, FLU, TEXTS, Site, after, clinical, task
 from tiny_site import condition, measurement, observation, person, visit, write_cdm
+
+
+def one_visit(folder: Path, conditions: list[dict[str, Any]], **tables: Any) -> Site:
+    """A site of one person with one visit and these conditions."""
+    person_and_visit = {"person": [person(1)], "visit_occurrence": [visit(1, DAY)]}
+    return Site(folder, task(), **person_and_visit, condition_occurrence=conditions, **tables)
 
 
 def test_the_label_is_the_outcome_within_its_window(tmp_path: Path) -> None:
@@ -28,17 +35,10 @@ def test_the_label_is_the_outcome_within_its_window(tmp_path: Path) -> None:
 
 def test_descendants_of_the_outcome_count_and_are_no_predictors(tmp_path: Path) -> None:
     kind_of_flu = 763011
-    site = Site(
+    days = [(2, kind_of_flu), (-100, kind_of_flu), (0, FLU), (0, COUGH)]
+    site = one_visit(
         tmp_path,
-        task(),
-        person=[person(1)],
-        visit_occurrence=[visit(1, DAY)],
-        condition_occurrence=[
-            condition(1, after(2), kind_of_flu),
-            condition(1, after(-100), kind_of_flu),
-            condition(1, after(0), FLU),
-            condition(1, after(0), COUGH),
-        ],
+        [condition(1, after(n), concept) for n, concept in days],
         concept_ancestor=[{"ancestor_concept_id": FLU, "descendant_concept_id": kind_of_flu}],
     )
     assert site.cohort[0]["label"] == 1
@@ -46,15 +46,8 @@ def test_descendants_of_the_outcome_count_and_are_no_predictors(tmp_path: Path) 
 
 
 def test_predictors_end_at_the_index_and_keep_time_order(tmp_path: Path) -> None:
-    site = Site(
-        tmp_path,
-        task(),
-        person=[person(1)],
-        visit_occurrence=[visit(1, DAY)],
-        condition_occurrence=[
-            condition(1, after(n), c) for n, c in [(0, FEVER), (-3, COUGH), (1, COUGH), (-366, FEVER), (-365, FEVER)]
-        ],
-    )
+    days = [(0, FEVER), (-3, COUGH), (1, COUGH), (-366, FEVER), (-365, FEVER)]
+    site = one_visit(tmp_path, [condition(1, after(n), concept) for n, concept in days])
     assert clinical(site.sequences[0]) == [
         (-365, f"{FEVER}|present"),
         (-3, f"{COUGH}|present"),
@@ -63,15 +56,9 @@ def test_predictors_end_at_the_index_and_keep_time_order(tmp_path: Path) -> None
 
 
 def test_a_discharge_diagnosis_of_the_index_day_is_no_predictor(tmp_path: Path) -> None:
-    site = Site(
-        tmp_path,
-        task(),
-        person=[person(1)],
-        visit_occurrence=[visit(1, DAY)],
-        condition_occurrence=[
-            condition(1, DAY, COUGH, condition_status_concept_id=32903),
-            condition(1, after(-9), FEVER, condition_status_concept_id=32903),
-        ],
+    days = [(0, COUGH), (-9, FEVER)]
+    site = one_visit(
+        tmp_path, [condition(1, after(n), concept, condition_status_concept_id=32903) for n, concept in days]
     )
     assert clinical(site.sequences[0]) == [(-9, f"{FEVER}|present")]
 

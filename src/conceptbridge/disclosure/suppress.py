@@ -102,8 +102,8 @@ def suppress_remainder(counts: Sequence[int], total: int, min_cell_count: int) -
     """
     shown = np.ones(len(counts), dtype=np.bool_)
     for index in sorted(range(len(counts)), key=lambda index: (counts[index], -index)):
-        told = [count for count, ok in zip(counts, shown, strict=True) if ok]
-        if not remainder_is_small(total, told, min_cell_count):
+        others = [count for count, ok in zip(counts, shown, strict=True) if ok]
+        if not remainder_is_small(total, others, min_cell_count):
             break
         shown[index] = False
     return shown

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.core.sql import literal
+from conceptbridge.core.sql import identifier, literal
 from conceptbridge.sites.cdm import REQUIRED, TABLES, in_place_of
 from conceptbridge.sites.extract import Place
 from conceptbridge.sites.layout import Layout, read_layout
@@ -80,7 +80,7 @@ def open_source(
         if column in TABLES[table]:
             if column in columns or same[column] > 1:
                 raise StudyError(f"{place}: has the column {column} twice, in different case; keep one")
-            columns[column] = (quoted(name), stored)
+            columns[column] = (identifier(name), stored)
     for column in REQUIRED[table]:
         if column not in columns:
             names = ", ".join(str(row[0]).lower() for row in described if row[0] != "file_row_number")
@@ -153,11 +153,6 @@ def rejected(db: duckdb.DuckDBPyConnection, source: Source) -> dict[str, tuple[i
     return {reason: (count, first[reason]) for reason, count in counts.items()}
 
 
-def quoted(name: str) -> str:
-    """Return a name as SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
 def _text_source(
     db: duckdb.DuckDBPyConnection, table: str, place: Place, file: Path, reading: Mapping[str, Any]
 ) -> Source:
@@ -216,7 +211,7 @@ def _parquet(place: Place, file: Path) -> tuple[str, str]:
 
 
 def _attach(db: duckdb.DuckDBPyConnection, place: Place) -> tuple[str, str | None]:
-    alias = quoted(str(place.file))
+    alias = identifier(str(place.file))
     db.execute(f"ATTACH IF NOT EXISTS {literal(place.file)} AS {alias} (READ_ONLY)")
     schema, name = place.member.split(".", 1)
     kinds = db.execute(
@@ -224,7 +219,7 @@ def _attach(db: duckdb.DuckDBPyConnection, place: Place) -> tuple[str, str | Non
         "WHERE table_catalog = ? AND table_schema = ? AND table_name = ?",
         [str(place.file), schema, name],
     ).fetchall()
-    return f"{alias}.{quoted(schema)}.{quoted(name)}", "rowid" if kinds == [("BASE TABLE",)] else None
+    return f"{alias}.{identifier(schema)}.{identifier(name)}", "rowid" if kinds == [("BASE TABLE",)] else None
 
 
 def _unpack(place: Place, folder: Path) -> Path:
@@ -242,13 +237,13 @@ def _copy_sqlite(table: str, place: Place, target: Path) -> Path:
     """Copy an SQLite table as text; what SQLite has as a number in a date column is seconds since 1970."""
     try:
         with sqlite3.connect(f"{place.file.absolute().as_uri()}?mode=ro", uri=True) as base:
-            names = [row[1] for row in base.execute(f"PRAGMA table_info({quoted(place.member)})")]
+            names = [row[1] for row in base.execute(f"PRAGMA table_info({identifier(place.member)})")]
             timed = in_place_of(table, [name.lower() for name in names])
             kinds = TABLES[table] | dict.fromkeys(timed.values(), "DATE")
             wanted = {n: kinds[n.lower()] for n in names if n.lower() in kinds}
             cursor = base.execute(
-                f"SELECT {', '.join(_sqlite_text(quoted(n), kind) for n, kind in wanted.items()) or 'NULL'} "
-                f"FROM {quoted(place.member)}"
+                f"SELECT {', '.join(_sqlite_text(identifier(n), kind) for n, kind in wanted.items()) or 'NULL'} "
+                f"FROM {identifier(place.member)}"
             )
             schema = pa.schema([(name, pa.string()) for name in wanted])
             with pq.ParquetWriter(target, schema) as writer:

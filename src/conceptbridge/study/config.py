@@ -5,7 +5,6 @@ This runs whenever the workflow is planned, so nothing heavy is imported here.
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from copy import deepcopy
-from datetime import date
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from conceptbridge.study.embeddings import find_embedding
 from conceptbridge.study.learners import LEARNERS, LearnerSpec, find_learner
 from conceptbridge.study.strategies import STRATEGIES, Needs, strategy
 from conceptbridge.study.study import HOSPITALS, SIMULATED, Study
-from conceptbridge.tasks.check import check_task
+from conceptbridge.tasks.check import check_date, check_task
 
 
 def package_data(name: str) -> dict[str, Any]:
@@ -101,7 +100,7 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
                 "header the order of columns is known from the version alone"
             )
         if "last_date" in spec:
-            _check_date(f"config: sites.{site}.last_date", spec["last_date"])
+            check_date(f"config: sites.{site}.last_date", spec["last_date"])
         if spec.get("extract") == SIMULATED and site not in HOSPITALS:
             raise StudyError(
                 f"config: sites.{site}: only the hospitals of the built-in network ({', '.join(HOSPITALS)}) "
@@ -156,13 +155,6 @@ def _fill_learner(learner: type[LearnerSpec], settings: dict[str, Any], preset: 
         settings[key] = value | settings.get(key, {}) if key in learner.tuning else settings.get(key, value)
     if wrong := learner.check(settings):
         raise StudyError(f"config: learners.{learner.name}: {wrong}")
-
-
-def _check_date(at: str, value: str) -> None:
-    try:
-        date.fromisoformat(value)
-    except ValueError as error:
-        raise StudyError(f"{at}: {value!r} is no date ({error})") from error
 
 
 def _check_reference(

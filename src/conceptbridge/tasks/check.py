@@ -30,7 +30,7 @@ def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str]) -> None
         if index[key] and index[key][1] < index[key][0]:
             raise StudyError(f"{at}.index.{key}: {index[key]} ends before it begins")
     for day in index["period"] or []:
-        _check_date(f"{at}.index.period", day)
+        check_date(f"{at}.index.period", day)
     if task["min_time_at_risk"] is not None and task["censoring"] == "keep":
         raise StudyError(
             f"{at}.min_time_at_risk: has no effect with `censoring: keep`; use `drop` or `drop-unless-dead`"
@@ -45,7 +45,7 @@ def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str]) -> None
         )
     if split["by"] == "time":
         for key in ("validation", "test"):
-            _check_date(f"{at}.split.{key}", split[key])
+            check_date(f"{at}.split.{key}", split[key])
         if split["test"] <= split["validation"]:
             raise StudyError(f"{at}.split: the test period must begin after the validation period")
 
@@ -121,7 +121,8 @@ def _check_windows(at: str, task: Mapping[str, Any]) -> None:
         raise StudyError(f"{at}.outcome.days: on day 0 the index event would be its own outcome; begin on day 1")
 
 
-def _check_date(at: str, value: str) -> None:
+def check_date(at: str, value: str) -> None:
+    """Raise StudyError, which begins with ``at``, if ``value`` is not an ISO date."""
     try:
         date.fromisoformat(value)
     except ValueError as error:

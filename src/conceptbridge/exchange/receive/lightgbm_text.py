@@ -1,4 +1,4 @@
-"""A received text of a LightGBM model: LightGBM's own reader believes it, so it is read line by line first."""
+"""Check the text of a received LightGBM model line by line: LightGBM's own reader trusts it."""
 
 import re
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.package import shown
 
-#: bytes of a text, and trees in it
-LONGEST, MOST_TREES = 64 << 20, 10_000
+#: limits of a text: its bytes, and its trees
+MAX_BYTES, MAX_TREES = 64 << 20, 10_000
 
 _HEAD = {
     "version": re.compile(r"v[34]"),
@@ -64,9 +64,9 @@ _TAIL = re.compile(
 
 
 def check_lightgbm_text(path: Path, features: int, trees: int, at: str) -> None:
-    """Raise StudyError where the text is not one that LightGBM wrote of ``trees`` numerical trees."""
-    if path.stat().st_size > LONGEST:
-        raise StudyError(f"{at}: is longer than {LONGEST >> 20} MiB")
+    """Raise StudyError, which begins with ``at``, if the text is not LightGBM's of ``trees`` numerical trees."""
+    if path.stat().st_size > MAX_BYTES:
+        raise StudyError(f"{at}: is longer than {MAX_BYTES >> 20} MiB")
     try:
         text = path.read_bytes().decode("ascii")
     except UnicodeDecodeError as error:
@@ -74,20 +74,20 @@ def check_lightgbm_text(path: Path, features: int, trees: int, at: str) -> None:
     body, end, tail = text.partition("end of trees\n")
     head, *blocks = body.split("\nTree=")
     if not end or not head.startswith("tree\n"):
-        raise StudyError(f"{at}: is no text of a LightGBM model")
-    found = _fields(head.removeprefix("tree\n"), _HEAD, at)
-    if found["max_feature_idx"] != str(features - 1):
-        raise StudyError(f"{at}: max_feature_idx: is {found['max_feature_idx']}, not {features - 1}")
-    if found["feature_names"] != " ".join(f"Column_{n}" for n in range(features)):
+        raise StudyError(f"{at}: is not the text of a LightGBM model")
+    fields = _fields(head.removeprefix("tree\n"), _HEAD, at)
+    if fields["max_feature_idx"] != str(features - 1):
+        raise StudyError(f"{at}: max_feature_idx: is {fields['max_feature_idx']}, not {features - 1}")
+    if fields["feature_names"] != " ".join(f"Column_{n}" for n in range(features)):
         raise StudyError(f"{at}: feature_names: are not Column_0 to Column_{features - 1}")
-    if len(found["feature_infos"].split()) != features:
+    if len(fields["feature_infos"].split()) != features:
         raise StudyError(f"{at}: feature_infos: are not {features}")
-    if len(blocks) != trees or len(blocks) > MOST_TREES:
-        raise StudyError(f"{at}: has {len(blocks)} trees where model.json: kept says {trees} ({MOST_TREES} at most)")
+    if len(blocks) != trees or len(blocks) > MAX_TREES:
+        raise StudyError(f"{at}: has {len(blocks)} trees, but `kept` in model.json says {trees} (at most {MAX_TREES})")
     for number, block in enumerate(blocks):
         which, _, lines = block.partition("\n")
         if which != str(number):
-            raise StudyError(f"{at}: Tree={shown(which)}: is the tree {number}")
+            raise StudyError(f"{at}: Tree={shown(which)}: must be Tree={number}")
         _check_tree(lines, features, f"{at}: Tree={number}")
     rest = _TAIL.fullmatch(tail)
     if rest is None:
@@ -95,36 +95,36 @@ def check_lightgbm_text(path: Path, features: int, trees: int, at: str) -> None:
     for line in rest["parameters"].split("\n")[:-1]:
         name, _, value = line[1:-1].partition(": ")
         if name not in _PARAMETERS or not re.fullmatch(_PARAMETERS[name], value):
-            raise StudyError(f"{at}: parameters: [{shown(name)}: {shown(value)}] is not of such a model")
+            raise StudyError(f"{at}: parameters: [{shown(name)}: {shown(value)}] does not belong in such a model")
 
 
 def _fields(lines: str, allowed: Mapping[str, re.Pattern[str]], at: str) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for line in lines.rstrip("\n").split("\n"):  # at an empty line within them LightGBM would stop reading
+    fields: dict[str, str] = {}
+    for line in lines.rstrip("\n").split("\n"):  # LightGBM would stop reading at an empty line
         name, _, value = line.partition("=")
-        if name not in allowed or name in found:
-            what = "is there twice" if name in found else "is unknown"
-            raise StudyError(f"{at}: {shown(name) or 'an empty line'}: {what}")
+        if name not in allowed or name in fields:
+            fault = "is listed twice" if name in fields else "is unknown"
+            raise StudyError(f"{at}: {shown(name) or 'an empty line'}: {fault}")
         if not allowed[name].fullmatch(value):
-            raise StudyError(f"{at}: {name}: {shown(value)!r} is no value of it")
-        found[name] = value
+            raise StudyError(f"{at}: {name}: {shown(value)!r} is not a valid value")
+        fields[name] = value
     for name in allowed:
-        if name not in found:
+        if name not in fields:
             raise StudyError(f"{at}: {name}: is missing")
-    return found
+    return fields
 
 
 def _check_tree(lines: str, features: int, at: str) -> None:
-    found = _fields(lines, {name: _NUMBERS[kind] for name, kind in _TREE.items()}, at)
-    values: dict[str, NDArray[Any]] = {name: np.array(value.split(), dtype=np.float64) for name, value in found.items()}
+    fields = _fields(lines, {name: _NUMBERS[kind] for name, kind in _TREE.items()}, at)
+    values: dict[str, NDArray[Any]] = {name: np.array(text.split(), dtype=np.float64) for name, text in fields.items()}
     for name, array in values.items():
         if not np.isfinite(array).all():
             raise StudyError(f"{at}: {name}: has a value that is not finite")
     if [len(values[name]) for name in ("num_leaves", "num_cat", "is_linear", "shrinkage")] != [1, 1, 1, 1]:
-        raise StudyError(f"{at}: num_leaves, num_cat, is_linear, shrinkage: are not one number each")
+        raise StudyError(f"{at}: num_leaves, num_cat, is_linear, shrinkage: must be one number each")
     leaves = int(values["num_leaves"][0])
     if values["num_cat"][0] or values["is_linear"][0]:
-        raise StudyError(f"{at}: num_cat, is_linear: categorical splits and linear leaves are no part of such a model")
+        raise StudyError(f"{at}: num_cat, is_linear: such a model has no categorical splits and no linear leaves")
     nodes = leaves - 1
     for name in _TREE:
         at_node, at_leaf = name in _NODE or name.startswith("internal"), name.startswith("leaf")
@@ -138,11 +138,11 @@ def _check_tree(lines: str, features: int, at: str) -> None:
     if (feature < 0).any() or (feature >= features).any():
         raise StudyError(f"{at}: split_feature: is not among the {features} features")
     if not np.isin(decision, _DECISIONS).all():
-        raise StudyError(f"{at}: decision_type: is none of a numerical split")
+        raise StudyError(f"{at}: decision_type: is not that of a numerical split")
     children = np.concatenate([values["left_child"], values["right_child"]])
     parents = np.tile(np.arange(nodes), 2)
     inner = children >= 0
     wanted = np.concatenate([np.arange(-leaves, 0), np.arange(1, nodes)])
-    # a node is numbered after the one it hangs on, so that there is no way round
+    # a node has a higher number than its parent, so there are no cycles
     if not np.array_equal(np.sort(children), wanted) or (children[inner] <= parents[inner]).any():
-        raise StudyError(f"{at}: left_child, right_child: are no tree in which every node and leaf is reached once")
+        raise StudyError(f"{at}: left_child, right_child: do not reach every node and leaf exactly once")

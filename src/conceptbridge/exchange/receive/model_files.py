@@ -1,7 +1,7 @@
-"""Is a received model what its learner writes? Its files are looked at before any of them is loaded.
+"""Check the files of a received model before any of them is loaded.
 
-A model is numbers. Here every array has to have the name, type and shape that its learner declares (``Learner.saves``),
-and to be finite.
+A model is numbers: every array must be finite, and have the name, type and shape that its learner declares
+(``Learner.saves``).
 """
 
 from collections.abc import Mapping
@@ -73,15 +73,15 @@ def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where
         "space.fingerprint": (space["fingerprint"], embedding["fingerprint"]),
         "space.backend": (space["backend"], embedding["backend"]),
     }
-    for field, (found, wanted) in expected.items():
-        if found != wanted:
-            raise StudyError(f"{at}: {field}: {shown(repr(found))} was found where {wanted!r} belongs")
+    for field, (value, wanted) in expected.items():
+        if value != wanted:
+            raise StudyError(f"{at}: {field}: is {shown(repr(value))}, expected {wanted!r}")
     names = space["names"]
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
-        raise StudyError(f"{at}: space.names: are not texts, each there once")
+        raise StudyError(f"{at}: space.names: are not distinct texts")
     onehot = embedding["backend"] == "onehot"
     if onehot is (not names) and embedding["backend"] not in CARRIED:
-        raise StudyError(f"{at}: space.names: there are {len(names)}, which is not what {embedding['name']} has")
+        raise StudyError(f"{at}: space.names: has {len(names)} names, which does not fit {embedding['name']}")
     wide = len(names) if onehot else width
     assert wide is not None
     _check_files(folder, ["model.json", SPACE, *saves.files(model["seeds"])], where)
@@ -102,34 +102,34 @@ def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where
 
 
 def _check_files(folder: Path, expected: list[str], where: str) -> None:
-    found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
-    for name in sorted(found ^ set(expected)):
-        what = "is missing" if name in expected else "is no file of such a model"
-        raise StudyError(f"{where}: {name}: {what}")
+    present = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if not path.is_dir()}
+    for name in sorted(present ^ set(expected)):
+        fault = "is missing" if name in expected else "is not a file of such a model"
+        raise StudyError(f"{where}: {name}: {fault}")
 
 
 def _check_arrays(path: Path, declared: Mapping[str, Array], known: Mapping[str, int], where: str) -> dict[str, int]:
-    """Check names, type and shapes, which are in the file's head; numbers are only read once these are right.
+    """Check names, types and shapes, which are in the file's header, and then the numbers.
 
-    ``known`` sizes are given; any other is what the first array that has it says. Returns all of them by name.
+    ``known`` are sizes by name; the first array that has another size defines it. Returns all sizes by name.
     """
     at, sizes = f"{where}: {path.name}", dict(known)
     try:
         with safe_open(path, framework="numpy") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            found = {name: tuple(one.get_shape()) for name, one in slices.items()}
-            for name in sorted(set(found) ^ set(declared)):
-                what = "is missing" if name in declared else "is no array of such a model"
-                raise StudyError(f"{at}: {shown(name)}: {what}")
+            shapes = {name: tuple(one.get_shape()) for name, one in slices.items()}
+            for name in sorted(set(shapes) ^ set(declared)):
+                fault = "is missing" if name in declared else "is not an array of such a model"
+                raise StudyError(f"{at}: {shown(name)}: {fault}")
             if file.metadata():
-                raise StudyError(f"{at}: __metadata__: is no part of a model")
+                raise StudyError(f"{at}: __metadata__: does not belong in a model")
             for name, array in declared.items():
-                for size, n in zip(array.sizes, found[name], strict=False):
+                for size, n in zip(array.sizes, shapes[name], strict=False):
                     if isinstance(size, str):
                         sizes.setdefault(size, n)
                 shape = tuple(sizes.get(size, 0) if isinstance(size, str) else size for size in array.sizes)
-                if found[name] != shape or 0 in shape:
-                    raise StudyError(f"{at}: {name}: has the shape {found[name]}, not {shape}")
+                if shapes[name] != shape or 0 in shape:
+                    raise StudyError(f"{at}: {name}: has the shape {shapes[name]}, not {shape}")
                 if slices[name].get_dtype() != array.dtype:
                     raise StudyError(f"{at}: {name}: has the type {slices[name].get_dtype()}, not {array.dtype}")
                 if not np.isfinite(file.get_tensor(name)).all():

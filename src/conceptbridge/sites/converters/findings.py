@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from conceptbridge.core.atomic_files import atomic_folder, write_parquet
 from conceptbridge.core.errors import StudyError
-from conceptbridge.core.sql import literal
+from conceptbridge.core.sql import identifier, literal
 from conceptbridge.sites.cdm import TABLES
 from conceptbridge.sites.converters.codebook import EMPTY, Codebook, Diagnosis
 from conceptbridge.sites.records import LOCAL
@@ -81,7 +81,7 @@ def _open(db: duckdb.DuckDBPyConnection, name: str, file: Path, codebook: Codebo
         present = [str(row[0]) for row in db.execute(f"DESCRIBE FROM {scan}").fetchall()]
         wanted = [*codebook.columns, codebook.label]
         _check_columns(file, present, wanted, codebook)
-        columns = ", ".join(f"coalesce(trim({_name(c)}::VARCHAR), '') AS {_name(c)}" for c in wanted)
+        columns = ", ".join(f"coalesce(trim({identifier(c)}::VARCHAR), '') AS {identifier(c)}" for c in wanted)
         db.execute(
             f"CREATE TABLE {name} AS SELECT row_number() OVER () + {first - 1} AS person_id, {columns} FROM {scan}"
         )
@@ -156,7 +156,7 @@ def _tables(db: duckdb.DuckDBPyConnection, codebook: Codebook, missing_is_absent
     ]
     _load(db, "condition", {"value": "VARCHAR", "concept": "BIGINT"}, diagnoses)
     _load(db, "named", TABLES["concept"], _concepts(codebook, ids))
-    label = _name(codebook.label)
+    label = identifier(codebook.label)
     db.execute(
         f"""
         CREATE TABLE long AS SELECT person_id, col, value
@@ -219,7 +219,3 @@ def _load(
     db.register("given", pa.table(columns))
     casts = ", ".join(f"{column}::{kind}" for column, kind in kinds.items())
     db.execute(f"INSERT INTO {name} SELECT {casts} FROM given")
-
-
-def _name(column: str) -> str:
-    return '"' + column.replace('"', '""') + '"'
