@@ -1,18 +1,13 @@
 """A study, read and looked at from Python."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
-from itertools import product
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import yaml
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.exchange.receive.find_aggregates import find_aggregates
-from conceptbridge.exchange.receive.find_bundles import find_bundles
-from conceptbridge.sites.converters.codebook import read_codebook
-from conceptbridge.sites.extract import check_needs, find_tables
+from conceptbridge.plan import mistakes
 from conceptbridge.study import study as checked
 from conceptbridge.study.config import read_study
 from conceptbridge.study.strategies import Needs, strategy
@@ -67,29 +62,7 @@ class Study(checked.Study):
 
     def mistakes(self) -> list[str]:
         """One message per mistake in the files that the study names; none where a run can begin."""
-        checks: list[Callable[[], Any]] = [partial(self._check_files, site) for site in self.sites]
-        checks += [lambda: self.vocabulary and find_tables(Path(self.vocabulary)), lambda: self.benchmarks]
-        return [message for check in checks if (message := _mistake(check))]
-
-    def _check_files(self, site: str) -> None:
-        """Raise StudyError where the files of a site are missing or not what the study needs."""
-        spec = self.config["sites"][site]
-        if "results_file" in spec:
-            find_aggregates(Path(self.results_file(site)), site, spec["role"], self.compared())
-        elif "bundles" in spec:
-            models = product(self.config["tasks"], self.embeddings.values(), self.config["learners"])
-            wanted = {(task, e.name, learner): self.model(site, task, e, learner) for task, e, learner in models}
-            find_bundles(self.bundles(site), site, wanted)
-        elif findings := self.findings(site):
-            files = [Path(findings[key]) for key in ("codebook", "names", "train", "test") if findings[key]]
-            for file in files:
-                _check_file(file, site)
-            read_codebook(files[0], Path(findings["names"]) if findings["names"] else None)
-        elif not self.simulated(site):
-            extract = Path(self.extract(site))
-            check_needs(site, extract, find_tables(extract), self.config["tasks"])
-        if spec["patients"]:
-            _check_file(Path(self.patients(site)), site)
+        return mistakes(self)
 
     def _sources(self, name: str, target: str) -> list[str]:
         how = strategy(name)
@@ -108,16 +81,3 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     if not isinstance(config, dict):
         raise StudyError(f"{file}: this study has no keys; `conceptbridge init` writes one to start from")
     return config
-
-
-def _check_file(file: Path, site: str) -> None:
-    if not file.is_file():
-        raise StudyError(f"{file}: there is no such file (config: sites.{site})")
-
-
-def _mistake(check: Callable[[], Any]) -> str | None:
-    try:
-        check()
-    except StudyError as error:
-        return str(error)
-    return None

@@ -5,9 +5,9 @@ job runs again when its settings change, and only then: they hold what the job r
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -50,23 +50,13 @@ class Plan:
         aggregate results file of another study.
         """
         study = read_study(config)
-        files: dict[str, list[str]] = {}
-        for site in study.own + study.scored:
-            if findings := study.findings(site):
-                files[site] = _findings_files(findings)
-            elif not study.simulated(site):
-                extract = Path(study.extract(site))
-                tables = find_tables(extract)
-                check_needs(site, extract, tables, study.config["tasks"])
-                files[site] = [str(file) for file in extract_files(tables)]
-        roles = {site: study.config["sites"][site]["role"] for site in study.reported}
-        aggregates = {
-            site: find_aggregates(Path(study.results_file(site)), site, role, study.compared())
-            for site, role in roles.items()
-        }
-        bundles = {site: find_bundles(study.bundles(site), site, _models(study, site)) for site in study.bundled}
-        vocabulary = extract_files(find_tables(Path(study.vocabulary))) if study.vocabulary else []
-        return cls(study, files, aggregates, bundles, [str(file) for file in vocabulary])
+        return cls(
+            study,
+            {site: _row_files(study, site) for site in _with_files(study)},
+            {site: _aggregates(study, site) for site in study.reported},
+            {site: _bundles(study, site) for site in study.bundled},
+            _vocabulary_files(study),
+        )
 
     @cached_property
     def tasks(self) -> list[str]:
@@ -304,21 +294,66 @@ class Plan:
     _receive_source = _receive_aggregates
 
 
-def _findings_files(findings: Mapping[str, Any]) -> list[str]:
-    """The files that a findings table is read from. Raises StudyError for a missing one or a mistake in it."""
-    files = [findings[key] for key in ("codebook", "names", "train", "test") if findings[key]]
-    for file in files:
-        if not Path(file).is_file():
-            raise StudyError(f"{file}: there is no such file (config: sites)")
-    read_codebook(Path(findings["codebook"]), findings["names"] and Path(findings["names"]))
-    return files
+def mistakes(study: Study) -> list[str]:
+    """One message per mistake in the files that a study names; none where a run can begin."""
+    looks: list[Callable[[], Any]] = [
+        *(partial(_row_files, study, site) for site in _with_files(study)),
+        *(partial(_aggregates, study, site) for site in study.reported),
+        *(partial(_bundles, study, site) for site in study.bundled),
+        *(partial(_check_file, study.patients(site), site) for site in study.scored),
+        partial(_vocabulary_files, study),
+        lambda: study.benchmarks,
+    ]
+    found = []
+    for look in looks:
+        try:
+            look()
+        except StudyError as error:
+            found.append(str(error))
+    return found
 
 
-def _models(study: Study, source: str) -> dict[tuple[str, str, str], dict[str, Any]]:
-    """What a source's bundles have to say of themselves, for each of the study's models."""
-    return {
-        (task, e.name, learner): study.model(source, task, e, learner)
+def _with_files(study: Study) -> list[str]:
+    """The sites whose rows are read from files that were there before the run."""
+    return [site for site in study.own + study.scored if not study.simulated(site)]
+
+
+def _row_files(study: Study, site: str) -> list[str]:
+    """The files that a site's rows are read from. Raises StudyError for a missing one, or one that no task can use."""
+    if findings := study.findings(site):
+        files: list[str] = [findings[key] for key in ("codebook", "names", "train", "test") if findings[key]]
+        for file in files:
+            _check_file(file, site)
+        read_codebook(Path(findings["codebook"]), findings["names"] and Path(findings["names"]))
+        return files
+    extract = Path(study.extract(site))
+    tables = find_tables(extract)
+    check_needs(site, extract, tables, study.config["tasks"])
+    return [str(file) for file in extract_files(tables)]
+
+
+def _aggregates(study: Study, site: str) -> dict[str, Any]:
+    """What a site's aggregate results file says of itself. Raises StudyError for one of another study."""
+    role = study.config["sites"][site]["role"]
+    return find_aggregates(Path(study.results_file(site)), site, role, study.compared())
+
+
+def _bundles(study: Study, site: str) -> dict[tuple[str, str, str], Path]:
+    """The bundles that a site has sent for the study's models. Raises StudyError for one that does not fit them."""
+    models = {
+        (task, e.name, learner): study.model(site, task, e, learner)
         for task in study.config["tasks"]
         for e in study.embeddings.values()
         for learner in study.config["learners"]
     }
+    return find_bundles(study.bundles(site), site, models)
+
+
+def _vocabulary_files(study: Study) -> list[str]:
+    files = extract_files(find_tables(Path(study.vocabulary))) if study.vocabulary else []
+    return [str(file) for file in files]
+
+
+def _check_file(file: str, site: str) -> None:
+    if not Path(file).is_file():
+        raise StudyError(f"{file}: there is no such file (config: sites.{site})")

@@ -76,9 +76,10 @@ def test_every_file_that_a_study_lacks_is_a_mistake_of_its_own(tmp_path: Path) -
     study = Study.read(demo(sites=sites, data=str(tmp_path), vocabulary="athena"))
     assert [message.split(":")[0].removeprefix(f"{tmp_path}/") for message in study.mistakes()] == [
         "north",
-        "received",
         "none.yaml",
         "clinic",
+        "received",
+        "patients.csv",
         "athena",
     ]
 
