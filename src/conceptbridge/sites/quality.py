@@ -40,7 +40,8 @@ def describe(
             f"""
             SELECT coalesce(sum(n) FILTER (id = 0), 0), coalesce(sum(n) FILTER (id <> 0 AND known IS NULL), 0),
                    coalesce(sum(n) FILTER (known IS NULL AND has_source), 0)
-            FROM (SELECT coalesce({d.concept}, 0) AS id, coalesce(trim({d.source}) <> '', false) AS has_source, count(*) AS n
+            FROM (SELECT coalesce({d.concept}, 0) AS id, coalesce(trim({d.source}) <> '', false) AS has_source,
+                         count(*) AS n
                   FROM read_parquet({file}) GROUP BY ALL)
             LEFT JOIN (SELECT concept_id AS id, true AS known FROM named) USING (id)
             """
