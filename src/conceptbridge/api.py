@@ -11,7 +11,6 @@ import yaml
 from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.receive.aggregates import find_aggregates
 from conceptbridge.exchange.receive.find_bundles import find_bundles
-from conceptbridge.sites.converters.codebook import read_codebook
 from conceptbridge.sites.extract import check_needs, find_tables
 from conceptbridge.study import study as checked
 from conceptbridge.study.config import read_study
@@ -68,7 +67,7 @@ class Study(checked.Study):
     def mistakes(self) -> list[str]:
         """One message per mistake in the files that the study names; none where a run can begin."""
         checks: list[Callable[[], Any]] = [partial(self._check_files, site) for site in self.sites]
-        checks += [lambda: self.vocabulary and find_tables(Path(self.vocabulary)), lambda: self.benchmarks]
+        checks += [lambda: self.vocabulary and find_tables(Path(self.vocabulary)), lambda: self.term_pairs]
         return [message for check in checks if (message := _mistake(check))]
 
     def _check_files(self, site: str) -> None:
@@ -80,11 +79,8 @@ class Study(checked.Study):
             models = product(self.config["tasks"], self.embeddings.values(), self.config["learners"])
             wanted = {(task, e.name, learner): self.model(site, task, e, learner) for task, e, learner in models}
             find_bundles(self.bundles(site), site, wanted)
-        elif findings := self.findings(site):
-            files = [Path(findings[key]) for key in ("codebook", "names", "train", "test") if findings[key]]
-            for file in files:
-                _check_file(file, site)
-            read_codebook(files[0], Path(findings["names"]) if findings["names"] else None)
+        elif converter := self.converter(site):
+            converter.check(self.conversion(site), site)
         elif not self.simulated(site):
             extract = Path(self.extract(site))
             check_needs(site, extract, find_tables(extract), self.config["tasks"])

@@ -6,7 +6,7 @@ An artefact is a path with placeholders, named as the wildcards of the rules are
 from pathlib import Path
 
 SIMULATED = "simulated/{site}/{table}.parquet"
-CONVERTED = "converted/{site}/{table}.parquet"  # of an input that is no OMOP extract
+CONVERTED = "converted/{site}"  # the extract that another input became
 
 CDM = "sites/{site}/cdm"
 QUALITY = "sites/{site}/quality.json"

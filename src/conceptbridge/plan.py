@@ -11,16 +11,16 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
-from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
 from conceptbridge.exchange.receive.aggregates import find_aggregates
 from conceptbridge.exchange.receive.find_bundles import find_bundles
 from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
 from conceptbridge.learn.registry import LEARNERS
-from conceptbridge.sites.converters.codebook import read_codebook
+from conceptbridge.sites.converters.converter import CONVERTERS
 from conceptbridge.sites.extract import check_needs, extract_files, find_tables
+from conceptbridge.sites.formats.format import FORMATS
 from conceptbridge.study.config import read_study
-from conceptbridge.study.embeddings import MODULES, Embedding
+from conceptbridge.study.embeddings import Embedding
 from conceptbridge.study.strategies import Needs, strategy_module
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.study.study import Study
@@ -52,8 +52,9 @@ class Plan:
         study = read_study(config)
         files: dict[str, list[str]] = {}
         for site in study.own + study.scored:
-            if findings := study.findings(site):
-                files[site] = _findings_files(findings)
+            if converter := study.converter(site):
+                converter.check(study.conversion(site), site)
+                files[site] = converter.inputs(study.conversion(site))
             elif not study.simulated(site):
                 extract = Path(study.extract(site))
                 tables = find_tables(extract)
@@ -91,11 +92,8 @@ class Plan:
 
     @cached_property
     def sent(self) -> list[str]:
-        """Folders of the embeddings whose models may leave a site.
-
-        The input space of a shuffled one holds every text of its source, rare ones too, so it stays.
-        """
-        return [e.id for e in self.embeddings if e.spec["backend"] != "shuffled"]
+        """Folders of the embeddings whose models may leave a site."""
+        return [e.id for e in self.embeddings if e.shareable]
 
     @property
     def simulated(self) -> bool:
@@ -140,9 +138,17 @@ class Plan:
 
     def embedding_modules(self, folder: str) -> tuple[str, ...]:
         """The modules that are the code of an embedding's backend, and of its fallback's."""
-        embedding = self.study.by_id[folder]
-        used = [e.spec["backend"] for e in (embedding, embedding.fallback) if e]
-        return tuple(MODULES[backend] for backend in used if backend in MODULES)
+        return tuple(self.study.by_id[folder].modules)
+
+    def converter_modules(self, site: str) -> tuple[str, ...]:
+        """The module that is the code of what makes a site's extract from another kind of input."""
+        converter = self.study.converter(site)
+        return (CONVERTERS[converter.name],) if converter else ()
+
+    @property
+    def format_modules(self) -> tuple[str, ...]:
+        """The modules that are the code of reading an extract's files."""
+        return tuple(FORMATS.values())
 
     def arm(self, task: str, embedding: str, learner: str, strategy: str, target: str | None = None) -> ArmJob:
         """The job of an arm; without a target that of the model of all sources."""
@@ -174,8 +180,9 @@ class Plan:
     def _simulate(self, site: str) -> Settings:
         return dict(self.study.config["simulate"])
 
-    def _findings(self, site: str) -> Settings:
-        return {"findings": canonical(self.study.findings(site))}
+    def _convert(self, site: str) -> Settings:
+        converter = self.study.converter(site)
+        return {"converter": converter.name if converter else "", "settings": canonical(self.study.conversion(site))}
 
     def _ingest(self, site: str) -> Settings:
         study = self.study
@@ -246,6 +253,7 @@ class Plan:
     def _provenance(self) -> Settings:
         return {
             "config": canonical(self.study.told),
+            "origins": canonical({site: self.study.origin(site) for site in self.study.sites}),
             "fingerprints": canonical({e.name: e.fingerprint for e in self.embeddings}),
             "simulated": "--simulated" if self.simulated else "",
         }
@@ -302,16 +310,6 @@ class Plan:
         return {"names": canonical(names)}
 
     _receive_source = _receive_aggregates
-
-
-def _findings_files(findings: Mapping[str, Any]) -> list[str]:
-    """The files that a findings table is read from. Raises StudyError for a missing one or a mistake in it."""
-    files = [findings[key] for key in ("codebook", "names", "train", "test") if findings[key]]
-    for file in files:
-        if not Path(file).is_file():
-            raise StudyError(f"{file}: there is no such file (config: sites)")
-    read_codebook(Path(findings["codebook"]), findings["names"] and Path(findings["names"]))
-    return files
 
 
 def _models(study: Study, source: str) -> dict[tuple[str, str, str], dict[str, Any]]:

@@ -315,7 +315,7 @@ def test_an_extract_that_is_not_there_or_holds_no_table(tmp_path: Path) -> None:
     with pytest.raises(StudyError, match=r"empty: no CDM table is in it \(person\.parquet, PERSON\.csv"):
         find_tables(tmp_path / "empty")
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(StudyError, match=r"notes\.txt: this file is no zip archive"):
+    with pytest.raises(StudyError, match=r"notes\.txt: this file is not a zip archive"):
         find_tables(tmp_path / "notes.txt")
 
 
@@ -335,7 +335,7 @@ def test_a_table_may_be_there_once(tmp_path: Path) -> None:
         ("observation_period000000000001.csv.gz", r"looks like a part of observation_period"),
         (
             "death/part-0.orc",
-            r"death: part-0\.orc is no such part; a folder that is named after a table holds its parts",
+            r"death: part-0\.orc is not such a part; a folder that is named after a table holds its parts",
         ),
         ("death/_SUCCESS", r"death: it is empty"),
         ("death/_delta_log/0.json", r"death: there is a folder _delta_log in it"),

@@ -22,10 +22,11 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import TABLES
 from conceptbridge.sites.checks import DAYS, KEYS, LAST_DAY, OWN_IDS, REPEATS, Repair, drops, fault, repairs
-from conceptbridge.sites.extract import Place, find_tables
+from conceptbridge.sites.extract import find_tables
+from conceptbridge.sites.formats.format import MORE_FIELDS, Place, Source
 from conceptbridge.sites.names import name_concepts
 from conceptbridge.sites.quality import describe, note_visits
-from conceptbridge.sites.source import MORE_FIELDS, Source, open_source, rejected, typed
+from conceptbridge.sites.source import open_source, rejected, typed
 from conceptbridge.sites.typed import REFUSED, REPAIRED, UNREADABLE, read_column
 
 logger = logging.getLogger(__name__)
