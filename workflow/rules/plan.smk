@@ -25,7 +25,7 @@ except StudyError as error:
 study = plan.study
 RESULTS = study.config["results"]
 TASKS, EMBEDDINGS, LEARNERS = plan.tasks, plan.embeddings, plan.learners
-TERM_PAIRS = [str(file) for file in study.benchmarks]
+TERM_PAIRS = [str(file) for file in study.term_pairs]
 SCRIPTS = Path(str(workflow.current_basedir)).parent / "scripts"
 
 # `python` in a rule is the one that runs Snakemake, whether its environment is activated or not
