@@ -42,7 +42,7 @@ class Converter:
 
     def main_input(self, settings: Mapping[str, Any]) -> str:
         """The file that stands for the site in a report."""
-        return self.inputs(settings)[0]
+        return str(next(settings[key] for key in (*self.data_files, *self.files) if settings.get(key)))
 
     def owner(self, settings: Mapping[str, Any], site: str) -> str:
         """Whose the site's local concepts are: its own, unless it shares them with other sites."""
