@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 
-from conceptbridge.embed.backends import encode_all, load_backend
+from conceptbridge.embed.compute import encode_all, load_encoder
 from conceptbridge.study.config import package_data
 from conceptbridge.study.embeddings import find_embedding
 
@@ -54,7 +54,7 @@ def ratios(count: int, threads: int, rounds: int) -> None:
     folder = str(model_folder(minilm("float32")))
     tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModel.from_pretrained(folder).eval()
     theirs = SentenceTransformer(folder)
-    ours = {dtype: load_backend(minilm(dtype), threads) for dtype in ("float32", "bfloat16")}
+    ours = {dtype: load_encoder(minilm(dtype), threads) for dtype in ("float32", "bfloat16")}
 
     def one_at_a_time(some: list[str]) -> Any:
         vectors = []
@@ -81,7 +81,7 @@ def ratios(count: int, threads: int, rounds: int) -> None:
     for _ in range(rounds):
         for name, way in ways.items():
             some = [texts[i] for i in tenth] if name == "one text at a time" else texts
-            torch.set_num_threads(1 if name.startswith("conceptbridge") else threads)  # as load_backend does
+            torch.set_num_threads(1 if name.startswith("conceptbridge") else threads)  # as load_encoder does
             begin, used = time.perf_counter(), time.process_time()
             made[name] = way(some)
             each = len(texts) / len(some)

@@ -15,6 +15,7 @@ from conceptbridge.exchange.receive.bundles import receive, receive_tokens
 from conceptbridge.exchange.receive.find_bundles import about_schema
 from conceptbridge.exchange.score.predict import score
 from conceptbridge.learn.site import read_site
+from conceptbridge.study.backends import find_backend
 from conceptbridge.study.study import Study
 
 
@@ -85,7 +86,7 @@ def load_bundle(path: str | Path) -> Bundle:
         about = read_package(path, "bundle", files)
         check_fields(about, about_schema(), f"{path}: manifest.json: about")
         width = about["embedding"]["entry"].get("width")
-        if about["embedding"]["backend"] != "onehot" and (type(width) is not int or width < 1):
+        if find_backend(about["embedding"]["backend"]).vectors != "none" and (type(width) is not int or width < 1):
             raise StudyError(f"{path}: manifest.json: about: embedding.entry.width: is not the width of a vector")
         receive(path, about, width, Path(temporary) / "arm")
         return Bundle(path, about, (files / "card.md").read_text(encoding="utf-8"))

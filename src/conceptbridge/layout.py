@@ -8,7 +8,7 @@ from pathlib import Path
 from conceptbridge.core.errors import StudyError
 
 SIMULATED = "simulated/{site}/{table}.parquet"
-CONVERTED = "converted/{site}/{table}.parquet"  # of an input that is no OMOP extract
+CONVERTED = "converted/{site}"  # the extract that another input became
 
 CDM = "sites/{site}/cdm"
 QUALITY = "sites/{site}/quality.json"

@@ -17,10 +17,11 @@ from conceptbridge.exchange.receive.find_aggregates import find_aggregates
 from conceptbridge.exchange.receive.find_bundles import find_bundles
 from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
 from conceptbridge.learn.registry import LEARNERS
-from conceptbridge.sites.converters.codebook import read_codebook
+from conceptbridge.sites.converters.converter import CONVERTERS
 from conceptbridge.sites.extract import check_needs, extract_files, find_tables
+from conceptbridge.sites.formats.format import FORMATS
 from conceptbridge.study.config import read_study
-from conceptbridge.study.embeddings import MODULES, Embedding
+from conceptbridge.study.embeddings import Embedding
 from conceptbridge.study.strategies import STRATEGIES, Needs
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.study.study import Study
@@ -81,11 +82,8 @@ class Plan:
 
     @cached_property
     def sent(self) -> list[str]:
-        """Folders of the embeddings whose models may leave a site.
-
-        The input space of a shuffled one holds every text of its source, rare ones too, so it stays.
-        """
-        return [e.id for e in self.embeddings if e.spec["backend"] != "shuffled"]
+        """Folders of the embeddings whose models may leave a site."""
+        return [e.id for e in self.embeddings if e.shareable]
 
     @property
     def simulated(self) -> bool:
@@ -130,9 +128,17 @@ class Plan:
 
     def embedding_modules(self, folder: str) -> tuple[str, ...]:
         """The modules that are the code of an embedding's backend, and of its fallback's."""
-        embedding = self.study.by_id[folder]
-        used = [e.spec["backend"] for e in (embedding, embedding.fallback) if e]
-        return tuple(MODULES[backend] for backend in used if backend in MODULES)
+        return tuple(self.study.by_id[folder].modules)
+
+    def converter_modules(self, site: str) -> tuple[str, ...]:
+        """The module that is the code of what makes a site's extract from another kind of input."""
+        converter = self.study.converter(site)
+        return (CONVERTERS[converter.name],) if converter else ()
+
+    @property
+    def format_modules(self) -> tuple[str, ...]:
+        """The modules that are the code of reading an extract's files."""
+        return tuple(FORMATS.values())
 
     def arm(self, task: str, embedding: str, learner: str, strategy: str, target: str | None = None) -> ArmJob:
         """The job of an arm; without a target that of the model of all sources."""
@@ -164,8 +170,9 @@ class Plan:
     def _simulate(self, site: str) -> Settings:
         return dict(self.study.config["simulate"])
 
-    def _findings(self, site: str) -> Settings:
-        return {"findings": canonical(self.study.findings(site))}
+    def _convert(self, site: str) -> Settings:
+        converter = self.study.converter(site)
+        return {"converter": converter.name if converter else "", "settings": canonical(self.study.conversion(site))}
 
     def _ingest(self, site: str) -> Settings:
         study = self.study
@@ -236,6 +243,7 @@ class Plan:
     def _provenance(self) -> Settings:
         return {
             "config": canonical(self.study.told),
+            "origins": canonical({site: self.study.origin(site) for site in self.study.sites}),
             "fingerprints": canonical({e.name: e.fingerprint for e in self.embeddings}),
             "simulated": "--simulated" if self.simulated else "",
         }
@@ -302,7 +310,7 @@ def mistakes(study: Study) -> list[str]:
         *(partial(_bundles, study, site) for site in study.bundled),
         *(partial(_check_file, study.patients(site), site) for site in study.scored),
         partial(_vocabulary_files, study),
-        lambda: study.benchmarks,
+        lambda: study.term_pairs,
     ]
     found = []
     for look in looks:
@@ -320,12 +328,9 @@ def _with_files(study: Study) -> list[str]:
 
 def _row_files(study: Study, site: str) -> list[str]:
     """The files that a site's rows are read from. Raises StudyError for a missing one, or one that no task can use."""
-    if findings := study.findings(site):
-        files: list[str] = [findings[key] for key in ("codebook", "names", "train", "test") if findings[key]]
-        for file in files:
-            _check_file(file, site)
-        read_codebook(Path(findings["codebook"]), findings["names"] and Path(findings["names"]))
-        return files
+    if converter := study.converter(site):
+        converter.check(study.conversion(site), site)
+        return list(converter.inputs(study.conversion(site)))
     extract = Path(study.extract(site))
     tables = find_tables(extract)
     check_needs(site, extract, tables, study.config["tasks"])

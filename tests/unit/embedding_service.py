@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from conceptbridge.embed.backends import RandomVectors, encode_all
+from conceptbridge.embed.backends.random import RandomVectors
+from conceptbridge.embed.compute import encode_all
 
 WIDTH = 8
 
 
 def vectors_of(texts: Sequence[str]) -> Any:
     """What the service answers for ``texts``."""
-    return encode_all(RandomVectors({"width": WIDTH}), list(dict.fromkeys(texts)))
+    return encode_all(RandomVectors(WIDTH), list(dict.fromkeys(texts)))
 
 
 class Service(ThreadingHTTPServer):

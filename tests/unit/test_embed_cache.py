@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.embed.backends import RandomVectors, encode_all
+from conceptbridge.embed.backends.random import RandomVectors
 from conceptbridge.embed.cache import VectorCache
-from conceptbridge.embed.compute import compute_texts, dry_run, fill
+from conceptbridge.embed.compute import compute_texts, dry_run, encode_all, fill
 from conceptbridge.embed.quality import Site, measure
 from conceptbridge.embed.tables import write_site_table
 from conceptbridge.embed.vectors import read_vectors
@@ -225,7 +225,7 @@ def test_parts_can_be_read_by_others_and_temporaries_are_gone(tmp_path: Path, ca
 
 
 def test_the_random_control_is_a_function_of_the_text() -> None:
-    backend = RandomVectors({"width": 300})
+    backend = RandomVectors(300)
     both = encode_all(backend, ["fever", "cough"])
     assert np.array_equal(encode_all(backend, ["cough"])[0], both[1])
     assert np.linalg.norm(both, axis=1) == pytest.approx([1, 1], abs=0.15)

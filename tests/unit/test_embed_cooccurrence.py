@@ -8,8 +8,10 @@ import pyarrow.parquet as pq
 import pytest
 from scipy.sparse import coo_array
 
-from conceptbridge.embed.cooccurrence import SiteFiles, factorise, read_persons, write_cooccurrence
+from conceptbridge.embed.cooccurrence import factorise, read_persons
+from conceptbridge.embed.learned import write_learned
 from conceptbridge.embed.vectors import read_vectors
+from conceptbridge.study.backends import SiteFiles
 from conceptbridge.study.embeddings import find_embedding
 
 LEARNED = find_embedding("cooccurrence", {"cooccurrence": {"backend": "cooccurrence", "width": 4}}, "test")
@@ -34,7 +36,7 @@ TEXTS: list[str | None] = ["fever", "cough", "fall", "fracture"]
 
 def test_what_goes_together_is_near(tmp_path: Path) -> None:
     site = write_site(tmp_path / "a", TEXTS, ROWS)
-    write_cooccurrence([site], LEARNED, 10, tmp_path / "out.parquet")
+    write_learned([site], LEARNED, 10, tmp_path / "out.parquet")
     texts, vectors = read_vectors(tmp_path / "out.parquet")
     assert texts == ["cough", "fall", "fever", "fracture"]
     together = vectors @ vectors.T
@@ -47,14 +49,14 @@ def test_other_rows_play_no_part(tmp_path: Path) -> None:
     other = [(i, split, [0, 3]) for i in range(24, 90) for split in ("validation", "test")]
     for name, rows in (("a", ROWS), ("b", ROWS + other)):
         site = write_site(tmp_path / name, TEXTS, rows)
-        write_cooccurrence([site], LEARNED, 10, tmp_path / f"{name}.parquet")
+        write_learned([site], LEARNED, 10, tmp_path / f"{name}.parquet")
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
 @pytest.mark.parametrize("rows", [[(1, "train", [0, 1])], [(1, "train", [])], [(1, "test", [0, 1])]])
 def test_too_few_rows_leave_a_table_without_texts(tmp_path: Path, rows: list[tuple[int, str, list[int]]]) -> None:
     site = write_site(tmp_path / "a", TEXTS, rows)
-    write_cooccurrence([site], LEARNED, 10, tmp_path / "out.parquet")
+    write_learned([site], LEARNED, 10, tmp_path / "out.parquet")
     texts, vectors = read_vectors(tmp_path / "out.parquet")
     assert (texts, vectors.shape) == ([], (0, 4))
 
@@ -67,7 +69,7 @@ def test_persons_count_not_rows_and_few_of_them_count_as_none(tmp_path: Path) ->
     assert persons.shape == (33, 4)
     counts = (persons.T @ persons).toarray()
     assert counts[texts.index("fever"), texts.index("fracture")] == 9
-    write_cooccurrence([with_few], LEARNED, 10, tmp_path / "out.parquet")
+    write_learned([with_few], LEARNED, 10, tmp_path / "out.parquet")
     found, vectors = read_vectors(tmp_path / "out.parquet")
     assert abs((vectors @ vectors.T)[found.index("fever"), found.index("fracture")]) < 1e-6
 
@@ -77,7 +79,7 @@ def test_several_sites_share_texts_not_positions(tmp_path: Path) -> None:
     here = write_site(tmp_path / "a", TEXTS, ROWS)
     there = write_site(tmp_path / "b", TEXTS[::-1], turned)
     for name, sites in (("one", [here]), ("both", [here, there])):
-        write_cooccurrence(sites, LEARNED, 10, tmp_path / f"{name}.parquet")
+        write_learned(sites, LEARNED, 10, tmp_path / f"{name}.parquet")
     one, both = (read_vectors(tmp_path / f"{name}.parquet") for name in ("one", "both"))
     assert one[0] == both[0]
     assert np.allclose(one[1] @ one[1].T, both[1] @ both[1].T, atol=1e-6)
@@ -86,7 +88,7 @@ def test_several_sites_share_texts_not_positions(tmp_path: Path) -> None:
 def test_a_token_without_text_or_company_has_no_vector(tmp_path: Path) -> None:
     rows = ROWS + [(i, "train", [4, 5]) for i in range(30, 50)] + [(i, "train", [5]) for i in range(50, 60)]
     site = write_site(tmp_path / "a", [*TEXTS, None, "alone"], rows)
-    write_cooccurrence([site], LEARNED, 10, tmp_path / "out.parquet")
+    write_learned([site], LEARNED, 10, tmp_path / "out.parquet")
     assert read_vectors(tmp_path / "out.parquet")[0] == ["cough", "fall", "fever", "fracture"]
 
 

@@ -25,9 +25,9 @@ VECTORS = np.arange(3 * WIDTH, dtype=np.float32).reshape(3, WIDTH)
 OF_TEXTS = VECTORS[[0, 2, 1]]
 
 
-def embedding(path: Path, by: str = "text", missing: Any = "fail", **more: Any) -> Embedding:
+def embedding(path: Path, key: str = "text", missing: Any = "fail", **more: Any) -> Embedding:
     sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    entry = {"backend": "precomputed", "file": path.name, "file_sha256": sha256, "by": by, "missing": missing}
+    entry = {"backend": "precomputed", "file": path.name, "file_sha256": sha256, "key": key, "missing": missing}
     catalogue = {
         "real": {"backend": "transformers", "model": ".", "weights_sha256": "0" * 64, "width": WIDTH},
         "random": {"backend": "random", "parent": "real"},
@@ -72,7 +72,7 @@ def test_every_layout_by_text(tmp_path: Path, name: str) -> None:
 
 
 def test_by_concept_and_state(tmp_path: Path) -> None:
-    published = embedding(write(tmp_path / "a.npz", ["254761", "254761|absent", "437663"]), by="concept_id")
+    published = embedding(write(tmp_path / "a.npz", ["254761", "254761|absent", "437663"]), key="concept_id")
     concepts = {"concept_id": [254761, 437663, 254761], "state": ["present", "high", "absent"]}
     _, texts, vectors = made(tmp_path, published, write_vocabulary(tmp_path / "site.parquet", TEXTS, **concepts))
     assert texts == TEXTS
@@ -156,7 +156,7 @@ def test_texts_are_compared_by_their_words() -> None:
 
 def test_by_code_and_state(tmp_path: Path) -> None:
     keys = ["C01 a cough (dry)", "C01 Not\u00a0a cough  (dry)", "age_65 elderly"]
-    published = embedding(write(tmp_path / "a.h5", keys), by="code")
+    published = embedding(write(tmp_path / "a.h5", keys), key="code")
     codes = {"concept_code": ["C01", "C01", "age_65"], "state": ["present", "absent", "present"]}
     site = write_vocabulary(tmp_path / "site.parquet", ["a cough", "Not a cough", "Elderly"], **codes)
     counts, texts, _ = made(tmp_path, published, site)

@@ -30,8 +30,8 @@ def site(folder: Path, name: str, texts: list[str], vectors: Matrix, **columns: 
     return Site(name, vocabulary, folder / name / "table.parquet")
 
 
-def measured(folder: Path, sites: list[Site], benchmarks: list[Path] | None = None) -> dict[str, Any]:
-    return measure(RANDOM, sites, benchmarks or [], folder, folder / "cache")
+def measured(folder: Path, sites: list[Site], term_pairs: list[Path] | None = None) -> dict[str, Any]:
+    return measure(RANDOM, sites, term_pairs or [], folder, folder / "cache")
 
 
 def test_effective_dimension() -> None:
@@ -90,7 +90,7 @@ def test_rated_pairs_are_ranked_by_cosine_and_pairs_without_vector_are_counted(t
     rows = "".join(f'{mean},1,"{one}","{two}","C1","C2"\n' for one, two, mean in [*pairs, ("t1", "unknown", 3.0)])
     file = tmp_path / "UMNSRS_similarity.csv"
     file.write_text('"Mean","Stdev","Term1","Term2","CUI1","CUI2"\n' + rows)
-    found = measured(tmp_path, [site(tmp_path, "one", ["a"], AXES[:1])], [file])["benchmarks"]["UMNSRS_similarity"]
+    found = measured(tmp_path, [site(tmp_path, "one", ["a"], AXES[:1])], [file])["term_pairs"]["UMNSRS_similarity"]
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosine = [float(unit[int(a[1:])] @ unit[int(b[1:])]) for a, b, _ in pairs]
     assert found["spearman"] == pytest.approx(spearmanr(cosine, [mean for *_, mean in pairs]).statistic)

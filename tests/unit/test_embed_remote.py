@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.embed.backends import encode_all
 from conceptbridge.embed.cache import VectorCache
-from conceptbridge.embed.compute import dry_run, fill
+from conceptbridge.embed.compute import dry_run, encode_all, fill
 from conceptbridge.embed.remote import Remote, estimate
 from conceptbridge.study.embeddings import Embedding, find_embedding
 from embedding_service import WIDTH, Service, same, service

@@ -7,7 +7,7 @@ import pytest
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.sites.converters.codebook import read_codebook
-from conceptbridge.sites.converters.findings import write_findings
+from conceptbridge.sites.converters.findings_table import write_findings
 from conceptbridge.sites.ingest import ingest
 from conceptbridge.vocabulary.build import make_vocabulary
 

@@ -11,7 +11,7 @@ import yaml
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
 from conceptbridge.study.config import _paths, config_schema, package_data, read_study
-from conceptbridge.study.embeddings import embedding_of_folder, find_embedding
+from conceptbridge.study.embeddings import catalogue_schema, embedding_of_folder, find_embedding
 from conceptbridge.study.strategies import STRATEGIES
 from conceptbridge.study.study import Study
 
@@ -24,7 +24,7 @@ def read_yaml(path: str) -> Any:
 
 CATALOGUE = package_data("catalogue")
 SCHEMA = config_schema()
-CATALOGUE_SCHEMA = package_data("embeddings.schema")
+CATALOGUE_SCHEMA = catalogue_schema()
 
 
 def study(config: Any, catalogue: Any = CATALOGUE) -> Study:
@@ -62,7 +62,7 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
         (lambda c: c["sites"]["prairie"].clear(), r"sites\.prairie: the key 'extract' is missing"),
         (
             lambda c: c["sites"]["prairie"].update(bundles="received"),
-            r"sites\.prairie: `extract` and `bundles` are two; keep the one",
+            r"prairie: give exactly one of extract, findings, bundles, results_file \(found extract and bundles\)",
         ),
         (
             lambda c: c["sites"].update(prairie={"bundles": "received", "role": "target"}),
@@ -216,8 +216,8 @@ def test_a_renamed_key_is_found_below_any_name_and_is_no_key_any_more(demo: Any)
         node = SCHEMA
         *path, key = old.split(".")
         for name in path:
-            node = node["additionalProperties"] if name == "*" else node["properties"][name]
-        assert key not in node["properties"]
+            node = node.get("items", node.get("additionalProperties")) if name == "*" else node["properties"][name]
+        assert key not in node.get("properties", {})
 
 
 def test_identity_changes_with_what_changes_a_vector_and_with_nothing_else() -> None:
@@ -302,11 +302,19 @@ def test_the_identities_of_published_runs_stay() -> None:
         assert find_embedding(name, CATALOGUE, "test").id == f"{name}-{fingerprint}"
 
 
-def test_benchmarks_have_to_be_there(demo: Any, tmp_path: Path) -> None:
-    assert study(demo).benchmarks == []
-    asked = study({**demo, "data": str(tmp_path), "benchmarks": "rated"})
-    with pytest.raises(StudyError, match=r"benchmarks: .*/rated has no UMNSRS_similarity\.csv"):
-        _ = asked.benchmarks
+def test_term_pairs_have_to_be_there(demo: Any, tmp_path: Path) -> None:
+    assert study(demo).term_pairs == []
+    asked = study({**demo, "data": str(tmp_path), "term_pairs": "rated"})
+    with pytest.raises(StudyError, match=r"term_pairs: .*/rated has no UMNSRS_similarity\.csv"):
+        _ = asked.term_pairs
+
+
+def test_an_earlier_key_is_answered_with_its_name_today(demo: Any) -> None:
+    with pytest.raises(StudyError, match=r"^config: benchmarks: this key is now `term_pairs`$"):
+        study({**demo, "benchmarks": "rated"})
+    published = {"backend": "precomputed", "file": "a.h5", "by": "code"}
+    with pytest.raises(StudyError, match=r"^config: embeddings\.1\.theirs\.by: this key is now `key`$"):
+        study({**demo, "embeddings": ["onehot", {"theirs": published}]})
 
 
 def test_equal_specs_are_equal_text() -> None:
@@ -396,7 +404,7 @@ def keys_of(schema: Any, root: Any) -> set[str]:
         found |= {key} | keys_of(sub, root)
     if isinstance(schema.get("additionalProperties"), dict):
         found |= keys_of(schema["additionalProperties"], root)
-    for branch in schema.get("oneOf", []):
+    for branch in schema.get("oneOf", []) + [rule.get("then", {}) for rule in schema.get("allOf", [])]:
         found |= keys_of(branch, root)
     return found
 

@@ -83,12 +83,14 @@ class Toy(Learner[Rates]):
 
 
 @contextmanager
-def installed_package(folder: Path, name: str, entry_points: str, **modules: str) -> Iterator[Path]:
-    """Put a package with these ``modules`` on Python's path; ``entry_points`` of learners, a line each."""
+def installed_package(
+    folder: Path, name: str, entry_points: str, group: str = "conceptbridge.learners", **modules: str
+) -> Iterator[Path]:
+    """Put a package with these ``modules`` on Python's path; ``entry_points`` of a ``group``, a line each."""
     info = folder / f"{name}-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[conceptbridge.learners]\n{entry_points}\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{entry_points}\n")
     for module, text in modules.items():
         (folder / f"{module}.py").write_text(text)
     sys.path.insert(0, str(folder))

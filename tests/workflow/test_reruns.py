@@ -283,10 +283,10 @@ TABLE = [
         code=module("embed/tables"),
     ),
     Row(
-        "code: the vectors of a backend, as counted in the catalogue",
+        "code: the vectors of a backend, as its declaration counts",
         EMBEDDED | OF_RANDOM | EVALUATED,
         "it is another embedding: nothing of it is taken from the cache",
-        code={"src/conceptbridge/study/embeddings.py": ("CHANGED: dict[str, int] = {}", 'CHANGED = {"random": 1}')},
+        code={"src/conceptbridge/embed/backends/random.py": ("    control = True", "    control, changed = True, 1")},
     ),
     Row(
         "code: measuring embeddings",
@@ -391,8 +391,8 @@ def test_an_edit_in_any_module_runs_the_rules_again_that_import_it(
     assert {name for name, *_ in traced} >= {p.stem for p in scripts.glob("*.py")} - {
         "command",
         "fetch_models",
-        "findings",
-        "cooccurrence",
+        "convert",
+        "learn_vectors",
         # exchange: no part of a study on one disk
         "write_bundle",
         "receive",

@@ -1,7 +1,7 @@
 """Embeddings: a site's texts become vectors, each computed once for all sites and kept in the cache; a table per site.
 
-in:  <results>/sites/{site}/vocabulary.parquet, rated term pairs, for cooccurrence <results>/tasks/{task}/{site}/*.parquet
-out: <results>/embeddings/{embedding}/{site}.computed.json, terms.json, {site}.parquet, {task}/{site}.parquet (cooccurrence), quality.json,
+in:  <results>/sites/{site}/vocabulary.parquet, rated term pairs, for learned ones <results>/tasks/{task}/{site}/*.parquet
+out: <results>/embeddings/{embedding}/{site}.computed.json, terms.json, {site}.parquet, {task}/{site}.parquet (learned), quality.json,
      <results>/tables/embeddings.*, alignment.*, <results>/figures/embeddings.*
 """
 
@@ -54,7 +54,7 @@ rule compute_texts:
 
 rule compute_terms:
     input:
-        benchmarks=TERM_PAIRS,
+        term_pairs=TERM_PAIRS,
     output:
         at(layout.TERMS),
     log:
@@ -71,7 +71,7 @@ rule compute_terms:
         cache=CACHE,
         catalogue=CATALOGUE,
     shell:
-        "python {params.script[path]:q} --benchmark {input.benchmarks:q} --catalogue {params.catalogue:q}"
+        "python {params.script[path]:q} --term-pairs {input.term_pairs:q} --catalogue {params.catalogue:q}"
         " --embedding {wildcards.embedding} --data {params.settings[data]:q} --cache {params.cache:q}"
         " --out {output:q} --threads {threads} > {log:q} 2>&1"
 
@@ -92,7 +92,7 @@ rule embed:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        script=script("embed"),
+        script=embedding_script("embed"),
         settings=settings("embed"),
         cache=CACHE,
         catalogue=CATALOGUE,
@@ -102,7 +102,7 @@ rule embed:
         " --cache {params.cache:q} --out {output:q} > {log:q} 2>&1"
 
 
-rule cooccurrence:
+rule learn_vectors:
     input:
         cohort=at(layout.COHORT),
         tokens=at(layout.TOKENS),
@@ -110,15 +110,15 @@ rule cooccurrence:
     output:
         at(layout.LEARNED_VECTORS),
     log:
-        "<logs>/cooccurrence/{embedding}/{task}/{site}.log",
+        "<logs>/learn_vectors/{embedding}/{task}/{site}.log",
     conda:
         "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(3000, per_mb=20),
         runtime=grow(60, per_mb=0.5),
     params:
-        script=script("cooccurrence"),
-        settings=settings("cooccurrence"),
+        script=embedding_script("learn_vectors"),
+        settings=settings("learn_vectors"),
         catalogue=CATALOGUE,
     shell:
         "python {params.script[path]:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
@@ -130,7 +130,7 @@ rule embedding_quality:
     input:
         vocabularies=expand(rules.vocabulary.output, site=study.tabled),
         tables=expand(at(layout.VECTORS), site=study.tabled, allow_missing=True),
-        benchmarks=TERM_PAIRS,
+        term_pairs=TERM_PAIRS,
         terms=rules.compute_terms.output if TERM_PAIRS else [],
     output:
         at(layout.EMBEDDING_QUALITY),
@@ -142,14 +142,14 @@ rule embedding_quality:
         mem_mb=grow(3000, per_mb=20),
         runtime=grow(60, per_mb=0.5),
     params:
-        script=script("embedding_quality"),
+        script=embedding_script("embedding_quality"),
         settings=settings("embedding_quality"),
         cache=CACHE,
         catalogue=CATALOGUE,
         site=study.tabled,
     shell:
         "python {params.script[path]:q} --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
-        " --benchmark {input.benchmarks:q} --catalogue {params.catalogue:q} --embedding {wildcards.embedding}"
+        " --term-pairs {input.term_pairs:q} --catalogue {params.catalogue:q} --embedding {wildcards.embedding}"
         " --data {params.settings[data]:q} --cache {params.cache:q}"
         " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
 

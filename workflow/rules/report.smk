@@ -92,7 +92,7 @@ rule provenance:
         settings=settings("provenance"),
     shell:
         "python {params.script[path]:q} --config {params.settings[config]:q}"
-        " --fingerprints {params.settings[fingerprints]:q} {params.settings[simulated]}"
+        " --origins {params.settings[origins]:q} --fingerprints {params.settings[fingerprints]:q} {params.settings[simulated]}"
         " --out {output:q} > {log:q} 2>&1"
 
 

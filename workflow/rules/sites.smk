@@ -1,27 +1,19 @@
 """Sites: an OMOP extract becomes typed Parquet.
 
-in:  the files of each site's extract or findings table, or the built-in network; the study's vocabulary, where it has one
+in:  the files of each site's extract, what is converted to one, or the built-in network; the study's vocabulary, where it has one
 out: <results>/sites/{site}/cdm/{table}.parquet, quality.json
 """
 
 # the built-in network has no devices
 SIMULATED_TABLES = [table for table in TABLES if table != "device_exposure"]
-FINDINGS_TABLES = [
-    "person",
-    "observation_period",
-    "visit_occurrence",
-    "condition_occurrence",
-    "observation",
-    "concept",
-]
 
 
 def extract_files(wildcards):
     """The files of a site's extract."""
     if study.simulated(wildcards.site):
         return expand(at(layout.SIMULATED), table=SIMULATED_TABLES, allow_missing=True)
-    if study.findings(wildcards.site):
-        return expand(at(layout.CONVERTED), table=FINDINGS_TABLES, allow_missing=True)
+    if study.converter(wildcards.site):
+        return at(layout.CONVERTED)
     return plan.files[wildcards.site]
 
 
@@ -44,24 +36,24 @@ rule simulate:
         " --seed {params.settings[seed]} --out {params.out:q} > {log:q} 2>&1"
 
 
-rule findings:
+rule convert:
     input:
         files=lambda w: plan.files[w.site],
     output:
-        expand(at(layout.CONVERTED), table=FINDINGS_TABLES, allow_missing=True),
+        directory(at(layout.CONVERTED)),
     log:
-        "<logs>/findings/{site}.log",
+        "<logs>/convert/{site}.log",
     conda:
         "../envs/conceptbridge.yaml"
     resources:
         mem_mb=grow(2000, per_mb=10),
         runtime=grow(20),
     params:
-        script=script("findings"),
-        settings=settings("findings"),
-        out=subpath(output[0], parent=True),
+        script=lambda w: script("convert", *plan.converter_modules(w.site)),
+        settings=settings("convert"),
     shell:
-        "python {params.script[path]:q} --findings {params.settings[findings]:q} --out {params.out:q} > {log:q} 2>&1"
+        "python {params.script[path]:q} --converter {params.settings[converter]} --settings {params.settings[settings]:q}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule ingest:
@@ -81,7 +73,7 @@ rule ingest:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        script=script("ingest"),
+        script=script("ingest", *plan.format_modules),
         settings=settings("ingest"),
     shell:
         "python {params.script[path]:q} --extract {params.settings[extract]:q} --reading {params.settings[reading]:q}"

@@ -12,7 +12,7 @@ from conceptbridge.study.embeddings import embedding_of_folder, read_catalogue
 def main(a: argparse.Namespace) -> None:
     embedding = embedding_of_folder(a.embedding, read_catalogue(a.catalogue))
     sites = [Site(*site) for site in zip(a.site, a.vocabulary, a.table, strict=True)]
-    write_json(measure(embedding, sites, a.benchmark, a.data, a.cache, a.min_cell_count), a.out)
+    write_json(measure(embedding, sites, a.term_pairs, a.data, a.cache, a.min_cell_count), a.out)
 
 
 if __name__ == "__main__":
@@ -20,7 +20,7 @@ if __name__ == "__main__":
     p.add_argument("--site", nargs="+", required=True, help="names of the sites")
     p.add_argument("--vocabulary", type=Path, nargs="+", required=True, help="of every site, in that order")
     p.add_argument("--table", type=Path, nargs="+", required=True, help="of every site, in that order")
-    p.add_argument("--benchmark", type=Path, nargs="*", default=[], help="rated term pairs")
+    p.add_argument("--term-pairs", type=Path, nargs="*", default=[], help="rated term pairs")
     p.add_argument("--catalogue", required=True, help="src/conceptbridge/study/catalogue.yaml, or its entries as JSON")
     p.add_argument("--embedding", required=True, help="name and hash, as planned")
     p.add_argument("--data", type=Path, default=Path(), help="folder that relative files are taken from")

@@ -3,7 +3,7 @@
 import argparse
 
 from command import run
-from conceptbridge.embed.models import fetch_models
+from conceptbridge.embed.compute import fetch_models
 from conceptbridge.study.embeddings import read_catalogue
 
 

@@ -23,19 +23,18 @@ PACKAGES = (
 
 
 def provenance(
-    config: Mapping[str, Any], fingerprints: Mapping[str, str], simulated: bool, tree: Path
+    config: Mapping[str, Any],
+    origins: Mapping[str, str],
+    fingerprints: Mapping[str, str],
+    simulated: bool,
+    tree: Path,
 ) -> dict[str, Any]:
     """Versions, embeddings' fingerprints and the config of a run; ``tree`` is the folder whose commit is told.
 
-    Paths on this machine are left out of the config.
+    ``origins``: the file or folder of each site, told by its name alone. Other paths on this machine are left out.
     """
     shown = {key: value for key, value in config.items() if key not in ("data", "embedding_cache", "results")}
-    # an extract, the table of training encounters of a findings site, a folder of bundles, or an aggregate results file
-    files = {
-        name: site.get("extract") or site.get("bundles") or site.get("results_file") or site["findings"]["train"]
-        for name, site in config["sites"].items()
-    }
-    sites = {name: {"extract": Path(file).name} for name, file in files.items()}
+    sites = {site: {"extract": Path(file).name} for site, file in origins.items()}
     return {
         "simulated": simulated,
         "commit": _commit(tree),

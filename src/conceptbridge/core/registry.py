@@ -4,10 +4,12 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import nearest
+
+Part = TypeVar("Part")
 
 
 class Registry(Mapping[str, str]):
@@ -33,6 +35,16 @@ class Registry(Mapping[str, str]):
                 f"the {self.kind} {name!r} ({found[name]}) cannot be imported: {type(error).__name__}: {error}; "
                 "mend the package that it is from, or leave it out"
             ) from error
+
+    def find(self, name: str, base: type[Part]) -> type[Part]:
+        """The class of that name, a subclass of ``base`` whose ``name`` it is. Raises StudyError when it is not."""
+        found = self.load(name)
+        if not (isinstance(found, type) and issubclass(found, base) and getattr(found, "name", None) == name):
+            raise StudyError(
+                f"the {self.kind} {name!r} of the module {self[name]} has to be a subclass of {base.__module__}."
+                f"{base.__name__} whose `name` is {name!r}"
+            )
+        return found
 
     def __getitem__(self, name: str) -> str:
         return self._found()[name].partition(":")[0]

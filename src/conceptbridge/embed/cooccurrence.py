@@ -6,7 +6,6 @@ Goldberg, 2014, "Neural word embedding as implicit matrix factorization").
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -14,31 +13,24 @@ import pyarrow.parquet as pq
 from scipy.sparse import coo_array, csr_array, vstack
 from scipy.sparse.linalg import eigsh
 
-from conceptbridge.core.atomic_files import write_parquet
 from conceptbridge.core.errors import StudyError
-from conceptbridge.core.text import canonical
-from conceptbridge.embed.vectors import Matrix, vector_table
-from conceptbridge.study.embeddings import Embedding
+from conceptbridge.embed.vectors import Matrix
+from conceptbridge.study.backends import SiteFiles
 
 logger = logging.getLogger(__name__)
 
-#: cohort, tokens and sequences of a task at a site
-SiteFiles = tuple[Path, Path, Path]
 
-
-def write_cooccurrence(sites: Sequence[SiteFiles], embedding: Embedding, min_cell_count: int, out: Path) -> None:
-    """Learn from the training rows of ``sites`` and write text and vector to ``out``, ordered by text.
+def learn(sites: Sequence[SiteFiles], width: int, min_cell_count: int) -> tuple[list[str], Matrix]:
+    """Learn from the training rows of ``sites``: the texts that have a vector, sorted, and vectors (texts, width).
 
     Texts are what sites share. Pairs that fewer than ``min_cell_count`` persons have count as none; a text without any
-    pair has no vector. The table's metadata hold the embedding's spec and fingerprint.
+    pair has no vector.
     """
     texts, persons = read_persons(sites)
     counts = (persons.T @ persons).tocoo()
-    vectors, used = factorise(counts, persons.shape[0], embedding.spec["width"], min_cell_count)
-    logger.info("%s: %d of %d texts have a vector", embedding.name, int(used.sum()), len(texts))
-    metadata = {"spec": canonical(embedding.spec), "fingerprint": embedding.fingerprint}
-    kept = [text for text, has in zip(texts, used, strict=True) if has]
-    write_parquet(vector_table(kept, vectors[used]).replace_schema_metadata(metadata), out)
+    vectors, used = factorise(counts, persons.shape[0], width, min_cell_count)
+    logger.info("%d of %d texts occur together with another", int(used.sum()), len(texts))
+    return [text for text, has in zip(texts, used, strict=True) if has], vectors[used]
 
 
 def read_persons(sites: Sequence[SiteFiles]) -> tuple[list[str], csr_array]:
@@ -56,17 +48,17 @@ def read_persons(sites: Sequence[SiteFiles]) -> tuple[list[str], csr_array]:
         ids, number = np.unique(people["person_id"].filter(training).to_numpy(), return_inverse=True)
         lists = rows["tokens"].filter(training).combine_chunks()
         lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
-        found = lists.flatten().to_numpy(zero_copy_only=False)
-        parts.append((np.repeat(number, lengths), found, len(ids), pq.read_table(tokens)["text"].to_pylist()))
+        in_row = lists.flatten().to_numpy(zero_copy_only=False)
+        parts.append((np.repeat(number, lengths), in_row, len(ids), pq.read_table(tokens)["text"].to_pylist()))
     texts = sorted({text for *_, own in parts for text in own if text is not None})
-    place = {text: i for i, text in enumerate(texts)}
+    index = {text: i for i, text in enumerate(texts)}
     matrices = []
     for person, token, count, own in parts:
-        column = np.array([-1 if text is None else place[text] for text in own], np.int64)[token]
+        column = np.array([-1 if text is None else index[text] for text in own], np.int64)[token]
         named = column >= 0
         ones = np.ones(int(named.sum()), np.float64)
         matrix = csr_array(coo_array((ones, (person[named], column[named])), shape=(count, len(texts))))
-        matrix.data[:] = 1  # converting has added up what a person has several times
+        matrix.data[:] = 1  # the conversion has summed what a person has several times
         matrices.append(matrix)
     return texts, csr_array(vstack(matrices))
 

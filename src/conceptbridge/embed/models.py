@@ -1,10 +1,10 @@
-"""Language models that run here: encoders of transformers, and models of sentence-transformers."""
+"""Language models that run in this process: encoders of transformers, and models of sentence-transformers."""
 
 import hashlib
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from itertools import chain
@@ -24,9 +24,6 @@ logger = logging.getLogger(__name__)
 PART, PART_SECONDS = 2_000, 10.0
 #: tokens of a batch, padding included: more do not fit a core's cache, fewer do not fill a GPU
 BATCH_TOKENS = {"cpu": 1_024, "cuda": 32_768}
-
-#: backends whose model runs in this process
-LOCAL_BACKENDS = ("transformers", "sentence-transformers")
 
 Features = dict[str, torch.Tensor]
 
@@ -79,7 +76,7 @@ class LocalModel:
             yield done, np.concatenate(vectors)
 
     def _tokens(self, texts: Sequence[str]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """The token ids of all texts one after the other, and where each text's begin: four bytes a token."""
+        """The token ids of all texts one after the other, and where each text's begin: four bytes per token."""
         ids: list[NDArray[np.int32]] = []
         lengths = [0]
         for first in range(0, len(texts), PART):
@@ -122,17 +119,16 @@ class LocalModel:
         return {name: tensor.to(self.device) for name, tensor in features.items()}
 
 
-def load(spec: Mapping[str, Any], threads: int) -> LocalModel:
-    """The model of a catalogue entry of ``transformers`` or ``sentence-transformers``, on the GPU if there is one.
+def load(spec: Mapping[str, Any], threads: int, own_modules: bool = False) -> LocalModel:
+    """The model of a catalogue entry, on the GPU if there is one.
 
-    A model of sentence-transformers runs with its own modules (pooling, dense layers, normalisation) unless the entry
-    says ``pooling``. Raises StudyError when the model cannot be had, or its weights are not the pinned ones.
+    ``own_modules``: it is a model of sentence-transformers and runs with its modules (pooling, dense layers,
+    normalisation). Raises StudyError when the model cannot be had, or its weights are not the pinned ones.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a log is no place for bars
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     folder = model_folder(spec)
-    own_modules = spec["backend"] == "sentence-transformers" and "pooling" not in spec
     load = _with_own_modules if own_modules else _with_pooling
     try:
         tokenizer, forward, longest = load(folder, spec, device)
@@ -205,9 +201,9 @@ def _cast_once(model: torch.nn.Module, spec: Mapping[str, Any]) -> None:
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:
-    """One vector a text, shape (texts, width), from ``hidden`` (texts, tokens, width) and ``mask`` (texts, tokens).
+    """One vector per text, shape (texts, width), from ``hidden`` (texts, tokens, width) and ``mask`` (texts, tokens).
 
-    ``cls`` is the first token that is no padding, ``last-token`` the last one, whichever side is padded.
+    ``cls`` is the first token that is not padding, ``last-token`` the last one, whichever side is padded.
     """
     texts = torch.arange(len(mask), device=mask.device)
     if pooling == "cls":
@@ -258,14 +254,9 @@ def model_folder(spec: Mapping[str, Any]) -> Path:
     return folder
 
 
-def fetch_models(specs: Iterable[Mapping[str, Any]]) -> None:
-    """Have the models of all entries that are language models on this machine, so that later runs need no network.
-
-    Raises StudyError, for the first that cannot be had, as ``model_folder`` does.
-    """
-    for spec in specs:
-        if spec["backend"] in LOCAL_BACKENDS:
-            logger.info("%s is in %s", spec["model"], model_folder(spec))
+def fetch(spec: Mapping[str, Any]) -> None:
+    """Put the model onto this machine, so that later runs need no network. Raises StudyError as ``model_folder``."""
+    logger.info("%s is in %s", spec["model"], model_folder(spec))
 
 
 def _from_hub(spec: Mapping[str, Any]) -> Path:

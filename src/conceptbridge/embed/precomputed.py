@@ -1,4 +1,4 @@
-"""Vectors that somebody has published: a file of keys and vectors, looked up by text, concept id or code."""
+"""A published file of vectors: its layouts, and looking tokens up in it by text, concept id or code."""
 
 import hashlib
 import re
@@ -19,8 +19,8 @@ from conceptbridge.embed.vectors import Matrix
 CODE = re.compile(r"(?:[A-Z]{1,4}[0-9]{5,}\w*|[^\W_]+_\w*[0-9]\w*)[ :]+")
 
 
-class Precomputed:
-    """A file of vectors. ``find`` looks up a text, a concept id or a code, as the entry's ``by`` says.
+class VectorFile:
+    """A file of vectors. ``find`` looks up a text, a concept id or a code, as the entry's ``key`` says.
 
     By text, letter case, punctuation and kinds of space do not count, nor does a code before a key's text. By concept
     id, keys are ``ID`` or ``ID|state``; a key without a state is the concept in every state that has no key of its own.
@@ -30,10 +30,10 @@ class Precomputed:
     """
 
     def __init__(self, spec: Mapping[str, Any], data: Path) -> None:
-        self.by: str = spec["by"]
+        self.key: str = spec["key"]
         path = data / Path(spec["file"]).expanduser()
         if not path.is_file():
-            raise StudyError(f"{path}: there is no such file; it has the vectors of a precomputed embedding")
+            raise StudyError(f"{path}: there is no such file; a precomputed embedding needs it")
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         if sha256 != spec["file_sha256"]:
@@ -48,23 +48,23 @@ class Precomputed:
         if vectors.shape[1] != width or not np.isfinite(vectors).all():
             raise StudyError(f"{path}: vectors of width {vectors.shape[1]}, expected {width} and finite numbers")
         self.vectors = vectors
-        self._place: dict[str, int] = {}
+        self._row: dict[str, int] = {}
         for row, key in enumerate(keys):
-            self._place.setdefault(_NORMAL[self.by](key), row)
-        if self.by == "text":
+            self._row.setdefault(_NORMAL[self.key](key), row)
+        if self.key == "text":
             for row, key in enumerate(keys):
-                self._place.setdefault(plain(CODE.sub("", key, count=1) if CODE.match(key) else key), row)
+                self._row.setdefault(plain(CODE.sub("", key, count=1) if CODE.match(key) else key), row)
 
     def find(self, tokens: pa.Table) -> np.ndarray[Any, np.dtype[np.int64]]:
         """The row in ``vectors`` of each token (text, concept_id, concept_code, state), -1 where the file lacks it."""
-        if self.by == "text":
-            return np.array([self._place.get(plain(text), -1) for text in tokens["text"].to_pylist()], np.int64)
-        if self.by == "code":
+        if self.key == "text":
+            return np.array([self._row.get(plain(text), -1) for text in tokens["text"].to_pylist()], np.int64)
+        if self.key == "code":
             coded = zip(tokens["concept_code"].to_pylist(), tokens["state"].to_pylist(), strict=True)
-            return np.array([self._place.get(f"{code}|{state}", -1) for code, state in coded], np.int64)
+            return np.array([self._row.get(f"{code}|{state}", -1) for code, state in coded], np.int64)
         pairs = zip(tokens["concept_id"].to_pylist(), tokens["state"].to_pylist(), strict=True)
         return np.array(
-            [self._place.get(f"{concept}|{state}", self._place.get(str(concept), -1)) for concept, state in pairs],
+            [self._row.get(f"{concept}|{state}", self._row.get(str(concept), -1)) for concept, state in pairs],
             np.int64,
         )
 
@@ -80,16 +80,16 @@ def code_and_state(key: str) -> str:
     return f"{code.rstrip(':')}|{'absent' if words and words[0].casefold() == 'not' else 'present'}"
 
 
-#: an entry's ``by`` -> how its keys are compared
+#: an entry's ``key`` -> how the file's keys are compared
 _NORMAL: dict[str, Callable[[str], str]] = {"text": plain, "concept_id": str, "code": code_and_state}
 
 
 def read_file(path: Path) -> tuple[Sequence[str], Matrix]:
     """Keys and vectors, shape (keys, width), of a file by its suffix.
 
-    ``.h5``, ``.hdf5``: a data set a key, of shape (width,) or (1, width), or data sets ``keys`` and ``vectors``.
+    ``.h5``, ``.hdf5``: one data set per key, of shape (width,) or (1, width), or data sets ``keys`` and ``vectors``.
     ``.npz``: arrays ``keys`` and ``vectors``. ``.parquet``: the first column is the key, the vector a list column or
-    all other columns. ``.txt``, ``.vec``: word2vec text, a line a key, spaces in keys as ``_`` or as they are.
+    all other columns. ``.txt``, ``.vec``: word2vec text, one line per key, spaces in keys as ``_`` or as they are.
 
     Raises OSError, EOFError, ValueError, KeyError, TypeError or BadZipFile when the file is not of that form.
     """

@@ -1,4 +1,4 @@
-"""What an embedding is worth before any patient is seen: rated pairs, opposite states, sites' alignment, its shape."""
+"""Measure an embedding without patients: rated pairs, opposite states, alignment of sites, shape of the space."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -12,17 +12,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 
-from conceptbridge.embed.tables import Found
+from conceptbridge.embed.tables import StoredVectors
 from conceptbridge.embed.vectors import Matrix, read_vectors
 from conceptbridge.study.embeddings import Embedding
 from conceptbridge.vocabulary.texts import rated_pairs, rated_terms, term_tokens
 
 #: states that say the opposite of each other
 OPPOSITES = (("present", "absent"), ("positive", "negative"), ("low", "high"))
-#: texts of a site that are looked at, chosen by a hash: enough for two digits, and quick for any vocabulary
+#: texts per site that are measured, chosen by a hash: enough for two digits, and quick for any vocabulary
 SAMPLE = 5_000
-#: rated pairs below which a correlation is not worth telling
-FEWEST_PAIRS = 30
+#: with fewer rated pairs no correlation is reported
+MIN_PAIRS = 30
 
 
 class Site(NamedTuple):
@@ -36,14 +36,14 @@ class Site(NamedTuple):
 def measure(
     embedding: Embedding,
     sites: Sequence[Site],
-    benchmarks: Sequence[Path],
+    term_pairs: Sequence[Path],
     data: Path,
     cache_folder: Path,
-    least: int = 1,
+    min_cell_count: int = 1,
 ) -> dict[str, Any]:
-    """Measure an embedding on the concepts that at least ``least`` persons of a site have.
+    """Measure an embedding on the concepts that at least ``min_cell_count`` persons of a site have.
 
-    - ``benchmarks``: file name -> Spearman correlation of cosine with the raters' mean, pairs with both vectors, pairs.
+    - ``term_pairs``: file name -> Spearman correlation of cosine with the raters' mean, pairs with both vectors, pairs.
     - ``shape``: of all sites' texts: width; mean, standard deviation, least and largest norm; effective dimension
       (``effective_dimension``); mean cosine of two different texts.
     - ``polarity``: how far opposite states of a concept are apart, as a share of how far two texts are: 1 - cosine of
@@ -56,7 +56,7 @@ def measure(
     """
     units: dict[str, tuple[list[str], Matrix]] = {}
     raw: dict[str, Matrix] = {}
-    tokens = {site.name: _tokens(site.vocabulary, least) for site in sites}
+    tokens = {site.name: _tokens(site.vocabulary, min_cell_count) for site in sites}
     for site in sites:
         texts, vectors = _with_vector(*read_vectors(site.table), set(tokens[site.name]["text"].to_pylist()))
         row = {text: i for i, text in enumerate(texts)}
@@ -73,7 +73,7 @@ def measure(
         "dtype": embedding.spec.get("dtype", "float32"),
         "texts": len(set().union(*(texts for texts, _ in units.values()))),
         "shape": shape,
-        "benchmarks": {path.stem: _rated(embedding, path, data, cache_folder) for path in benchmarks},
+        "term_pairs": {path.stem: _rated(embedding, path, data, cache_folder) for path in term_pairs},
         "polarity": _polarity(tokens, units, shape),
         "alignment": [
             {"source": source, "target": target} | _alignment(source, target, tokens, units)
@@ -107,24 +107,24 @@ def _shape(vectors: Matrix) -> dict[str, Any]:
     }
 
 
-def _rated(embedding: Embedding, benchmark: Path, data: Path, cache_folder: Path) -> dict[str, Any]:
-    pairs = rated_pairs(benchmark)
-    terms = rated_terms([benchmark])
-    found = Found(embedding, term_tokens(terms), data, cache_folder)
-    unit = _unit(found.read(0, len(terms))[1])
-    place = {term: i for i, term in enumerate(terms)}
-    first, second = (np.array([place[term] for term in pairs[name].to_pylist()]) for name in ("Term1", "Term2"))
-    known = found.known[first] & found.known[second]
+def _rated(embedding: Embedding, file: Path, data: Path, cache_folder: Path) -> dict[str, Any]:
+    pairs = rated_pairs(file)
+    terms = rated_terms([file])
+    stored = StoredVectors(embedding, term_tokens(terms), data, cache_folder)
+    unit = _unit(stored.read(0, len(terms))[1])
+    index = {term: i for i, term in enumerate(terms)}
+    first, second = (np.array([index[term] for term in pairs[name].to_pylist()]) for name in ("Term1", "Term2"))
+    known = stored.known[first] & stored.known[second]
     cosine = (unit[first[known]] * unit[second[known]]).sum(axis=1)
     rating = pairs["Mean"].to_numpy()[known]
-    correlation = float(spearmanr(cosine, rating).statistic) if known.sum() >= FEWEST_PAIRS else None
+    correlation = float(spearmanr(cosine, rating).statistic) if known.sum() >= MIN_PAIRS else None
     return {"spearman": correlation, "pairs_used": int(known.sum()), "pairs": len(pairs)}
 
 
-def _tokens(vocabulary: Path, least: int) -> pa.Table:
+def _tokens(vocabulary: Path, min_cell_count: int) -> pa.Table:
     """Tokens of concepts of enough persons; in a vocabulary that was shared their number is blank."""
     table = pq.read_table(vocabulary, columns=["key", "concept_id", "state", "text", "persons"])
-    return table.filter(pc.fill_null(pc.greater_equal(table["persons"], least), True))
+    return table.filter(pc.fill_null(pc.greater_equal(table["persons"], min_cell_count), True))
 
 
 def _polarity(
@@ -136,13 +136,13 @@ def _polarity(
         text_of = dict(
             zip(zip(concept, tokens["state"].to_pylist(), strict=True), tokens["text"].to_pylist(), strict=True)
         )
-        place = {text: i for i, text in enumerate(units[site][0])}
+        index = {text: i for i, text in enumerate(units[site][0])}
         unit = units[site][1]
         for (name, state), text in text_of.items():
             for one, other in OPPOSITES:
                 opposite = text_of.get((name, other)) if state == one else None
-                if text in place and opposite in place and text != opposite:
-                    cosines[(text, opposite)] = float(unit[place[text]] @ unit[place[opposite]])
+                if text in index and opposite in index and text != opposite:
+                    cosines[(text, opposite)] = float(unit[index[text]] @ unit[index[opposite]])
     if not cosines or shape is None or shape["mean_cosine"] is None:
         return {"pairs": len(cosines), "cosine": None, "polarity": None}
     cosine = float(np.mean(list(cosines.values())))

@@ -1,4 +1,4 @@
-"""The tables and the figure of what was measured of every embedding."""
+"""Tables and a figure of what was measured of each embedding."""
 
 import json
 from collections.abc import Sequence
@@ -80,7 +80,7 @@ def write_quality(measured: Sequence[Path], tables: Path, figures: Path) -> None
 
 
 def draw(embeddings: pa.Table) -> Figure:
-    """One row an embedding, one panel a measure; what cannot be measured has no bar."""
+    """One row per embedding, one panel per measure; what cannot be measured has no bar."""
     names = embeddings["embedding"].to_pylist()
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(9.5, 1.3 + 0.28 * len(names)), layout="constrained")
@@ -112,7 +112,7 @@ def draw(embeddings: pa.Table) -> Figure:
 def _row(one: dict[str, Any]) -> dict[str, Any]:
     row = {name: one[name] for name in ("embedding", "backend", "dtype", "texts")} | (one["shape"] or {})
     for name in ("similarity", "relatedness"):
-        rated = one["benchmarks"].get(f"UMNSRS_{name}", {})
+        rated = one["term_pairs"].get(f"UMNSRS_{name}", {})
         row |= {name: rated.get("spearman"), f"{name}_pairs": rated.get("pairs_used")}
     row |= {"polarity": one["polarity"]["polarity"], "polarity_pairs": one["polarity"]["pairs"]}
     for name in ("nearest", "nearest_unshared"):

@@ -1,4 +1,4 @@
-"""Embeddings from a service that speaks OpenAI's ``/v1/embeddings``: OpenAI, Azure, vLLM, TEI, Ollama, infinity."""
+"""Requests to a service that speaks OpenAI's ``/v1/embeddings``."""
 
 import logging
 import os
@@ -21,8 +21,8 @@ from conceptbridge.embed.vectors import Matrix
 
 logger = logging.getLogger(__name__)
 
-#: bytes a token, on the low side: English clinical terms have four to five
-BYTES_A_TOKEN = 3.5
+#: bytes per token, on the low side: English clinical terms have four to five
+BYTES_PER_TOKEN = 3.5
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 #: the longest that a server may ask to wait, seconds
 LONGEST_WAIT = 600
@@ -197,11 +197,6 @@ class Remote:
         return {self.key_header: f"Bearer {self._key}" if self.key_header == "Authorization" else self._key}
 
 
-def load(spec: Mapping[str, Any], threads: int) -> Remote:
-    """The service of a catalogue entry; its requests are at once whatever ``threads`` there are."""
-    return Remote(spec)
-
-
 def estimate(spec: Mapping[str, Any], texts: Sequence[str]) -> Estimate:
     """What embedding ``texts`` takes; no call is made, and no key is needed."""
     tokens = sum(_tokens(spec, text) for text in texts)
@@ -226,7 +221,7 @@ def _batches(spec: Mapping[str, Any], texts: Sequence[str]) -> list[list[str]]:
 
 def _tokens(spec: Mapping[str, Any], text: str) -> int:
     # in bytes: a letter of a script that is not Latin is about a token
-    return 1 + int(len((spec.get("prompt", "") + text).encode()) / BYTES_A_TOKEN)
+    return 1 + int(len((spec.get("prompt", "") + text).encode()) / BYTES_PER_TOKEN)
 
 
 def _retry_after(value: str | None) -> float | None:

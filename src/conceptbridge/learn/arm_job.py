@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from conceptbridge.study.backends import find_backend
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -39,7 +41,7 @@ class ArmEmbedding:
     @property
     def learned(self) -> bool:
         """Whether it is learned from a source's training rows, so that its vectors go with the model."""
-        return self.backend == "cooccurrence"
+        return find_backend(self.backend).vectors == "learned"
 
 
 @dataclass(frozen=True)

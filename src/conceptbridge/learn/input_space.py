@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.learn.rows import OneHot, SiteRows, Vectors
+from conceptbridge.study.backends import find_backend
 
 #: root mean square norm of the standardised vectors, about that of the paper's BERT vectors
 NORM = 14.0
@@ -49,7 +50,7 @@ class Space:
         ``table``: texts and raw vectors of the site (None for one-hot and cooccurrence). Positions in another site's
         table play no part.
         """
-        if self.backend == "onehot":
+        if find_backend(self.backend).vectors == "none":
             column_of = {key: i for i, key in enumerate(self.names)}
             index = np.array([column_of.get(key, -1) for key in rows.keys], dtype=np.int64)
             return OneHot(len(self.names), float(self.center[0]), self.scale), index
@@ -58,7 +59,7 @@ class Space:
         return result.astype(np.float32), np.where(known, np.arange(len(known)), -1)
 
     def _raw(self, texts: Sequence[str | None], table: Table | None) -> tuple[Matrix, NDArray[np.bool_]]:
-        if self.backend == "cooccurrence" and self.carried is not None:
+        if find_backend(self.backend).vectors == "learned" and self.carried is not None:
             return _look_up(texts, self.names, self.carried)
         if table is None:
             raise StudyError(f"{self.embedding}: no table of vectors was given")
@@ -113,17 +114,18 @@ def fit_space(
     """
     names: list[str] = []
     carried: Matrix | None = None
-    if backend == "onehot":
+    kind = find_backend(backend).vectors
+    if kind == "none":
         names = [key for key, n in zip(rows.keys, rows.training_rows, strict=True) if n >= min_rows]
-    elif backend == "shuffled" and table is not None:
+    elif kind == "permuted" and table is not None:
         raw, known = _look_up(rows.texts, *table)
         vector_of = {text: raw[i] for i, text in enumerate(rows.texts) if known[i] and text is not None}
         names = sorted(vector_of)
         to = sorted(names, key=lambda text: _hash(text, "shuffle"))
         carried = np.stack([vector_of[text] for text in to]) if names else None
-    elif backend == "cooccurrence" and table is not None:
+    elif kind == "learned" and table is not None:
         names, carried = list(table[0]), np.ascontiguousarray(table[1])
-    if backend == "onehot":
+    if kind == "none":
         if not names:
             raise NoVectorError(f"no token is in {min_rows} training rows or more")
         # the mean of n unit vectors, and the root mean square of their distances from it

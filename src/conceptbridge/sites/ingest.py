@@ -33,12 +33,13 @@ from conceptbridge.sites.checks import (
     repairs,
     verdict_sql,
 )
-from conceptbridge.sites.extract import Place, find_tables
+from conceptbridge.sites.extract import find_tables
+from conceptbridge.sites.formats.format import MORE_FIELDS, Place, Source
 from conceptbridge.sites.names import name_concepts
 from conceptbridge.sites.quality import describe, note_visits
 from conceptbridge.sites.repeats import find_repeats
 from conceptbridge.sites.row_counts import Counts, count_rows
-from conceptbridge.sites.source import MORE_FIELDS, Source, open_source, rejected, typed
+from conceptbridge.sites.source import open_source, rejected, typed
 from conceptbridge.sites.typed import REJECTED, read_column
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from typing import Any
 
 from conceptbridge.sites.cdm import TABLES
 from conceptbridge.sites.checks import Repair
-from conceptbridge.sites.source import Source
+from conceptbridge.sites.formats.format import Source
 from conceptbridge.sites.typed import REPAIRED, UNREADABLE
 
 

@@ -14,7 +14,8 @@ import yaml
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.schema import check, fill_defaults
 from conceptbridge.core.text import nearest
-from conceptbridge.study.embeddings import find_embedding
+from conceptbridge.sites.converters.converter import CONVERTERS, find_converter
+from conceptbridge.study.embeddings import check_catalogue, find_embedding
 from conceptbridge.study.learners import LEARNERS, LearnerSpec, find_learner
 from conceptbridge.study.strategies import STRATEGIES, Needs, strategy
 from conceptbridge.study.study import HOSPITALS, SIMULATED, Study
@@ -22,14 +23,14 @@ from conceptbridge.tasks.check import check_date, check_task
 
 
 def package_data(name: str) -> dict[str, Any]:
-    """Read a YAML file of this package: ``config.schema``, ``embeddings.schema``, ``presets``, ``catalogue`` or
-    ``renamed_keys``."""
+    """Read a YAML file of this package: ``config.schema``, ``presets``, ``catalogue`` or ``renamed_keys``."""
     text = files(__package__).joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     return dict(yaml.safe_load(text))
 
 
-def config_schema(learners: Collection[str] | None = None) -> dict[str, Any]:
-    """The JSON schema of a study's config, with the settings of these ``learners``; None for all there are.
+def config_schema(learners: Collection[str] | None = None, site_keys: Collection[str] | None = None) -> dict[str, Any]:
+    """The JSON schema of a study's config, with the settings of these ``learners`` and of the converters that are among
+    the ``site_keys``; None for all there are.
 
     Raises StudyError when one of them cannot be imported; others are not looked into, only named.
     """
@@ -40,6 +41,11 @@ def config_schema(learners: Collection[str] | None = None) -> dict[str, Any]:
     }
     reference = schema["properties"]["evaluation"]["properties"]["reference"]["properties"]
     reference["learner"]["enum"] = [*LEARNERS, None]
+    site = schema["properties"]["sites"]["additionalProperties"]
+    converters = {
+        name: find_converter(name).schema if site_keys is None or name in site_keys else {} for name in CONVERTERS
+    }
+    site["properties"] = converters | site["properties"]
     return schema
 
 
@@ -53,8 +59,9 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
     full = deepcopy(dict(config))
     _check_renamed(full)
     asked = full.get("learners")
-    schema, presets = config_schema(asked if isinstance(asked, dict) else ()), package_data("presets")
-    catalogue_schema = package_data("embeddings.schema")
+    site_keys = {path.rpartition(".")[2] for path in _paths(full, ["sites", "*", "*"])}
+    schema = config_schema(asked if isinstance(asked, dict) else (), site_keys)
+    presets = package_data("presets")
     check(full, schema, "config")
     fill_defaults(full, schema, schema)
     for key, value in presets[full["preset"]].items():
@@ -63,9 +70,9 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
         _fill_learner(find_learner(name), settings, full["preset"])
     check(full, schema, "config")
     entries = deepcopy(dict(catalogue)) if catalogue is not None else package_data("catalogue")
-    check(entries, catalogue_schema, "catalogue of embeddings")
+    check_catalogue(entries, "catalogue of embeddings")
     names = _change(entries, full["embeddings"])
-    check(entries, catalogue_schema, "config: embeddings")
+    check_catalogue(entries, "config: embeddings")
     for name, task in full["tasks"].items():
         for event in (task["index"], task["outcome"]):
             if event["file"] is not None:  # cohorts handed in lie where extracts do
@@ -115,30 +122,32 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
 def _check_renamed(config: Mapping[str, Any]) -> None:
     """Answer an old key with what it is called now."""
     for old, new in package_data("renamed_keys").items():
-        for at in _paths(config, old.split(".")):
-            raise StudyError(f"config: {at}: this key is now `{new}`")
+        for path in _paths(config, old.split(".")):
+            raise StudyError(f"config: {path}: this key is now `{new}`")
 
 
 def _paths(value: Any, path: Sequence[str]) -> Iterator[str]:
-    """Where ``path`` is found in ``value``, with the names that `*` stands for."""
+    """Where ``path`` is found in ``value``, with the names, or the places in a list, that `*` stands for."""
     if not path:
         yield ""
-    elif isinstance(value, Mapping):
-        for key in value if path[0] == "*" else [path[0]]:
-            if key in value:
-                yield from (f"{key}.{rest}".rstrip(".") for rest in _paths(value[key], path[1:]))
+        return
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, list) else ()
+    for key, item in items:
+        if path[0] in ("*", str(key)):
+            yield from (f"{key}.{rest}".rstrip(".") for rest in _paths(item, path[1:]))
 
 
 def _check_place(site: str, spec: dict[str, Any]) -> None:
     """Check where a site's rows, or its models, come from; one of bundles alone is a source."""
-    found = [key for key in ("extract", "findings", "bundles", "results_file") if key in spec]
-    if not found:
-        raise StudyError(
-            f"config: sites.{site}: the key 'extract' is missing (or `findings`, for a findings table, or `bundles`, "
-            "for models that it has sent, or `results_file`, for its results)"
-        )
-    if len(found) > 1:
-        raise StudyError(f"config: sites.{site}: `{found[0]}` and `{found[1]}` are two; keep the one that the site has")
+    places = ("extract", *CONVERTERS, "bundles", "results_file")
+    keys = [key for key in places if key in spec]
+    if not keys:
+        titles = {name: find_converter(name).title for name in CONVERTERS}
+        titles |= {"bundles": "models that it has sent", "results_file": "its results"}
+        others = ", or ".join(f"`{key}`, for {title}" for key, title in titles.items())
+        raise StudyError(f"config: sites.{site}: the key 'extract' is missing (or {others})")
+    if len(keys) > 1:
+        raise StudyError(f"config: sites.{site}: give exactly one of {', '.join(places)} (found {' and '.join(keys)})")
     if "results_file" in spec and spec["patients"]:
         raise StudyError(f"config: sites.{site}: it is known by its results alone, so it has no patients to score")
     if "bundles" in spec:

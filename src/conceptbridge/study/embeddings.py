@@ -1,51 +1,18 @@
 """The catalogue of embeddings, and what makes two of them the same."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.schema import check
 from conceptbridge.core.text import canonical, nearest
-
-_MODEL = (
-    "model",
-    "revision",
-    "weights_sha256",
-    "pooling",
-    "layer",
-    "max_length",
-    "normalize",
-    "prompt",
-    "dtype",
-)
-#: what changes a vector, backend by backend; all else in a catalogue entry (licence, package, url) does not
-IDENTITY = {
-    "onehot": (),
-    "random": ("width",),
-    "shuffled": (),
-    "cooccurrence": ("width",),
-    "precomputed": ("file_sha256", "by"),
-    "openai": ("model", "revision", "dimensions", "prompt", "normalize"),
-    "sentence-transformers": _MODEL,
-    "transformers": _MODEL,
-}
-#: these make no vector from a text alone
-NO_VECTOR_OF_TEXT = ("onehot", "shuffled", "cooccurrence", "precomputed")
-CONTROLS = ("onehot", "random", "shuffled")
-#: the module of each backend that has one of its own; it is imported only when it is used, so that a change of it runs
-#: nothing of the others again
-MODULES = {
-    "transformers": "conceptbridge.embed.models",
-    "sentence-transformers": "conceptbridge.embed.models",
-    "openai": "conceptbridge.embed.remote",
-}
-#: where a change of the code gave a backend's texts other vectors, how often it did: part of what changes a vector, so
-#: that none is taken from a cache that was filled before. Whoever makes such a change counts it here
-CHANGED: dict[str, int] = {}
+from conceptbridge.study.backends import BACKENDS, Backend, Schema, find_backend
 
 
 @dataclass(frozen=True)
@@ -65,27 +32,73 @@ class Embedding:
         """Folder of the embedding and of what was trained on it."""
         return f"{self.name}-{self.fingerprint[:12]}"
 
+    @cached_property
+    def backend(self) -> Backend:
+        """What gives its tokens their vectors."""
+        return find_backend(self.spec["backend"])
+
     @property
     def control(self) -> bool:
         """Whether it carries no meaning: one-hot, random or shuffled vectors."""
-        return self.spec["backend"] in CONTROLS
+        return self.backend.control
 
     @property
     def remote(self) -> bool:
         """Whether a service that may be elsewhere reads the texts."""
-        return bool(self.spec["backend"] == "openai" or (self.fallback is not None and self.fallback.remote))
+        return self.backend.remote or (self.fallback is not None and self.fallback.remote)
 
     @property
     def learned(self) -> bool:
-        """Whether it is learned from a source's training rows, so that it has one table a task and source."""
-        return bool(self.spec["backend"] == "cooccurrence")
+        """Whether it is learned from a source's training rows, so that it has one table per task and source."""
+        return self.backend.vectors == "learned"
+
+    @property
+    def shareable(self) -> bool:
+        """Whether its models may leave the site: a permuted one holds every text of its source, rare ones too."""
+        return self.backend.vectors != "permuted"
 
     @property
     def tables(self) -> "Embedding | None":
-        """The embedding whose tables hold the vectors: a shuffled one permutes its parent's, one-hot needs none."""
-        if self.spec["backend"] == "onehot":
+        """The embedding whose tables hold the vectors: a permuted one uses its parent's, one-hot needs none."""
+        if self.backend.vectors == "none":
             return None
-        return self.parent if self.spec["backend"] == "shuffled" else self
+        return self.parent if self.backend.vectors == "permuted" else self
+
+    @property
+    def modules(self) -> list[str]:
+        """Modules of its backend, and of that of the embedding that stands in for it: what its vectors depend on."""
+        used = (self, self.fallback) if self.fallback else (self,)
+        return list(dict.fromkeys(BACKENDS[one.spec["backend"]] for one in used))
+
+
+def catalogue_schema(used: Collection[str] | None = None) -> Schema:
+    """JSON schema of a catalogue: each backend's fields as it declares them.
+
+    ``used``: the backends that the catalogue uses; no other is loaded, so that none can stop a study that is not its.
+    """
+    names = list(BACKENDS)
+    entries = [
+        {"if": {"required": ["backend"], "properties": {"backend": {"const": backend.name}}}, "then": backend.schema()}
+        for backend in (find_backend(name) for name in names if used is None or name in used)
+    ]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "The catalogue of embeddings",
+        "type": "object",
+        "propertyNames": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._-]*$"},
+        "additionalProperties": {
+            "type": "object",
+            "required": ["backend"],
+            "properties": {"backend": {"enum": names}},
+            "allOf": [{}, *entries],
+        },
+    }
+
+
+def check_catalogue(entries: Mapping[str, Any], what: str) -> None:
+    """Raise StudyError, beginning with ``what``, for the most relevant fault of a catalogue."""
+    used = {str(entry.get("backend")) for entry in entries.values() if isinstance(entry, dict)}
+    check(entries, catalogue_schema(used), what)
 
 
 def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by: tuple[str, ...] = ()) -> Embedding:
@@ -104,7 +117,7 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
             f"it has {', '.join(catalogue)}"
         )
     spec = dict(catalogue[name])
-    backend = spec["backend"]
+    backend = find_backend(spec["backend"])
     at = f"catalogue of embeddings: {name}"
     parent = fallback = None
     if "parent" in spec:
@@ -112,22 +125,13 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
         if parent.parent is not None or "width" not in parent.spec or parent.learned:
             raise StudyError(f"{at}: its parent {parent.name} has to be a real embedding")
         spec["width"] = parent.spec["width"]
-    if backend in ("transformers", "sentence-transformers") and not {"revision", "weights_sha256"} & spec.keys():
-        raise StudyError(
-            f"{at}: nothing says which version of {spec['model']} is meant; pin it in the study, as "
-            f"`embeddings: [{{{name}: {{revision: ...}}}}]` with the commit (40 hex digits) that the hub shows under "
-            "Files, or with `weights_sha256` for a folder"
-        )
-    identity = {"backend": backend, **{key: spec[key] for key in IDENTITY[backend] if key in spec}}
-    if backend in CHANGED:
-        identity["changed"] = CHANGED[backend]
-    if "weights_sha256" in spec and str(spec["model"]).startswith(("/", ".", "~")):
-        del identity["model"]  # a folder may move
-    if backend == "shuffled" and parent is not None:
+    backend.check(name, spec)
+    identity = backend.identity_of(spec)
+    if backend.vectors == "permuted" and parent is not None:
         identity["parent"] = parent.fingerprint
     if isinstance(missing := spec.get("missing"), dict):
         fallback = find_embedding(missing["backend"], catalogue, f"{name}: missing", (*asked_by, name))
-        if fallback.spec.get("width") != spec["width"] or fallback.spec["backend"] in NO_VECTOR_OF_TEXT:
+        if fallback.spec.get("width") != spec["width"] or fallback.backend.vectors != "computed":
             raise StudyError(
                 f"{at}: missing: {fallback.name} has to make vectors from texts, {spec['width']} numbers each"
             )

@@ -11,17 +11,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from conceptbridge import layout
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
-from conceptbridge.study.embeddings import IDENTITY, Embedding
+from conceptbridge.sites.converters.converter import CONVERTERS, Converter, Settings, find_converter
+from conceptbridge.study.embeddings import Embedding
 from conceptbridge.study.learners import find_learner
 from conceptbridge.study.strategies import Needs, strategy
 from conceptbridge.tasks.check import cohort_file
 
 HOSPITALS = ("riverside", "lakeshore", "prairie")
 SIMULATED = "simulated"
-#: of a catalogue's entry, beside what changes a vector, what another hospital gets the embedding by
-_GOT_BY = ("parent", "package", "width", "licence")
 
 
 @dataclass(frozen=True)
@@ -89,27 +89,44 @@ class Study:
         """The config without the folders of this machine, whose place changes no result."""
         return {key: value for key, value in self.config.items() if key not in ("data", "embedding_cache", "results")}
 
-    def findings(self, site: str) -> dict[str, Any] | None:
-        """What a site's findings table is read with (files below ``data``), or None: it has an extract of its own."""
-        spec: dict[str, Any] | None = self.config["sites"][site].get("findings")
-        return spec and spec | {key: self._data(spec[key]) for key in ("names", "train", "test") if spec[key]}
+    def converter(self, site: str) -> Converter | None:
+        """What makes a site's extract from another kind of input; None where the site has an extract of its own."""
+        return self._converters.get(site)
+
+    @cached_property
+    def _converters(self) -> dict[str, Converter]:
+        sites = self.config["sites"].items()
+        return {site: find_converter(name) for site, spec in sites for name in CONVERTERS if name in spec}
+
+    def conversion(self, site: str) -> Settings:
+        """What a site's converter is told, its files in place. The site has a converter."""
+        converter = self.converter(site)
+        assert converter is not None
+        return converter.resolve(self.config["sites"][site][converter.name], Path(self.config["data"]).expanduser())
 
     def owner(self, site: str) -> str:
-        """Whose a site's local concepts are: its own, or those of the codebook that it shares with other sites."""
-        spec = self.config["sites"][site].get("findings")
-        return Path(spec["codebook"]).stem if spec else site
+        """Whose a site's local concepts are: its own, or those of a codebook that it shares with other sites."""
+        converter = self.converter(site)
+        return converter.owner(self.conversion(site), site) if converter else site
+
+    def origin(self, site: str) -> str:
+        """The file or folder that a site's rows, models or results come from, as its config names it."""
+        spec: dict[str, Any] = self.config["sites"][site]
+        if converter := self.converter(site):
+            return converter.main_input(spec[converter.name])
+        return str(next(spec[key] for key in ("extract", "bundles", "results_file") if key in spec))
 
     def extract(self, site: str) -> str:
         """Folder or file of a site's extract: below ``data`` unless it is an absolute path or a simulated one."""
         if self.simulated(site):
             return f"{self.config['results']}/simulated/{site}"
-        if self.findings(site):
-            return f"{self.config['results']}/findings/{site}"
+        if self.converter(site):
+            return f"{self.config['results']}/{layout.place(layout.CONVERTED, site=site)}"
         return self._data(self.config["sites"][site]["extract"])
 
     def reading(self, site: str) -> str:
         """How a site's extract is to be read, as canonical JSON."""
-        not_told = ("extract", "findings", "role", "patients")
+        not_told = ("extract", *CONVERTERS, "role", "patients")
         told = {key: value for key, value in self.config["sites"][site].items() if key not in not_told}
         if "cdm_version" in told:
             told["cdm_version"] = str(told["cdm_version"])  # YAML reads 5.4 as a number
@@ -124,15 +141,15 @@ class Study:
         return str(Path(self.config["data"]).expanduser() / Path(path).expanduser())
 
     @property
-    def benchmarks(self) -> list[Path]:
+    def term_pairs(self) -> list[Path]:
         """Files of rated term pairs. Raises StudyError when the folder that the config names has none."""
-        if not self.config["benchmarks"]:
+        if not self.config["term_pairs"]:
             return []
-        folder = Path(self.config["data"]).expanduser() / Path(self.config["benchmarks"]).expanduser()
-        found = sorted(folder.glob("UMNSRS_*.csv"))
-        if not found:
-            raise StudyError(f"config: benchmarks: {folder} has no UMNSRS_similarity.csv or UMNSRS_relatedness.csv")
-        return found
+        folder = Path(self._data(self.config["term_pairs"]))
+        files = sorted(folder.glob("UMNSRS_*.csv"))
+        if not files:
+            raise StudyError(f"config: term_pairs: {folder} has no UMNSRS_similarity.csv or UMNSRS_relatedness.csv")
+        return files
 
     @cached_property
     def by_id(self) -> dict[str, Embedding]:
@@ -184,16 +201,17 @@ class Study:
 
     def model(self, source: str, task: str, embedding: Embedding, learner: str) -> dict[str, Any]:
         """What a bundle of a source's model says of itself, in this study; ``entry`` is how to get the embedding."""
-        spec = embedding.spec
-        entry = {key: spec[key] for key in (*IDENTITY[spec["backend"]], *_GOT_BY) if key in spec}
-        if str(entry.get("model", "")).startswith(("/", ".", "~")):
-            del entry["model"]  # a folder of this machine
-        about = {"name": embedding.name, "fingerprint": embedding.fingerprint, "backend": spec["backend"]}
+        about = {
+            "name": embedding.name,
+            "fingerprint": embedding.fingerprint,
+            "backend": embedding.spec["backend"],
+            "entry": embedding.backend.shared_entry(embedding.spec),
+        }
         return {
             "source": source,
             "task": task,
             "definition": self.definition(task),
-            "embedding": about | {"entry": entry},
+            "embedding": about,
             "learner": learner,
             "seeds": self.config["seeds"],
         }

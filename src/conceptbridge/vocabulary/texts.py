@@ -41,20 +41,20 @@ def site_tokens(vocabulary: Path, local_text: bool) -> pa.Table:
     return ordered.filter(pa.chunked_array([pa.array([True] * min(1, len(text)), pa.bool_()), new]))
 
 
-def rated_pairs(benchmark: Path) -> pa.Table:
-    """Return pairs of terms that physicians have rated (UMNSRS): Term1, Term2, Mean.
+def rated_pairs(file: Path) -> pa.Table:
+    """Pairs of terms that physicians have rated (UMNSRS): Term1, Term2, Mean.
 
     Raises StudyError if the file lacks these columns.
     """
     try:
-        return pacsv.read_csv(benchmark).select(["Term1", "Term2", "Mean"])
+        return pacsv.read_csv(file).select(["Term1", "Term2", "Mean"])
     except (pa.ArrowInvalid, KeyError) as error:
-        raise StudyError(f"{benchmark}: expected the columns Term1, Term2 and Mean ({error})") from error
+        raise StudyError(f"{file}: expected the columns Term1, Term2 and Mean ({error})") from error
 
 
-def rated_terms(benchmarks: Sequence[Path]) -> list[str]:
-    """Return the distinct terms of rated pairs, sorted."""
-    pairs = [rated_pairs(path) for path in benchmarks]
+def rated_terms(term_pairs: Sequence[Path]) -> list[str]:
+    """The distinct terms of rated pairs, sorted."""
+    pairs = [rated_pairs(path) for path in term_pairs]
     return sorted({term for table in pairs for name in ("Term1", "Term2") for term in table[name].to_pylist()})
 
 

@@ -16,10 +16,9 @@ from conceptbridge.exchange.package import check_fields, shown, strict_json
 from conceptbridge.exchange.receive.lightgbm_text import check_lightgbm_text
 from conceptbridge.learn.learner import Array
 from conceptbridge.learn.registry import learner
+from conceptbridge.study.backends import find_backend
 
 SPACE = "space.safetensors"
-#: backends whose vectors go with the model
-CARRIED = ("cooccurrence", "shuffled")
 
 _COUNT = {"type": "integer", "minimum": 0}
 _MODEL: dict[str, Any] = {
@@ -79,14 +78,15 @@ def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where
     names = space["names"]
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise StudyError(f"{at}: space.names: are not distinct texts")
-    onehot = embedding["backend"] == "onehot"
-    if onehot is (not names) and embedding["backend"] not in CARRIED:
+    vectors = find_backend(embedding["backend"]).vectors
+    onehot, carried = vectors == "none", vectors in ("learned", "permuted")
+    if onehot is (not names) and not carried:
         raise StudyError(f"{at}: space.names: has {len(names)} names, which does not fit {embedding['name']}")
     wide = len(names) if onehot else width
     assert wide is not None
     _check_files(folder, ["model.json", SPACE, *saves.files(model["seeds"])], where)
     in_space = {"center": Array(("width",))}
-    if embedding["backend"] in CARRIED:
+    if carried:  # its vectors go with the model
         in_space["carried"] = Array(("names", "width"))
     _check_arrays(folder / SPACE, in_space, {"names": len(names), "width": wide}, where)
     inputs = made_by.inputs(wide, onehot, model)

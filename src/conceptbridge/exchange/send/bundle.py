@@ -28,6 +28,7 @@ from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 from conceptbridge.exchange.package import showable, strict_json, write_package
 from conceptbridge.exchange.send.model_card import card
 from conceptbridge.learn.registry import learner
+from conceptbridge.study.backends import find_backend
 
 #: fields of a token; its counts stay at the site
 TOKEN = ("key", "concept_id", "vocabulary", "concept_code", "domain", "name", "named_by", "state", "text")
@@ -100,7 +101,7 @@ def _copy_model(saved: Path, to: Path, shared: set[str]) -> None:
         if path.name not in declared:
             raise StudyError(f"{path}: {model['learner']} does not declare this file, so it is not sent")
     shutil.copytree(saved, to)
-    if model["space"]["backend"] == "onehot":
+    if find_backend(model["space"]["backend"]).vectors == "none":  # the names are keys of columns
         names = model["space"]["names"]
         model["space"]["names"] = [key if key in shared else f"not shared {n}" for n, key in enumerate(names)]
         write_json(model, to / "model.json")

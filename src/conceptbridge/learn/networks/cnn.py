@@ -1,8 +1,9 @@
 """The paper's network, compiled: a convolution over a row's tokens, ReLU, the maximum over the row, dropout and one
 linear layer to two logits (arXiv 2409.13893).
 
-Its filters have width 1, so a row is a set of tokens, and all that a filter does with a token is one number of the token
-table. What a step adds to a filter is a sum of vectors: those of the tokens that were its maximum in a row of the batch.
+Its filters have width 1, so a row is a set of tokens, and all that a filter does with a token is one number of the
+token table. What a step adds to a filter is a sum of vectors: those of the tokens that were its maximum in a row of the
+batch.
 """
 
 import math

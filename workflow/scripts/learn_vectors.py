@@ -1,17 +1,17 @@
-"""Learn an embedding from the tokens that occur together in the training rows of one site or of several."""
+"""Learn an embedding from the training rows of one site or of several."""
 
 import argparse
 from pathlib import Path
 
 from command import run
-from conceptbridge.embed.cooccurrence import write_cooccurrence
+from conceptbridge.embed.learned import write_learned
 from conceptbridge.study.embeddings import embedding_of_folder, read_catalogue
 
 
 def main(a: argparse.Namespace) -> None:
     embedding = embedding_of_folder(a.embedding, read_catalogue(a.catalogue))
     sites = list(zip(a.cohort, a.tokens, a.sequences, strict=True))
-    write_cooccurrence(sites, embedding, a.min_cell_count, a.out)
+    write_learned(sites, embedding, a.min_cell_count, a.out)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,65 @@
+"""Any encoder of the transformers library, from the hub, a folder or an installed package."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from conceptbridge.core.errors import StudyError
+from conceptbridge.study.backends import SHA256, Backend, Schema, Spec, is_folder
+
+if TYPE_CHECKING:
+    from conceptbridge.embed.models import LocalModel
+
+
+class Transformers(Backend):
+    """A language model in this process, pooled as its entry says."""
+
+    name = "transformers"
+    fields: ClassVar[Mapping[str, Schema]] = {
+        "model": {"type": "string", "minLength": 1, "description": "hub id or folder"},
+        "revision": {"type": "string", "pattern": "^[0-9a-f]{40}$", "description": "the hub's commit"},
+        "weights_sha256": SHA256 | {"description": "SHA-256 of the safetensors"},
+        "package": {"type": "string", "description": "Python package that carries the model in its folder `model`"},
+        "pickled_weights": {"type": "boolean", "description": "take weights that are not safetensors"},
+        "pooling": {"enum": ["mean", "cls", "max", "last-token"]},
+        "layer": {"type": "integer", "description": "hidden layer to pool: 0 is the embedding layer, -1 the last"},
+        "max_length": {"type": "integer", "minimum": 8, "description": "in the model's own tokens"},
+        "normalize": {"type": "boolean", "description": "scale vectors to norm 1"},
+        "prompt": {"type": "string", "description": "text put before every text"},
+        "dtype": {"enum": ["float32", "bfloat16"]},
+    }
+    required: ClassVar[tuple[str, ...]] = ("model", "pooling", "max_length", "normalize", "dtype", "width")
+    identity = (
+        *("model", "revision", "weights_sha256", "pooling", "layer"),
+        *("max_length", "normalize", "prompt", "dtype"),
+    )
+    shared = ("package", "width", "licence")
+    #: whether a model may run with its own modules: an entry asks for them by leaving `pooling` out
+    own_modules = False
+
+    def check(self, name: str, spec: Spec) -> None:
+        """The entry has to say which version of the model it means."""
+        if not {"revision", "weights_sha256"} & spec.keys():
+            raise StudyError(
+                f"catalogue of embeddings: {name}: nothing says which version of {spec['model']} is meant; pin it in "
+                f"the study, as `embeddings: [{{{name}: {{revision: ...}}}}]` with the commit (40 hex digits) that the "
+                "hub shows under Files, or with `weights_sha256` for a folder"
+            )
+
+    def identity_of(self, spec: Spec) -> dict[str, Any]:
+        """A folder may move: pinned by its weights, its place changes no vector."""
+        told = super().identity_of(spec)
+        if "weights_sha256" in spec and is_folder(spec["model"]):
+            del told["model"]
+        return told
+
+    def load(self, spec: Spec, threads: int) -> "LocalModel":
+        """The model, on the GPU if there is one."""
+        from conceptbridge.embed.models import load
+
+        return load(spec, threads, own_modules=self.own_modules and "pooling" not in spec)
+
+    def fetch(self, spec: Spec) -> None:
+        """Put the model into the hub's cache of this machine, unless a folder or a package has it."""
+        from conceptbridge.embed.models import fetch
+
+        fetch(spec)

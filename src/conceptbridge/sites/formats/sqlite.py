@@ -1,0 +1,91 @@
+"""SQLite: a database in one file, read row by row."""
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from conceptbridge.core.errors import StudyError
+from conceptbridge.core.sql import identifier
+from conceptbridge.sites.cdm import TABLES, in_place_of
+from conceptbridge.sites.formats.format import Format, Place, Source, relation_source
+from conceptbridge.sites.formats.parquet import scan
+
+if TYPE_CHECKING:
+    import duckdb
+
+#: rows in memory at once
+BATCH = 100_000
+
+
+class SQLite(Format):
+    """Columns without types: a table is copied as text, and types are read later."""
+
+    name = "sqlite"
+    title = "SQLite"
+    suffixes = (".sqlite", ".sqlite3", ".db")
+    holds = "tables"
+
+    def recognises(self, file: Path) -> bool:
+        """Whether the file begins as an SQLite database does."""
+        with file.open("rb") as start:
+            return start.read(16) == b"SQLite format 3\0"
+
+    def members(self, file: Path) -> Iterable[tuple[str, str]]:
+        """The names of tables and views."""
+        try:
+            with sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True) as db:
+                names = [row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")]
+            db.close()
+        except sqlite3.Error as error:
+            raise StudyError(f"{file}: this SQLite file cannot be opened: {error}; copy it again") from error
+        return [(name, name) for name in names]
+
+    def open(
+        self,
+        db: "duckdb.DuckDBPyConnection",
+        table: str,
+        place: Place,
+        files: Sequence[Path],
+        folder: Path,
+        reading: Mapping[str, Any],
+    ) -> Source:
+        """Copy the table's columns to ``folder`` and open the copy."""
+        copy = folder / f"{table}.sqlite.parquet"
+        _copy(table, place, copy)
+        return relation_source(db, table, place, scan([copy]), "file_row_number")
+
+
+def _copy(table: str, place: Place, target: Path) -> None:
+    """Write a table as text; what SQLite has as a number in a date column is seconds since 1970."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with sqlite3.connect(f"{place.file.absolute().as_uri()}?mode=ro", uri=True) as base:
+            names = [row[1] for row in base.execute(f"PRAGMA table_info({identifier(place.member)})")]
+            timed = in_place_of(table, [name.lower() for name in names])
+            kinds = TABLES[table] | dict.fromkeys(timed.values(), "DATE")
+            wanted = {n: kinds[n.lower()] for n in names if n.lower() in kinds}
+            cursor = base.execute(
+                f"SELECT {', '.join(_as_text(identifier(n), kind) for n, kind in wanted.items()) or 'NULL'} "
+                f"FROM {identifier(place.member)}"
+            )
+            schema = pa.schema([(name, pa.string()) for name in wanted])
+            with pq.ParquetWriter(target, schema) as writer:
+                while rows := cursor.fetchmany(BATCH):
+                    columns = list(zip(*rows, strict=True))[: len(wanted)]
+                    writer.write_table(pa.table([pa.array(c, pa.string()) for c in columns], schema=schema))
+        base.close()
+    except sqlite3.Error as error:
+        raise StudyError(f"{place}: this SQLite table cannot be read: {error}; copy the file again") from error
+
+
+def _as_text(name: str, kind: str) -> str:
+    if kind != "DATE":
+        return f"CAST({name} AS TEXT)"
+    seconds = f"date({name}, 'unixepoch')"
+    return (
+        f"CASE WHEN typeof({name}) = 'real' THEN {seconds} "
+        f"WHEN typeof({name}) = 'integer' AND length({name}) <> 8 THEN {seconds} ELSE CAST({name} AS TEXT) END"
+    )
