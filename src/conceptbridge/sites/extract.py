@@ -115,7 +115,7 @@ def _in_parts(folder: Path) -> Place:
     if odd or not parts:
         problem = f"{odd.name} is not a part of the table" if odd else "is empty"
         raise StudyError(
-            f"{folder}: {problem}; a folder that is named after a table holds its parts, all of one format "
+            f"{folder}: {problem}; a folder named after a table holds its parts, all of one format "
             f"({', '.join(_suffixes('table'))})"
         )
     return Place(folder, str(formats[parts[0]]), parts=tuple(parts))

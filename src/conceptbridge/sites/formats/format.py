@@ -121,7 +121,7 @@ def relation_source(
     for column in REQUIRED[table]:
         if column not in columns:
             told = ", ".join(str(row[0]).lower() for row in described if row[0] != "file_row_number")
-            raise StudyError(f"{place}: the column {column} is missing; found {told}; export it, no row can do without")
+            raise StudyError(f"{place}: the column {column} is missing (found {told}); export it, every row needs it")
     return Source(table, place, relation, columns, position, repaired=repaired)
 
 

@@ -28,7 +28,7 @@ _NO_NULL = "\x01"
 
 
 class Text(Format):
-    """Columns of text, whose types are read later; rows that do not fit the header are skipped and counted."""
+    """Columns of text, whose types are read later; rows that do not match the header are skipped and counted."""
 
     name = "text"
     title = "CSV, TSV, gzipped or not"
@@ -53,8 +53,8 @@ class Text(Format):
         for part, other in zip(files, layouts, strict=True):
             if other != layout:
                 raise StudyError(
-                    f"{part}: its header, delimiter or number of fields is not that of {files[0].name}; export all "
-                    "parts of the table in the same way"
+                    f"{part}: its header, delimiter or number of fields differs from {files[0].name}; export all parts of "
+                    "the table in the same way"
                 )
         width = len(layout.columns) + layout.surplus
         names = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
@@ -90,8 +90,8 @@ class Text(Format):
                 raise StudyError(f"{source.place}: line {line} is not UTF-8; export the table in UTF-8")
             if kind == "UNQUOTED VALUE" and "\n" in str(content).rstrip("\r\n"):
                 raise StudyError(
-                    f"{source.place}: rows run together from line {line} on: a quote that opens there is not closed, "
-                    "or lines end in different ways; export with quotes doubled inside quoted fields, and one kind of "
+                    f"{source.place}: rows run together from line {line} on: a quote opens there and is not closed, "
+                    "or the file mixes line ends; export with doubled quotes inside quoted fields, and one kind of "
                     "line end"
                 )
             if kind not in _REJECTIONS:
@@ -102,7 +102,7 @@ class Text(Format):
                 first.setdefault(_REJECTIONS[kind], line)
         if sum(counts.values()) >= MAX_REJECTED:
             raise StudyError(
-                f"{source.place}: a million rows do not fit the header (the first is line {min(first.values())}); "
+                f"{source.place}: a million rows do not match the header (the first is line {min(first.values())}); "
                 "export the table again"
             )
         return {reason: (count, first[reason]) for reason, count in counts.items()}
