@@ -11,6 +11,7 @@ from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
+from conceptbridge import layout
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
 from conceptbridge.exchange.receive.find_aggregates import find_aggregates
@@ -27,6 +28,16 @@ from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.study.study import Study
 
 Settings = dict[str, Any]
+
+#: rule -> its command, where that has another name
+_SCRIPTS = {
+    "train": "arm",  # and the rules that are like it
+    **dict.fromkeys(("rows_digest", "models_digest"), "digest"),
+    "compute_terms": "compute_texts",
+    "receive_vocabulary": "receive_tokens",
+}
+#: rules whose jobs use an embedding's own code
+_OF_EMBEDDINGS = ("compute_texts", "compute_terms", "embed", "embedding_quality", "learn_vectors")
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,28 +128,37 @@ class Plan:
         found = self.bundles[site].items()
         return [str(file) for key, file in found if (wanted or (task or key[0], *key[1:])) == key]
 
-    def arm_modules(self, learner: str, strategy_name: str | None) -> tuple[str, ...]:
-        """The modules that are the code of an arm's learner and strategy, and are imported by name."""
-        own = () if strategy_name is None else (STRATEGIES[strategy_name],)
-        return (LEARNERS[learner], *own)
+    def vectors(self, embedding: str, site: str, task: str) -> list[str]:
+        """The table of a site's vectors: none for one-hot, the parent's for shuffled; a learned one has one per task."""
+        tables = self.study.by_id[embedding].tables
+        if tables is None:
+            return []
+        kind = layout.LEARNED_VECTORS if tables.learned else layout.VECTORS
+        return [layout.place(kind, embedding=tables.id, site=site, task=task)]
 
-    def strategy_modules(self) -> tuple[str, ...]:
-        """The modules of the study's strategies, which say how the page names their arms."""
-        return tuple(STRATEGIES[name] for name in self.study.config["strategies"])
+    def known_vectors(self, embedding: str, site: str, task: str) -> list[str]:
+        """The same where a model comes from elsewhere: learned vectors come with the model."""
+        tables = self.study.by_id[embedding].tables
+        return [] if tables is not None and tables.learned else self.vectors(embedding, site, task)
 
-    def embedding_modules(self, folder: str) -> tuple[str, ...]:
-        """The modules that are the code of an embedding's backend, and of its fallback's."""
-        return tuple(self.study.by_id[folder].modules)
+    def script(self, rule: str) -> str:
+        """The name of a rule's command."""
+        return _SCRIPTS.get(rule, rule)
 
-    def converter_modules(self, site: str) -> tuple[str, ...]:
-        """The module that is the code of what makes a site's extract from another kind of input."""
-        converter = self.study.converter(site)
-        return (CONVERTERS[converter.name],) if converter else ()
-
-    @property
-    def format_modules(self) -> tuple[str, ...]:
-        """The modules that are the code of reading an extract's files."""
-        return tuple(FORMATS.values())
+    def modules(self, rule: str, **wildcards: str) -> tuple[str, ...]:
+        """The modules that are part of the code of a rule's job and are imported by name: those of its own learner,
+        strategy, embedding and so on, and of no other, so that a change of one runs no job of another."""
+        if rule == "ingest":
+            return tuple(FORMATS.values())
+        if rule == "convert":
+            converter = self.study.converter(wildcards["site"])
+            return (CONVERTERS[converter.name],) if converter else ()
+        if rule in ("figures", "report"):  # they name arms as strategies say
+            return tuple(STRATEGIES[name] for name in self.study.config["strategies"])
+        if "learner" not in wildcards:
+            return tuple(self.study.by_id[wildcards["embedding"]].modules) if rule in _OF_EMBEDDINGS else ()
+        own = (STRATEGIES[wildcards["strategy"]],) if "strategy" in wildcards else ()
+        return (LEARNERS[wildcards["learner"]], *own)
 
     def arm(self, task: str, embedding: str, learner: str, strategy: str, target: str | None = None) -> ArmJob:
         """The job of an arm; without a target that of the model of all sources."""
@@ -166,6 +186,9 @@ class Plan:
         make = getattr(self, f"_{rule}", None)
         common = {"min_cell_count": self.study.config["min_cell_count"]}
         return make(**wildcards) if make else common
+
+    def _train(self, **wildcards: str) -> Settings:
+        return {"arm": self.arm(**wildcards).to_json()}
 
     def _simulate(self, site: str) -> Settings:
         return dict(self.study.config["simulate"])
@@ -298,8 +321,6 @@ class Plan:
             "source": [*self.study.sites, *sorted(joint | {"others"})],
         }
         return {"names": canonical(names)}
-
-    _receive_source = _receive_aggregates
 
 
 def mistakes(study: Study) -> list[str]:

@@ -38,12 +38,11 @@ rule write_aggregates:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=script("write_aggregates"),
-        settings=settings("write_aggregates"),
+        job=job("write_aggregates"),
         results=folder(""),
     shell:
-        "python {params.script[path]:q} --results {params.results:q} --about {params.settings[about]:q}"
-        " --cohorts {input.cohorts:q} --config {params.settings[config]:q} --folders {params.settings[folder]:q}"
+        "python {params.job[script]:q} --results {params.results:q} --about {params.job[about]:q}"
+        " --cohorts {input.cohorts:q} --config {params.job[config]:q} --folders {params.job[folder]:q}"
         " --out {output.file:q} --sheet {output.sheet:q} > {log:q} 2>&1"
 
 
@@ -64,13 +63,12 @@ rule receive_aggregates:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=script("receive_aggregates"),
-        settings=settings("receive_aggregates"),
+        job=job("receive_aggregates"),
         results=folder(""),
         task=TASKS,
     shell:
-        "python {params.script[path]:q} --file {input.file:q} --site {wildcards.reported} --task {params.task:q}"
-        " --names {params.settings[names]:q} --results {params.results:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --file {input.file:q} --site {wildcards.reported} --task {params.task:q}"
+        " --names {params.job[names]:q} --results {params.results:q} > {log:q} 2>&1"
 
 
 # of a site where no model is tested there are no metrics

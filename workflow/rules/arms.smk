@@ -48,11 +48,10 @@ rule train:
         mem_mb=grow(2000, per_mb=30),
         runtime=grow(60, per_mb=5),
     params:
-        script=arm_script("arm"),
-        job=arm_job,
+        job=job("train"),
         results=folder(""),
     shell:
-        "python {params.script[path]:q} --job {params.job:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --job {params.job[arm]:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"
 
 
 # Every pooled arm reads the rows of all sources, and every transfer their models: files times files. One file stands for
@@ -67,9 +66,9 @@ rule rows_digest:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=script("digest"),
+        job=job("rows_digest"),
     shell:
-        "python {params.script[path]:q} {input:q} --out {output:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} {input:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule models_digest:
@@ -84,15 +83,15 @@ rule models_digest:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=script("digest"),
+        job=job("models_digest"),
         # not what they predict at their own site
         parts=["arm.json", "models"],
     shell:
-        "python {params.script[path]:q} {input:q} --parts {params.parts} --out {output:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} {input:q} --parts {params.parts} --out {output:q} > {log:q} 2>&1"
 
 
 # The model of all sources' rows that is the same for every target that is no source.
-rule pool_sources:
+use rule train as pool_sources with:
     input:
         sources_rows,
     output:
@@ -101,17 +100,6 @@ rule pool_sources:
         "<logs>/pool_sources/{task}/{embedding}/{learner}/{strategy}.log",
     wildcard_constraints:
         strategy=that_need(Needs.SHARED_ROWS),
-    conda:
-        "../envs/conceptbridge.yaml"
-    resources:
-        mem_mb=grow(2000, per_mb=30),
-        runtime=grow(60, per_mb=5),
-    params:
-        script=arm_script("arm"),
-        job=arm_job,
-        results=folder(""),
-    shell:
-        "python {params.script[path]:q} --job {params.job:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"
 
 
 use rule train as pool with:

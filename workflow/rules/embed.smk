@@ -17,10 +17,9 @@ rule fetch_models:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=script("fetch_models"),
-        catalogue=CATALOGUE,
+        job=job("fetch_models"),
     shell:
-        "python {params.script[path]:q} --catalogue {params.catalogue:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --catalogue {params.job[catalogue]:q} > {log:q} 2>&1"
 
 
 # One job per site. A job for all sites would have to be `ancient` to the tables of vectors, or a new site would train
@@ -42,14 +41,11 @@ rule compute_texts:
         mem_mb=grow(6000),
         runtime=grow(120, per_mb=30),
     params:
-        script=embedding_script("compute_texts"),
-        settings=settings("compute_texts"),
-        cache=CACHE,
-        catalogue=CATALOGUE,
+        job=job("compute_texts"),
     shell:
-        "python {params.script[path]:q} --vocabulary {input.vocabulary:q} --catalogue {params.catalogue:q}"
-        " --embedding {wildcards.embedding} {params.settings[local_text]} --data {params.settings[data]:q}"
-        " --cache {params.cache:q} --out {output:q} --threads {threads} > {log:q} 2>&1"
+        "python {params.job[script]:q} --vocabulary {input.vocabulary:q} --catalogue {params.job[catalogue]:q}"
+        " --embedding {wildcards.embedding} {params.job[local_text]} --data {params.job[data]:q}"
+        " --cache {params.job[cache]:q} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule compute_terms:
@@ -66,13 +62,10 @@ rule compute_terms:
         mem_mb=grow(6000),
         runtime=grow(120, per_mb=30),
     params:
-        script=embedding_script("compute_texts"),
-        settings=settings("compute_terms"),
-        cache=CACHE,
-        catalogue=CATALOGUE,
+        job=job("compute_terms"),
     shell:
-        "python {params.script[path]:q} --term-pairs {input.term_pairs:q} --catalogue {params.catalogue:q}"
-        " --embedding {wildcards.embedding} --data {params.settings[data]:q} --cache {params.cache:q}"
+        "python {params.job[script]:q} --term-pairs {input.term_pairs:q} --catalogue {params.job[catalogue]:q}"
+        " --embedding {wildcards.embedding} --data {params.job[data]:q} --cache {params.job[cache]:q}"
         " --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
@@ -92,14 +85,11 @@ rule embed:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        script=embedding_script("embed"),
-        settings=settings("embed"),
-        cache=CACHE,
-        catalogue=CATALOGUE,
+        job=job("embed"),
     shell:
-        "python {params.script[path]:q} --vocabulary {input.vocabulary:q} --catalogue {params.catalogue:q}"
-        " --embedding {wildcards.embedding} {params.settings[local_text]} --data {params.settings[data]:q}"
-        " --cache {params.cache:q} --out {output:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --vocabulary {input.vocabulary:q} --catalogue {params.job[catalogue]:q}"
+        " --embedding {wildcards.embedding} {params.job[local_text]} --data {params.job[data]:q}"
+        " --cache {params.job[cache]:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule learn_vectors:
@@ -117,13 +107,11 @@ rule learn_vectors:
         mem_mb=grow(3000, per_mb=20),
         runtime=grow(60, per_mb=0.5),
     params:
-        script=embedding_script("learn_vectors"),
-        settings=settings("learn_vectors"),
-        catalogue=CATALOGUE,
+        job=job("learn_vectors"),
     shell:
-        "python {params.script[path]:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
-        " --sequences {input.sequences:q} --catalogue {params.catalogue:q} --embedding {wildcards.embedding}"
-        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
+        " --sequences {input.sequences:q} --catalogue {params.job[catalogue]:q} --embedding {wildcards.embedding}"
+        " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"
 
 
 rule embedding_quality:
@@ -142,16 +130,13 @@ rule embedding_quality:
         mem_mb=grow(3000, per_mb=20),
         runtime=grow(60, per_mb=0.5),
     params:
-        script=embedding_script("embedding_quality"),
-        settings=settings("embedding_quality"),
-        cache=CACHE,
-        catalogue=CATALOGUE,
+        job=job("embedding_quality"),
         site=study.tabled,
     shell:
-        "python {params.script[path]:q} --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
-        " --term-pairs {input.term_pairs:q} --catalogue {params.catalogue:q} --embedding {wildcards.embedding}"
-        " --data {params.settings[data]:q} --cache {params.cache:q}"
-        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --site {params.site:q} --vocabulary {input.vocabularies:q} --table {input.tables:q}"
+        " --term-pairs {input.term_pairs:q} --catalogue {params.job[catalogue]:q} --embedding {wildcards.embedding}"
+        " --data {params.job[data]:q} --cache {params.job[cache]:q}"
+        " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"
 
 
 rule embedding_tables:
@@ -172,9 +157,9 @@ rule embedding_tables:
         mem_mb=grow(1000),
         runtime=grow(10),
     params:
-        script=script("embedding_tables"),
+        job=job("embedding_tables"),
         tables=folder("tables"),
         figures=folder("figures"),
     shell:
-        "python {params.script[path]:q} --quality {input.quality:q} --tables {params.tables:q}"
+        "python {params.job[script]:q} --quality {input.quality:q} --tables {params.tables:q}"
         " --figures {params.figures:q} > {log:q} 2>&1"

@@ -36,8 +36,7 @@ rule evaluate:
         mem_mb=grow(4000, per_mb=20),
         runtime=grow(60, per_mb=1),
     params:
-        script=script("evaluate"),
-        settings=settings("evaluate"),
+        job=job("evaluate"),
         arms=folder("arms/{task}"),
         sites=lambda w: plan.modelled(w.target),
         out=subpath(output[0], parent=True),
@@ -46,8 +45,8 @@ rule evaluate:
         learners=LEARNERS,
         strategies=study.strategies,
     shell:
-        "python {params.script[path]:q} --arms {params.arms:q} --task {wildcards.task} --target {wildcards.target}"
+        "python {params.job[script]:q} --arms {params.arms:q} --task {wildcards.task} --target {wildcards.target}"
         " --embeddings {params.embeddings:q} --controls {params.controls:q} --learners {params.learners:q}"
         " --strategies {params.strategies:q} --cohort {input.cohort:q} --sequences {input.sequences:q}"
-        " --sites {params.sites:q} --tokens {input.tokens:q} --settings {params.settings[settings]:q}"
+        " --sites {params.sites:q} --tokens {input.tokens:q} --settings {params.job[settings]:q}"
         " --processes {threads} --out {params.out:q} > {log:q} 2>&1"

@@ -6,6 +6,10 @@ out: <results>/bundles/{site}/{task}.{embedding}.{learner}.zip; of each received
      <results>/scores/{task}/{site}/{source}/{embedding}/{learner}.csv, coverage.csv, coverage.md
 """
 
+# what lists of patients are scored with, and how much of their records each source knows
+SCORED = [at(layout.SCORES, **names) for names in plan.scores()]
+SCORED += sorted({at(layout.COVERAGE_SHEET, **names) for names in plan.scores()})
+
 
 def measured_at(wildcards):
     """What evaluation found at the site itself, where it is tested."""
@@ -34,13 +38,12 @@ rule write_bundle:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=arm_script("write_bundle"),
-        settings=settings("write_bundle"),
+        job=job("write_bundle"),
         site=subpath(input.vocabulary, parent=True),
     shell:
-        "python {params.script[path]:q} --about {params.settings[about]:q} --arm {input.arm:q} --site {params.site:q}"
+        "python {params.job[script]:q} --about {params.job[about]:q} --arm {input.arm:q} --site {params.site:q}"
         " --tokens {input.tokens:q} --cohorts {input.cohorts:q} --measured {input.measured:q}"
-        " --config {params.settings[config]:q} --folders {params.settings[folder]:q} --out {output.file:q}"
+        " --config {params.job[config]:q} --folders {params.job[folder]:q} --out {output.file:q}"
         " --sheet {output.sheet:q} > {log:q} 2>&1"
 
 
@@ -65,11 +68,10 @@ rule receive:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=arm_script("receive"),
-        settings=settings("receive"),
+        job=job("receive"),
     shell:
-        "python {params.script[path]:q} --bundle {input.bundle:q} --expected {params.settings[expected]:q}"
-        " --width {params.settings[width]} --out {output:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --bundle {input.bundle:q} --expected {params.job[expected]:q}"
+        " --width {params.job[width]} --out {output:q} > {log:q} 2>&1"
 
 
 rule receive_tokens:
@@ -82,9 +84,9 @@ rule receive_tokens:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=script("receive_tokens"),
+        job=job("receive_tokens"),
     shell:
-        "python {params.script[path]:q} --source {wildcards.received} --bundle {input.bundles:q} --tokens {output:q}"
+        "python {params.job[script]:q} --source {wildcards.received} --bundle {input.bundles:q} --tokens {output:q}"
         " > {log:q} 2>&1"
 
 
@@ -98,9 +100,9 @@ rule receive_vocabulary:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=script("receive_tokens"),
+        job=job("receive_vocabulary"),
     shell:
-        "python {params.script[path]:q} --source {wildcards.received} --bundle {input.bundles:q} --vocabulary {output:q}"
+        "python {params.job[script]:q} --source {wildcards.received} --bundle {input.bundles:q} --vocabulary {output:q}"
         " > {log:q} 2>&1"
 
 
@@ -116,9 +118,9 @@ rule patients:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=script("patients"),
+        job=job("patients"),
     shell:
-        "python {params.script[path]:q} --cdm {input.cdm:q} --site {wildcards.site} --patients {input.patients:q}"
+        "python {params.job[script]:q} --cdm {input.cdm:q} --site {wildcards.site} --patients {input.patients:q}"
         " --reference {input.reference:q} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
@@ -156,13 +158,12 @@ rule predict:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=arm_script("predict"),
-        settings=settings("predict"),
+        job=job("predict"),
     shell:
-        "python {params.script[path]:q} --site {wildcards.site} --rows {input.rows:q} --table {input.table:q}"
+        "python {params.job[script]:q} --site {wildcards.site} --rows {input.rows:q} --table {input.table:q}"
         " --learner {wildcards.learner} --source {wildcards.source} --arm {input.arm:q}"
-        " --fingerprint {params.settings[fingerprint]} --known {input.known:q}"
-        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
+        " --fingerprint {params.job[fingerprint]} --known {input.known:q}"
+        " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"
 
 
 rule coverage_sheet:
@@ -179,12 +180,11 @@ rule coverage_sheet:
     conda:
         "../envs/conceptbridge.yaml"
     params:
-        script=script("coverage_sheet"),
-        settings=settings("coverage_sheet"),
+        job=job("coverage_sheet"),
     shell:
-        "python {params.script[path]:q} --rows {input.rows:q} --known {input.known:q} --own {input.own:q}"
-        " --theirs {input.theirs:q} --title {params.settings[title]:q}"
-        " --min-cell-count {params.settings[min_cell_count]} --csv {output.csv:q} --sheet {output.sheet:q}"
+        "python {params.job[script]:q} --rows {input.rows:q} --known {input.known:q} --own {input.own:q}"
+        " --theirs {input.theirs:q} --title {params.job[title]:q}"
+        " --min-cell-count {params.job[min_cell_count]} --csv {output.csv:q} --sheet {output.sheet:q}"
         " > {log:q} 2>&1"
 
 

@@ -20,12 +20,11 @@ rule survey:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        script=script("survey"),
-        settings=settings("survey"),
+        job=job("survey"),
     shell:
-        "python {params.script[path]:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
-        " --sequences {input.sequences:q} --task {params.settings[task]:q}"
-        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
+        " --sequences {input.sequences:q} --task {params.job[task]:q}"
+        " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"
 
 
 rule units:
@@ -41,11 +40,10 @@ rule units:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        script=script("units"),
-        settings=settings("units"),
+        job=job("units"),
     shell:
-        "python {params.script[path]:q} --cdm {input.cdm:q} --site {wildcards.site}"
-        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} --threads {threads} > {log:q} 2>&1"
+        "python {params.job[script]:q} --cdm {input.cdm:q} --site {wildcards.site}"
+        " --min-cell-count {params.job[min_cell_count]} --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule feasibility:
@@ -64,13 +62,12 @@ rule feasibility:
         mem_mb=grow(1000),
         runtime=grow(10),
     params:
-        script=script("feasibility"),
-        settings=settings("feasibility"),
+        job=job("feasibility"),
         tasks=folder("tasks"),
         sites=folder("sites"),
         task=TASKS,
         site=study.own,
     shell:
-        "python {params.script[path]:q} --tasks-folder {params.tasks:q} --sites-folder {params.sites:q}"
-        " --task {params.task:q} --site {params.site:q} --title {params.settings[title]:q}"
-        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --tasks-folder {params.tasks:q} --sites-folder {params.sites:q}"
+        " --task {params.task:q} --site {params.site:q} --title {params.job[title]:q}"
+        " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"

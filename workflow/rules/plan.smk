@@ -15,7 +15,6 @@ from conceptbridge.core.code_fingerprint import fingerprint
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
 from conceptbridge.plan import Plan
-from conceptbridge.sites.cdm import TABLES
 from conceptbridge.study.strategies import Needs
 
 try:
@@ -62,53 +61,40 @@ if workflow.modifier.is_main_snakefile() and workflow.is_main_process:
         run_lock.release(study_run)
 
 
-class Untracked:
+class Untracked(str):
     """What a command is told and Snakemake does not compare: it runs nothing again when it changes."""
-
-    def __init__(self, value):
-        self.value = value
-
-    def __str__(self):
-        return str(self.value)
 
     def __repr__(self):
         return "untracked"
 
 
-CACHE = Untracked(os.path.expanduser(study.config["embedding_cache"]))
-# what changes a vector is in the embedding's folder; the rest of an entry (url, price) runs nothing
-CATALOGUE = Untracked(canonical(study.catalogue))
+UNTRACKED = {
+    "cache": Untracked(os.path.expanduser(study.config["embedding_cache"])),
+    # what changes a vector is in the embedding's folder; the rest of an entry (url, price) runs nothing
+    "catalogue": Untracked(canonical(study.catalogue)),
+}
 
 
 @cache
-def script(name, *modules):
-    """A rule's command: the fingerprint of its code, that of ``modules`` included, counts; its path does not."""
-    path = SCRIPTS / f"{name}.py"
+def code(path, modules):
+    """The fingerprint of a command's code; with an environment of its own, its packages have their own versions."""
     own = DeploymentMethod.CONDA in workflow.deployment_settings.deployment_method
-    code = fingerprint(path, modules, versions=not own)
-    return {"code": code, "path": Untracked(path)}
+    return fingerprint(path, modules, versions=not own)
 
 
-def arm_script(name):
-    """The command of an arm, with the code of its learner and its strategy, and of no other."""
-    return lambda wildcards: script(
-        name, *plan.arm_modules(wildcards.learner, wildcards.get("strategy"))
-    )
+def job(rule):
+    """What a job of a rule is told: its script, whose code counts and whose place does not, and its settings."""
 
+    def of_rule(wildcards):
+        names = dict(wildcards.items())
+        path = SCRIPTS / f"{plan.script(rule)}.py"
+        told = {
+            "script": Untracked(path),
+            "code": code(path, plan.modules(rule, **names)),
+        }
+        return plan.settings(rule, **names) | told | UNTRACKED
 
-def embedding_script(name):
-    """The command of an embedding, with the code of its backend and its fallback's, and of no other."""
-    return lambda wildcards: script(name, *plan.embedding_modules(wildcards.embedding))
-
-
-def settings(rule):
-    """What the plan tells a job of a rule."""
-    return lambda wildcards: plan.settings(rule, **dict(wildcards.items()))
-
-
-def arm_job(wildcards):
-    """The job of an arm, as JSON."""
-    return plan.arm(**dict(wildcards.items())).to_json()
+    return of_rule
 
 
 def at(artefact, **names):
@@ -146,21 +132,10 @@ def rows(site="{site}", task="{task}"):
 
 
 def vectors(embedding, site, task):
-    """The table of a site's vectors: none for one-hot, the parent's for shuffled, one per task where it is learned."""
-    tables = study.by_id[embedding].tables
-    if tables is None:
-        return []
-    kind = layout.LEARNED_VECTORS if tables.learned else layout.VECTORS
-    return [at(kind, embedding=tables.id, site=site, task=task)]
+    """The table of a site's vectors, where the embedding has one."""
+    return [at(table) for table in plan.vectors(embedding, site, task)]
 
 
-def known_vectors(wildcards, site):
-    """The table of a site's vectors where a model comes from elsewhere: learned ones come with the model."""
-    tables = study.by_id[wildcards.embedding].tables
-    learned = tables is not None and tables.learned
-    return [] if learned else vectors(wildcards.embedding, site, wildcards.task)
-
-
-# what lists of patients are scored with, and how much of their records each source knows
-SCORED = [at(layout.SCORES, **names) for names in plan.scores()]
-SCORED += sorted({at(layout.COVERAGE_SHEET, **names) for names in plan.scores()})
+def known_vectors(w, site):
+    """The same where the vectors that a model was made with come with it."""
+    return [at(table) for table in plan.known_vectors(w.embedding, site, w.task)]

@@ -35,8 +35,7 @@ rule tables:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        script=script("tables"),
-        settings=settings("tables"),
+        job=job("tables"),
         metrics=folder("metrics"),
         tasks=folder("tasks"),
         out=folder("tables"),
@@ -44,9 +43,9 @@ rule tables:
         site=study.tabled,
         target=study.targets,
     shell:
-        "python {params.script[path]:q} --metrics {params.metrics:q} --tasks {params.tasks:q}"
+        "python {params.job[script]:q} --metrics {params.metrics:q} --tasks {params.tasks:q}"
         " --task {params.task:q} --site {params.site:q} --target {params.target:q}"
-        " --min-cell-count {params.settings[min_cell_count]} --out {params.out:q} > {log:q} 2>&1"
+        " --min-cell-count {params.job[min_cell_count]} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule figures:
@@ -67,11 +66,11 @@ rule figures:
         mem_mb=grow(2000, per_mb=20),
         runtime=grow(20),
     params:
-        script=script("figures", *plan.strategy_modules()),
+        job=job("figures"),
         tables=folder("tables"),
         out=folder("figures"),
     shell:
-        "python {params.script[path]:q} --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule provenance:
@@ -88,11 +87,10 @@ rule provenance:
         mem_mb=grow(1000),
         runtime=grow(10),
     params:
-        script=script("provenance"),
-        settings=settings("provenance"),
+        job=job("provenance"),
     shell:
-        "python {params.script[path]:q} --config {params.settings[config]:q}"
-        " --origins {params.settings[origins]:q} --fingerprints {params.settings[fingerprints]:q} {params.settings[simulated]}"
+        "python {params.job[script]:q} --config {params.job[config]:q}"
+        " --origins {params.job[origins]:q} --fingerprints {params.job[fingerprints]:q} {params.job[simulated]}"
         " --out {output:q} > {log:q} 2>&1"
 
 
@@ -117,12 +115,11 @@ rule report:
         mem_mb=grow(1000, per_mb=20),
         runtime=grow(10),
     params:
-        script=script("report", *plan.strategy_modules()),
-        settings=settings("report"),
+        job=job("report"),
         tables=folder("tables"),
         figures=folder("figures"),
         sites=folder("sites"),
     shell:
-        "python {params.script[path]:q} --tables {params.tables:q} --figures {params.figures:q}"
-        " --sites-folder {params.sites:q} --provenance {input.provenance:q} --title {params.settings[title]:q}"
-        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --tables {params.tables:q} --figures {params.figures:q}"
+        " --sites-folder {params.sites:q} --provenance {input.provenance:q} --title {params.job[title]:q}"
+        " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"

@@ -4,6 +4,8 @@ in:  the files of each site's extract, what is converted to one, or the built-in
 out: <results>/sites/{site}/cdm/{table}.parquet, quality.json
 """
 
+from conceptbridge.sites.cdm import TABLES
+
 # the built-in network has no devices
 SIMULATED_TABLES = [table for table in TABLES if table != "device_exposure"]
 
@@ -28,12 +30,11 @@ rule simulate:
         mem_mb=grow(3000),
         runtime=grow(30),
     params:
-        script=script("simulate"),
-        settings=settings("simulate"),
+        job=job("simulate"),
         out=subpath(output[0], parent=True),
     shell:
-        "python {params.script[path]:q} --hospital {wildcards.site} --persons {params.settings[persons]}"
-        " --seed {params.settings[seed]} --out {params.out:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --hospital {wildcards.site} --persons {params.job[persons]}"
+        " --seed {params.job[seed]} --out {params.out:q} > {log:q} 2>&1"
 
 
 rule convert:
@@ -49,10 +50,9 @@ rule convert:
         mem_mb=grow(2000, per_mb=10),
         runtime=grow(20),
     params:
-        script=lambda w: script("convert", *plan.converter_modules(w.site)),
-        settings=settings("convert"),
+        job=job("convert"),
     shell:
-        "python {params.script[path]:q} --converter {params.settings[converter]} --settings {params.settings[settings]:q}"
+        "python {params.job[script]:q} --converter {params.job[converter]} --settings {params.job[settings]:q}"
         " --out {output:q} > {log:q} 2>&1"
 
 
@@ -73,9 +73,8 @@ rule ingest:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        script=script("ingest", *plan.format_modules),
-        settings=settings("ingest"),
+        job=job("ingest"),
     shell:
-        "python {params.script[path]:q} --extract {params.settings[extract]:q} --reading {params.settings[reading]:q}"
-        " --vocabulary {params.settings[vocabulary]:q} --cdm {output.tables:q} --quality {output.quality:q}"
+        "python {params.job[script]:q} --extract {params.job[extract]:q} --reading {params.job[reading]:q}"
+        " --vocabulary {params.job[vocabulary]:q} --cdm {output.tables:q} --quality {output.quality:q}"
         " --threads {threads} > {log:q} 2>&1"

@@ -20,11 +20,10 @@ rule cohort:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        script=script("cohort"),
-        settings=settings("cohort"),
+        job=job("cohort"),
     shell:
-        "python {params.script[path]:q} --cdm {input.cdm:q} --site {wildcards.site} --task {params.settings[task]:q}"
-        " --min-cell-count {params.settings[min_cell_count]} --cohort {output.cohort:q}"
+        "python {params.job[script]:q} --cdm {input.cdm:q} --site {wildcards.site} --task {params.job[task]:q}"
+        " --min-cell-count {params.job[min_cell_count]} --cohort {output.cohort:q}"
         " --attrition {output.attrition:q} --threads {threads} > {log:q} 2>&1"
 
 
@@ -45,12 +44,11 @@ rule sequences:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        script=script("sequences"),
-        settings=settings("sequences"),
+        job=job("sequences"),
     shell:
-        "python {params.script[path]:q} --cdm {input.cdm:q} --site {params.settings[owner]:q}"
-        " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.settings[task]:q}"
-        " --roll-up {params.settings[roll_up]:q} --tokens {output.tokens:q} --sequences {output.sequences:q}"
+        "python {params.job[script]:q} --cdm {input.cdm:q} --site {params.job[owner]:q}"
+        " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.job[task]:q}"
+        " --roll-up {params.job[roll_up]:q} --tokens {output.tokens:q} --sequences {output.sequences:q}"
         " --threads {threads} > {log:q} 2>&1"
 
 
@@ -77,10 +75,9 @@ rule leaks:
         mem_mb=grow(4000, per_mb=20),
         runtime=grow(30, per_mb=0.05),
     params:
-        script=script("leaks"),
-        settings=settings("leaks"),
+        job=job("leaks"),
     shell:
-        "python {params.script[path]:q} --cdm {input.cdm:q} --cohort {input.cohort:q}"
+        "python {params.job[script]:q} --cdm {input.cdm:q} --cohort {input.cohort:q}"
         " --vocabulary {input.vocabulary:q} --tokens {input.tokens:q} --sequences {input.sequences:q}"
-        " --vectors {input.vectors:q} --task {params.settings[task]:q}"
-        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} > {log:q} 2>&1"
+        " --vectors {input.vectors:q} --task {params.job[task]:q}"
+        " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"

@@ -18,9 +18,8 @@ rule vocabulary:
         mem_mb=grow(4000),
         runtime=grow(30, per_mb=0.01),
     params:
-        script=script("vocabulary"),
-        settings=settings("vocabulary"),
+        job=job("vocabulary"),
     shell:
-        "python {params.script[path]:q} --cdm {input.cdm:q} --site {params.settings[owner]:q}"
-        " --texts {params.settings[texts]:q} --roll-up {params.settings[roll_up]:q}"
-        " --min-cell-count {params.settings[min_cell_count]} --out {output:q} --threads {threads} > {log:q} 2>&1"
+        "python {params.job[script]:q} --cdm {input.cdm:q} --site {params.job[owner]:q}"
+        " --texts {params.job[texts]:q} --roll-up {params.job[roll_up]:q}"
+        " --min-cell-count {params.job[min_cell_count]} --out {output:q} --threads {threads} > {log:q} 2>&1"

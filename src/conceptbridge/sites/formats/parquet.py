@@ -62,7 +62,7 @@ def _position(files: Sequence[Path]) -> str:
         schema = footer.schema.to_arrow_schema()
         if not schema.equals(first or schema):
             raise StudyError(
-                f"{part}: its columns or their types are not those of {files[0].name}; export all parts of the table "
+                f"{part}: its columns or their types differ from {files[0].name}; export all parts of the table "
                 "in the same way"
             )
         first = schema

@@ -53,8 +53,8 @@ class Text(Format):
         for part, other in zip(files, layouts, strict=True):
             if other != layout:
                 raise StudyError(
-                    f"{part}: its header, delimiter or number of fields differs from {files[0].name}; export all parts of "
-                    "the table in the same way"
+                    f"{part}: its header, delimiter or number of fields differs from {files[0].name}; export all parts "
+                    "of the table in the same way"
                 )
         width = len(layout.columns) + layout.surplus
         names = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
