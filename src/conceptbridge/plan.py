@@ -129,7 +129,7 @@ class Plan:
         return [str(file) for key, file in found if (wanted or (task or key[0], *key[1:])) == key]
 
     def vectors(self, embedding: str, site: str, task: str) -> list[str]:
-        """The table of a site's vectors: none for one-hot, the parent's for shuffled; a learned one has one per task."""
+        """The tables of a site's vectors: none for one-hot, the parent's for shuffled, one per task if learned."""
         tables = self.study.by_id[embedding].tables
         if tables is None:
             return []

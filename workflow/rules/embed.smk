@@ -5,6 +5,8 @@ out: <results>/embeddings/{embedding}/{site}.computed.json, terms.json, {site}.p
      <results>/tables/embeddings.*, alignment.*, <results>/figures/embeddings.*
 """
 
+TERM_PAIRS = [str(file) for file in study.term_pairs]
+
 
 localrules:
     fetch_models,

@@ -24,7 +24,6 @@ except StudyError as error:
 study = plan.study
 RESULTS = study.config["results"]
 TASKS, EMBEDDINGS, LEARNERS = plan.tasks, plan.embeddings, plan.learners
-TERM_PAIRS = [str(file) for file in study.term_pairs]
 # beside the rules; of rules that Snakemake takes from a repository elsewhere, those of the installed package
 SCRIPTS = Path(str(workflow.current_basedir)).parent / "scripts"
 if not SCRIPTS.is_dir():
