@@ -61,7 +61,7 @@ def run(site: Path, far: Embedding, out: Path, local_text: bool) -> set[str]:
     compute_texts(far, [site / "vocabulary.parquet"], [], out, out / "cache", local_text)
     write_site_table(site / "vocabulary.parquet", far, out, out / "cache", local_text, table)
     target = read_site("here", [site / f"{kind}.parquet" for kind in ("cohort", "tokens", "sequences")], table)
-    settings = {"filters": 4, "widths": [1], "projection": 0, "dropout": 0.5, "batch": 8, "weight_decay": 0.0}
+    settings = {"filters": 4, "dropout": 0.5, "batch": 8, "weight_decay": 0.0}
     settings |= {"momentum": 0.9, "learning_rate": 0.01, "steps": 2, "check_every": 1, "patience": 2}
     budget = Budget(settings, {}, 1, 1, 2, 1, 10, True)
     train_local(

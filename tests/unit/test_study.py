@@ -103,6 +103,10 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
             r"cnn\.filters: \[50, 100\] is not of type 'integer'",
         ),
         (
+            lambda c: c["learners"].update(cnn={"widths": [1]}),
+            r"config: learners\.cnn\.widths: unknown key; it is gone, delete it",
+        ),
+        (
             lambda c: c["learners"].update(lightgbm={"leaves": 7}),
             r"config: learners\.lightgbm\.leaves: this key is now `num_leaves`",
         ),

@@ -252,7 +252,7 @@ TABLE = [
         code=version("conceptbridge"),
     ),
     Row("a new version of lightgbm", OF_LEARNER, "what computes with it", code=version("lightgbm")),
-    Row("a new version of torch", OF_LEARNER, "what computes with it", code=version("torch")),
+    Row("a new version of numba", OF_LEARNER, "what computes with it", code=version("numba")),
     Row(
         "a new version of duckdb",
         {key: count for key, count in INGESTED.items() if key != "simulate"},

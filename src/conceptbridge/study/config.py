@@ -120,10 +120,11 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
 
 
 def _check_renamed(config: Mapping[str, Any]) -> None:
-    """Answer an old key with what it is called now."""
+    """Answer an old key with what it is called now, or that it is gone."""
     for old, new in package_data("renamed_keys").items():
         for path in _paths(config, old.split(".")):
-            raise StudyError(f"config: {path}: this key is now `{new}`")
+            what = f"this key is now `{new}`" if new else "unknown key; it is gone, delete it"
+            raise StudyError(f"config: {path}: {what}")
 
 
 def _paths(value: Any, path: Sequence[str]) -> Iterator[str]:

@@ -19,6 +19,7 @@ from conceptbridge.learn.networks.compiled_steps import (
     Sgd,
     TableState,
     compiled,
+    copy,
     decay_step,
     multiply,
     sgd_step,
@@ -145,7 +146,7 @@ def _take_steps(
         grad_small.fill(zero)
         if frozen:
             for i in range(batch):
-                mean[i] = pooled[rows[i]]
+                copy(pooled[rows[i]], mean[i])
         else:
             count = list_tokens(rows, sets, listed, position)
             for i in range(batch):
@@ -243,7 +244,10 @@ def _take_steps(
                 table, dual_T, product_momentum_T, dual_momentum_T, listed[:count], grad_features, grad_bias, sgd
             )
         sgd_step(small, others.momentum, grad_small, sgd)
-    table.dual[:], table.momenta[0], table.momenta[1] = dual_T.T, product_momentum_T.T, dual_momentum_T.T
+    for t in range(len(dual_T)):
+        copy(dual_T[t], table.dual[:, t])
+        copy(product_momentum_T[t], table.momenta[0, :, t])
+        copy(dual_momentum_T[t], table.momenta[1, :, t])
 
 
 @compiled
@@ -255,9 +259,11 @@ def _move_weights(table: TableState, listed: NDArray[np.int64], grad: Matrix, sg
     for first in range(0, len(listed), BLOCK):
         some = block[: min(BLOCK, len(listed) - first)]
         for k in range(len(some)):
-            some[k] = table.vectors[listed[first + k]]
+            copy(table.vectors[listed[first + k]], some[k])
         np.dot(grad[first : first + len(some)].T, some, more)
-        grad_weights += more
+        for u in range(outputs):
+            for k in range(width):
+                grad_weights[u, k] += more[u, k]
     for u in range(outputs):
         sgd_step(table.weights[u], table.weights_momentum[u], grad_weights[u], sgd)
 
@@ -280,7 +286,7 @@ def _move_table(
     if len(table.gram):
         columns = np.empty((len(listed), known), np.float32)
         for k in range(len(listed)):
-            columns[k] = table.gram[listed[k]]
+            copy(table.gram[listed[k]], columns[k])
         np.dot(columns.T, grad[: len(listed)], moved)
     else:
         for t in range(known):
@@ -295,7 +301,7 @@ def _move_table(
         sgd_step(table.product[t], product_momentum_T[t], moved[t], sgd)
     moved.fill(zero)
     for k in range(len(listed)):
-        moved[listed[k]] = grad[k]
+        copy(grad[k], moved[listed[k]])
     for t in range(known):
         sgd_step(dual_T[t], dual_momentum_T[t], moved[t], sgd)
     decay_step(table.decay, sgd)

@@ -19,6 +19,7 @@ from conceptbridge.learn.networks.compiled_steps import (
     Sgd,
     TableState,
     compiled,
+    copy,
     decay_step,
     multiply,
     sgd_step,
@@ -59,7 +60,7 @@ def _highest(rows: Rows, table: Matrix, bias: Matrix, sets: TokenSets) -> Matrix
         if first == end:
             continue
         best = result[i]
-        best[:] = table[sets.tokens[first]]
+        copy(table[sets.tokens[first]], best)
         for at in range(first + 1, end):
             numbers = table[sets.tokens[at]]
             for f in range(len(best)):
@@ -101,13 +102,13 @@ def _take_steps(
             best, won = highest[i], winner[i]
             first, end = sets.begin[row], sets.begin[row + 1]
             if frozen:
-                best[:] = pooled[row]
+                copy(pooled[row], best)
             elif first == end:
-                best[:] = zero
+                best.fill(zero)
             else:
                 at_first = position[sets.tokens[first]]
-                best[:] = product[at_first]
-                won[:] = at_first
+                copy(product[at_first], best)
+                won.fill(at_first)
                 for at in range(first + 1, end):
                     token = position[sets.tokens[at]]
                     numbers = product[token]

@@ -72,6 +72,13 @@ class Sgd(NamedTuple):
 
 
 @compiled
+def copy(numbers: Matrix, to: Matrix) -> None:
+    """Write the ``numbers`` to another vector; an assignment takes numba seconds more to compile."""
+    for k in range(len(numbers)):
+        to[k] = numbers[k]
+
+
+@compiled
 def sgd_step(values: Matrix, momentum: Matrix, grad: Matrix, sgd: Sgd) -> None:
     """Move ``values`` and their ``momentum``, in place."""
     for k in range(len(values)):
@@ -94,5 +101,5 @@ def multiply(listed: NDArray[np.int64], vectors: Matrix, weights: Matrix, out: M
     for first in range(0, len(listed), BLOCK):
         some = block[: min(BLOCK, len(listed) - first)]
         for k in range(len(some)):
-            some[k] = vectors[listed[first + k]]
+            copy(vectors[listed[first + k]], some[k])
         np.dot(some, weights.T, out[first : first + len(some)])
