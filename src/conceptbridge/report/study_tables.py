@@ -5,7 +5,7 @@ Plain names alone, so that the rules can read them while they plan.
 
 from typing import NamedTuple
 
-from conceptbridge.evaluate.schemas import COLUMNS, Columns, columns
+from conceptbridge.evaluate.schemas import ARM, COLUMNS, Columns, columns
 
 
 class StudyTable(NamedTuple):
@@ -44,7 +44,7 @@ STUDY_TABLES = (
         "between sites, on the scale of the summary. With fewer than three estimable targets there is no summary.",
         "summary",
         (
-            *columns("string", "task", "embedding", "learner", "strategy", "quantity"),
+            *columns("string", "task", *ARM[:3], "quantity"),
             *columns("int32", "targets"),
             *columns("double", "estimate", "lower", "upper", "between", "new_lower", "new_upper", "p", "p_holm"),
         ),

@@ -22,7 +22,7 @@ from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.meta_analysis import summarise
 from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.multiple_testing import gated, holm
-from conceptbridge.evaluate.schemas import ARM_AT_TARGET, CHANCE, schema, to_table
+from conceptbridge.evaluate.schemas import ARM, ARM_AT_TARGET, CHANCE, schema, to_table
 from conceptbridge.report.study_tables import AS_EVALUATED, STUDY_TABLES
 
 ESTIMATED, NOT_ESTIMABLE = "estimated", "not estimable"
@@ -191,7 +191,7 @@ def _summary(effects: pa.Table, comparisons: pa.Table) -> pa.Table:
             gates[row["task"]] = min(gates.get(row["task"], 1.0), row["p_holm"])
     grouped: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in effects.to_pylist():
-        grouped.setdefault(tuple(row[name] for name in ("task", "embedding", "learner", "strategy")), []).append(row)
+        grouped.setdefault(tuple(row[name] for name in ("task", *ARM[:3])), []).append(row)
     lines = [
         dict(zip(_SCHEMAS["summary"].names, (*key, quantity), strict=False)) | _summarised(rows, quantity)
         for key, rows in grouped.items()
