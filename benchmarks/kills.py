@@ -49,7 +49,7 @@ STUDY: dict[str, Any] = {
     "embeddings": ["random"],
     "learners": {"logistic": {}},
     "strategies": ["local", "direct", "leave-one-out"],
-    "trials": 1,
+    "max_trials": 1,
     "seeds": 1,
     "evaluation": {"replicates": 100},
 }

@@ -42,7 +42,7 @@ def measure(data: Path, standardise: bool, seeds: int, cores: int, folder: Path)
         "learners": {"cnn": None},
         "strategies": ["local"],
         "preset": "paper",
-        "standardise": standardise,
+        "scale": standardise,
         "seeds": seeds,
     }
     config = folder / "study.yaml"

@@ -67,11 +67,11 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reduced grid: two sources, two target sizes, three embeddings; one learner, 50 steps and one seed."""
     folder = tmp_path_factory.mktemp("paper")
     study = reduced(folder, ("base", "ita27"), TARGETS)
-    small = {"name": "paper-50-steps-1-seed", "steps": 50, "trials": 1, "seeds": 1, "evaluation": {"replicates": 100}}
+    small = {"name": "paper-50-steps-1-seed", "steps": 50, "max_trials": 1, "seeds": 1, "evaluation": {"replicates": 100}}
     small |= {
         "learners": {"cnn": {"check_every": 25}},
         "strategies": ["local", "direct", "tune-all", "pooled", "leave-one-out"],
-        "tuning_depth": [],
+        "tuning_curve": [],
     }
     return run(folder, study | small)
 
@@ -158,7 +158,7 @@ def auroc(arm: Path) -> dict[str, float]:
 
 def ridge(penalty: float) -> Budget:
     settings = {"penalty": penalty, "l1_share": 0.0}
-    return Budget(settings, {}, 1, 1, min_events=10, min_rows=10, min_cell_count=10, standardise=False)
+    return Budget(settings, {}, 1, 1, min_events=10, min_rows=10, min_cell_count=10, scale=False)
 
 
 def test_logistic_on_one_hot_agrees_with_an_independent_run(one_hot_sites: dict[str, Site], tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "min_cell_count": 1,  # public, synthetic persons: else a step's count is blank where the next one loses few
         "seeds": 1,
         "evaluation": {"replicates": 100},
-        "trials": 1,
+        "max_trials": 1,
         "steps": 50,
         "learners": {"cnn": {"check_every": 10}, "lightgbm": {"num_iterations": 20}},
     }

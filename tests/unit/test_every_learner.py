@@ -196,7 +196,7 @@ DEFINITION = {
 
 
 def budget(settings: dict[str, Any]) -> Budget:
-    return Budget(settings, {}, 1, 2, 5, min_rows=1, min_cell_count=5, standardise=True)
+    return Budget(settings, {}, 1, 2, 5, min_rows=1, min_cell_count=5, scale=True)
 
 
 def test_a_model_goes_to_another_hospital_and_nothing_else_does(one: Learner[Any], tmp_path: Path) -> None:

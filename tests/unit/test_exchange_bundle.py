@@ -49,7 +49,7 @@ DEFINITION["predictors"] = {"days": [-365, 0], "domains": ["condition"]}
 
 
 def budget(settings_of: dict[str, Any]) -> Budget:
-    return Budget(settings_of, {}, 1, 2, 5, min_rows=1, min_cell_count=5, standardise=True)
+    return Budget(settings_of, {}, 1, 2, 5, min_rows=1, min_cell_count=5, scale=True)
 
 
 def about(learner: str, backend: str) -> dict[str, Any]:

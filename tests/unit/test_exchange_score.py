@@ -28,7 +28,7 @@ FILES = ("cohort", "tokens", "sequences")
 
 
 def budget(settings: dict[str, Any]) -> Budget:
-    return Budget(settings, {}, 1, 2, 5, min_rows=1, min_cell_count=5, standardise=True)
+    return Budget(settings, {}, 1, 2, 5, min_rows=1, min_cell_count=5, scale=True)
 
 
 def files(folder: Path) -> tuple[Path, Path, Path]:

@@ -42,12 +42,12 @@ def budget_of(name: str) -> Budget:
     return Budget(
         {"penalty": 0.003, "l1_share": 0.5} if how.trains else {},
         {},
-        trials=1,
+        max_trials=1,
         seeds=2,
         min_events=5,
         min_rows=1,
         min_cell_count=5,
-        standardise=True,
+        scale=True,
         depths=[0.0, 1.0] if how.tunes else (),
         **curve,
     )
@@ -273,9 +273,9 @@ def test_a_study_may_use_a_strategy_of_another_package(toy: Path) -> None:
     assert study.strategies == demo["strategies"]
     assert [study.strategies_that_need(needs) for needs in Needs] == [["local", "twice"], ["cautious"], ["nearby"]]
     budget = json.loads(study.budget(TASK, "cnn", "cautious"))
-    assert (budget["settings"], budget["searched"], budget["trials"]) == ({}, {}, 1)
+    assert (budget["settings"], budget["searched"], budget["max_trials"]) == ({}, {}, 1)
     assert study.budget(TASK, "cnn", "twice") == study.budget(TASK, "cnn", "local")
-    assert read_study({**demo, "pooling": False}).strategies == ["local", "cautious", "twice"]
+    assert read_study({**demo, "share_rows": False}).strategies == ["local", "cautious", "twice"]
 
 
 def test_its_code_is_code_of_its_arms(toy: Path) -> None:

@@ -331,7 +331,7 @@ def test_a_budget_holds_only_what_its_strategy_uses(demo: Any) -> None:
     assert budgets["local"]["searched"] == {"learning_rate": [0.001, 0.003, 0.01, 0.03]}
     assert budgets["local"]["settings"]["steps"] == 400
     assert budgets["direct"]["settings"] == budgets["direct"]["searched"] == {}
-    assert budgets["direct"]["trials"] == 1
+    assert budgets["direct"]["max_trials"] == 1
     # what another strategy alone uses is not in it
     demo["learners"] = {"cnn": {"tune-head": {"learning_rate": 0.5}}}
     other = study(demo)
@@ -341,12 +341,12 @@ def test_a_budget_holds_only_what_its_strategy_uses(demo: Any) -> None:
 
 
 def test_the_papers_preset_is_the_papers(demo: Any) -> None:
-    for key in ("trials", "steps"):
+    for key in ("max_trials", "steps"):
         del demo[key]
     s = study({**demo, "preset": "paper"})
     given = json.loads(s.budget("influenza", "cnn", "local"))
-    assert given["standardise"] is False
-    assert given["trials"] == 1
+    assert given["scale"] is False
+    assert given["max_trials"] == 1
     wanted = {"batch": 32, "dropout": 0.5, "filters": 100, "learning_rate": 0.001, "momentum": 0.9, "steps": 5000}
     assert given["settings"] == wanted | {
         "weight_decay": 0.001,
@@ -359,7 +359,7 @@ def test_the_papers_preset_is_the_papers(demo: Any) -> None:
 def test_rows_of_several_sites_meet_only_where_the_study_allows_it(demo: Any) -> None:
     demo["strategies"] = ["local", "direct", "pooled", "leave-one-out"]
     assert study(demo).strategies == demo["strategies"]
-    assert study({**demo, "pooling": False}).strategies == ["local", "direct"]
+    assert study({**demo, "share_rows": False}).strategies == ["local", "direct"]
     alone = {**demo, "sites": {"prairie": demo["sites"]["prairie"]}}
     assert study(alone).strategies == ["local"]
 

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.workflow
 SITES = ["north", "south"]
 STUDY: dict[str, Any] = (
     TINY
-    | {"name": "egress", "learners": {"lightgbm": {"num_iterations": 10}}, "trials": 1}
+    | {"name": "egress", "learners": {"lightgbm": {"num_iterations": 10}}, "max_trials": 1}
     | {"strategies": ["local", "direct", "recalibrate", "tune-head", "tune-all"]}
-    | {"target_sizes": {"events": [10], "replicates": 1}}
+    | {"learning_curve": {"events": [10], "replicates": 1}}
     | task(min_rows=10)
 )
 #: files of persons, which stay: their folders and names, as docs/exchange.md lists them

@@ -21,7 +21,7 @@ STUDY: dict[str, Any] = (
     | {"learners": {"cnn": TINY["learners"]["cnn"]}, "strategies": STRATEGIES}
     | task(min_rows=5, predictors={"domains": ["condition", "drug", "procedure", "measurement", "observation"]})
 )
-del STUDY["tuning_depth"]
+del STUDY["tuning_curve"]
 
 
 def run(folder: Path, sites: dict[str, Any], *targets: str, **changed: Any) -> str:

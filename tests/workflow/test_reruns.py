@@ -127,10 +127,10 @@ TABLE = [
     ),
     Row("a pooled strategy more", {"pool": 8} | EVALUATED, "its arms", {"strategies": [*STRATEGIES, "pooled"]}),
     Row("a strategy less", EVALUATED, "what compares arms", {"strategies": STRATEGIES[:-1]}),
-    Row("no pooling", EVALUATED, "what compares arms", {"pooling": False}),
+    Row("no pooling", EVALUATED, "what compares arms", {"share_rows": False}),
     Row("a seed more", LEARNED, "every arm has all seeds", {"seeds": 3}),
     Row("a seed less", LEARNED, "every arm has all seeds", {"seeds": 1}),
-    Row("a trial more", LEARNED, "every arm has the same budget", {"trials": 3}),
+    Row("a trial more", LEARNED, "every arm has the same budget", {"max_trials": 3}),
     Row(
         "more steps",
         OF_LEARNER,
@@ -138,7 +138,7 @@ TABLE = [
         {"steps": 30},
     ),
     Row(
-        "other depths of tuning", {"transfer": 8} | EVALUATED, "the arms that are tuned", {"tuning_depth": [0, 0.5, 1]}
+        "other depths of tuning", {"transfer": 8} | EVALUATED, "the arms that are tuned", {"tuning_curve": [0, 0.5, 1]}
     ),
     Row(
         "a task more",

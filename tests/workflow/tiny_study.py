@@ -27,9 +27,9 @@ TINY: dict[str, Any] = {
     "embeddings": ["onehot", "random"],
     "learners": {"cnn": {"filters": 8, "check_every": 10}, "lightgbm": {"num_iterations": 10}},
     "strategies": STRATEGIES,
-    "trials": 2,
+    "max_trials": 2,
     "steps": 20,
-    "tuning_depth": [0, 1],
+    "tuning_curve": [0, 1],
     "seeds": 2,
     "evaluation": {"replicates": 100},
 }

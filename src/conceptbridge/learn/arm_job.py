@@ -10,18 +10,18 @@ from conceptbridge.study.backends import find_backend
 
 @dataclass(frozen=True)
 class Budget:
-    """What every arm gets alike: the learner's ``settings``, those that are ``searched`` and the ``trials`` at most,
+    """What every arm gets alike: the learner's ``settings``, those that are ``searched`` and the ``max_trials`` at most,
     the ``seeds``, the least a site must have to train on, and the curves: ``sizes`` in events, ``replicates`` of each,
     ``depths`` in shares of the tuning steps."""
 
     settings: Mapping[str, Any]
     searched: Mapping[str, Sequence[Any]]
-    trials: int
+    max_trials: int
     seeds: int
     min_events: int
     min_rows: int
     min_cell_count: int
-    standardise: bool
+    scale: bool
     sizes: Sequence[int] = ()
     replicates: int = 0
     depths: Sequence[float] = ()

@@ -83,7 +83,7 @@ def train(arm: Arm, on: Site, labelled: NDArray[np.int64], parts: Sequence[Part]
                 rows,
                 on.table,
                 budget.min_rows,
-                budget.standardise,
+                budget.scale,
             )
         except NoVectorError as error:
             if part.size is None:
@@ -94,7 +94,7 @@ def train(arm: Arm, on: Site, labelled: NDArray[np.int64], parts: Sequence[Part]
         def fit(runs: Any, depths: Sequence[float], given: Examples = given) -> Any:
             return of_learner.fit(given, runs), []
 
-        model, _, [spent] = search(fit, [part], budget.settings, budget.searched, budget.trials, budget.seeds)
+        model, _, [spent] = search(fit, [part], budget.settings, budget.searched, budget.max_trials, budget.seeds)
         probability = of_learner.predict(model, arm.tested(space)) if arm.target else None
         if part.size is None:
             arm.save(model, space, on.name)

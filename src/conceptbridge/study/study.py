@@ -186,7 +186,7 @@ class Study:
     def compared(self) -> dict[str, Any]:
         """What has to be the same at every site whose results stand in one table: tasks, embeddings, budgets, and how
         models are evaluated."""
-        keys = ("learners", "strategies", "trials", "steps", "seeds", "standardise", "target_sizes", "tuning_depth")
+        keys = ("learners", "strategies", "max_trials", "steps", "seeds", "scale", "learning_curve", "tuning_curve")
         tasks = {
             name: self.definition(name) | {key: task[key] for key in ("split", "min_events", "min_rows")}
             for name, task in self.config["tasks"].items()
@@ -245,7 +245,7 @@ class Study:
         possible = {Needs.OWN_ROWS}
         if len(self.own + self.bundled) > 1:
             possible.add(Needs.SOURCE_MODELS)
-            if self.config["pooling"] and not self.bundled:
+            if self.config["share_rows"] and not self.bundled:
                 possible.add(Needs.SHARED_ROWS)
         return [name for name in self.config["strategies"] if strategy(name).needs in possible]
 
@@ -268,11 +268,11 @@ class Study:
             settings["steps"] = self.config["steps"]
         searched = declared.searched(settings)
         part = {key: self.config["tasks"][task][key] for key in ("min_events", "min_rows")}
-        part |= {key: self.config[key] for key in ("seeds", "min_cell_count", "standardise")}
-        part |= {"trials": self.config["trials"] if searched else 1, "searched": searched}
-        if how.has_learning_curve and self.config["target_sizes"]["events"]:
-            sizes = self.config["target_sizes"]
+        part |= {key: self.config[key] for key in ("seeds", "min_cell_count", "scale")}
+        part |= {"max_trials": self.config["max_trials"] if searched else 1, "searched": searched}
+        if how.has_learning_curve and self.config["learning_curve"]["events"]:
+            sizes = self.config["learning_curve"]
             part |= {"sizes": sizes["events"], "replicates": sizes["replicates"]}
         if how.tunes:
-            part["depths"] = self.config["tuning_depth"]
+            part["depths"] = self.config["tuning_curve"]
         return canonical(part | {"settings": {key: value for key, value in settings.items() if key not in searched}})

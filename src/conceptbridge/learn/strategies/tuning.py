@@ -32,7 +32,7 @@ class Tuning(SourceModels):
             return learner.tune(starts, given, runs, self.head_only, depths)
 
         tuned, along, [spent, *_] = search(
-            tune, parts, budget.settings, budget.searched, budget.trials, budget.seeds, budget.depths
+            tune, parts, budget.settings, budget.searched, budget.max_trials, budget.seeds, budget.depths
         )
         arm.save(tuned.take(range(budget.seeds)), trained.space, source)
         each = np.split(learner.predict(tuned, tested), len(parts))

@@ -19,7 +19,7 @@ def learning(rows: Mapping[str, Sequence[Row]]) -> Figure:
     curves = [row for row in rows["curves"] if row["size"] is not None]
     targets = [target for target in chosen if any(row["target"] == target for row in curves)]
     figure, axes = panels(
-        [f"at {target}" for target in targets], "no learning curves: the study asks for none (target_sizes)"
+        [f"at {target}" for target in targets], "no learning curves: the study asks for none (learning_curve)"
     )
     for panel, target in zip(axes, targets, strict=True):
         at_target = [row for row in curves if row["target"] == target]
