@@ -92,12 +92,12 @@ def test_imports_for_type_checkers_alone_are_no_code(tmp_path: Path) -> None:
 
 
 def test_a_backend_is_code_of_its_own_embeddings() -> None:
-    own = {"onehot.py", "random.py", "transformers.py", "models.py", "remote.py", "openai.py"}
+    own = {"onehot.py", "random.py", "language_models.py", "models.py", "remote.py", "openai.py"}
     assert not own & names("compute_texts")
     assert own & names("compute_texts", BACKENDS["random"]) == {"random.py"}
     assert own & names("compute_texts", BACKENDS["openai"]) == {"openai.py", "remote.py"}
     of_models = own & names("compute_texts", BACKENDS["sentence-transformers"])
-    assert of_models == {"transformers.py", "models.py"}
+    assert of_models == {"language_models.py", "models.py"}
 
 
 def test_a_converter_and_a_format_are_code_where_a_rule_names_them() -> None:

@@ -84,7 +84,7 @@ def test_another_package_brings_a_format(toy: Path, tmp_path: Path) -> None:
 def test_what_it_lacks_is_told_as_of_any_other(toy: Path, tmp_path: Path) -> None:
     extract = write_extract(tmp_path / "e", person=None)
     (extract / "person.jsonl").write_text('{"person_id": 1}')
-    with pytest.raises(StudyError, match=r"person\.jsonl: the column year_of_birth is missing; found person_id"):
+    with pytest.raises(StudyError, match=r"person\.jsonl: the column year_of_birth is missing \(found person_id\)"):
         load(extract, tmp_path / "site")
     with pytest.raises(StudyError, match=r"zip of CDM tables \(Parquet, CSV, TSV, gzipped or not, JSON lines\), or a"):
         find_tables(tmp_path / "nowhere")

@@ -142,7 +142,7 @@ def _in_database(file: Path) -> Iterator[tuple[str, Place]]:
     database = next((one for one in formats("tables") if one.recognises(file)), None)
     if database is None:
         titles = " nor a ".join(one.title for one in formats("tables"))
-        raise StudyError(f"{file}: is neither a {titles} file; copy it again, or take it out")
+        raise StudyError(f"{file}: is neither a {titles} file; copy it again, or remove it")
     for name, member in database.members(file):
         if name.lower() in TABLES:
             yield name.lower(), Place(file, database.name, member)

@@ -149,8 +149,8 @@ BACKENDS = Registry(
         "cooccurrence": "conceptbridge.embed.backends.cooccurrence:Cooccurrence",
         "precomputed": "conceptbridge.embed.backends.precomputed:Precomputed",
         "openai": "conceptbridge.embed.backends.openai:OpenAI",
-        "sentence-transformers": "conceptbridge.embed.backends.sentence_transformers:SentenceTransformers",
-        "transformers": "conceptbridge.embed.backends.transformers:Transformers",
+        "sentence-transformers": "conceptbridge.embed.backends.language_models:SentenceTransformers",
+        "transformers": "conceptbridge.embed.backends.language_models:Transformers",
     },
 )
 

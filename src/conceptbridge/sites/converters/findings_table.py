@@ -1,7 +1,7 @@
-"""Write the OMOP extract of a findings table: one encounter per row, one coded column per finding, and a diagnosis.
+"""Write the OMOP extract of a findings table.
 
-The table has no dates, so every date is made up and says one thing only: which file an encounter comes from
-(``DAYS``). Findings are dated on that day and the diagnosis on the next.
+The table has no dates, so every date is made up and only says which file an encounter comes from (``DAYS``). Findings
+are on that day, the diagnosis is on the next.
 """
 
 import logging
@@ -24,9 +24,9 @@ logger = logging.getLogger(__name__)
 
 #: split -> the made-up day of its encounters
 DAYS = {"train": date(2001, 1, 1), "validation": date(2002, 1, 1), "test": date(2003, 1, 1)}
-#: one training encounter in so many validates
+#: one in this many training encounters is kept for validation
 VALIDATION_ONE_IN = 5
-#: age in years where the table has none
+#: age in years of an encounter whose table has no age
 DEFAULT_AGE = 30
 
 OUTPATIENT = 9202
@@ -34,14 +34,14 @@ ANSWERS = {"present": (4188539, "Yes"), "absent": (4188540, "No")}
 
 
 def write_findings(files: Mapping[str, Path], codebook: Codebook, missing_is_absent: bool, out: Path) -> None:
-    """Write the extract of the findings tables in ``files`` (``train`` and, optional, ``test``) to the folder ``out``.
+    """Write the extract of the findings tables in ``files`` (``train``, optionally ``test``) to the folder ``out``.
 
-    Every encounter is a person with one visit. A finding is an observation of a local concept with the value Yes or No;
-    a missing one is no record, or, with ``missing_is_absent``, what the codebook says that it becomes. A fixed fifth of
+    Every encounter is a person with one visit. A finding is an observation of a local concept with the value Yes or No.
+    A missing finding is not recorded; with ``missing_is_absent`` it becomes what the codebook says. A fixed fifth of
     the training encounters is dated into the validation period.
 
-    Raises StudyError when a file cannot be read, lacks a column of the codebook or has another one, has a value that
-    the codebook lacks, or an encounter without a diagnosis.
+    Raises StudyError if a file cannot be read, lacks a column of the codebook or has another one, has a value that the
+    codebook lacks, or an encounter without a diagnosis.
     """
     with duckdb.connect() as db:
         first = 1
@@ -61,7 +61,7 @@ def write_findings(files: Mapping[str, Path], codebook: Codebook, missing_is_abs
 
 
 def concept_ids(codebook: Codebook) -> dict[str, int]:
-    """The local concept of each code, and of each diagnosis without an OMOP concept (by its name)."""
+    """Return the local concept of each code, and of each diagnosis without an OMOP concept (by its name)."""
     own = [d.name for d in codebook.diagnoses.values() if d is not None and d.concept_id is None]
     return {code: LOCAL + n for n, code in enumerate(dict.fromkeys([*codebook.codes, *own]), start=1)}
 
@@ -75,9 +75,9 @@ def _open(db: duckdb.DuckDBPyConnection, name: str, file: Path, codebook: Codebo
         else f"read_csv({path}, header=true, all_varchar=true, nullstr='\x01')"
     )
     try:
-        found = [str(row[0]) for row in db.execute(f"DESCRIBE FROM {scan}").fetchall()]
+        present = [str(row[0]) for row in db.execute(f"DESCRIBE FROM {scan}").fetchall()]
         wanted = [*codebook.columns, codebook.label]
-        _check_columns(file, found, wanted, codebook)
+        _check_columns(file, present, wanted, codebook)
         columns = ", ".join(f"coalesce(trim({identifier(c)}::VARCHAR), '') AS {identifier(c)}" for c in wanted)
         db.execute(
             f"CREATE TABLE {name} AS SELECT row_number() OVER () + {first - 1} AS person_id, {columns} FROM {scan}"
@@ -99,30 +99,30 @@ def _open(db: duckdb.DuckDBPyConnection, name: str, file: Path, codebook: Codebo
     column, value, line = unknown
     if column == codebook.label and value == EMPTY:
         raise StudyError(
-            f"{file}: line {line} has no diagnosis (column {column}); take such encounters out, or, where empty means "
-            f'none of the diagnoses, say `"":` under diagnosis.values in the codebook {codebook.name}'
+            f"{file}: line {line} has no diagnosis (column {column}). Remove such encounters; or, if empty means none "
+            f'of the diagnoses, add `"":` under diagnosis.values of the codebook {codebook.name}.'
         )
     values = codebook.diagnoses if column == codebook.label else codebook.columns[column]
     raise StudyError(
         f"{file}: line {line}: the value {value!r} of the column {column} is not in the codebook {codebook.name}, "
-        f"which has {', '.join(v for v in values if v != EMPTY)}; say there what it means"
+        f"which has {', '.join(v for v in values if v != EMPTY)}; add its meaning there"
     )
 
 
-def _check_columns(file: Path, found: list[str], wanted: list[str], codebook: Codebook) -> None:
-    for column in found:
+def _check_columns(file: Path, present: list[str], wanted: list[str], codebook: Codebook) -> None:
+    for column in present:
         if column not in wanted and column not in codebook.ignored:
             raise StudyError(
-                f"{file}: the column {column} is not in the codebook {codebook.name}; say there what its values mean, "
-                "or put it under `ignored`"
+                f"{file}: the column {column} is not in the codebook {codebook.name}; add the meaning of its values "
+                "there, or put it under `ignored`"
             )
     for column in wanted:
-        if column not in found:
+        if column not in present:
             raise StudyError(f"{file}: the column {column} of the codebook {codebook.name} is missing")
 
 
 def _encounters(split: str, rows: int, first: int) -> pa.Table:
-    """person_id and the made-up day of each encounter; a fixed draw of a fifth of the training rows validates."""
+    """Return person_id and made-up day of each encounter; a fixed draw of the training rows is for validation."""
     split_of = np.full(rows, split, dtype=object)
     if split == "train":
         split_of[np.random.default_rng(0).permutation(rows)[: rows // VALIDATION_ONE_IN]] = "validation"
@@ -191,7 +191,7 @@ def _tables(db: duckdb.DuckDBPyConnection, codebook: Codebook, missing_is_absent
 
 
 def _concepts(codebook: Codebook, ids: Mapping[str, int]) -> list[dict[str, object]]:
-    """The rows of the concept table: findings and own diagnoses with the codebook's words, and what else is used."""
+    """Return the rows of the concept table: findings and own diagnoses in the codebook's words, and the rest."""
     rows = [(OUTPATIENT, "Outpatient Visit", "Visit", "Visit", "OP")]
     rows += [(concept, name, "Meas Value", "SNOMED", "") for concept, name in ANSWERS.values()]
     rows += [(ids[code], codebook.names[code], "Observation", codebook.name, code) for code in codebook.codes]

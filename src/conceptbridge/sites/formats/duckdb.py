@@ -27,7 +27,7 @@ class DuckDB(Format):
 
     def members(self, file: Path) -> Iterable[tuple[str, str]]:
         """The names of tables and views, and each with its schema."""
-        import duckdb  # only a plan that meets such a file pays for it
+        import duckdb  # slow to import, and only needed for such a file
 
         try:
             with duckdb.connect(str(file), read_only=True) as base:

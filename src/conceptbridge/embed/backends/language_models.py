@@ -1,4 +1,7 @@
-"""Any encoder of the transformers library, from the hub, a folder or an installed package."""
+"""Language models that run in this process: encoders of transformers, and models of sentence-transformers.
+
+The two backends have one file, as they differ in what an entry has to say, and in nothing else.
+"""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Transformers(Backend):
-    """A language model in this process, pooled as its entry says."""
+    """Any encoder, from the hub, a folder or an installed package; pooled as its entry says."""
 
     name = "transformers"
     fields: ClassVar[Mapping[str, Schema]] = {
@@ -63,3 +66,14 @@ class Transformers(Backend):
         from conceptbridge.embed.models import fetch
 
         fetch(spec)
+
+
+class SentenceTransformers(Transformers):
+    """A model with modules of its own (pooling, dense layers, norm); it runs them unless the entry says `pooling`."""
+
+    name = "sentence-transformers"
+    required = ("model", "dtype", "width")
+    rules: ClassVar[tuple[Schema, ...]] = (
+        {"if": {"required": ["pooling"]}, "then": {"required": ["max_length", "normalize"]}},
+    )
+    own_modules = True
