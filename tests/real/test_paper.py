@@ -67,7 +67,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The reduced grid: two sources, two target sizes, three embeddings; one learner, 50 steps and one seed."""
     folder = tmp_path_factory.mktemp("paper")
     study = reduced(folder, ("base", "ita27"), TARGETS)
-    small = {"name": "paper-50-steps-1-seed", "steps": 50, "max_trials": 1, "seeds": 1, "evaluation": {"replicates": 100}}
+    small = {
+        "name": "paper-50-steps-1-seed",
+        "steps": 50,
+        "max_trials": 1,
+        "seeds": 1,
+        "evaluation": {"replicates": 100},
+    }
     small |= {
         "learners": {"cnn": {"check_every": 25}},
         "strategies": ["local", "direct", "tune-all", "pooled", "leave-one-out"],

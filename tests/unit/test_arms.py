@@ -293,7 +293,7 @@ def test_settings_are_searched_on_validation_rows_and_what_was_spent_is_told(
     train_local(site(riverside, "riverside"), learner, embedding(), given, tmp_path / "arm")
     spent = json.loads((tmp_path / "arm/arm.json").read_text())["sources"]["riverside"]["spent"]
     key, (_, good) = next(iter(SEARCHED[learner].items()))
-    assert spent["max_trials"] == 2
+    assert spent["trials"] == 2
     assert spent["chosen"] == {key: good}
     assert len(spent["kept"]) == 2
     if learner in ("cnn", "attention"):

@@ -76,7 +76,7 @@ MODEL = {
         "scale": 1,
     },
 }
-ARM = {"sources": {"here": {"reason": None, "train_rows": 400, "train_events": 40, "spent": {"max_trials": 3, "steps": 7}}}}
+ARM = {"sources": {"here": {"reason": None, "train_rows": 400, "train_events": 40, "spent": {"trials": 3, "steps": 7}}}}
 ATTRITION = "step,persons,rows,events\nan emergency visit,320,430,52\nin a split,300,400,40\n"
 
 

@@ -101,7 +101,7 @@ COLUMNS: Mapping[str, Columns] = {
     ),
     "training_budget": (
         *_PLACE,
-        *columns(_INTEGER, "train_rows", "train_events", "max_trials", "steps"),
+        *columns(_INTEGER, "train_rows", "train_events", "trials", "steps"),
         *columns(_TEXT, "kept", "chosen"),
         *_REASON,
     ),

@@ -184,7 +184,7 @@ def training_budget(at: Measured) -> Iterator[Row]:
         yield (
             *(at.task, *arm, at.target),
             *(hide_small(count, min_cell_count) for count in (rows, events)),
-            used.get("max_trials"),
+            used.get("trials"),
             used.get("steps"),
             ", ".join(map(str, used["kept"])) if "kept" in used else None,
             json.dumps(used["chosen"], sort_keys=True) if "chosen" in used else None,

@@ -13,7 +13,7 @@ from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 COUNTS = frozenset({"persons", "rows", "events", "train_rows", "train_events", "read", "visits"})
 #: numbers that come from the study's settings, or are positions in a list
 SETTINGS = frozenset(
-    {"seed", "seeds", "steps", "max_trials", "size", "smallest", "largest", "bin", "wide_bin", "replicates"}
+    {"seed", "seeds", "steps", "trials", "size", "smallest", "largest", "bin", "wide_bin", "replicates"}
 )
 #: what a column of persons, visits, rows or dates would be called
 ROW_LEVEL = re.compile(r"(^|_)(person|subject|patient|visit|row|encounter|mrn|birth|date|datetime)(_|$)|_id$", re.I)
@@ -70,7 +70,7 @@ TABLES = {name: Table(about, SCHEMAS[name], key) for name, (about, key) in _KEYS
 CSV = {"attrition": ("what is left after each inclusion step", ("step", "persons", "rows", "events"))}
 """CSV files: what each is, and its columns."""
 
-_SPENT = {"max_trials", "steps", "kept", "chosen"}
+_SPENT = {"trials", "steps", "kept", "chosen"}
 _QUALITY = {"tables", "read", "kept", "dropped", "repaired", "noted", "persons", "visits", "events", "names"}
 _QUALITY |= {"rows", "unmapped_share", "named_share", "named_by_source_share", "years"}
 DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
