@@ -10,9 +10,9 @@ from conceptbridge.study.backends import find_backend
 
 @dataclass(frozen=True)
 class Budget:
-    """What every arm gets alike: the learner's ``settings``, those that are ``searched`` and the ``max_trials`` at most,
-    the ``seeds``, the least a site must have to train on, and the curves: ``sizes`` in events, ``replicates`` of each,
-    ``depths`` in shares of the tuning steps."""
+    """What every arm gets alike: the learner's ``settings``, those that are ``searched`` and at most ``max_trials`` of
+    their combinations, the ``seeds``, the least a site must have to train on, whether vectors are brought to one
+    ``scale``, and the curves: ``sizes`` in events, ``replicates`` of each, ``depths`` in shares of the tuning steps."""
 
     settings: Mapping[str, Any]
     searched: Mapping[str, Sequence[Any]]

@@ -157,7 +157,7 @@ def checklist(provenance: Mapping[str, Any], min_cell_count: int) -> list[dict[s
         "split": " ".join(f"{name}: split by {task['split']['by']}." for name, task in tasks.items()),
         "outcomes": "; ".join(_outcome(name, task["outcome"]) for name, task in tasks.items()) or "see Provenance",
         "embeddings": listed(provenance.get("embeddings", {})),
-        "scale": "yes" if config.get("scale") else "no",
+        "standardise": "yes" if config.get("scale") else "no",
         "learners": listed(config.get("learners", {})),
         "strategies": listed(config.get("strategies", [])),
         "seeds": config.get("seeds", "the config's"),
