@@ -1,4 +1,4 @@
-"""Training the paper's network on a large vocabulary: ours beside plain PyTorch, same rows, same steps, one core.
+"""Training the paper's network on a large vocabulary: ours against plain PyTorch, same rows, same steps, one core.
 
     python benchmarks/large_vocabulary.py                             # half a minute
     python benchmarks/large_vocabulary.py --width 3072 --steps 100    # vectors as wide as the widest embeddings

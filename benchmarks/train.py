@@ -1,9 +1,9 @@
-"""Training the paper's network: ours, all seeds at once, beside PyTorch as published code feeds it.
+"""Training the paper's network: ours, all seeds at once, against PyTorch as published code feeds it.
 
     python benchmarks/train.py                     # the paper's budget, one core: about two minutes
     python benchmarks/train.py --plain-steps 5000  # the plain version whole as well: about half an hour
 
-12,000 records of about 90 findings, present or absent, vectors of 768, batches of 32, 3 seeds x 50 x 100 steps. The
+12,000 rows of about 90 findings, present or absent, vectors of 768, batches of 32, 3 seeds x 50 x 100 steps. The
 plain version reads its rows one by one from a wide pandas frame through a DataLoader, looks up each finding's vector,
 convolves every occurrence, and runs the seeds in turn; the first --plain-steps of each seed are timed, and AUROC is
 compared after as many. Times are those of the processor, so that neighbours count little.
@@ -26,7 +26,7 @@ from conceptbridge.learn.networks.cnn import ENGINE
 from conceptbridge.learn.rows import Examples
 from conceptbridge.learn.search import Part, Run
 
-RECORDS, TEST, FINDINGS, LENGTH, WIDTH, SEEDS, STEPS = 12_000, 4_000, 92, 90, 768, 3, 5_000
+ROWS, TEST, FINDINGS, LENGTH, WIDTH, SEEDS, STEPS = 12_000, 4_000, 92, 90, 768, 3, 5_000
 SETTINGS = {
     "filters": 100,
     "dropout": 0.5,
@@ -39,10 +39,10 @@ SETTINGS = {
 }
 
 
-def made(rng: np.random.Generator) -> tuple[pd.DataFrame, Examples]:
-    """A wide frame of findings, P present, A absent or M missing, and a label; and the same records as tokens. A few
+def draw(rng: np.random.Generator) -> tuple[pd.DataFrame, Examples]:
+    """A wide frame of findings, P present, A absent or M missing, and a label; and the same rows as tokens. A few
     findings raise or lower the risk; the vectors' norms are about BERT's."""
-    rows = RECORDS + TEST
+    rows = ROWS + TEST
     present = rng.random((rows, FINDINGS)) < rng.beta(2, 2, FINDINGS)
     known = rng.random((rows, FINDINGS)) < LENGTH / FINDINGS
     risk = (present & known)[:, :12] @ np.tile([0.8, -0.8], 6) - 1.5
@@ -60,7 +60,7 @@ class Frame(Dataset):
     """Rows of a pandas frame, the vector of each finding looked up by its name and state, zeros for a missing one."""
 
     def __init__(self, frame: pd.DataFrame, vectors: np.ndarray) -> None:
-        self.frame, self.nothing = frame, np.zeros(WIDTH, np.float32)
+        self.frame, self.zero = frame, np.zeros(WIDTH, np.float32)
         names = [name for name in frame.columns if name != "label"]
         self.vectors = {
             (name, state): vectors[2 * i + k] for i, name in enumerate(names) for k, state in enumerate("AP")
@@ -72,7 +72,7 @@ class Frame(Dataset):
     def __getitem__(self, i: int) -> tuple[torch.Tensor, torch.Tensor, int]:
         row = self.frame.iloc[i]
         findings = row.drop("label")
-        vectors = [self.vectors.get((name, state), self.nothing) for name, state in findings.items()]
+        vectors = [self.vectors.get((name, state), self.zero) for name, state in findings.items()]
         return torch.tensor(np.stack(vectors)), torch.tensor((findings != "M").to_numpy(bool)), int(row["label"])
 
 
@@ -94,7 +94,7 @@ def plain(frame: pd.DataFrame, vectors: np.ndarray, seed: int, steps: int) -> tu
     torch.manual_seed(seed)
     model = Plain()
     optimiser = torch.optim.SGD(model.parameters(), lr=0.001, momentum=0.9, nesterov=True, weight_decay=0.001)
-    loader = DataLoader(Frame(frame[:RECORDS], vectors), batch_size=SETTINGS["batch"], shuffle=True)
+    loader = DataLoader(Frame(frame[:ROWS], vectors), batch_size=SETTINGS["batch"], shuffle=True)
     begun, done = time.process_time(), 0
     while done < steps:
         for padded, mask, label in loader:
@@ -107,9 +107,9 @@ def plain(frame: pd.DataFrame, vectors: np.ndarray, seed: int, steps: int) -> tu
     seconds = time.process_time() - begun
     model.eval()
     with torch.no_grad():
-        tested = DataLoader(Frame(frame[RECORDS:], vectors), batch_size=256)
+        tested = DataLoader(Frame(frame[ROWS:], vectors), batch_size=256)
         scores = [torch.softmax(model(padded, mask), 1)[:, 1] for padded, mask, _ in tested]
-    return seconds, float(roc_auc_score(frame["label"][RECORDS:], torch.cat(scores)))
+    return seconds, float(roc_auc_score(frame["label"][ROWS:], torch.cat(scores)))
 
 
 def ours(rows: Examples, train: np.ndarray, test: np.ndarray, steps: int) -> tuple[float, list[float]]:
@@ -126,14 +126,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--plain-steps", type=int, default=400, help="steps of each seed that the plain version takes")
     steps = parser.parse_args().plain_steps
-    frame, rows = made(np.random.default_rng(1))
-    train, test = np.arange(RECORDS), np.arange(RECORDS, RECORDS + TEST)
-    print(f"{RECORDS} records, {rows.lengths.mean():.0f} tokens a record, {rows.labels.mean():.0%} events, one thread")
+    frame, rows = draw(np.random.default_rng(1))
+    train, test = np.arange(ROWS), np.arange(ROWS, ROWS + TEST)
+    print(f"{ROWS} rows, {rows.lengths.mean():.0f} tokens per row, {rows.labels.mean():.0%} events, one thread")
     whole, whole_auroc = ours(rows, train, test, STEPS)
     each = [plain(frame, rows.vectors, seed, steps) for seed in range(1, SEEDS + 1)]
     _, same = ours(rows, train, test, steps)
     theirs = sum(seconds for seconds, _ in each)
-    print(f"ours:  {SEEDS} seeds x {STEPS} steps {whole:.1f} s, {1000 * whole / STEPS:.2f} ms a step of all seeds")
+    print(f"ours:  {SEEDS} seeds x {STEPS} steps {whole:.1f} s, {1000 * whole / STEPS:.2f} ms per step of all seeds")
     print(f"plain: {SEEDS} seeds x {steps} steps {theirs:.1f} s, so {theirs * STEPS / steps:.0f} s for {STEPS}")
     print(f"ratio: {theirs * STEPS / steps / whole:.0f}")
     print(f"AUROC after {steps} steps: ours {', '.join(f'{a:.3f}' for a in same)};", end=" ")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from conceptbridge.learn.networks.attention import BOUND
-from conceptbridge.learn.networks.network import passing
+from conceptbridge.learn.networks.network import training_order
 from conceptbridge.learn.rows import Examples
 from conceptbridge.learn.search import Run
 
@@ -82,7 +82,7 @@ class Plain:
             nesterov=True,
             weight_decay=s["weight_decay"],
         )
-        order, rng = passing(run)
+        order, rng = training_order(run)
         keep = np.float32(1 - s["dropout"])
 
         def drop(pooled: torch.Tensor) -> torch.Tensor:

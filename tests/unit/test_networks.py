@@ -128,8 +128,8 @@ def test_a_run_has_the_same_numbers_whatever_runs_beside_it(
     part, other = Part(np.arange(30), np.arange(30, 50)), Part(np.arange(20, 60), np.arange(20))
     alone = engine.fit(rows, [Run(2, asked, part)])
     # one of the others runs out of patience long before it
-    beside = [Run(1, asked, part), Run(2, asked, part), Run(3, asked | {"learning_rate": 3.0}, other)]
-    among = engine.fit(rows, beside)
+    several = [Run(1, asked, part), Run(2, asked, part), Run(3, asked | {"learning_rate": 3.0}, other)]
+    among = engine.fit(rows, several)
     for name, array in alone.weights.items():
         np.testing.assert_array_equal(array[0], among.weights[name][1], name)
     assert alone.losses[0] == among.losses[1]

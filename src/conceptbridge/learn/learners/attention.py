@@ -1,4 +1,4 @@
-"""Attention over a record's set of tokens: each token's share of the record is learned, head by head (multi-head
+"""Attention over a row's set of tokens: each token's share of the row is learned, head by head (multi-head
 attention pooling: Lee et al. 2019, Set Transformer, section 3.2; bounded scores as in Ilse et al. 2018, section 2.4).
 """
 

@@ -1,4 +1,4 @@
-"""The paper's network: a convolution over a record's tokens, ReLU, the maximum over the record, dropout and one linear
+"""The paper's network: a convolution over a row's tokens, ReLU, the maximum over the row, dropout and one linear
 layer to two logits (arXiv 2409.13893)."""
 
 from __future__ import annotations

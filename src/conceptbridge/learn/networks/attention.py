@@ -87,8 +87,8 @@ def _mean(positions: NDArray[np.int32], spread: Matrix, summed: Matrix, mean: Ma
         for k in range(units + heads):
             summed[k] += numbers[k]
     for h in range(heads):
-        whole = summed[units + h]
-        part[h] = np.float32(1) / whole if whole > np.float32(0) else np.float32(0)
+        total = summed[units + h]
+        part[h] = np.float32(1) / total if total > np.float32(0) else np.float32(0)
         own, numbers = mean[h * size : (h + 1) * size], summed[h * size : (h + 1) * size]
         for u in range(size):
             own[u] = numbers[u] * part[h]
@@ -171,9 +171,9 @@ def _take_steps(
                     bounded = 1 - 2 / (math.exp(2 / BOUND * value[units + h]) + 1)
                     flat[k, h] = 1 - bounded * bounded
                     own[units + h] = math.exp(np.float32(BOUND * bounded))
-                    numbers, shared_out = value[h * size : (h + 1) * size], own[h * size : (h + 1) * size]
+                    numbers, weighted = value[h * size : (h + 1) * size], own[h * size : (h + 1) * size]
                     for u in range(size):
-                        shared_out[u] = own[units + h] * numbers[u]
+                        weighted[u] = own[units + h] * numbers[u]
             for i in range(batch):
                 _mean(token_of[first[i] : first[i + 1]], spread, summed, mean[i], part[i])
         # the head, and its gradients

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from conceptbridge.learn.networks.compiled_steps import Batches, OtherWeights, Sgd, TableState
-from conceptbridge.learn.networks.network import Matrix, Network, Weights, first_weights, load, logger, passing
+from conceptbridge.learn.networks.network import Matrix, Network, Weights, first_draws, load, logger, training_order
 from conceptbridge.learn.networks.token_sets import TokenSets, token_sets
 from conceptbridge.learn.networks.token_table import TokenTable, gram_matrix, product, token_table
 from conceptbridge.learn.rows import Examples
@@ -40,7 +40,7 @@ class NetworkEngine:
 
     def fit(self, examples: Examples, runs: Sequence[Run]) -> Network:
         """Train one network per run from PyTorch's default initialisation."""
-        drawn = [self.draw(first_weights(run), examples.vectors.shape[1], run.settings) for run in runs]
+        drawn = [self.draw(first_draws(run), examples.vectors.shape[1], run.settings) for run in runs]
         start = {name: np.stack([weights[name] for weights in drawn]) for name in drawn[0]}
         return self._descend(start, examples, runs, False, ())[0]
 
@@ -116,7 +116,7 @@ class _Run:
             rows, listed = np.arange(len(sets.labels)), np.arange(table.vectors.shape[0])
             self.pooled = engine.pool(start, table.of(listed), sets, rows)
         self.check_tokens, self.check_sets = sets.of(run.part.check)
-        self.order, self.rng = passing(run)
+        self.order, self.rng = training_order(run)
         self.outputs = start[engine.read].shape[1]
         names = [*engine.body, *engine.head]
         self.shapes = {name: start[name].shape for name in names}

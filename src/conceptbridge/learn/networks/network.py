@@ -1,4 +1,4 @@
-"""Networks as they are kept, and what all that train them do alike: what is drawn at random, and when it is over."""
+"""Networks as they are kept, and what their training draws at random."""
 
 import logging
 import math
@@ -58,14 +58,14 @@ def uniform(rng: np.random.Generator, shape: tuple[int, int], fan_in: int) -> Ma
     return (rng.random(shape, dtype=np.float32) * 2 - 1) / np.float32(math.sqrt(fan_in))
 
 
-def first_weights(run: Run) -> np.random.Generator:
+def first_draws(run: Run) -> np.random.Generator:
     """What the first weights of a run are drawn from."""
     return np.random.default_rng(run.seed)
 
 
-def passing(run: Run) -> tuple[NDArray[np.int64], np.random.Generator]:
-    """The positions of the training rows as a run meets them, steps x batch, one permutation after another, and what
-    its dropout is drawn from."""
+def training_order(run: Run) -> tuple[NDArray[np.int64], np.random.Generator]:
+    """The training rows of a run's steps, (steps x batch,), one permutation after another, and what its dropout is
+    drawn from."""
     rng = np.random.default_rng([run.seed, 1])
     wanted = run.settings["steps"] * run.settings["batch"]
     rounds = -(-wanted // len(run.part.train))
