@@ -184,8 +184,12 @@ class Plan:
     def settings(self, rule: str, **wildcards: str) -> Settings:
         """What a job of a rule is told of the study: JSON as text, numbers and names, by option of its command."""
         make = getattr(self, f"_{rule}", None)
-        common = {"min_cell_count": self.study.config["min_cell_count"]}
-        return make(**wildcards) if make else common
+        return make(**wildcards) if make else {}
+
+    def _units(self, **wildcards: str) -> Settings:
+        return {"min_cell_count": self.study.config["min_cell_count"]}
+
+    _tables = _learn_vectors = _units
 
     def _train(self, **wildcards: str) -> Settings:
         return {"arm": self.arm(**wildcards).to_json()}

@@ -21,8 +21,9 @@ import yaml
 
 from conceptbridge.core import code_fingerprint
 from conceptbridge.learn import registry
+from conceptbridge.plan import Plan
 from conceptbridge.study import strategies
-from planning import DryRun, plan
+from planning import DryRun, Job, followed, jobs, plan
 from tiny_study import ROOT, STRATEGIES, TASK, TINY, snakemake, task
 
 pytestmark = pytest.mark.workflow
@@ -57,6 +58,8 @@ class Row:
     code: dict[str, str | tuple[str, str]] = field(default_factory=dict)
     #: what is done to the study's folder
     done: Callable[[Path], object] | None = None
+    #: whether Snakemake plans it: where other jobs, files or folders are there; else the plan and the fingerprints tell
+    dry_run: bool = False
 
 
 def learner(name: str, **settings: Any) -> dict[str, Any]:
@@ -97,21 +100,25 @@ def touched(folder: Path) -> None:
 
 
 TABLE = [
-    Row("nothing", {}, "all is up to date"),
+    Row("nothing", {}, "all is up to date", dry_run=True),
     Row(
         "an embedding more",
         {"leaks": 2} | EMBEDDED | OF_RANDOM | EVALUATED,
         "its texts, tables and arms; names are compared by the first embedding with meaning, and this is the first",
         {"embeddings": ["onehot", "random", "minilm"]},
+        dry_run=True,
     ),
     Row(
         "an embedding less",
         {"embedding_tables": 1} | EVALUATED,
         "what compares embeddings",
         {"embeddings": ["onehot"]},
+        dry_run=True,
     ),
-    Row("a learner more", OF_LEARNER, "its arms", learner("logistic")),
-    Row("a learner less", EVALUATED, "what compares arms", {"learners": {"cnn": TINY["learners"]["cnn"]}}),
+    Row("a learner more", OF_LEARNER, "its arms", learner("logistic"), dry_run=True),
+    Row(
+        "a learner less", EVALUATED, "what compares arms", {"learners": {"cnn": TINY["learners"]["cnn"]}}, dry_run=True
+    ),
     Row("a learner's settings", OF_LEARNER, "its arms", learner("lightgbm", num_iterations=11)),
     Row(
         "settings of one strategy of a learner",
@@ -124,10 +131,17 @@ TABLE = [
         {"transfer": 8} | EVALUATED,
         "its arms; the models are there",
         {"strategies": [*STRATEGIES, "recalibrate"]},
+        dry_run=True,
     ),
-    Row("a pooled strategy more", {"pool": 8} | EVALUATED, "its arms", {"strategies": [*STRATEGIES, "pooled"]}),
-    Row("a strategy less", EVALUATED, "what compares arms", {"strategies": STRATEGIES[:-1]}),
-    Row("no pooling", EVALUATED, "what compares arms", {"share_rows": False}),
+    Row(
+        "a pooled strategy more",
+        {"pool": 8} | EVALUATED,
+        "its arms",
+        {"strategies": [*STRATEGIES, "pooled"]},
+        dry_run=True,
+    ),
+    Row("a strategy less", EVALUATED, "what compares arms", {"strategies": STRATEGIES[:-1]}, dry_run=True),
+    Row("no pooling", EVALUATED, "what compares arms", {"share_rows": False}, dry_run=True),
     Row("a seed more", LEARNED, "every arm has all seeds", {"seeds": 3}),
     Row("a seed less", LEARNED, "every arm has all seeds", {"seeds": 1}),
     Row("a trial more", LEARNED, "every arm has the same budget", {"max_trials": 3}),
@@ -145,8 +159,9 @@ TABLE = [
         {"cohort": 2} | ROWS,
         "its rows and arms, and what compares tasks; no vocabulary, no embedding",
         {"tasks": {"influenza": TASK, "again": TASK | {"min_rows": 4}}},
+        dry_run=True,
     ),
-    Row("a task less", JOINT, "what compares tasks", SMALL, done=two_tasks),
+    Row("a task less", JOINT, "what compares tasks", SMALL, done=two_tasks, dry_run=True),
     Row(
         "a site more",
         dict.fromkeys(("simulate", "ingest", "vocabulary", "cohort", "sequences", "leaks", "embed"), 1)
@@ -156,6 +171,7 @@ TABLE = [
         | {"evaluate": 3},
         "its own jobs and the arms into every target; no old local model, no old table of vectors",
         {"sites": TINY["sites"] | {"prairie": {"extract": "simulated"}}},
+        dry_run=True,
     ),
     Row(
         "a target more, that is no source",
@@ -165,12 +181,14 @@ TABLE = [
         | JOINT,
         "its own jobs, and the sources' model, which every such target shares; nothing at the other sites",
         {"sites": TINY["sites"] | {"prairie": {"extract": "simulated", "role": "target"}}},
+        dry_run=True,
     ),
     Row(
         "a site less",
         {"evaluate": 1} | MEASURED | JOINT,
         "what looks at all sites; the other's local models stay",
         {"sites": {"riverside": {"extract": "simulated"}}},
+        dry_run=True,
     ),
     Row(
         "the predictors' window of a task",
@@ -190,7 +208,7 @@ TABLE = [
         "it says the same",
         {"tasks": {"influenza": dict(reversed(TASK.items()))}},
     ),
-    Row("an extract's files touched", {}, "their content is the same", done=touched),
+    Row("an extract's files touched", {}, "their content is the same", done=touched, dry_run=True),
     Row(
         "a row less in an extract",
         dict.fromkeys(("ingest", "vocabulary", "cohort", "sequences", "leaks", "embed", "compute_texts"), 1)
@@ -200,6 +218,7 @@ TABLE = [
         | EVALUATED,
         "the site's jobs and every arm that has seen it; not the other's rows and local models",
         done=a_row_less,
+        dry_run=True,
     ),
     Row(
         "another template of texts",
@@ -212,6 +231,7 @@ TABLE = [
         {"vocabulary": 2, "cohort": 2} | EMBEDDED | ROWS,
         "texts of fewer persons are not embedded, and nothing shows smaller counts",
         {"min_cell_count": 6},
+        dry_run=True,
     ),
     Row("a setting of the evaluation", EVALUATED, "evaluation and all after it", {"evaluation": {"replicates": 200}}),
     Row("the study's name", PAGE, "the page has it as its title", {"name": "renamed"}),
@@ -222,19 +242,22 @@ TABLE = [
         "it is all there",
         {"results": "moved"},
         done=lambda folder: (folder / "results").rename(folder / "moved"),
+        dry_run=True,
     ),
-    Row("the workflow's folder", {}, "it says the same", code={"README.md": "\n"}),
+    Row("the workflow's folder", {}, "it says the same", code={"README.md": "\n"}, dry_run=True),
     Row(
         "an entry's licence, price or url",
         {},
         "no vector depends on it",
         code={"src/conceptbridge/study/catalogue.yaml": ("random:\n", "random:\n  licence: free\n")},
+        dry_run=True,
     ),
     Row(
         "a caption",
         {},
         "it is read when Snakemake's own report is asked for",
         code={"workflow/report/table.rst": "More.\n"},
+        dry_run=True,
     ),
     Row(
         "comments, docstrings, empty lines",
@@ -250,8 +273,9 @@ TABLE = [
         {},
         "what changed in its code counts, not its number",
         code=version("conceptbridge"),
+        dry_run=True,
     ),
-    Row("a new version of lightgbm", OF_LEARNER, "what computes with it", code=version("lightgbm")),
+    Row("a new version of lightgbm", OF_LEARNER, "what computes with it", code=version("lightgbm"), dry_run=True),
     Row("a new version of numba", OF_LEARNER, "what computes with it", code=version("numba")),
     Row(
         "a new version of duckdb",
@@ -287,6 +311,7 @@ TABLE = [
         EMBEDDED | OF_RANDOM | EVALUATED,
         "it is another embedding: nothing of it is taken from the cache",
         code={"src/conceptbridge/embed/backends/random.py": ("    control = True", "    control, changed = True, 1")},
+        dry_run=True,
     ),
     Row(
         "code: measuring embeddings",
@@ -303,7 +328,7 @@ TABLE = [
         "its arms, and no other's; the page has its sentence",
         code=module("learn/strategies/direct"),
     ),
-    Row("code: arms", LEARNED, "every arm", code=module("learn/run_arm")),
+    Row("code: arms", LEARNED, "every arm", code=module("learn/run_arm"), dry_run=True),
     Row("code: recalibration", {}, "the study does not recalibrate", code=module("learn/strategies/recalibrate")),
     Row("code: evaluation", EVALUATED, "all after it", code=module("evaluate/measure")),
     Row("code: the joint tables", JOINT, "all after them", code=module("report/tables")),
@@ -316,9 +341,68 @@ TABLE = [
 
 @pytest.fixture(scope="module")
 def planned(done: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, int]]:
-    """What a dry run of each row would do; a row that changes the workflow or the folder has copies of its own."""
-    runs = []
-    for number, row in enumerate(TABLE):
+    """What each row would run."""
+    return told_by_plan(done, tmp_path_factory.mktemp("edited")) | told_by_snakemake(done, tmp_path_factory)
+
+
+def told_by_plan(done: Path, folder: Path) -> dict[str, dict[str, int]]:
+    """What changes of settings and of code mean, in one process: the jobs that are told something else, or whose code has
+    another fingerprint, and all that follow from them."""
+    study = folder / "study.yaml"
+    config = {"embedding_cache": str(done.parent / "cache")} | TINY
+    study.write_text(yaml.safe_dump(config))
+    all_jobs, before = jobs(DryRun(ROOT, done, study)), Plan.read(config)
+    found = {}
+    for row in TABLE:
+        if row.dry_run:
+            continue
+        after = Plan.read(config | row.study)
+        edited = {ROOT / name: edit(name, change, folder) for name, change in row.code.items()}
+        changed = [job for job in all_jobs if told(before, job) != told(after, job) or recoded(before, job, edited)]
+        found[row.change] = followed(changed, all_jobs)
+    return found
+
+
+def told(plan: Plan, job: Job) -> tuple[object, ...]:
+    return plan.script(job.rule), plan.modules(job.rule, **job.wildcards), plan.settings(job.rule, **job.wildcards)
+
+
+def edit(name: str, change: str | tuple[str, str], folder: Path) -> Path:
+    """A copy of a file of the workflow with the change in it."""
+    old = (ROOT / name).read_text(encoding="utf-8") if (ROOT / name).exists() else ""
+    assert isinstance(change, str) or old.count(change[0]) == 1
+    path = folder / str(len(list(folder.iterdir()))) / Path(name).name
+    path.parent.mkdir()
+    path.write_text(old + change if isinstance(change, str) else old.replace(*change), encoding="utf-8")
+    return path
+
+
+def recoded(plan: Plan, job: Job, edited: dict[Path, Path]) -> bool:
+    """Whether the code of a job means something else with files, or versions of packages, in place of others."""
+    script = ROOT / f"workflow/scripts/{plan.script(job.rule)}.py"
+    if not edited or not script.exists():
+        return False
+    before, files = _code(script, plan.modules(job.rule, **job.wildcards))
+    for old, new in edited.items():
+        if new.name == "METADATA":
+            package = old.parent.name.removesuffix("-99.dist-info")
+            if re.search(rf" {package} \S", before):
+                return True
+        elif old in files and code_fingerprint._meaning(old) != code_fingerprint._meaning(new):
+            return True
+    return False
+
+
+@cache
+def _code(script: Path, modules: tuple[str, ...]) -> tuple[str, frozenset[Path]]:
+    files = frozenset(code_fingerprint.code_files(script, modules))
+    return code_fingerprint.fingerprint(script, modules), files
+
+
+def told_by_snakemake(done: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, int]]:
+    """What a dry run of a row would do; a row that changes the workflow or the folder has copies of its own."""
+    runs, rows = [], [row for row in TABLE if row.dry_run]
+    for number, row in enumerate(rows):
         own = tmp_path_factory.mktemp(f"row{number}")
         workflow, folder = ROOT, done
         if row.code:
@@ -328,11 +412,8 @@ def planned(done: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, d
                     ROOT / name, workflow / name, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info")
                 )
             for name, change in row.code.items():
-                path = workflow / name
-                path.parent.mkdir(exist_ok=True)
-                old = path.read_text(encoding="utf-8") if path.exists() else ""
-                assert isinstance(change, str) or old.count(change[0]) == 1
-                path.write_text(old + change if isinstance(change, str) else old.replace(*change), encoding="utf-8")
+                (workflow / name).parent.mkdir(exist_ok=True)
+                shutil.copy(edit(name, change, own), workflow / name)
         if row.done:
             folder = own / "folder"
             shutil.copytree(done, folder)
@@ -340,7 +421,7 @@ def planned(done: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, d
         study = own / "study.yaml"
         study.write_text(yaml.safe_dump({"embedding_cache": str(done.parent / "cache")} | TINY | row.study))
         runs.append(DryRun(workflow, folder, study))
-    return dict(zip([row.change for row in TABLE], plan(runs), strict=True))
+    return dict(zip([row.change for row in rows], plan(runs), strict=True))
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.change)
