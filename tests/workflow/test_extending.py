@@ -126,18 +126,18 @@ def test_the_code_of_each_counts_for_its_own_jobs(done: Path, monkeypatch: pytes
     monkeypatch.chdir(done / "hospital")
     plan = Plan.read(STUDY)
     (embedding,) = plan.study.by_id
-    modules = {f"arm.py {name}": plan.arm_modules(LEARNER, name) for name in STUDY["strategies"]}
-    modules |= {"compute_texts.py": plan.embedding_modules(embedding), "ingest.py": plan.format_modules}
-    jobs: dict[str, set[str]] = {one.module: set() for one in packages()}
+    modules = {("train", name): plan.modules("train", learner=LEARNER, strategy=name) for name in STUDY["strategies"]}
+    modules |= {(rule, SOURCE): plan.modules(rule, embedding=embedding, site=SOURCE) for rule in ("embed", "ingest")}
+    jobs: dict[str, set[tuple[str, str]]] = {one.module: set() for one in packages()}
     for job, of_job in modules.items():
-        for file in code_files(ROOT / "workflow/scripts" / job.split()[0], of_job):
+        for file in code_files(ROOT / f"workflow/scripts/{plan.script(job[0])}.py", of_job):
             if file.stem in jobs:
                 jobs[file.stem].add(job)
     assert jobs == {
-        "conceptbridge_perceptron": {f"arm.py {name}" for name in STUDY["strategies"]},
-        "conceptbridge_spelling": {"compute_texts.py"},
-        "conceptbridge_prior_correction": {f"arm.py {STRATEGY}"},
-        "conceptbridge_feather": {"ingest.py"},
+        "conceptbridge_perceptron": {("train", name) for name in STUDY["strategies"]},
+        "conceptbridge_spelling": {("embed", SOURCE)},
+        "conceptbridge_prior_correction": {("train", STRATEGY)},
+        "conceptbridge_feather": {("ingest", SOURCE)},
     }
 
 
