@@ -55,10 +55,10 @@ def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def done(site_packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def network(site_packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two folders: a study of two extracts in Feather files (``hospital``), and patients that its bundles score
     (``clinic``)."""
-    folder = tmp_path_factory.mktemp("network")
+    folder = tmp_path_factory.mktemp("hospitals")
     hospital = folder / "hospital"
     for site in (SOURCE, TARGET):
         extract = hospital / STUDY["sites"][site]["extract"]
@@ -83,8 +83,8 @@ def test_every_row_of_the_table_is_shown_or_told_of_elsewhere() -> None:
     assert [*shown, "conceptbridge.converters"] == list(homes())
 
 
-def test_a_study_of_all_four_has_its_arms(done: Path) -> None:
-    arms = pd.read_parquet(done / "hospital/results/tables/arms.parquet")
+def test_a_study_of_all_four_has_its_arms(network: Path) -> None:
+    arms = pd.read_parquet(network / "hospital/results/tables/arms.parquet")
     assert set(arms["learner"]) == {LEARNER}
     assert set(arms["embedding"]) == {EMBEDDING}
     assert set(arms["target"]) == {TARGET}
@@ -94,7 +94,7 @@ def test_a_study_of_all_four_has_its_arms(done: Path) -> None:
         STRATEGY: SOURCE,
     }
     assert arms["auroc"].notna().all()
-    log_odds = [np.log(p / (1 - p)) for p in (predictions(done, "direct"), predictions(done, STRATEGY))]
+    log_odds = [np.log(p / (1 - p)) for p in (predictions(network, "direct"), predictions(network, STRATEGY))]
     factor = (log_odds[1] - log_odds[0]).to_numpy()
     np.testing.assert_allclose(factor, factor[0], rtol=1e-9)
     assert factor[0] != 0
@@ -107,23 +107,23 @@ def predictions(folder: Path, strategy: str) -> pd.Series:
     return rows[rows["split"] == "test"].set_index(["seed", "row_id"])["probability"]
 
 
-def test_the_learner_s_model_goes_through_a_bundle_and_scores_as_it_did_at_home(done: Path) -> None:
-    (bundle,) = (done / "hospital/results/bundles" / SOURCE).glob(f"*.{LEARNER}.zip")
+def test_the_learner_s_model_goes_through_a_bundle_and_scores_as_direct_does(network: Path) -> None:
+    (bundle,) = (network / "hospital/results/bundles" / SOURCE).glob(f"*.{LEARNER}.zip")
     with zipfile.ZipFile(bundle) as package:
         assert f"model/{LEARNER}.safetensors" in package.namelist()
     assert f"{LEARNER}.safetensors" in bundle.with_suffix(".md").read_text(encoding="utf-8")  # the check looked at it
-    (scores,) = (done / "clinic/results/scores/influenza" / CLINIC / SOURCE).glob(f"{EMBEDDING}-*/{LEARNER}.csv")
+    (scores,) = (network / "clinic/results/scores/influenza" / CLINIC / SOURCE).glob(f"{EMBEDDING}-*/{LEARNER}.csv")
     found = pd.read_csv(scores)
-    rows = pd.read_parquet(done / f"hospital/results/tasks/influenza/{TARGET}/cohort.parquet")
+    rows = pd.read_parquet(network / f"hospital/results/tasks/influenza/{TARGET}/cohort.parquet")
     rows["index_date"] = rows["index_date"].astype(str)
-    rows["direct"] = rows["row_id"].map(predictions(done, "direct").groupby("row_id").mean())
+    rows["direct"] = rows["row_id"].map(predictions(network, "direct").groupby("row_id").mean())
     both = found.merge(rows, on=["person_id", "index_date"])
     assert len(both) == len(found) == (rows["split"] == "test").sum() > 50
     np.testing.assert_allclose(both["probability"], both["direct"], rtol=1e-9)
 
 
-def test_the_code_of_each_counts_for_its_own_jobs(done: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(done / "hospital")
+def test_the_code_of_each_counts_for_its_own_jobs(network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(network / "hospital")
     plan = Plan.read(STUDY)
     (embedding,) = plan.study.by_id
     modules = {("train", name): plan.modules("train", learner=LEARNER, strategy=name) for name in STUDY["strategies"]}
@@ -208,13 +208,13 @@ def test_feather_keeps_long_ids_and_tells_what_is_wrong(site_packages: Path, tmp
         read(tmp_path / "wrong.feather")
 
 
-def test_in_the_library_each_is_one_file_and_one_line(done: Path, tmp_path: Path) -> None:
+def test_in_the_library_each_is_one_file_and_one_line(network: Path, tmp_path: Path) -> None:
     library = tmp_path / "src/conceptbridge"
     shutil.copytree(ROOT / "src/conceptbridge", library, ignore=shutil.ignore_patterns("__pycache__"))
     add_to_library(packages(), library)
     added, lines = changes(ROOT / "src/conceptbridge", library)
     assert (len(added), lines) == (len(packages()), [1] * len(packages()))
-    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY | {"data": str(done / "hospital")}))
+    (tmp_path / "study.yaml").write_text(yaml.safe_dump(STUDY | {"data": str(network / "hospital")}))
     code = (
         "from conceptbridge import Study; study = Study.read('study.yaml'); print(study.mistakes(), len(study.arms()))"
     )
