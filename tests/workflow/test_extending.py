@@ -32,7 +32,7 @@ pytestmark = pytest.mark.workflow
 SOURCE, TARGET, CLINIC = "riverside", "lakeshore", "clinic"
 EMBEDDING, LEARNER, STRATEGY = "trigrams", "perceptron", "prior-correction"
 STUDY: dict[str, Any] = (
-    {key: value for key, value in TINY.items() if key != "tuning_depth"}
+    TINY
     | {"name": "extending", "min_cell_count": 5}
     # no values, whose cuts depend on a site's other rows
     | task(predictors={"domains": ["condition", "drug", "procedure", "demographic"]})
