@@ -1,4 +1,4 @@
-"""Dry runs, a process each, forked from one that has imported Snakemake once; and what the plan alone says of a change."""
+"""Dry runs, a process each, forked from one that has imported Snakemake once; and what follows from a changed job."""
 
 import multiprocessing
 import re

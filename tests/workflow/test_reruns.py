@@ -346,8 +346,8 @@ def planned(done: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, d
 
 
 def told_by_plan(done: Path, folder: Path) -> dict[str, dict[str, int]]:
-    """What changes of settings and of code mean, in one process: the jobs that are told something else, or whose code has
-    another fingerprint, and all that follow from them."""
+    """What changes of settings and of code mean, in one process: the jobs that are told something else, or whose code
+    has another fingerprint, and all that follow from them."""
     study = folder / "study.yaml"
     config = {"embedding_cache": str(done.parent / "cache")} | TINY
     study.write_text(yaml.safe_dump(config))
