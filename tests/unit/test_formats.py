@@ -47,9 +47,9 @@ class Lines(Format):
     title = "JSON lines"
     suffixes = (".jsonl",)
 
-    def open(self, db, table, place, files, folder, reading):
-        listed = ", ".join(f"'{file}'" for file in files)
-        return relation_source(db, table, place, f"read_json_auto([{listed}])", None)
+    def open(self, db, stored):
+        listed = ", ".join(f"'{file}'" for file in stored.files)
+        return relation_source(db, stored.table, stored.place, f"read_json_auto([{listed}])", None)
 """
 
 

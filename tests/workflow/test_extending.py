@@ -181,14 +181,14 @@ def test_prior_correction_moves_a_calibrated_model_to_another_event_rate(site_pa
 def test_feather_keeps_long_ids_and_tells_what_is_wrong(site_packages: Path, tmp_path: Path) -> None:
     import duckdb
 
-    from conceptbridge.sites.formats.format import Place
+    from conceptbridge.sites.formats.format import Place, StoredTable
 
     one = import_module("conceptbridge_feather").Feather()
 
     def read(*files: Path) -> list[Any]:
         with duckdb.connect() as db:
             place = Place(files[0], "feather", parts=files if len(files) > 1 else ())
-            source = one.open(db, "person", place, files, tmp_path, {})
+            source = one.open(db, StoredTable("person", place, files, tmp_path, {}))
             columns = ", ".join(f"{sql} AS {name}" for name, (sql, _) in source.columns.items())
             return db.execute(f"SELECT {columns} FROM {source.relation}").fetchall()
 

@@ -7,7 +7,7 @@ from typing import Any
 import duckdb
 
 from conceptbridge.sites.cdm import TABLES
-from conceptbridge.sites.formats.format import Place, Source, find_format
+from conceptbridge.sites.formats.format import Place, Source, StoredTable, find_format
 from conceptbridge.sites.typed import read_column
 
 
@@ -18,7 +18,7 @@ def open_source(
 
     Raises StudyError if the file is damaged or lacks a required column.
     """
-    return find_format(place.format).open(db, table, place, place.parts or (place.file,), folder, reading)
+    return find_format(place.format).open(db, StoredTable(table, place, place.parts or (place.file,), folder, reading))
 
 
 def typed(source: Source) -> str:

@@ -1,12 +1,12 @@
 """DuckDB: a database in one file, with tables and views of any schema."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import identifier, literal
-from conceptbridge.sites.formats.format import Format, Place, Source, relation_source
+from conceptbridge.sites.formats.format import Format, Source, StoredTable, relation_source
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -38,23 +38,17 @@ class DuckDB(Format):
             raise StudyError(f"{file}: this DuckDB file cannot be opened: {fault}; close or copy it") from error
         return [(name, f"{schema}.{name}") for schema, name in rows]
 
-    def open(
-        self,
-        db: "DuckDBPyConnection",
-        table: str,
-        place: Place,
-        files: Sequence[Path],
-        folder: Path,
-        reading: Mapping[str, Any],
-    ) -> Source:
+    def open(self, db: "DuckDBPyConnection", stored: StoredTable) -> Source:
         """Attach the file; the rows of a view have no number."""
-        alias = identifier(str(place.file))
-        db.execute(f"ATTACH IF NOT EXISTS {literal(place.file)} AS {alias} (READ_ONLY)")
-        schema, name = place.member.split(".", 1)
+        alias = identifier(str(stored.place.file))
+        db.execute(f"ATTACH IF NOT EXISTS {literal(stored.place.file)} AS {alias} (READ_ONLY)")
+        schema, name = stored.place.member.split(".", 1)
         kinds = db.execute(
             "SELECT table_type FROM information_schema.tables "
             "WHERE table_catalog = ? AND table_schema = ? AND table_name = ?",
-            [str(place.file), schema, name],
+            [str(stored.place.file), schema, name],
         ).fetchall()
         relation = f"{alias}.{identifier(schema)}.{identifier(name)}"
-        return relation_source(db, table, place, relation, "rowid" if kinds == [("BASE TABLE",)] else None)
+        return relation_source(
+            db, stored.table, stored.place, relation, "rowid" if kinds == [("BASE TABLE",)] else None
+        )

@@ -8,7 +8,7 @@ at their top.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.registry import Registry
@@ -59,6 +59,17 @@ class Source:
     repaired: dict[str, str] = field(default_factory=dict)
 
 
+class StoredTable(NamedTuple):
+    """A CDM table at ``place``, which is in ``files`` (several for a table in parts), and how it is to be opened:
+    ``folder`` takes what has to be copied first, ``reading`` has headerless and cdm_version."""
+
+    table: str
+    place: Place
+    files: Sequence[Path]
+    folder: Path
+    reading: Mapping[str, Any]
+
+
 class Format:
     """One way of storing tables. A subclass sets the attributes and writes ``open``, and ``members`` where it holds
     more than one table."""
@@ -80,20 +91,8 @@ class Format:
         """Name and member of each file or table in an archive or a database. Raises StudyError when it is damaged."""
         return ()
 
-    def open(
-        self,
-        db: "duckdb.DuckDBPyConnection",
-        table: str,
-        place: Place,
-        files: Sequence[Path],
-        folder: Path,
-        reading: Mapping[str, Any],
-    ) -> Source:
-        """Open the CDM table at ``place``, which is in ``files`` (several for a table in parts).
-
-        ``folder`` takes what has to be copied first; ``reading`` has headerless and cdm_version. Raises StudyError when
-        a file is damaged or does not hold the columns that every row needs.
-        """
+    def open(self, db: "duckdb.DuckDBPyConnection", stored: StoredTable) -> Source:
+        """Open a table. Raises StudyError when a file is damaged or lacks a column that every row needs."""
         raise NotImplementedError
 
     def rejected(self, db: "duckdb.DuckDBPyConnection", source: Source) -> dict[str, tuple[int, int]]:

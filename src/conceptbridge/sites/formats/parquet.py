@@ -1,13 +1,13 @@
 """Parquet: one file per table, or one per part of it."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import literal
-from conceptbridge.sites.formats.format import Format, Place, Source, relation_source, twice
+from conceptbridge.sites.formats.format import Format, Source, StoredTable, relation_source, twice
 
 if TYPE_CHECKING:
     import duckdb
@@ -20,25 +20,17 @@ class Parquet(Format):
     title = "Parquet"
     suffixes = (".parquet",)
 
-    def open(
-        self,
-        db: "duckdb.DuckDBPyConnection",
-        table: str,
-        place: Place,
-        files: Sequence[Path],
-        folder: Path,
-        reading: Mapping[str, Any],
-    ) -> Source:
+    def open(self, db: "duckdb.DuckDBPyConnection", stored: StoredTable) -> Source:
         """Open the files; those of a table in parts have to have the same columns."""
         import pyarrow.parquet as pq
 
-        position = _position(files) if place.parts else "file_row_number"
-        source = relation_source(db, table, place, scan(files), position)
+        position = _position(stored.files) if stored.place.parts else "file_row_number"
+        source = relation_source(db, stored.table, stored.place, scan(stored.files), position)
         # DuckDB renames the second of two columns that differ in case alone
-        same = Counter(name.lower() for name in pq.read_schema(files[0]).names)
+        same = Counter(name.lower() for name in pq.read_schema(stored.files[0]).names)
         for column in source.columns:
             if same[column] > 1:
-                raise twice(place, column)
+                raise twice(stored.place, column)
         return source
 
 

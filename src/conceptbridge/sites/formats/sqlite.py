@@ -1,14 +1,14 @@
 """SQLite: a database in one file, read row by row."""
 
 import sqlite3
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import identifier
 from conceptbridge.sites.cdm import TABLES, in_place_of
-from conceptbridge.sites.formats.format import Format, Place, Source, relation_source
+from conceptbridge.sites.formats.format import Format, Place, Source, StoredTable, relation_source
 from conceptbridge.sites.formats.parquet import scan
 
 if TYPE_CHECKING:
@@ -41,19 +41,11 @@ class SQLite(Format):
             raise StudyError(f"{file}: this SQLite file cannot be opened: {error}; copy it again") from error
         return [(name, name) for name in names]
 
-    def open(
-        self,
-        db: "duckdb.DuckDBPyConnection",
-        table: str,
-        place: Place,
-        files: Sequence[Path],
-        folder: Path,
-        reading: Mapping[str, Any],
-    ) -> Source:
+    def open(self, db: "duckdb.DuckDBPyConnection", stored: StoredTable) -> Source:
         """Copy the table's columns to ``folder`` and open the copy."""
-        copy = folder / f"{table}.sqlite.parquet"
-        _copy(table, place, copy)
-        return relation_source(db, table, place, scan([copy]), "file_row_number")
+        copy = stored.folder / f"{stored.table}.sqlite.parquet"
+        _copy(stored.table, stored.place, copy)
+        return relation_source(db, stored.table, stored.place, scan([copy]), "file_row_number")
 
 
 def _copy(table: str, place: Place, target: Path) -> None:

@@ -1,15 +1,13 @@
 """Delimited text: CSV and TSV, gzipped or not, with a header or in the order of a CDM version."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import TABLES
-from conceptbridge.sites.formats.format import MORE_FIELDS, Format, Place, Source
+from conceptbridge.sites.formats.format import MORE_FIELDS, Format, Source, StoredTable
 from conceptbridge.sites.layout import read_layout
 
 if TYPE_CHECKING:
@@ -34,42 +32,34 @@ class Text(Format):
     title = "CSV, TSV, gzipped or not"
     suffixes = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
-    def open(
-        self,
-        db: "duckdb.DuckDBPyConnection",
-        table: str,
-        place: Place,
-        files: Sequence[Path],
-        folder: Path,
-        reading: Mapping[str, Any],
-    ) -> Source:
+    def open(self, db: "duckdb.DuckDBPyConnection", stored: StoredTable) -> Source:
         """Open the files; all parts of a table have to have one layout."""
-        headerless, version = bool(reading.get("headerless")), reading.get("cdm_version")
-        layouts = [read_layout(file, table, headerless, version) for file in files]
+        headerless, version = bool(stored.reading.get("headerless")), stored.reading.get("cdm_version")
+        layouts = [read_layout(file, stored.table, headerless, version) for file in stored.files]
         # quotes may happen to be in one part alone
         quoted = any(layout.quoted for layout in layouts)
         layouts = [replace(layout, quoted=quoted) for layout in layouts]
         layout = layouts[0]
-        for part, other in zip(files, layouts, strict=True):
+        for part, other in zip(stored.files, layouts, strict=True):
             if other != layout:
                 raise StudyError(
-                    f"{part}: its header, delimiter or number of fields differs from {files[0].name}; export all parts "
-                    "of the table in the same way"
+                    f"{part}: its header, delimiter or number of fields differs from {stored.files[0].name}; export "
+                    "all parts of the table in the same way"
                 )
         width = len(layout.columns) + layout.surplus
         names = ", ".join(f"'c{n}': 'VARCHAR'" for n in range(width))
         quote = "'\"'" if layout.quoted else "''"
         db.execute("DROP TABLE IF EXISTS reject_errors")
         db.execute("DROP TABLE IF EXISTS reject_scans")
-        listed = ", ".join(map(literal, files))
+        listed = ", ".join(map(literal, stored.files))
         relation = (
             f"read_csv([{listed}], auto_detect=false, columns={{{names}}}, header=false, skip={int(layout.header)}, "
             f"delim={literal(layout.delimiter)}, quote={quote}, escape={quote}, encoding='{layout.encoding}', "
             f"nullstr='{_NO_NULL}', max_line_size=16777216, strict_mode=true, "
             f"null_padding=false, ignore_errors=true, store_rejects=true, rejects_limit={MAX_REJECTED})"
         )
-        columns = {name: (f"c{n}", "VARCHAR") for n, name in enumerate(layout.columns) if name in TABLES[table]}
-        return Source(table, place, relation, columns, None, layout, layout.repaired)
+        columns = {name: (f"c{n}", "VARCHAR") for n, name in enumerate(layout.columns) if name in TABLES[stored.table]}
+        return Source(stored.table, stored.place, relation, columns, None, layout, layout.repaired)
 
     def rejected(self, db: "duckdb.DuckDBPyConnection", source: Source) -> dict[str, tuple[int, int]]:
         """Reason -> number and first line of the rows that were skipped when ``source`` was read.

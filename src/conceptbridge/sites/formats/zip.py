@@ -2,12 +2,12 @@
 
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.sites.formats.format import Format, Place, Source, format_of
+from conceptbridge.sites.formats.format import Format, Place, Source, StoredTable, format_of
 
 if TYPE_CHECKING:
     import duckdb
@@ -29,17 +29,10 @@ class Zip(Format):
         with zipfile.ZipFile(file) as archive:
             return [(name, name) for name in archive.namelist()]
 
-    def open(
-        self,
-        db: "duckdb.DuckDBPyConnection",
-        table: str,
-        place: Place,
-        files: Sequence[Path],
-        folder: Path,
-        reading: Mapping[str, Any],
-    ) -> Source:
+    def open(self, db: "duckdb.DuckDBPyConnection", stored: StoredTable) -> Source:
         """Unpack the member and open it as what its name says."""
-        return _format(place).open(db, table, place, [_unpack(place, folder)], folder, reading)
+        unpacked = _unpack(stored.place, stored.folder)
+        return _format(stored.place).open(db, stored._replace(files=[unpacked]))
 
     def rejected(self, db: "duckdb.DuckDBPyConnection", source: Source) -> dict[str, tuple[int, int]]:
         """The rows that the member's own format skipped."""
