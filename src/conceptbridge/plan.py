@@ -31,7 +31,7 @@ Settings = dict[str, Any]
 
 #: rule -> its command, where that has another name
 _SCRIPTS = {
-    "train": "arm",  # and the rules that are like it
+    **dict.fromkeys(("train", "pool", "pool_sources", "transfer"), "arm"),
     **dict.fromkeys(("rows_digest", "models_digest"), "digest"),
     "compute_terms": "compute_texts",
     "receive_vocabulary": "receive_tokens",
@@ -193,6 +193,8 @@ class Plan:
 
     def _train(self, **wildcards: str) -> Settings:
         return {"arm": self.arm(**wildcards).to_json()}
+
+    _pool = _pool_sources = _transfer = _train
 
     def _simulate(self, site: str) -> Settings:
         return dict(self.study.config["simulate"])
