@@ -4,13 +4,18 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Python is started for every job: compiling what it imports each time would take longer than the job
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lint
+.PHONY: demo test test-all test-dear lint
 
 demo: $(BIN)/.demo  ## run the default study and tell where its page is
 	conceptbridge demo
 
-test: $(BIN)/.test lint  ## linters, then all tests
-	pytest --numprocesses 2 --no-loadscope-reorder
+test: $(BIN)/.test lint  ## linters, then the tests
+	pytest --numprocesses 2 --no-loadscope-reorder -m "not dear"
+
+test-dear: $(BIN)/.test  ## what takes minutes and seldom breaks: kill chains, SLURM, the paper's grid
+	pytest --numprocesses 2 --no-loadscope-reorder -m dear
+
+test-all: test test-dear
 
 lint: $(BIN)/.test
 	ruff check .

@@ -33,6 +33,7 @@ ROOT = Path(__file__).parents[2]
 DATA = ROOT.parent / "shared" / "data"
 pytestmark = [
     pytest.mark.real_data,
+    pytest.mark.dear,
     pytest.mark.skipif(
         not (DATA / "paper-simulator").is_dir(), reason="the public data of docs/paper.md are not in ../shared/data"
     ),

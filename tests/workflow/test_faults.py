@@ -67,6 +67,7 @@ def begun(undisturbed: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.dear
 def test_kills_at_random_moments_leave_the_same_tables() -> None:
     command = [sys.executable, str(ROOT / "benchmarks/kills.py"), "1", "--chain", "5"]
     run = subprocess.run(command, capture_output=True, text=True, check=False, timeout=1800)

@@ -18,6 +18,7 @@ START = ROOT.parent / "shared/bin/start-slurm.sh"
 pytestmark = [
     pytest.mark.workflow,
     pytest.mark.slurm,
+    pytest.mark.dear,
     pytest.mark.skipif(not START.is_file(), reason=f"{START} starts SLURM, and is not there"),
     pytest.mark.skipif(os.geteuid() != 0, reason="SLURM is started as root"),
 ]
