@@ -82,7 +82,7 @@ def test_the_canaries_are_in_the_files_of_persons_and_nowhere_else(network: Path
     assert heard[f"results/sites/{site}/vocabulary.parquet"] == {"label"}
     assert {name: found for name, found in heard.items() if found and not stays(name)} == {}
     folders = {name.split("/")[1] for name in heard if name.startswith("results/") and not stays(name)}
-    assert folders >= {"aggregates", "bundles", "logs", "benchmarks", "metrics", "embeddings", "arms", "feasibility"}
+    assert folders >= {"aggregates", "bundles", "logs", "metrics", "embeddings", "arms", "feasibility"}
     assert any(name.startswith("cache/") for name in heard)
 
 
