@@ -114,7 +114,7 @@ class Plan:
                                 yield names | {"embedding": e.id, "learner": learner}
 
     def shares_model(self, name: str, target: str) -> bool:
-        """Whether a strategy's model at a target is the shared one of all sources, trained without the target's rows."""
+        """Whether a strategy's model at a target is the one of all sources' rows, trained without the target's."""
         return find_strategy(name).same_for_other_targets and target not in self.study.sources
 
     def modelled(self, target: str) -> list[str]:

@@ -291,7 +291,7 @@ def test_its_code_is_code_of_its_own_arms(toy: Path, tmp_path: Path) -> None:
         (
             "a/b = odd:Odd",
             "from toy import Toy\n\nclass Odd(Toy):\n    name = 'a/b'",
-            r"learner 'a/b': a name is of lower",
+            r"learner 'a/b': a name has only lower",
         ),
         ("odd = odd:Odd", "Odd = 3", r"the learner 'odd' of the module odd must be a subclass of"),
         ("odd = odd:Odd", "from toy import Toy as Odd", r"the learner 'odd' of .* whose `name` is 'odd'"),

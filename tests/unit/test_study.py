@@ -76,7 +76,10 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
             lambda c: c["sites"].update(prairie={"bundles": "received"}) or c["strategies"].append("pooled"),
             r"strategies: pooled needs the rows of all sites",
         ),
-        (lambda c: c["sites"].update(hilltop={"extract": "simulated"}), r"sites\.hilltop: only the hospitals"),
+        (
+            lambda c: c["sites"].update(hilltop={"extract": "simulated"}),
+            r"sites\.hilltop: only hospitals of the built-in",
+        ),
         (lambda c: c["sites"].update({"St Mary": {"extract": "x"}}), r"sites: 'St Mary' does not match"),
         (lambda c: c.pop("tasks"), r"the key 'tasks' is missing"),
         (lambda c: c["strategies"].append("tune-heads"), r"'tune-heads' is not one of .*did you mean 'tune-head'"),

@@ -41,8 +41,8 @@ def fingerprint(script: Path, modules: Iterable[str] = (), versions: bool = True
     """One line: a hash of a script's code and, with ``versions``, the versions of Python and of its packages.
 
     ``modules``: full names of modules, of this package or another, that the script imports by name, so that no
-    ``import`` statement shows them. If a module belongs to another package, the versions of all packages that it imports
-    count, since we cannot tell which of them compute.
+    ``import`` statement shows them. If a module belongs to another package, the versions of all packages that it
+    imports count, since we cannot tell which of them compute.
     """
     files = code_files(script, modules)
     hashes = sorted((_name(file), _meaning(file)) for file in files)

@@ -62,7 +62,7 @@ class LearnerSpec:
     tuning: ClassVar[Mapping[str, Mapping[str, Setting]]]
     """The settings of each strategy that continues training at a target; there they replace ``settings``."""
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
-    """The defaults of each preset, in the shape of a study's config. ``fair`` has every setting; other presets have only
+    """The defaults of each preset, in the shape of a study's config. ``fair`` has every setting, another preset only
     what differs."""
     takes_steps: ClassVar[bool] = False
     """Whether it trains in steps, so that the study's ``steps`` is one of its settings."""

@@ -239,8 +239,8 @@ class Study:
 
     @property
     def strategies(self) -> list[str]:
-        """The strategies of the study. Transfer needs a second site; sharing rows must be allowed, and needs the rows of
-        all sites on this machine."""
+        """The strategies of the study. Transfer needs a second site. Sharing rows must be allowed, and needs the rows
+        of all sites on this machine."""
         possible = {Needs.OWN_ROWS}
         if len(self.own + self.bundled) > 1:
             possible.add(Needs.SOURCE_MODELS)
