@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 
-# Every job of the workflow imports this package, so a public name is imported when it is first asked for. The names are
-# in the stub beside this file: type checkers read them there, and a new one changes no job's code.
+# Every job of the workflow imports this package, so a public name is imported on first use. The names are in the stub
+# beside this file: type checkers read them there, and a new name changes no job's code.
 def __getattr__(name: str) -> Any:
     module = _public().get(name)
     if module is None:

@@ -1,4 +1,4 @@
-"""A study, read and looked at from Python."""
+"""Read and inspect a study from Python."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,20 +28,20 @@ class Arm(NamedTuple):
 
 
 class Study(checked.Study):
-    """A study as its file says it: checked, with every default filled in.
+    """A checked study, with all defaults filled in.
 
-    ``config`` is the whole of it; ``sites``, ``targets``, ``sources``, ``strategies`` and ``embeddings`` are its parts.
+    ``config`` is all of it; ``sites``, ``targets``, ``sources``, ``strategies`` and ``embeddings`` are its parts.
     """
 
     @classmethod
     def read(cls, study: str | Path | Mapping[str, Any]) -> "Study":
         """Read a study from its YAML file, or from a mapping of the same keys.
 
-        Paths in it are relative to the working folder, as they are to a run. Raises StudyError naming the file or the
-        key, what was found and the nearest valid value.
+        Paths in it are relative to the working folder, as they are in a run. Raises StudyError with the file or key,
+        what was found and the nearest valid value.
         """
-        found = read_study(study if isinstance(study, Mapping) else _read_yaml(Path(study)))
-        return cls(found.config, found.embeddings, found.catalogue)
+        result = read_study(study if isinstance(study, Mapping) else _read_yaml(Path(study)))
+        return cls(result.config, result.embeddings, result.catalogue)
 
     @property
     def results(self) -> Path:
@@ -49,7 +49,7 @@ class Study(checked.Study):
         return Path(self.config["results"])
 
     def arms(self) -> list[Arm]:
-        """The arms of the study, one per source, in the order of its config; ``pandas.DataFrame(arms)`` is a table."""
+        """Return the study's arms, one per source, in the config's order; ``pandas.DataFrame(arms)`` gives a table."""
         return [
             Arm(task, target, source, how, learner, embedding)
             for task in self.config["tasks"]
@@ -61,7 +61,7 @@ class Study(checked.Study):
         ]
 
     def mistakes(self) -> list[str]:
-        """One message per mistake in the files that the study names; none where a run can begin."""
+        """Return one message per mistake in the files that the study names; none if it can run."""
         return mistakes(self)
 
     def _sources(self, name: str, target: str) -> list[str]:
@@ -79,5 +79,5 @@ def _read_yaml(file: Path) -> dict[str, Any]:
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise StudyError(f"{file}: this study is not YAML ({error})") from error
     if not isinstance(config, dict):
-        raise StudyError(f"{file}: this study has no keys; `conceptbridge init` writes one to start from")
+        raise StudyError(f"{file}: this study has no keys; `conceptbridge init` writes a study to start from")
     return config

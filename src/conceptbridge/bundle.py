@@ -1,4 +1,4 @@
-"""The model that another hospital has sent, read and used from Python."""
+"""Read and use a model that another hospital has sent, from Python."""
 
 import tempfile
 from collections.abc import Mapping
@@ -21,10 +21,10 @@ from conceptbridge.study.study import Study
 
 @dataclass(frozen=True)
 class Bundle:
-    """A model that another hospital has sent, checked: nothing in it has been run or believed.
+    """A model that another hospital has sent. Everything in it has been checked, and nothing in it has been run.
 
-    ``about`` is what its manifest says of it: source, task, definition, embedding, learner, seeds, and the ``reason``
-    where the source had too little to train a model with. ``card`` is the model card, Markdown.
+    ``about`` is what its manifest says: source, task, definition, embedding, learner, seeds, and the ``reason`` if the
+    source had too few rows or events to train a model. ``card`` is the model card, Markdown.
     """
 
     path: Path
@@ -34,17 +34,17 @@ class Bundle:
     def predict(self, study: Study, site: str) -> pd.DataFrame:
         """Predict the test rows of the task at ``site``, or the patients that the study lists there.
 
-        The rows are those that a run of ``study`` has left in its folder of results. One row each: person_id,
+        Reads the rows from the results folder of an earlier run of ``study``. Returns one row each: person_id,
         index_date, probability (mean over seeds), seed_sd, tokens, and the share of them that the source does not have,
-        by its code (unseen_key) and by code and name (unseen_text). These are rows of persons: they stay at the site.
+        by code (unseen_key) and by code and name (unseen_text). These rows are about persons: they stay at the site.
 
-        Raises StudyError where the study means something else by the task or the embedding than the bundle does, does
-        not have the site, or has not been run.
+        Raises StudyError if the study defines the task or the embedding differently from the bundle, does not have the
+        site, or has not been run.
         """
         about, own = self.about, study.own + study.scored
         name, source, task = about["embedding"]["name"], about["source"], about["task"]
-        asked = {"task": (task, study.config["tasks"]), "embedding": (name, study.embeddings), "site": (site, own)}
-        for kind, (value, known) in asked.items():
+        needed = {"task": (task, study.config["tasks"]), "embedding": (name, study.embeddings), "site": (site, own)}
+        for kind, (value, known) in needed.items():
             if value not in known:
                 raise StudyError(f"{self.path}: the study has no {kind} {value!r}; it has {', '.join(known)}")
         embedding = study.embeddings[name]
@@ -60,13 +60,13 @@ class Bundle:
             receive(self.path, expected, embedding.spec.get("width"), arm)
             receive_tokens([self.path], source, known)
             min_cell_count = study.config["min_cell_count"]
-            here = read_site(site, rows, table)
-            score(here, about["learner"], arm, source, embedding.fingerprint, rows, known, min_cell_count, out)
+            target = read_site(site, rows, table)
+            score(target, about["learner"], arm, source, embedding.fingerprint, rows, known, min_cell_count, out)
             return pd.read_csv(out, parse_dates=["index_date"])
 
 
 def _rows(study: Study, task: str, site: str) -> tuple[Path, Path, Path]:
-    """Cohort, tokens and sequences of those who are predicted at a site."""
+    """Cohort, tokens and sequences of the patients to predict at a site."""
     results = Path(study.config["results"])
     if site not in study.scored:
         return layout.rows(results, task, site)
@@ -76,9 +76,9 @@ def _rows(study: Study, task: str, site: str) -> tuple[Path, Path, Path]:
 
 
 def load_bundle(path: str | Path) -> Bundle:
-    """Check a bundle whole, as a study does that receives it.
+    """Check all of a bundle, as a study does when it receives one.
 
-    Raises StudyError, naming the bundle, the file and the field, where anything is not as it has to be.
+    Raises StudyError with the bundle, the file and the field if anything is wrong.
     """
     path = Path(path)
     with tempfile.TemporaryDirectory() as temporary:
@@ -87,6 +87,6 @@ def load_bundle(path: str | Path) -> Bundle:
         check_fields(about, about_schema(), f"{path}: manifest.json: about")
         width = about["embedding"]["entry"].get("width")
         if find_backend(about["embedding"]["backend"]).vectors != "none" and (type(width) is not int or width < 1):
-            raise StudyError(f"{path}: manifest.json: about: embedding.entry.width: is not the width of a vector")
+            raise StudyError(f"{path}: manifest.json: about: embedding.entry.width: is not a positive integer")
         receive(path, about, width, Path(temporary) / "arm")
         return Bundle(path, about, (files / "card.md").read_text(encoding="utf-8"))

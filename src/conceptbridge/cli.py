@@ -1,4 +1,4 @@
-"""The command ``conceptbridge``: a study from its file to its page, run by Snakemake in a process of its own."""
+"""The command ``conceptbridge``: takes a study from its file to its page, by Snakemake in a process of its own."""
 
 import re
 import shutil
@@ -17,7 +17,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import nearest
 from conceptbridge.layout import workflow_folder
 
-#: options of Snakemake that say where jobs run; where none is given, they take all cores of this machine
+#: Snakemake options that say where jobs run; without any, jobs use all cores of this machine
 _PLACED = re.compile(r"--(cores|jobs|profile|executor)(=.*)?|-[cje].*")
 _OWN_PROFILE = re.compile(r"--workflow-profile(=.*)?")
 _JOBS = re.compile(r"^total +(\d+)$", re.MULTILINE)
@@ -33,7 +33,7 @@ StudyFile = Annotated[Path, typer.Argument(metavar="STUDY.yaml", help="The study
 
 
 class _HandsOn(TyperCommand):
-    """A command whose line goes to Snakemake as it is, from behind the study on, ``--`` included."""
+    """A command that passes everything after the study to Snakemake unchanged, ``--`` included."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         super().parse_args(ctx, args[:1])
@@ -58,7 +58,7 @@ def demo(
     if status == 0:
         print(
             f"The study is done. Open {results}/report/index.html in a browser; its tables are in {results}/tables/.\n"
-            f"The study is {study}; `conceptbridge init` writes one to start your own from."
+            f"The study is {study}; `conceptbridge init` writes a study to start your own from."
         )
     raise typer.Exit(status)
 
@@ -84,12 +84,12 @@ def init(
         target = file or Path("my-study.yaml")
         then = f"edit it, then: conceptbridge check {target}\nEvery key: {root}/config/README.md"
     files = {target: source}
-    # an example may read a codebook of the package
+    # an example may use a codebook of the package
     for name in re.findall(r"config/codebooks/[\w.-]+", source.read_text(encoding="utf-8")):
         files[Path(name)] = root / name
     for to, source in files.items():
         if to.exists():
-            raise StudyError(f"{to}: there is such a file already; name another, or move it")
+            raise StudyError(f"{to}: this file already exists; give another name, or move it")
         to.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, to)
     print(f"Wrote {target}; {then}")
@@ -97,9 +97,9 @@ def init(
 
 @app.command()
 def check(study: StudyFile) -> None:
-    """Check a study and the files that it names, and tell what it has; nothing is run."""
-    found = Study.read(study)
-    if mistakes := found.mistakes():
+    """Check a study and the files that it names, and say what it has. Runs nothing."""
+    checked = Study.read(study)
+    if mistakes := checked.mistakes():
         raise StudyError("\nerror: ".join(mistakes))
     plan = _command(study, ["--dry-run", "--quiet", "host", "rules"])
     planned = subprocess.run(plan, capture_output=True, text=True, check=False)
@@ -107,12 +107,12 @@ def check(study: StudyFile) -> None:
         raise StudyError(f"{study}: Snakemake cannot plan it:\n{planned.stdout}{planned.stderr}".rstrip())
     jobs = _JOBS.search(planned.stdout + planned.stderr)
     parts = {
-        "sites": found.sites,
-        "tasks": found.config["tasks"],
-        "embeddings": found.embeddings,
-        "learners": found.config["learners"],
-        "strategies": found.strategies,
-        "arms": [str(len(found.arms()))],
+        "sites": checked.sites,
+        "tasks": checked.config["tasks"],
+        "embeddings": checked.embeddings,
+        "learners": checked.config["learners"],
+        "strategies": checked.strategies,
+        "arms": [str(len(checked.arms()))],
         "jobs": [f"{jobs[1] if jobs else 0} to run"],
     }
     print(f"{study}: no mistakes found")
@@ -122,7 +122,7 @@ def check(study: StudyFile) -> None:
 
 @app.command(cls=_HandsOn)
 def run(ctx: typer.Context, study: StudyFile) -> None:
-    """Run a study. What follows STUDY.yaml goes to snakemake: `-n` only plans, `--cores 8`, `--profile slurm` ..."""
+    """Run a study. Options after STUDY.yaml go to snakemake: `-n` only plans, `--cores 8`, `--profile slurm` ..."""
     raise typer.Exit(_snakemake(study, ctx.args))
 
 
@@ -130,20 +130,20 @@ def _add_target(name: str, target: str, text: str) -> None:
     def command(ctx: typer.Context, study: StudyFile) -> None:
         raise typer.Exit(_snakemake(study, ctx.args, target))
 
-    app.command(name, cls=_HandsOn, help=f"{text} What follows STUDY.yaml goes to snakemake.")(command)
+    app.command(name, cls=_HandsOn, help=f"{text} Options after STUDY.yaml go to snakemake.")(command)
 
 
-_add_target("feasibility", "feasibility", "Ask whether the sample is enough, before anything is embedded or trained.")
+_add_target("feasibility", "feasibility", "Say whether the sample is large enough, before any embedding or training.")
 _add_target("score", "score", "Score the study's lists of patients with the models of other sites.")
 _add_target("bundle", "bundle", "Pack the sites' models, for other hospitals to use.")
 _add_target("aggregates", "aggregates", "Pack the sites' results, for the coordinator of a study.")
-_add_target("fetch-models", "fetch_models", "Load the study's language models, for machines without internet.")
+_add_target("fetch-models", "fetch_models", "Download the study's language models, for machines without internet.")
 
 
 def _snakemake(study: Path, rest: Sequence[str], target: str | None = None) -> int:
-    """Run the workflow on a study, in the working folder; return its status, or 128 + n where signal n ended it."""
+    """Run the workflow on a study, in the working folder; return its status, or 128 + n if signal n ended it."""
     with subprocess.Popen(_command(study, rest, target)) as process:
-        # a terminal interrupts both, and Snakemake takes its time to end its jobs
+        # a terminal interrupts both processes; wait while Snakemake ends its jobs
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())
         status = process.wait()
@@ -151,11 +151,11 @@ def _snakemake(study: Path, rest: Sequence[str], target: str | None = None) -> i
 
 
 def _command(study: Path, rest: Sequence[str], target: str | None = None) -> list[str]:
-    """The line that runs the workflow on a study."""
+    """Return the command that runs the workflow on a study."""
     if not study.is_file():
         raise StudyError(f"{study}: there is no such study; `conceptbridge init` writes one to start from")
     root = workflow_folder()
-    # options of several values would take a target that follows them for one more
+    # an option with several values would take a target after it as one more value
     command = [
         sys.executable,
         "-m",

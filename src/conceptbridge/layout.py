@@ -1,6 +1,6 @@
-"""Where everything lies below the folder of results: the one place that knows.
+"""The layout of the results folder, and the only module that knows it.
 
-An artefact is a path with placeholders, named as the wildcards of the rules are.
+An artefact is a path with placeholders, which have the names of the rules' wildcards.
 """
 
 from pathlib import Path
@@ -8,7 +8,7 @@ from pathlib import Path
 from conceptbridge.core.errors import StudyError
 
 SIMULATED = "simulated/{site}/{table}.parquet"
-CONVERTED = "converted/{site}"  # the extract that another input became
+CONVERTED = "converted/{site}"  # the extract that a converter made
 
 CDM = "sites/{site}/cdm"
 QUALITY = "sites/{site}/quality.json"
@@ -25,13 +25,13 @@ FEASIBILITY = "feasibility/index.html"
 
 #: ``embedding`` is the folder of an embedding: its name and a hash of what changes a vector
 VECTORS = "embeddings/{embedding}/{site}.parquet"
-LEARNED_VECTORS = "embeddings/{embedding}/{task}/{site}.parquet"  # learned from the rows of a source
+LEARNED_VECTORS = "embeddings/{embedding}/{task}/{site}.parquet"  # learned from a source's rows
 COMPUTED = "embeddings/{embedding}/{site}.computed.json"
 TERMS = "embeddings/{embedding}/terms.json"
 EMBEDDING_QUALITY = "embeddings/{embedding}/quality.json"
 
 ARM = "arms/{task}/{embedding}/{learner}/{strategy}/{target}"
-SOURCES_MODEL = "arms/{task}/{embedding}/{learner}/sources/{strategy}"  # of their rows, for targets that are none
+SOURCES_MODEL = "arms/{task}/{embedding}/{learner}/sources/{strategy}"  # for targets that are not sources
 ROWS_DIGEST = "arms/{task}/{embedding}/rows.sha256"
 MODELS_DIGEST = "arms/{task}/{embedding}/{learner}/models.sha256"
 
@@ -59,7 +59,7 @@ class _Kept(dict[str, str]):
 
 
 def place(artefact: str, **names: str) -> str:
-    """Fill in placeholders of an artefact; those that are not named stay."""
+    """Fill in the named placeholders of an artefact; the others stay."""
     return artefact.format_map(_Kept(names))
 
 
@@ -70,7 +70,7 @@ def rows(results: Path, task: str, site: str) -> tuple[Path, Path, Path]:
 
 
 def vectors(results: Path, embedding: str, site: str, task: str | None = None) -> Path:
-    """The table of a site's vectors; ``task`` is given where the vectors are learned from its rows."""
+    """The table of a site's vectors. Give ``task`` if the vectors are learned from its rows."""
     if task is None:
         return results / place(VECTORS, embedding=embedding, site=site)
     return results / place(LEARNED_VECTORS, embedding=embedding, task=task, site=site)
@@ -82,20 +82,20 @@ def arm(results: Path, task: str, embedding: str, learner: str, strategy: str, t
 
 
 def sources_model(results: Path, task: str, embedding: str, learner: str, strategy: str) -> Path:
-    """The folder of the model of all sources' rows that targets which are no source share."""
+    """The folder of the model of all sources' rows, which all targets that are not sources share."""
     names = {"task": task, "embedding": embedding, "learner": learner, "strategy": strategy}
     return results / place(SOURCES_MODEL, **names)
 
 
 def model(arm_folder: Path, source: str) -> Path:
-    """The folder of the model of a source in an arm's folder."""
+    """The folder of a source's model in an arm's folder."""
     return arm_folder / "models" / source
 
 
 def workflow_folder() -> Path:
-    """The folder of workflow/ and config/: in the installed package, or the checkout that it is installed from."""
+    """The folder that has workflow/ and config/: in the installed package, or the checkout that it comes from."""
     package = Path(__file__).resolve().parent
     for folder in (package / "workflow_files", package.parents[1]):
         if (folder / "workflow/Snakefile").is_file():
             return folder
-    raise StudyError(f"{package}: the workflow is not in this installation; install conceptbridge again")
+    raise StudyError(f"{package}: this installation lacks the workflow; install conceptbridge again")

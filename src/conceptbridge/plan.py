@@ -1,7 +1,7 @@
-"""What jobs a study has, and what each of them depends on beside its inputs.
+"""Plan a study: which jobs it has, and what each of them depends on besides its inputs.
 
-The rules of the workflow ask for it whenever a run is planned, thousands of times: nothing heavy is imported here. A
-job runs again when its settings change, and only then: they hold what the job reads of the config and no more.
+The workflow's rules ask the plan thousands of times whenever a run is planned, so this module imports nothing heavy. A
+job re-runs when its settings change, so they hold what the job reads from the config, and no more.
 """
 
 import json
@@ -29,25 +29,25 @@ from conceptbridge.study.study import Study
 
 Settings = dict[str, Any]
 
-#: rule -> its command, where that has another name
+#: rule -> its script, if that has another name
 _SCRIPTS = {
     **dict.fromkeys(("train", "pool", "pool_sources", "transfer"), "arm"),
     **dict.fromkeys(("rows_digest", "models_digest"), "digest"),
     "compute_terms": "compute_texts",
     "receive_vocabulary": "receive_tokens",
 }
-#: rules whose jobs use an embedding's own code
+#: rules whose jobs run an embedding's own code
 _OF_EMBEDDINGS = ("compute_texts", "compute_terms", "embed", "embedding_quality", "learn_vectors")
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """A checked study and what was found on disk when it was read."""
+    """A checked study, and the files that were on disk when it was read."""
 
     study: Study
-    #: site -> the files that its rows are read from, listed now so that a change inside a folder is noticed
+    #: site -> the files that its rows are read from, listed here so that a change inside a folder is noticed
     files: dict[str, list[str]]
-    #: site -> what its aggregate results file says of itself
+    #: site -> the manifest of its aggregate results file
     aggregates: dict[str, dict[str, Any]]
     #: site -> (task, embedding, learner) -> bundle
     bundles: dict[str, dict[tuple[str, str, str], Path]]
@@ -58,7 +58,7 @@ class Plan:
     def read(cls, config: Mapping[str, Any]) -> "Plan":
         """Check the study and find its files.
 
-        Raises StudyError for the first mistake in the config, an unreadable extract, a missing file, a bundle or an
+        Raises StudyError for the first mistake in the config, an unreadable extract, a missing file, or a bundle or
         aggregate results file of another study.
         """
         study = read_study(config)
@@ -87,7 +87,7 @@ class Plan:
 
     @cached_property
     def tabled(self) -> list[str]:
-        """Folders of the embeddings that have one table of vectors per site, those of controls included."""
+        """Folders of the embeddings that have one table of vectors per site, including those of controls."""
         tables = (e.tables for e in self.embeddings)
         return list(dict.fromkeys(t.id for t in tables if t and not t.learned))
 
@@ -98,12 +98,12 @@ class Plan:
 
     @property
     def simulated(self) -> bool:
-        """Whether rows of the built-in network are in the study."""
+        """Whether the study has rows of the built-in network."""
         own = any(map(self.study.simulated, self.study.own))
         return own or any(about["simulated"] for about in self.aggregates.values())
 
     def scores(self) -> Iterator[dict[str, str]]:
-        """What the lists of patients are scored with: every model that another site has, or has sent."""
+        """Yield the models that score the lists of patients: every model that another site has, or has sent."""
         for site in self.study.scored:
             for task in self.tasks:
                 for source in self.study.others(site):
@@ -114,19 +114,19 @@ class Plan:
                                 yield names | {"embedding": e.id, "learner": learner}
 
     def shares_model(self, name: str, target: str) -> bool:
-        """Whether a strategy's model at a target is the one of all sources, which no row of the target took part in."""
+        """Whether a strategy's model at a target is the one of all sources' rows, trained without the target's."""
         return find_strategy(name).same_for_other_targets and target not in self.study.sources
 
     def modelled(self, target: str) -> list[str]:
-        """The sites whose tokens say what a model at a target has seen: all sources, and the target itself."""
+        """The sites whose tokens a model at a target may have seen: all sources, and the target itself."""
         sources = [site for site in self.study.own + self.study.bundled if site in self.study.sources]
         return list(dict.fromkeys([*sources, target]))
 
     def bundles_of(self, site: str, task: str | None = None, embedding: str = "", learner: str = "") -> list[str]:
-        """The bundles that a site has sent: all, those of a task, or that of a model, if there is one."""
+        """The bundles that a site has sent: all of them, those of a task, or that of a model, if there is one."""
         wanted = (task, self.study.by_id[embedding].name, learner) if embedding else None
-        found = self.bundles[site].items()
-        return [str(file) for key, file in found if (wanted or (task or key[0], *key[1:])) == key]
+        bundles = self.bundles[site].items()
+        return [str(file) for key, file in bundles if (wanted or (task or key[0], *key[1:])) == key]
 
     def vectors(self, embedding: str, site: str, task: str) -> list[str]:
         """The tables of a site's vectors: none for one-hot, the parent's for shuffled, one per task if learned."""
@@ -137,23 +137,23 @@ class Plan:
         return [layout.place(kind, embedding=tables.id, site=site, task=task)]
 
     def known_vectors(self, embedding: str, site: str, task: str) -> list[str]:
-        """The same where a model comes from elsewhere: learned vectors come with the model."""
+        """The same for a transferred model: learned vectors come with the model."""
         tables = self.study.by_id[embedding].tables
         return [] if tables is not None and tables.learned else self.vectors(embedding, site, task)
 
     def script(self, rule: str) -> str:
-        """The name of a rule's command."""
+        """The name of a rule's script."""
         return _SCRIPTS.get(rule, rule)
 
     def modules(self, rule: str, **wildcards: str) -> tuple[str, ...]:
-        """The modules that are part of the code of a rule's job and are imported by name: those of its own learner,
-        strategy, embedding and so on, and of no other, so that a change of one runs no job of another."""
+        """The modules that a rule's job imports by name: those of its own learner, strategy, embedding and so on. No
+        others, so that an edit of one re-runs no job of another."""
         if rule == "ingest":
             return tuple(FORMATS.values())
         if rule == "convert":
             converter = self.study.converter(wildcards["site"])
             return (CONVERTERS[converter.name],) if converter else ()
-        if rule in ("figures", "report"):  # they name arms as strategies say
+        if rule in ("figures", "report"):  # strategies label their arms
             return tuple(STRATEGIES[name] for name in self.study.config["strategies"])
         if "learner" not in wildcards:
             return tuple(self.study.by_id[wildcards["embedding"]].modules) if rule in _OF_EMBEDDINGS else ()
@@ -161,10 +161,10 @@ class Plan:
         return (LEARNERS[wildcards["learner"]], *own)
 
     def arm(self, task: str, embedding: str, learner: str, strategy: str, target: str | None = None) -> ArmJob:
-        """The job of an arm; without a target that of the model of all sources."""
+        """The job of an arm; without a target, that of the shared model of all sources."""
         needs = find_strategy(strategy).needs
         shared = target is not None and self.shares_model(strategy, target)
-        # a job that uses no other site does not depend on which there are
+        # a job that uses no other site must not depend on which sites there are
         others = self.study.others(target) if target else self.study.sources
         sources = [] if shared or needs == Needs.OWN_ROWS else others
         budget = self._budget(task, learner, strategy)
@@ -182,9 +182,9 @@ class Plan:
         return Budget(**json.loads(self.study.budget(task, learner, strategy)))
 
     def settings(self, rule: str, **wildcards: str) -> Settings:
-        """What a job of a rule is told of the study: JSON as text, numbers and names, by option of its command."""
-        make = getattr(self, f"_{rule}", None)
-        return make(**wildcards) if make else {}
+        """What a rule's job gets from the study, by option of its script: JSON as text, numbers and names."""
+        settings = getattr(self, f"_{rule}", None)
+        return settings(**wildcards) if settings else {}
 
     def _units(self, **wildcards: str) -> Settings:
         return {"min_cell_count": self.study.config["min_cell_count"]}
@@ -249,7 +249,7 @@ class Plan:
         return {"data": self.study.config["data"]}
 
     def _compute_texts(self, embedding: str, site: str) -> Settings:
-        # only where a service elsewhere would read them, local and unmapped texts need leave
+        # local and unmapped texts need permission only if a service would read them
         allowed = self.study.config["send_local_text"] or not self.study.by_id[embedding].remote
         return {"data": self.study.config["data"], "local_text": "--local-text" if allowed else ""}
 
@@ -282,7 +282,7 @@ class Plan:
         model = study.model(site, task, study.by_id[embedding], learner)
         return {
             "about": canonical(model | {"min_cell_count": study.config["min_cell_count"]}),
-            # its dates are no secret
+            # the config's dates are not secret
             "config": canonical({key: study.config[key] for key in ("tasks", "sites")}),
             "folder": study.extract(site),
         }
@@ -317,7 +317,7 @@ class Plan:
         return {"about": canonical(about), "config": canonical(study.told), "folder": study.extract(site)}
 
     def _receive_aggregates(self, reported: str) -> Settings:
-        # what a received table may name; the tokens of all others count as one source in any study
+        # the names that a received table may have; `others`, the tokens of all other sites, is a source in any study
         strategies = self.study.config["strategies"]
         joint = {source for name in strategies if (source := find_strategy(name).source)}
         names = {
@@ -330,8 +330,8 @@ class Plan:
 
 
 def mistakes(study: Study) -> list[str]:
-    """One message per mistake in the files that a study names; none where a run can begin."""
-    looks: list[Callable[[], Any]] = [
+    """Return one message per mistake in the files that a study names; none if it can run."""
+    checks: list[Callable[[], Any]] = [
         *(partial(_row_files, study, site) for site in _with_files(study)),
         *(partial(_aggregates, study, site) for site in study.reported),
         *(partial(_bundles, study, site) for site in study.bundled),
@@ -339,22 +339,22 @@ def mistakes(study: Study) -> list[str]:
         partial(_vocabulary_files, study),
         lambda: study.term_pairs,
     ]
-    found = []
-    for look in looks:
+    messages = []
+    for check in checks:
         try:
-            look()
+            check()
         except StudyError as error:
-            found.append(str(error))
-    return found
+            messages.append(str(error))
+    return messages
 
 
 def _with_files(study: Study) -> list[str]:
-    """The sites whose rows are read from files that were there before the run."""
+    """The sites whose rows come from files that exist before the run."""
     return [site for site in study.own + study.scored if not study.simulated(site)]
 
 
 def _row_files(study: Study, site: str) -> list[str]:
-    """The files that a site's rows are read from. Raises StudyError for a missing one, or one that no task can use."""
+    """The files that a site's rows are read from. Raises StudyError if one is missing, or no task can use it."""
     if converter := study.converter(site):
         converter.check(study.conversion(site), site)
         return list(converter.inputs(study.conversion(site)))
@@ -365,13 +365,13 @@ def _row_files(study: Study, site: str) -> list[str]:
 
 
 def _aggregates(study: Study, site: str) -> dict[str, Any]:
-    """What a site's aggregate results file says of itself. Raises StudyError for one of another study."""
+    """The manifest of a site's aggregate results file. Raises StudyError if it belongs to another study."""
     role = study.config["sites"][site]["role"]
     return find_aggregates(Path(study.results_file(site)), site, role, study.compared())
 
 
 def _bundles(study: Study, site: str) -> dict[tuple[str, str, str], Path]:
-    """The bundles that a site has sent for the study's models. Raises StudyError for one that does not fit them."""
+    """The bundles that a site has sent for the study's models. Raises StudyError if one does not fit them."""
     models = {
         (task, e.name, learner): study.model(site, task, e, learner)
         for task in study.config["tasks"]

@@ -1,4 +1,4 @@
-"""What a study has found: its tables, its predictions and its page, from the folder that it was run in."""
+"""The results of a study: its tables, predictions and page, from its results folder."""
 
 import json
 from functools import cached_property
@@ -20,28 +20,28 @@ from conceptbridge.report.page import write_page
 
 
 class Results:
-    """The folder of results of a study."""
+    """The results folder of a study."""
 
     def __init__(self, folder: str | Path = "results") -> None:
         self.folder = Path(folder)
 
     @property
     def tables(self) -> list[str]:
-        """Names of the joint tables (docs/evaluation.md)."""
+        """Names of the joint tables (see docs/evaluation.md)."""
         return sorted(path.stem for path in (self.folder / "tables").glob("*.parquet"))
 
     def table(self, name: str) -> pd.DataFrame:
-        """Read a joint table. Raises StudyError when there is none of that name."""
+        """Read a joint table. Raises StudyError if there is none of that name."""
         if name not in self.tables:
-            found = f"; there are {', '.join(self.tables)}" if self.tables else "; run the study first"
-            raise StudyError(f"{self.folder}: there is no table {name!r}{nearest(name, self.tables)}{found}")
+            hint = f"; there are {', '.join(self.tables)}" if self.tables else "; run the study first"
+            raise StudyError(f"{self.folder}: there is no table {name!r}{nearest(name, self.tables)}{hint}")
         return pd.read_parquet(self._path(layout.TABLE, table=name, suffix="parquet"))
 
     def predictions(self, task: str, target: str, strategy: str, learner: str, embedding: str) -> pd.DataFrame:
-        """Read the predictions of an arm, from all of its sources.
+        """Read the predictions of an arm, for all its sources.
 
-        One row per source, seed and validation or test row of the target: source, seed, row_id, split, label,
-        probability. These are rows of persons: they stay at the site. Raises StudyError when the study has no such arm.
+        Returns one row per source, seed and validation or test row of the target: source, seed, row_id, split, label,
+        probability. These rows are about persons: they stay at the site. Raises StudyError if there is no such arm.
         """
         fingerprints = self._provenance["embeddings"]
         if embedding not in fingerprints:
@@ -56,13 +56,13 @@ class Results:
         return pd.read_parquet(folder / "predictions.parquet")
 
     def page(self) -> Path:
-        """Return the place of the study's page. Raises StudyError when it has not been made."""
+        """Return the path of the study's page. Raises StudyError if there is none yet."""
         return self._existing(layout.PAGE)
 
     def draw_page(self, out: str | Path) -> Path:
-        """Draw the page from tables and figures, as this version of the package does, into the file ``out``.
+        """Write the page from tables and figures to the file ``out``, as this version of the package does.
 
-        Raises StudyError when one of them is missing.
+        Raises StudyError if one of them is missing.
         """
         config = self._provenance["config"]
         tables, figures, sites = (self.folder / name for name in ("tables", "figures", "sites"))
@@ -72,7 +72,7 @@ class Results:
 
     @cached_property
     def _provenance(self) -> dict[str, Any]:
-        """What the results were made of."""
+        """The provenance of the results."""
         return dict(json.loads(self._existing(layout.PROVENANCE).read_text(encoding="utf-8")))
 
     def _existing(self, artefact: str) -> Path:
@@ -88,12 +88,12 @@ class Results:
 def metrics(
     label: ArrayLike, probability: ArrayLike, person: ArrayLike | None = None, replicates: int = 2000
 ) -> pd.DataFrame:
-    """Measure predictions by the metrics of a study: one row per metric, with its estimate and 95 % limits.
+    """Compute a study's metrics for predictions: one row per metric, with its estimate and 95 % limits.
 
-    ``label`` (rows,) is 0 or 1, ``probability`` (rows,) is between 0 and 1. ``person`` (rows,) says whose each row is;
-    None where no person has two. Limits of discrimination and of the Brier scores are percentiles of a bootstrap of
-    persons, those of calibration in the large and of the slope come from the sandwich variance; ICI and ECE have none.
-    A metric that is not defined is NaN. Raises StudyError when the lengths differ or a value is none of these.
+    ``label`` (rows,) is 0 or 1, ``probability`` (rows,) is between 0 and 1. ``person`` (rows,) says whose row each is;
+    None if no person has two. Limits of discrimination and of the Brier scores are percentiles of a bootstrap of
+    persons; those of calibration in the large and of the slope come from the sandwich variance; ICI and ECE have none.
+    A metric that is not defined is NaN. Raises StudyError if the lengths differ or a value is out of range.
     """
     labels, probabilities = np.asarray(label), np.asarray(probability, dtype=np.float64)
     persons = np.arange(len(labels)) if person is None else np.asarray(person)

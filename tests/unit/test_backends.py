@@ -168,7 +168,7 @@ def test_who_computes_no_text_says_so(tmp_path: Path, name: str) -> None:
     if it.backend.vectors == "computed":
         assert dry_run(it, [], [], tmp_path, False)["texts"] == 0
         return
-    with pytest.raises(StudyError, match=f"the backend '{name}' makes no vectors from texts"):
+    with pytest.raises(StudyError, match=f"the backend '{name}' computes no vectors from texts"):
         load_encoder(it.spec)
     with pytest.raises(StudyError, match=f"it computes no texts: its backend is {name}"):
         dry_run(it, [], [], tmp_path, False)
@@ -260,7 +260,7 @@ def test_what_another_package_brings_has_to_be_a_backend_of_that_name(toy: Path)
     with pytest.raises(StudyError, match=r"backend 'absent' \(toy:Absent\) cannot be imported: AttributeError"):
         find_backend("absent")
     for name in ("number", "renamed"):
-        with pytest.raises(StudyError, match=f"'{name}' of the module toy has to be a subclass of .*Backend"):
+        with pytest.raises(StudyError, match=f"'{name}' of the module toy must be a subclass of .*Backend"):
             find_backend(name)
 
 

@@ -109,7 +109,7 @@ def test_a_first_study_is_written_once_and_has_only_its_extracts_to_be_filled_in
     assert ended(monkeypatch, "init") == 0
     study = Study.read("my-study.yaml")
     assert [message.split(":")[0] for message in study.mistakes()] == ["/data/north/cdm", "/data/south/cdm"]
-    assert "my-study.yaml: there is such a file already" in str(ended(monkeypatch, "init"))
+    assert "my-study.yaml: this file already exists" in str(ended(monkeypatch, "init"))
 
 
 @pytest.mark.parametrize("name", EXAMPLES)

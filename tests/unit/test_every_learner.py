@@ -280,20 +280,20 @@ def test_its_code_is_code_of_its_own_arms(toy: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "text", "message"),
     [
-        ("cnn = odd:Odd", "", r"the learner 'cnn' is there twice: conceptbridge\.learn.* and odd:Odd of odd 1\.0; un"),
+        ("cnn = odd:Odd", "", r"there are two learners named 'cnn': conceptbridge\.learn.* and odd:Odd of odd"),
         (
             "toy = odd:Odd",
             "",
-            r"the learner 'toy' is there twice: odd:Odd of odd 1\.0 and toy:Toy of toy 1\.0; uninstall",
+            r"there are two learners named 'toy': odd:Odd of odd 1\.0 and toy:Toy of toy 1\.0; uninstall",
         ),
         ("odd = odd:Odd", "import nowhere", r"the learner 'odd' \(odd:Odd\) cannot be imported: ModuleNotFoundError"),
         ("odd = odd:Odd", "x = 1", r"the learner 'odd' \(odd:Odd\) cannot be imported: AttributeError: .*'Odd'"),
         (
             "a/b = odd:Odd",
             "from toy import Toy\n\nclass Odd(Toy):\n    name = 'a/b'",
-            r"learner 'a/b': a name is of lower",
+            r"learner 'a/b': a name has only lower",
         ),
-        ("odd = odd:Odd", "Odd = 3", r"the learner 'odd' of the module odd has to be a class of"),
+        ("odd = odd:Odd", "Odd = 3", r"the learner 'odd' of the module odd must be a subclass of"),
         ("odd = odd:Odd", "from toy import Toy as Odd", r"the learner 'odd' of .* whose `name` is 'odd'"),
     ],
 )

@@ -16,7 +16,7 @@ HOLDER += "held = acquire(Path(sys.argv[1])); print(flush=True); time.sleep(60)"
 
 def test_a_second_run_is_told_of_the_first(tmp_path: Path) -> None:
     first = acquire(tmp_path / "results")
-    with pytest.raises(StudyError, match=rf"another run \(process {os.getpid()} on .*\) is making"):
+    with pytest.raises(StudyError, match=rf"another run \(process {os.getpid()} on .*\) is writing"):
         acquire(tmp_path / "results")
     first.close()
     acquire(tmp_path / "results").close()

@@ -298,7 +298,7 @@ def test_its_code_is_code_of_its_arms(toy: Path) -> None:
     [
         ("tune-heads", r"there is no strategy 'tune-heads' \(did you mean 'tune-head'\?\); there are local, direct"),
         ("absent", r"the strategy 'absent' \(toy:Absent\) cannot be imported: AttributeError"),
-        ("broken", "the strategy 'broken': its class has the name 'another'; both have to be the same"),
+        ("broken", "the strategy 'broken': its class has the name 'another'; both must be the same"),
     ],
 )
 def test_what_another_package_gets_wrong_is_told_by_name(toy: Path, name: str, message: str) -> None:
@@ -309,12 +309,12 @@ def test_what_another_package_gets_wrong_is_told_by_name(toy: Path, name: str, m
 @pytest.mark.parametrize(
     ("declared", "message"),
     [
-        ({"label": ""}, "does not say its label"),
+        ({"label": ""}, "does not set label"),
         ({"needs": Needs.SHARED_ROWS}, "`source` names rows of several sites; it needs rows of several sites"),
         ({"source": "all"}, "`source` names rows of several sites; it needs the target's own rows"),
         ({"same_for_other_targets": True}, "the same for all targets"),
-        ({"tunes": True}, "of a strategy that `trains`"),
-        ({"has_learning_curve": True}, "which it does not use"),
+        ({"tunes": True}, "`tunes` need `trains`"),
+        ({"has_learning_curve": True}, "needs `uses_target_labels`"),
     ],
 )
 def test_a_declaration_that_contradicts_itself_is_refused(declared: dict[str, Any], message: str) -> None:

@@ -66,23 +66,26 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
         ),
         (
             lambda c: c["sites"].update(prairie={"bundles": "received", "role": "target"}),
-            r"sites\.prairie: it is known by its bundles alone, so it has no rows to predict",
+            r"sites\.prairie: it has only bundles, so there are no rows to predict",
         ),
         (
             lambda c: c["sites"].update(prairie={"bundles": "received", "patients": "list.csv"}),
-            r"sites\.prairie: it is known by its bundles alone",
+            r"sites\.prairie: it has only bundles",
         ),
         (
             lambda c: c["sites"].update(prairie={"bundles": "received"}) or c["strategies"].append("pooled"),
             r"strategies: pooled needs the rows of all sites",
         ),
-        (lambda c: c["sites"].update(hilltop={"extract": "simulated"}), r"sites\.hilltop: only the hospitals"),
+        (
+            lambda c: c["sites"].update(hilltop={"extract": "simulated"}),
+            r"sites\.hilltop: only hospitals of the built-in",
+        ),
         (lambda c: c["sites"].update({"St Mary": {"extract": "x"}}), r"sites: 'St Mary' does not match"),
         (lambda c: c.pop("tasks"), r"the key 'tasks' is missing"),
         (lambda c: c["strategies"].append("tune-heads"), r"'tune-heads' is not one of .*did you mean 'tune-head'"),
         (
             lambda c: c["sites"].update(others={"extract": "others"}) or c["strategies"].append("leave-one-out"),
-            r"sites\.others: that is the source of leave-one-out in tables; give the site another name",
+            r"sites\.others: tables use this name for the source of leave-one-out; give the site another name",
         ),
         (lambda c: c["strategies"].remove("local"), r"strategies: .*does not contain"),
         (lambda c: c["learners"].update(cmn={}), r"learners: unknown key 'cmn' \(did you mean 'cnn'\?\)"),
@@ -104,7 +107,7 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
         ),
         (
             lambda c: c["learners"].update(cnn={"widths": [1]}),
-            r"config: learners\.cnn\.widths: unknown key; it is gone, delete it",
+            r"config: learners\.cnn\.widths: unknown key; it was removed, delete it",
         ),
         (
             lambda c: c["learners"].update(lightgbm={"leaves": 7}),

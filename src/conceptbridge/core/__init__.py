@@ -1,1 +1,1 @@
-"""What every room needs."""
+"""What every part of the library uses."""

@@ -1,4 +1,4 @@
-"""Outputs are written whole or not at all: a temporary name beside the target, then a rename."""
+"""Write outputs whole or not at all: under a temporary name beside the target, then rename."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes private files; an artefact gets the permissions any new file would
+        # mkstemp creates private files; give the output the permissions of any new file
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(path)
     finally:
@@ -31,7 +31,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Yield a new temporary folder beside ``path``; on success it takes the place of ``path``."""
+    """Yield a new temporary folder beside ``path``; on success it replaces ``path``, on failure it is removed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}."))
     try:

@@ -1,9 +1,9 @@
-"""What the code of a command means: its rule runs again when that changes, and at no other change of a file.
+"""Fingerprint the code behind a rule: the rule re-runs when the fingerprint changes, and only then.
 
-The meaning of a script is that of itself and of all of this package's modules that it imports, directly or not: their
-syntax trees without docstrings (a comment or the layout does not count), the bytes of the data files that they name,
-and the versions of the packages that they compute with. Where a module of another package is imported by name, such as
-a learner's, that package's modules count in the same way.
+The fingerprint covers a script and all modules of this package that it imports, directly or not: their syntax trees
+without docstrings (comments and layout do not count), the bytes of the data files that they name, and the versions of
+the packages that they compute with. Where a module of another package is imported by name, such as a learner's, that
+package's modules count in the same way.
 """
 
 import ast
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = "conceptbridge"
-#: packages that this package makes numbers or figures with, by the name they are imported under; any other that it
-#: imports (a bar, a schema) changes none
+#: import name -> distribution, of the packages that compute numbers or draw figures; other imports (a progress bar, a
+#: schema) change no result
 COMPUTING = {
     "duckdb": "duckdb",
     "h5py": "h5py",
@@ -38,37 +38,38 @@ COMPUTING = {
 
 
 def fingerprint(script: Path, modules: Iterable[str] = (), versions: bool = True) -> str:
-    """The meaning of a script in one line: a hash of its code and, with ``versions``, what Python and packages it has.
+    """One line: a hash of a script's code and, with ``versions``, the versions of Python and of its packages.
 
-    ``modules``: full names of those that the script imports by name, which no ``import`` shows; of this package or of
-    another. Of what another package imports all versions count: nobody here knows what computes.
+    ``modules``: full names of modules, of this package or another, that the script imports by name, so that no
+    ``import`` statement shows them. If a module belongs to another package, the versions of all packages that it
+    imports count, since we cannot tell which of them compute.
     """
     files = code_files(script, modules)
-    named = sorted((_name(file), _meaning(file)) for file in files)
-    told = [f"{script.name} {hashlib.sha256(repr(named).encode()).hexdigest()[:16]}"]
+    hashes = sorted((_name(file), _meaning(file)) for file in files)
+    parts = [f"{script.name} {hashlib.sha256(repr(hashes).encode()).hexdigest()[:16]}"]
     if versions:
-        read = [file for file in files if file.suffix == ".py"]
-        others = [file for file in read if not file.is_relative_to(_root()) and file.parent != script.parent]
-        computing = {COMPUTING[name] for name in _packages(read) & COMPUTING.keys()}
+        python_files = [file for file in files if file.suffix == ".py"]
+        others = [file for file in python_files if not file.is_relative_to(_root()) and file.parent != script.parent]
+        computing = {COMPUTING[name] for name in _packages(python_files) & COMPUTING.keys()}
         computing |= _packages(others) - COMPUTING.keys() - {PACKAGE} - sys.stdlib_module_names
-        told += ["python {}.{}".format(*platform.python_version_tuple())]
-        told += [f"{name} {known}" for name in sorted(computing) if (known := _version(name))]
-    return ", ".join(told)
+        parts += ["python {}.{}".format(*platform.python_version_tuple())]
+        parts += [f"{name} {known}" for name in sorted(computing) if (known := _version(name))]
+    return ", ".join(parts)
 
 
 def code_files(script: Path, modules: Iterable[str] = ()) -> list[Path]:
-    """The script first, then the modules that it or one of ``modules`` imports, and their data files: those of this
-    package, and of the packages that ``modules`` are of.
+    """List the script first, then the modules that it or one of ``modules`` imports, and their data files.
 
-    A file beside a module is its data file where a string of the module is the file's name.
+    Only modules of this package and of the packages of ``modules`` are listed. A file beside a module is its data file
+    if a string in the module is the file's name.
     """
     packages = {PACKAGE, *(name.partition(".")[0] for name in modules)}
-    found: set[Path] = set()
+    result: set[Path] = set()
     waiting = [script, *(file for name in modules for file in _module_files(name, packages))]
     while waiting:
         file = waiting.pop()
-        if file not in found:
-            found.add(file)
+        if file not in result:
+            result.add(file)
             if file.suffix == ".py":
                 read = _read(file)
                 waiting += [needed for name in read.imports for needed in _module_files(name, packages)]
@@ -76,21 +77,21 @@ def code_files(script: Path, modules: Iterable[str] = ()) -> list[Path]:
                 if file.parent == script.parent:
                     waiting += [needed for name in read.imports for needed in _files_in(script.parent, name)]
                 waiting += _data_files(file)
-    return [script, *sorted(found - {script})]
+    return [script, *sorted(result - {script})]
 
 
 class _Read(NamedTuple):
-    """What a file of Python is asked."""
+    """What we need from one Python file."""
 
     meaning: str
-    imports: frozenset[
-        str
-    ]  # the full names of all that it may import, at its top or later: modules, and what may be one
-    relative_imports: frozenset[str]  # the same, each after as many dots as it has
+    #: full names of everything it may import, at its top or later: modules, and names that may be modules
+    imports: frozenset[str]
+    #: the same for relative imports, with their leading dots
+    relative_imports: frozenset[str]
     strings: frozenset[str]
 
 
-# one walk, as every start of Snakemake reads all files
+# one walk per file: every start of Snakemake reads all files
 @cache
 def _read(file: Path) -> _Read:
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
@@ -100,7 +101,7 @@ def _read(file: Path) -> _Read:
     never_run: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(body := getattr(node, "body", None), list):
-            body[:] = [one for one in body if not _is_string(one)]
+            body[:] = [statement for statement in body if not _is_string(statement)]
             if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
                 never_run.update(map(id, body))
         elif id(node) in never_run:
@@ -113,12 +114,12 @@ def _read(file: Path) -> _Read:
             (relative if dots else imports).update(dots + name for name in names if name)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             strings.add(node.value)
-    meant = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
-    return _Read(meant, frozenset(imports), frozenset(relative), frozenset(strings))
+    meaning = hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    return _Read(meaning, frozenset(imports), frozenset(relative), frozenset(strings))
 
 
 def _is_string(node: ast.AST) -> bool:
-    """Whether a statement is a string and nothing else, as docstrings are."""
+    """Whether a statement is just a string, such as a docstring."""
     return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
 
 
@@ -129,7 +130,7 @@ def _meaning(file: Path) -> str:
 
 @cache
 def _name(file: Path) -> str:
-    """The file's name with the packages that it is in: code may lie elsewhere and mean the same."""
+    """The file's path from its top-level package on: the same code elsewhere on disk has the same fingerprint."""
     folder = file.parent
     while (folder / "__init__.py").is_file():
         folder = folder.parent
@@ -137,7 +138,7 @@ def _name(file: Path) -> str:
 
 
 def _packages(files: Iterable[Path]) -> set[str]:
-    """The packages that files import, of whatever origin."""
+    """The top-level packages that files import, from anywhere."""
     return {name.partition(".")[0] for file in files for name in _read(file).imports}
 
 
@@ -148,7 +149,7 @@ def _data_files(file: Path) -> tuple[Path, ...]:
 
 
 def _module_files(name: str, packages: Collection[str]) -> Iterator[Path]:
-    """The files that importing ``name`` runs, as far as they are of these ``packages``."""
+    """The files of these ``packages`` that importing ``name`` runs."""
     package = name.partition(".")[0]
     if package in packages:
         for folder in _folders(package):
@@ -156,13 +157,13 @@ def _module_files(name: str, packages: Collection[str]) -> Iterator[Path]:
 
 
 def _beside(name: str, file: Path) -> Iterator[Path]:
-    """The files that a relative import of ``name`` in ``file`` runs, but for those that the file's own import ran."""
+    """The files that a relative import of ``name`` in ``file`` runs, except those that importing ``file`` ran."""
     within = name.lstrip(".")
     return _files_in(file.parents[len(name) - len(within) - 1], within)
 
 
 def _files_in(folder: Path, name: str) -> Iterator[Path]:
-    """The files in ``folder`` that importing ``name`` runs: of a module, and of the packages that it is in."""
+    """The files in ``folder`` that importing ``name`` runs: the module's, and those of its parent packages."""
     parts = name.split(".")
     files = [folder.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
     return (file for file in [*files, folder.joinpath(*parts).with_suffix(".py")] if file.is_file())
@@ -170,12 +171,12 @@ def _files_in(folder: Path, name: str) -> Iterator[Path]:
 
 @cache
 def _folders(package: str) -> tuple[Path, ...]:
-    """Where a package or a module of that name lies: the folders that have it."""
+    """The folders that contain a package or module of that name."""
     spec = find_spec(package)
     if spec is None:
         return ()
-    places = list(spec.submodule_search_locations or []) or [spec.origin or ""]
-    return tuple(Path(place).parent for place in places)
+    locations = list(spec.submodule_search_locations or []) or [spec.origin or ""]
+    return tuple(Path(location).parent for location in locations)
 
 
 @cache
@@ -186,9 +187,9 @@ def _root() -> Path:
 
 @cache
 def _version(package: str) -> str:
-    """The version of a package that is installed under that name, empty for none."""
+    """The version of the installed package of that name, or an empty string."""
     try:
-        # what is behind a plus is the build: a processor's or a GPU's
+        # what follows a plus is the build, for a CPU or a GPU
         return version(package).partition("+")[0]
     except PackageNotFoundError:
         return ""

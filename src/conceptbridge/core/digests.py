@@ -1,4 +1,4 @@
-"""One small file in place of many: it has other bytes as soon as one of them has."""
+"""Write one small file that stands for many: its bytes change when any of theirs do."""
 
 import hashlib
 from collections.abc import Iterable
@@ -6,7 +6,7 @@ from pathlib import Path
 
 
 def digests(paths: Iterable[Path]) -> str:
-    """A line a file, its SHA-256 and its name: of all ``paths``, and of all files in those that are folders."""
+    """Return one line per file, its SHA-256 and its name: for each of ``paths``, and for all files in a folder."""
     lines = []
     for path in paths:
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:

@@ -1,4 +1,4 @@
-"""Tables as Markdown and LaTeX."""
+"""Write tables as Markdown and LaTeX."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pyarrow as pa
 
 
 def latex(table: pa.Table, note: str) -> str:
-    """Write ``table`` as a LaTeX longtable (packages longtable and booktabs): three decimals, numbers to the right."""
+    """Return a LaTeX longtable (packages longtable and booktabs): three decimals, numbers right-aligned."""
     head = " & ".join(_tex(name) for name in table.column_names) + r" \\"
     columns = "".join("r" if right else "l" for right in _numeric(table))
     body = [" & ".join(_tex(_cell(value)) for value in row.values()) + r" \\" for row in table.to_pylist()]
@@ -30,7 +30,7 @@ def _numeric(table: pa.Table) -> list[bool]:
 
 
 def markdown(table: pa.Table) -> str:
-    """Write ``table`` as a Markdown table: three decimals, empty for null, numbers to the right."""
+    """Return a Markdown table: three decimals, nulls empty, numbers right-aligned."""
     lines = [table.column_names, ["---:" if right else "---" for right in _numeric(table)]]
     lines += [[_cell(value) for value in row.values()] for row in table.to_pylist()]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)

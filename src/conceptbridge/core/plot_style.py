@@ -1,4 +1,4 @@
-"""How all figures look, and how they are written; apart from them, so that a change of one figure redraws no other."""
+"""The style of all figures, and how they are written. It is apart so that an edit of one figure redraws no other."""
 
 from pathlib import Path
 from typing import Any
@@ -17,23 +17,23 @@ STYLE: Any = {
     "axes.spines.right": False,
     "legend.frameon": False,
     "legend.fontsize": 8,
-    "svg.fonttype": "none",  # text stays text: small files, and the words can be searched
-    "svg.hashsalt": "conceptbridge",  # ids that are the same in every run
+    "svg.fonttype": "none",  # keep text as text: files are small and searchable
+    "svg.hashsalt": "conceptbridge",  # the same ids in every run
 }
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """Return an empty figure of this size in inches; to be drawn on with :data:`STYLE` in force."""
+    """Return an empty figure, ``width`` by ``height`` inches. Draw on it with :data:`STYLE` in force."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``{name}.svg`` and ``.png``: the same bytes for the same figure."""
+    """Write ``{name}.svg`` and ``{name}.png``: the same figure gives the same bytes."""
     with mpl.rc_context(STYLE):
         figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once: it takes longer than drawing
+        figure.set_layout_engine("none")  # lay out once only: it takes longer than drawing
         for ending, metadata in (("svg", {"Date": None}), ("png", None)):
             with atomic_file(folder / f"{name}.{ending}") as temporary:
                 figure.savefig(temporary, format=ending, dpi=200, metadata=metadata)

@@ -1,4 +1,4 @@
-"""What a run was made of: packages, embeddings, config and, where there is one, the commit of the working tree."""
+"""Record what a run used: packages, embeddings, config and, if there is one, the commit of the working tree."""
 
 import platform
 import subprocess
@@ -7,7 +7,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-#: the packages that numbers depend on
+#: the packages that results depend on
 PACKAGES = (
     "conceptbridge",
     "snakemake",
@@ -29,9 +29,9 @@ def provenance(
     simulated: bool,
     tree: Path,
 ) -> dict[str, Any]:
-    """Versions, embeddings' fingerprints and the config of a run; ``tree`` is the folder whose commit is told.
+    """Return the versions, the embeddings' fingerprints and the config of a run, and the commit of the folder ``tree``.
 
-    ``origins``: the file or folder of each site, told by its name alone. Other paths on this machine are left out.
+    ``origins``: the file or folder of each site; only its name is recorded. Other paths on this machine are left out.
     """
     shown = {key: value for key, value in config.items() if key not in ("data", "embedding_cache", "results")}
     sites = {site: {"extract": Path(file).name} for site, file in origins.items()}
@@ -47,9 +47,9 @@ def provenance(
 
 def _commit(tree: Path) -> str | None:
     try:
-        asked = subprocess.run(
+        result = subprocess.run(
             ["git", "-C", str(tree), "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return asked.stdout.strip() or None
+    return result.stdout.strip() or None

@@ -1,4 +1,4 @@
-"""Classes that are found by name: our own, and those that installed packages give through an entry point."""
+"""Find classes by name: our own, and those that installed packages declare as entry points."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -13,64 +13,64 @@ Part = TypeVar("Part")
 
 
 class Registry(Mapping[str, str]):
-    """Name -> full name of the module that has the class; a module is only imported by ``load``.
+    """Name -> full name of the module that has the class. Only ``load`` imports the module.
 
-    ``kind`` is what a message calls one of them, ``group`` the group of their entry points, and ``own`` are those of
-    this package: name -> ``module:class``. They need no entry point, so that a checkout works without being installed.
+    ``kind`` is the word for one of them in messages, ``group`` their entry point group. ``own`` are the classes of this
+    package, name -> ``module:class``. They need no entry point, so a checkout works without being installed.
     """
 
     def __init__(self, kind: str, group: str, own: Mapping[str, str]) -> None:
         self.kind, self.group, self.own = kind, group, own
 
     def load(self, name: str) -> Any:
-        """The class of that name. Raises StudyError when there is none, or when it cannot be imported."""
-        found = self._found()
-        if name not in found:
-            raise StudyError(f"there is no {self.kind} {name!r}{nearest(name, found)}; there are {', '.join(found)}")
-        module, _, attribute = found[name].partition(":")
+        """Return the class of that name. Raises StudyError if there is none, or if it cannot be imported."""
+        known = self._known()
+        if name not in known:
+            raise StudyError(f"there is no {self.kind} {name!r}{nearest(name, known)}; there are {', '.join(known)}")
+        module, _, attribute = known[name].partition(":")
         try:
             return getattr(import_module(module), attribute)
-        except Exception as error:  # whatever another package's module does when it is imported
+        except Exception as error:  # another package's module can raise anything on import
             raise StudyError(
-                f"the {self.kind} {name!r} ({found[name]}) cannot be imported: {type(error).__name__}: {error}; "
-                "mend the package that it is from, or leave it out"
+                f"the {self.kind} {name!r} ({known[name]}) cannot be imported: {type(error).__name__}: {error}; "
+                "fix the package that provides it, or remove it from the study"
             ) from error
 
     def find(self, name: str, base: type[Part]) -> type[Part]:
-        """The class of that name, a subclass of ``base`` whose ``name`` it is. Raises StudyError when it is not."""
-        found = self.load(name)
-        if not (isinstance(found, type) and issubclass(found, base) and getattr(found, "name", None) == name):
+        """Return the subclass of ``base`` of that name. Raises StudyError if it is not one, or has another ``name``."""
+        result = self.load(name)
+        if not (isinstance(result, type) and issubclass(result, base) and getattr(result, "name", None) == name):
             raise StudyError(
-                f"the {self.kind} {name!r} of the module {self[name]} has to be a subclass of {base.__module__}."
+                f"the {self.kind} {name!r} of the module {self[name]} must be a subclass of {base.__module__}."
                 f"{base.__name__} whose `name` is {name!r}"
             )
-        return found
+        return result
 
     def __getitem__(self, name: str) -> str:
-        return self._found()[name].partition(":")[0]
+        return self._known()[name].partition(":")[0]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._found())
+        return iter(self._known())
 
     def __len__(self) -> int:
-        return len(self._found())
+        return len(self._known())
 
-    def _found(self) -> dict[str, str]:
-        """Name -> ``module:class``. Raises StudyError when two packages have given one name."""
-        found = dict(self.own)
-        giver = dict.fromkeys(self.own, "conceptbridge")
+    def _known(self) -> dict[str, str]:
+        """Name -> ``module:class``. Raises StudyError if two packages declare the same name."""
+        known = dict(self.own)
+        owner = dict.fromkeys(self.own, "conceptbridge")
         for point in installed(self.group):
             package = f"{point.dist.name} {point.dist.version}" if point.dist else "an installed package"
-            if found.get(point.name, point.value) != point.value:
+            if known.get(point.name, point.value) != point.value:
                 raise StudyError(
-                    f"the {self.kind} {point.name!r} is there twice: {found[point.name]} of {giver[point.name]} and "
+                    f"there are two {self.kind}s named {point.name!r}: {known[point.name]} of {owner[point.name]} and "
                     f"{point.value} of {package}; uninstall one of them"
                 )
-            found[point.name], giver[point.name] = point.value, package
-        return found
+            known[point.name], owner[point.name] = point.value, package
+        return known
 
 
 @cache
 def installed(group: str) -> tuple[EntryPoint, ...]:
-    """The entry points of all installed packages, by name."""
+    """Return the entry points of all installed packages, sorted by name."""
     return tuple(sorted(entry_points(group=group), key=lambda point: (point.name, point.value)))

@@ -1,4 +1,7 @@
-"""One run at a time in a folder of results, and none of what a killed one left half written."""
+"""Lock a results folder for one run at a time, and remove the half-written files of a killed run.
+
+The OS releases our lock when a run is killed. Snakemake's own lock stays, so the profiles disable it.
+"""
 
 import errno
 import fcntl
@@ -14,17 +17,17 @@ from conceptbridge.core.errors import StudyError
 
 logger = logging.getLogger(__name__)
 
-#: the file that a run holds: whose it is, until the run has ended well
+#: the locked file: it names the run that holds the lock, and is emptied when the run succeeds
 LOCK = ".running"
-#: hidden files that are no half-written ones: Snakemake has the second in folders that are outputs
+#: hidden files that are not half-written; Snakemake puts the second into folders that are outputs
 KEPT = (LOCK, ".snakemake_timestamp")
 
 
 def acquire(results: Path) -> TextIO:
-    """Hold the folder for this process: until it ends, however it ends, no other can. The file is to be kept open.
+    """Lock the folder until this process ends, however it ends. The caller keeps the returned file open.
 
-    What a run that was killed, or whose jobs were, left half written is removed. Raises StudyError where another run
-    holds the folder, or it cannot be written.
+    Removes the half-written files of an earlier run that did not succeed. Raises StudyError if another run holds the
+    lock, or the folder cannot be written.
     """
     try:
         results.mkdir(parents=True, exist_ok=True)
@@ -37,9 +40,9 @@ def acquire(results: Path) -> TextIO:
         file.seek(0)
         if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
             raise StudyError(
-                f"config: results: another run ({file.read().strip()}) is making {results}; wait for it, or end it"
+                f"config: results: another run ({file.read().strip()}) is writing {results}; wait for it, or stop it"
             ) from None
-        logger.warning("%s is on a file system without locks: start no other run there", results)
+        logger.warning("%s is on a file system without locks: do not start another run there", results)
     file.seek(0)
     if file.read():
         _sweep(results)
@@ -50,7 +53,7 @@ def acquire(results: Path) -> TextIO:
 
 
 def release(file: TextIO) -> None:
-    """Note that nothing half written can be there."""
+    """Record that the run succeeded and left nothing half written."""
     file.truncate(0)
 
 
@@ -58,6 +61,6 @@ def _sweep(results: Path) -> None:
     for folder, folders, files in os.walk(results):
         for name in [name for name in (*folders, *files) if name.startswith(".") and name not in KEPT]:
             path = Path(folder, name)
-            with suppress(OSError):  # it is in nobody's way
+            with suppress(OSError):  # a file that stays does no harm
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         folders[:] = [name for name in folders if not name.startswith(".")]

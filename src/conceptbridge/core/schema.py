@@ -1,4 +1,4 @@
-"""A value checked against its JSON schema, and the defaults that the schema gives it."""
+"""Check a value against its JSON schema, and fill in the schema's defaults."""
 
 from copy import deepcopy
 from typing import Any
@@ -11,7 +11,7 @@ from conceptbridge.core.text import nearest
 
 
 def check(value: Any, schema: dict[str, Any], what: str) -> None:
-    """Raise StudyError with one message for the most relevant fault of ``value`` against ``schema``."""
+    """Raise StudyError for the most relevant fault of ``value`` against ``schema``, in one message."""
     error = best_match(Draft202012Validator(schema).iter_errors(value))
     if error is not None:
         raise StudyError(f"{what}: {_message(error)}")
@@ -33,29 +33,30 @@ def fill_defaults(value: Any, schema: dict[str, Any], root: dict[str, Any]) -> N
     extra = schema.get("additionalProperties")
     for key, item in value.items():
         sub = properties.get(key, extra if isinstance(extra, dict) else None)
-        if item is None and "default" not in (sub or {}):  # `cnn:` alone asks for the defaults; elsewhere null is one
+        # `cnn:` alone asks for the defaults; null is a value only where it is the default
+        if item is None and "default" not in (sub or {}):
             value[key] = item = {}
         if sub is not None:
             fill_defaults(item, sub, root)
 
 
 def _message(error: ValidationError) -> str:
-    asked: Any = error.validator_value
+    expected: Any = error.validator_value
     schema: Any = error.schema
-    found: Any = error.instance
+    value: Any = error.instance
     at = ".".join(str(part) for part in error.absolute_path)
     prefix = f"{at}: " if at else ""
     if error.validator == "additionalProperties":
         known = schema.get("properties", {})
-        unknown = [key for key in found if key not in known]
+        unknown = [key for key in value if key not in known]
         listed = ", ".join(map(repr, unknown))
         return f"{prefix}unknown key {listed}{nearest(str(unknown[0]), known)}; known keys: {', '.join(known)}"
     if error.validator == "required":
-        missing = next(key for key in asked if key not in found)
+        missing = next(key for key in expected if key not in value)
         return f"{prefix}the key {missing!r} is missing"
     if error.validator in ("enum", "const"):
-        valid = asked if error.validator == "enum" else [asked]
-        return f"{prefix}{found!r} is not one of {', '.join(map(str, valid))}{nearest(str(found), valid)}"
+        valid = expected if error.validator == "enum" else [expected]
+        return f"{prefix}{value!r} is not one of {', '.join(map(str, valid))}{nearest(str(value), valid)}"
     return f"{prefix}{error.message}"
 
 

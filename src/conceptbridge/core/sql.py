@@ -1,11 +1,11 @@
-"""SQL that every room needs."""
+"""Quote values and names for SQL."""
 
 
 def literal(value: object) -> str:
-    """Return ``value`` as a string literal of SQL."""
+    """Return ``value`` as a SQL string literal."""
     return "'" + str(value).replace("'", "''") + "'"
 
 
 def identifier(name: str) -> str:
-    """Return ``name`` as a quoted identifier of SQL."""
+    """Return ``name`` as a quoted SQL identifier."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,4 +1,4 @@
-"""Values as canonical text, and the word that was probably meant."""
+"""Write values as canonical text, and suggest the word that was probably meant."""
 
 import json
 from collections.abc import Iterable
@@ -9,12 +9,12 @@ from typing import Any
 
 
 def canonical(value: Any) -> str:
-    """``value`` as JSON with sorted keys and whole floats written as integers, so that equal specs are equal text."""
+    """Return ``value`` as JSON with sorted keys and whole floats as integers, so that equal specs are equal text."""
     return json.dumps(_normal(value), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def nearest(word: str, valid: Iterable[Any]) -> str:
-    """A hint at the valid word most like ``word``; empty when none is like it."""
+    """Return a hint at the valid word most like ``word``, or an empty string if none is close."""
     close = get_close_matches(word, [str(v) for v in valid], n=1, cutoff=0.5)
     return f" (did you mean {close[0]!r}?)" if close else ""
 

@@ -1,1 +1,1 @@
-"""The study: its config, its embeddings."""
+"""The study: its config, embeddings, learners and strategies."""

@@ -1,8 +1,8 @@
-"""The backends of embeddings by name, and what each of them declares and does.
+"""Embedding backends: the base class, and where each one is found by its name.
 
-A backend is one subclass of ``Backend`` in a module of its own: in ``conceptbridge.embed.backends``, or in another
-package that names it as an entry point of the group ``conceptbridge.backends``. Reading a study imports these modules,
-so they import nothing heavy at their top: what computes is imported inside the methods.
+A backend is a subclass of ``Backend`` in a module of its own: in ``conceptbridge.embed.backends``, or in another
+package that declares it as an entry point of the group ``conceptbridge.backends``. Reading a study imports these
+modules, so they import heavy packages inside their methods, not at the top.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 Spec = Mapping[str, Any]
 #: JSON schema
 Schema = dict[str, Any]
-#: files of a task at a site: cohort, tokens, sequences
+#: the files of a task at a site: cohort, tokens, sequences
 SiteFiles = tuple[Path, Path, Path]
 
 SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
-#: what an entry of any backend may say
+#: the fields that an entry of any backend may have
 COMMON_FIELDS: dict[str, Schema] = {
     "width": {"type": "integer", "minimum": 1, "description": "numbers per vector"},
     "licence": {"type": "string", "description": "of the weights"},
@@ -33,18 +33,18 @@ COMMON_FIELDS: dict[str, Schema] = {
 
 
 class Encoder(Protocol):
-    """A loaded model: it turns texts into vectors."""
+    """A loaded model that turns texts into vectors."""
 
     def encode(self, texts: Sequence[str]) -> "Iterator[tuple[list[str], NDArray[np.float32]]]":
-        """Yield some of ``texts`` and their vectors, shape (some, width), until all have had theirs, in any order.
+        """Yield some of ``texts`` with their vectors, shape (some, width), in any order, until every text has one.
 
-        What is yielded is done, and paid for: the caller keeps it before it asks for more. The same text has the same
+        What is yielded is computed and paid for, so the caller stores it before it asks for more. A text has the same
         vector in every call.
         """
 
 
 class Published(Protocol):
-    """An opened file of vectors."""
+    """An open file of vectors."""
 
     #: shape (keys, width)
     vectors: "NDArray[np.float32]"
@@ -54,38 +54,38 @@ class Published(Protocol):
 
 
 class Backend:
-    """One way of giving vectors to tokens. A subclass sets the attributes that differ and writes one of ``load``,
-    ``open`` and ``learn``, as ``vectors`` says; with "permuted" and "none" it writes none of them."""
+    """One way to give vectors to tokens. A subclass sets the attributes that differ and defines one of ``load``,
+    ``open`` and ``learn``, depending on ``vectors``; for "permuted" and "none" it defines none of them."""
 
-    #: what an entry of the catalogue says as its `backend`
+    #: the `backend` of a catalogue entry
     name: ClassVar[str]
     #: where the vectors come from:
-    #: "computed" from a text alone, once for all studies, by ``load``;
-    #: "published" in a file, which ``open`` looks tokens up in;
-    #: "learned" from the training rows of a source, by ``learn``: one table per task and source;
-    #: "permuted": those of the entry's parent, given to the wrong texts by each model;
+    #: "computed": from the text alone, once for all studies (``load``);
+    #: "published": a file in which tokens are looked up (``open``);
+    #: "learned": from the training rows of a source, one table per task and source (``learn``);
+    #: "permuted": the parent's vectors, which each model assigns to the wrong texts;
     #: "none": there are none; a model has one column per token
     vectors: ClassVar[Literal["computed", "published", "learned", "permuted", "none"]] = "computed"
-    #: the fields of an entry beside COMMON_FIELDS, each with its JSON schema
+    #: the fields of an entry besides COMMON_FIELDS, each with its JSON schema
     fields: ClassVar[Mapping[str, Schema]] = {}
-    #: the fields that an entry has to have
+    #: the fields that an entry must have
     required: ClassVar[tuple[str, ...]] = ()
-    #: further JSON schemas that an entry has to satisfy
+    #: further JSON schemas that an entry must satisfy
     rules: ClassVar[tuple[Schema, ...]] = ()
-    #: the fields that change a vector: they, and no others, are in the embedding's fingerprint
+    #: the fields that change a vector: the embedding's fingerprint covers these and no others
     identity: ClassVar[tuple[str, ...]] = ()
-    #: how often a change of the code gave texts other vectors; whoever makes such a change counts it here. It is part
-    #: of the fingerprint, so that no older vector is taken from a cache
+    #: how many code changes gave the same texts other vectors. Add 1 with each such change: the number is part of the
+    #: fingerprint, so no older vector is taken from a cache
     changed: ClassVar[int] = 0
-    #: the fields, beside those of ``identity``, that tell another hospital how to get the embedding
+    #: the fields besides ``identity`` that tell another hospital how to get the embedding
     shared: ClassVar[tuple[str, ...]] = ("width", "licence")
     #: whether the vectors carry no meaning
     control: ClassVar[bool] = False
-    #: whether a service that may be elsewhere reads the texts
+    #: whether a service, possibly on another machine, reads the texts
     remote: ClassVar[bool] = False
 
     def schema(self) -> Schema:
-        """JSON schema of an entry."""
+        """Return the JSON schema of an entry."""
         return {
             "type": "object",
             "required": ["backend", *self.required],
@@ -95,47 +95,47 @@ class Backend:
         }
 
     def check(self, name: str, spec: Spec) -> None:
-        """Raise StudyError where the entry ``name`` fits the schema and still cannot be used."""
+        """Raise StudyError if the entry ``name`` fits the schema but still cannot be used."""
 
     def identity_of(self, spec: Spec) -> dict[str, Any]:
-        """What the fingerprint of an entry is taken over: everything that changes a vector, and nothing else."""
-        told = {"backend": self.name, **{key: spec[key] for key in self.identity if key in spec}}
-        return told | ({"changed": self.changed} if self.changed else {})
+        """Return what the fingerprint of an entry covers: everything that changes a vector, and nothing else."""
+        identity = {"backend": self.name, **{key: spec[key] for key in self.identity if key in spec}}
+        return identity | ({"changed": self.changed} if self.changed else {})
 
     def shared_entry(self, spec: Spec) -> dict[str, Any]:
-        """The part of an entry that another hospital needs; a folder of this machine is left out."""
+        """Return the part of an entry that another hospital needs; a folder on this machine is left out."""
         entry = {key: spec[key] for key in (*self.identity, *self.shared) if key in spec}
         if is_folder(entry.get("model")):
             del entry["model"]
         return entry
 
     def load(self, spec: Spec, threads: int) -> Encoder:
-        """The encoder of an entry. Raises StudyError when its model cannot be had."""
-        raise StudyError(f"the backend {self.name!r} makes no vectors from texts")
+        """Return the encoder of an entry. Raises StudyError if its model is not available."""
+        raise StudyError(f"the backend {self.name!r} computes no vectors from texts")
 
     def open(self, spec: Spec, data: Path) -> Published:
-        """The file of an entry, below ``data`` if relative. Raises StudyError when it cannot be read as stated."""
+        """Open the file of an entry, below ``data`` if relative. Raises StudyError if it does not fit the entry."""
         raise StudyError(f"the backend {self.name!r} reads no file of vectors")
 
     def learn(
         self, spec: Spec, sites: Sequence[SiteFiles], min_cell_count: int
     ) -> "tuple[list[str], NDArray[np.float32]]":
-        """Learn from the training rows of ``sites``: the texts that have a vector, sorted, and their vectors.
+        """Learn from the training rows of ``sites``. Returns the texts that have a vector, sorted, and the vectors.
 
-        What fewer than ``min_cell_count`` persons have in common is not used.
+        Ignores whatever fewer than ``min_cell_count`` persons have in common.
         """
         raise StudyError(f"the backend {self.name!r} learns nothing from rows")
 
     def estimate(self, spec: Spec, texts: Sequence[str]) -> dict[str, Any] | None:
-        """What computing ``texts`` takes where a service asks for money; None where nothing is to pay."""
+        """Return what computing ``texts`` takes if a service charges for it; None if it costs nothing."""
         return None
 
     def fetch(self, spec: Spec) -> None:
-        """Put what an entry downloads onto this machine. Raises StudyError when it cannot be had."""
+        """Download what an entry needs to this machine. Raises StudyError if it is not available."""
 
 
 def is_folder(model: Any) -> bool:
-    """Whether an entry's ``model`` is a folder of this machine, not a name."""
+    """Whether an entry's ``model`` is a folder on this machine, not a name."""
     return str(model or "").startswith(("/", ".", "~"))
 
 
@@ -156,5 +156,5 @@ BACKENDS = Registry(
 
 
 def find_backend(name: str) -> Backend:
-    """The backend of that name. Raises StudyError when there is none, or it cannot be imported."""
+    """Return the backend of that name. Raises StudyError if there is none, or it cannot be imported."""
     return BACKENDS.find(name, Backend)()

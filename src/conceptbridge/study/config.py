@@ -1,6 +1,6 @@
 """Check a study's config and fill in its defaults.
 
-This runs whenever the workflow is planned, so nothing heavy is imported here.
+This runs whenever the workflow is planned, so this module imports nothing heavy.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -29,10 +29,10 @@ def package_data(name: str) -> dict[str, Any]:
 
 
 def config_schema(learners: Collection[str] | None = None, site_keys: Collection[str] | None = None) -> dict[str, Any]:
-    """The JSON schema of a study's config, with the settings of these ``learners`` and of the converters that are among
-    the ``site_keys``; None for all there are.
+    """Return the JSON schema of a study's config, with the settings of these ``learners`` and of the converters among
+    ``site_keys``; None means all.
 
-    Raises StudyError when one of them cannot be imported; others are not looked into, only named.
+    Other learners and converters are named but not imported. Raises StudyError if one of these cannot be imported.
     """
     schema = package_data("config.schema")
     schema["$defs"]["strategy"]["enum"] = list(STRATEGIES)
@@ -52,15 +52,15 @@ def config_schema(learners: Collection[str] | None = None, site_keys: Collection
 def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = None) -> Study:
     """Check ``config`` against its JSON schema, and fill in the defaults and the study's preset.
 
-    ``catalogue``: the embeddings to choose from; None for those of the package.
+    ``catalogue``: the embeddings to choose from; None for the package's own.
 
-    Raises StudyError naming the key, what was found and the nearest valid one.
+    Raises StudyError with the key, what was found and the nearest valid value.
     """
     full = deepcopy(dict(config))
     _check_renamed(full)
-    asked = full.get("learners")
+    learners = full.get("learners")
     site_keys = {path.rpartition(".")[2] for path in _paths(full, ["sites", "*", "*"])}
-    schema = config_schema(asked if isinstance(asked, dict) else (), site_keys)
+    schema = config_schema(learners if isinstance(learners, dict) else (), site_keys)
     presets = package_data("presets")
     check(full, schema, "config")
     fill_defaults(full, schema, schema)
@@ -75,42 +75,42 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
     check_catalogue(entries, "config: embeddings")
     for name, task in full["tasks"].items():
         for event in (task["index"], task["outcome"]):
-            if event["file"] is not None:  # cohorts handed in lie where extracts do
+            if event["file"] is not None:  # handed-in cohorts are below `data`, as extracts are
                 event["file"] = str(Path(full["data"]).expanduser() / Path(event["file"]).expanduser())
-        rows_here = [site for site, spec in full["sites"].items() if not {"bundles", "results_file"} & set(spec)]
-        check_task(name, task, rows_here)
+        with_rows = [site for site, spec in full["sites"].items() if not {"bundles", "results_file"} & set(spec)]
+        check_task(name, task, with_rows)
     for site, spec in full["sites"].items():
-        _check_place(site, spec)
-    here = [site for site, spec in full["sites"].items() if "results_file" not in spec]
-    if here and len(here) < len(full["sites"]):
+        _check_site_input(site, spec)
+    not_results = [site for site, spec in full["sites"].items() if "results_file" not in spec]
+    if not_results and len(not_results) < len(full["sites"]):
         raise StudyError(
-            f"config: sites.{here[0]}: a study of aggregate results files has no other sites; run "
-            f"{here[0]}'s own study, and give its `results_file`"
+            f"config: sites.{not_results[0]}: a study of aggregate results files has no other sites; run "
+            f"{not_results[0]}'s own study, and give its `results_file`"
         )
-    asked = [name for name in config.get("strategies", []) if strategy(name).needs == Needs.SHARED_ROWS]
-    if asked and any("bundles" in spec for spec in full["sites"].values()):
+    sharing = [name for name in config.get("strategies", []) if strategy(name).needs == Needs.SHARED_ROWS]
+    if sharing and any("bundles" in spec for spec in full["sites"].values()):
         raise StudyError(
-            f"config: strategies: {asked[0]} needs the rows of all sites, and of some there are bundles alone; "
-            "leave it out"
+            f"config: strategies: {sharing[0]} needs the rows of all sites, but some sites have only bundles; "
+            f"remove {sharing[0]}"
         )
     for name in full["strategies"]:
         if (source := strategy(name).source) in full["sites"]:
             raise StudyError(
-                f"config: sites.{source}: that is the source of {name} in tables; give the site another name"
+                f"config: sites.{source}: tables use this name for the source of {name}; give the site another name"
             )
     if all(spec["role"] == "source" for spec in full["sites"].values()):
-        raise StudyError("config: sites: every site has the role `source`; at least one has to be a target")
+        raise StudyError("config: sites: every site has the role `source`; at least one must be a target")
     for site, spec in full["sites"].items():
         if spec["headerless"] and "cdm_version" not in spec:
             raise StudyError(
                 f"config: sites.{site}: `headerless: true` needs `cdm_version` (5.2, 5.3.1, 5.3 or 5.4): without a "
-                "header the order of columns is known from the version alone"
+                "header, only the version tells the order of columns"
             )
         if "last_date" in spec:
             check_date(f"config: sites.{site}.last_date", spec["last_date"])
         if spec.get("extract") == SIMULATED and site not in HOSPITALS:
             raise StudyError(
-                f"config: sites.{site}: only the hospitals of the built-in network ({', '.join(HOSPITALS)}) "
+                f"config: sites.{site}: only hospitals of the built-in network ({', '.join(HOSPITALS)}) "
                 f"can have `extract: simulated`{nearest(site, HOSPITALS)}; give the folder of {site}'s own extract"
             )
     embeddings = {name: find_embedding(name, entries, "embeddings") for name in names}
@@ -120,15 +120,15 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
 
 
 def _check_renamed(config: Mapping[str, Any]) -> None:
-    """Answer an old key with what it is called now, or that it is gone."""
+    """Raise StudyError for an old key, with its new name, or that it was removed."""
     for old, new in package_data("renamed_keys").items():
         for path in _paths(config, old.split(".")):
-            what = f"this key is now `{new}`" if new else "unknown key; it is gone, delete it"
+            what = f"this key is now `{new}`" if new else "unknown key; it was removed, delete it"
             raise StudyError(f"config: {path}: {what}")
 
 
 def _paths(value: Any, path: Sequence[str]) -> Iterator[str]:
-    """Where ``path`` is found in ``value``, with the names, or the places in a list, that `*` stands for."""
+    """Yield each match of ``path`` in ``value``; `*` stands for any key, or any index in a list."""
     if not path:
         yield ""
         return
@@ -138,29 +138,29 @@ def _paths(value: Any, path: Sequence[str]) -> Iterator[str]:
             yield from (f"{key}.{rest}".rstrip(".") for rest in _paths(item, path[1:]))
 
 
-def _check_place(site: str, spec: dict[str, Any]) -> None:
-    """Check where a site's rows, or its models, come from; one of bundles alone is a source."""
-    places = ("extract", *CONVERTERS, "bundles", "results_file")
-    keys = [key for key in places if key in spec]
+def _check_site_input(site: str, spec: dict[str, Any]) -> None:
+    """Check where a site's rows, models or results come from. A site with only bundles becomes a source."""
+    inputs = ("extract", *CONVERTERS, "bundles", "results_file")
+    keys = [key for key in inputs if key in spec]
     if not keys:
         titles = {name: find_converter(name).title for name in CONVERTERS}
         titles |= {"bundles": "models that it has sent", "results_file": "its results"}
         others = ", or ".join(f"`{key}`, for {title}" for key, title in titles.items())
         raise StudyError(f"config: sites.{site}: the key 'extract' is missing (or {others})")
     if len(keys) > 1:
-        raise StudyError(f"config: sites.{site}: give exactly one of {', '.join(places)} (found {' and '.join(keys)})")
+        raise StudyError(f"config: sites.{site}: give exactly one of {', '.join(inputs)} (found {' and '.join(keys)})")
     if "results_file" in spec and spec["patients"]:
-        raise StudyError(f"config: sites.{site}: it is known by its results alone, so it has no patients to score")
+        raise StudyError(f"config: sites.{site}: it has only results, so there are no patients to score")
     if "bundles" in spec:
         if spec["role"] == "target" or spec["patients"]:
             raise StudyError(
-                f"config: sites.{site}: it is known by its bundles alone, so it has no rows to predict; it is a source"
+                f"config: sites.{site}: it has only bundles, so there are no rows to predict; it can only be a source"
             )
         spec["role"] = "source"
 
 
 def _fill_learner(learner: type[LearnerSpec], settings: dict[str, Any], preset: str) -> None:
-    """Write the learner's defaults into the ``settings`` that a study gives, in place, and check them together."""
+    """Fill the learner's defaults into the study's ``settings``, in place, and check them together."""
     for key, value in deepcopy(learner.default(preset)).items():
         settings[key] = value | settings.get(key, {}) if key in learner.tuning else settings.get(key, value)
     if wrong := learner.check(settings):
@@ -179,11 +179,11 @@ def _check_reference(
             )
 
 
-def _change(catalogue: dict[str, Any], asked: list[str | dict[str, Any]]) -> list[str]:
-    """The names that a study asks for; what it says of an entry replaces that key, or makes a new entry."""
+def _change(catalogue: dict[str, Any], requested: list[str | dict[str, Any]]) -> list[str]:
+    """Apply a study's changes and additions to the catalogue, in place, and return the names it requests."""
     names = []
-    for one in asked:
-        changes = {one: {}} if isinstance(one, str) else one
+    for entry in requested:
+        changes = {entry: {}} if isinstance(entry, str) else entry
         for name, changed in changes.items():
             if changed:
                 catalogue[name] = catalogue.get(name, {}) | changed

@@ -1,4 +1,4 @@
-"""The catalogue of embeddings, and what makes two of them the same."""
+"""The catalogue of embeddings, and the fingerprint that tells whether two of them are the same."""
 
 import hashlib
 from collections.abc import Collection, Mapping
@@ -17,44 +17,45 @@ from conceptbridge.study.backends import BACKENDS, Backend, Schema, find_backend
 
 @dataclass(frozen=True)
 class Embedding:
-    """A named way of turning text into vectors."""
+    """A named way to turn text into vectors."""
 
     name: str
     spec: dict[str, Any]
-    #: SHA-256 over exactly the fields that change a vector
+    #: SHA-256 of exactly the fields that change a vector
     fingerprint: str
     parent: "Embedding | None" = None
-    #: where a precomputed embedding takes the vectors that its file lacks
+    #: the embedding that supplies the vectors which a precomputed file lacks
     fallback: "Embedding | None" = None
 
     @property
     def id(self) -> str:
-        """Folder of the embedding and of what was trained on it."""
+        """The name of the embedding's folder, and of the folder of arms trained on it."""
         return f"{self.name}-{self.fingerprint[:12]}"
 
     @cached_property
     def backend(self) -> Backend:
-        """What gives its tokens their vectors."""
+        """The backend that gives tokens their vectors."""
         return find_backend(self.spec["backend"])
 
     @property
     def control(self) -> bool:
-        """Whether it carries no meaning: one-hot, random or shuffled vectors."""
+        """Whether its vectors carry no meaning: one-hot, random or shuffled."""
         return self.backend.control
 
     @property
     def remote(self) -> bool:
-        """Whether a service that may be elsewhere reads the texts."""
+        """Whether a service, possibly on another machine, reads the texts."""
         return self.backend.remote or (self.fallback is not None and self.fallback.remote)
 
     @property
     def learned(self) -> bool:
-        """Whether it is learned from a source's training rows, so that it has one table per task and source."""
+        """Whether it is learned from a source's training rows, with one table per task and source."""
         return self.backend.vectors == "learned"
 
     @property
     def shareable(self) -> bool:
-        """Whether its models may leave the site: a permuted one holds every text of its source, rare ones too."""
+        """Whether its models may leave the site. A permuted one may not: it holds every text of its source, even rare
+        ones."""
         return self.backend.vectors != "permuted"
 
     @property
@@ -66,15 +67,15 @@ class Embedding:
 
     @property
     def modules(self) -> list[str]:
-        """Modules of its backend, and of that of the embedding that stands in for it: what its vectors depend on."""
+        """The modules that its vectors depend on: its backend's, and its fallback's."""
         used = (self, self.fallback) if self.fallback else (self,)
-        return list(dict.fromkeys(BACKENDS[one.spec["backend"]] for one in used))
+        return list(dict.fromkeys(BACKENDS[embedding.spec["backend"]] for embedding in used))
 
 
 def catalogue_schema(used: Collection[str] | None = None) -> Schema:
-    """JSON schema of a catalogue: each backend's fields as it declares them.
+    """Return the JSON schema of a catalogue, with the fields that each backend declares.
 
-    ``used``: the backends that the catalogue uses; no other is loaded, so that none can stop a study that is not its.
+    ``used``: the backends to load; None for all. A broken backend cannot stop a study that does not use it.
     """
     names = list(BACKENDS)
     entries = [
@@ -96,16 +97,17 @@ def catalogue_schema(used: Collection[str] | None = None) -> Schema:
 
 
 def check_catalogue(entries: Mapping[str, Any], what: str) -> None:
-    """Raise StudyError, beginning with ``what``, for the most relevant fault of a catalogue."""
+    """Raise StudyError, beginning with ``what``, for the most relevant fault in a catalogue."""
     used = {str(entry.get("backend")) for entry in entries.values() if isinstance(entry, dict)}
     check(entries, catalogue_schema(used), what)
 
 
 def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by: tuple[str, ...] = ()) -> Embedding:
-    """The embedding of that name; ``where`` is the config key that asks for it, ``asked_by`` the entries that need it.
+    """Return the embedding of that name. ``where`` is the config key that names it, ``asked_by`` the entries that need
+    it.
 
-    Raises StudyError when the catalogue does not have it, with the nearest name, its parent is a control itself, or
-    it needs itself.
+    Raises StudyError if the catalogue does not have it (with the nearest name), if its parent is itself a control, or
+    if it needs itself.
     """
     if name in asked_by:
         raise StudyError(
@@ -123,7 +125,7 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
     if "parent" in spec:
         parent = find_embedding(spec["parent"], catalogue, f"the parent of {name}", (*asked_by, name))
         if parent.parent is not None or "width" not in parent.spec or parent.learned:
-            raise StudyError(f"{at}: its parent {parent.name} has to be a real embedding")
+            raise StudyError(f"{at}: its parent {parent.name} must be a real embedding")
         spec["width"] = parent.spec["width"]
     backend.check(name, spec)
     identity = backend.identity_of(spec)
@@ -132,9 +134,7 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
     if isinstance(missing := spec.get("missing"), dict):
         fallback = find_embedding(missing["backend"], catalogue, f"{name}: missing", (*asked_by, name))
         if fallback.spec.get("width") != spec["width"] or fallback.backend.vectors != "computed":
-            raise StudyError(
-                f"{at}: missing: {fallback.name} has to make vectors from texts, {spec['width']} numbers each"
-            )
+            raise StudyError(f"{at}: missing: {fallback.name} must compute vectors of width {spec['width']} from texts")
         identity["missing"] = fallback.fingerprint
     elif missing == "zero":
         identity["missing"] = "zero"
@@ -142,19 +142,21 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
 
 
 def read_catalogue(source: str) -> dict[str, Any]:
-    """The entries in a YAML file, or in JSON given as it is."""
+    """Read the entries from a YAML file, or from JSON text."""
     text = source if source.startswith("{") else Path(source).read_text(encoding="utf-8")
     return dict(yaml.safe_load(text))
 
 
 def embedding_of_folder(folder: str, catalogue: Mapping[str, Any]) -> Embedding:
-    """The embedding whose id, or plain name, is ``folder``.
+    """Return the embedding whose id, or plain name, is ``folder``.
 
-    Raises StudyError when the catalogue's entry is by now another embedding than the one planned.
+    Raises StudyError if the catalogue's entry has changed since the run was planned.
     """
     if folder in catalogue:
         return find_embedding(folder, catalogue, "embeddings")
-    found = find_embedding(folder.rsplit("-", 1)[0], catalogue, "embeddings")
-    if found.id != folder:
-        raise StudyError(f"catalogue of embeddings: {found.name} has changed since the run was planned; start it again")
-    return found
+    result = find_embedding(folder.rsplit("-", 1)[0], catalogue, "embeddings")
+    if result.id != folder:
+        raise StudyError(
+            f"catalogue of embeddings: {result.name} has changed since the run was planned; start it again"
+        )
+    return result

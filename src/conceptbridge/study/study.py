@@ -1,6 +1,6 @@
-"""The study as its config says it: checked, filled with defaults, every embedding with its identity.
+"""A checked study: its config with all defaults filled in, and its embeddings.
 
-Read whenever the workflow is planned, so nothing heavy is imported here.
+Planning the workflow imports this module, so it imports nothing heavy.
 """
 
 import hashlib
@@ -26,11 +26,11 @@ SIMULATED = "simulated"
 
 @dataclass(frozen=True)
 class Study:
-    """A checked study: ``config`` with every default filled in, and its embeddings by name."""
+    """A checked study: ``config`` with all defaults filled in, and its embeddings by name."""
 
     config: dict[str, Any]
     embeddings: dict[str, Embedding]
-    #: the entries of the catalogue that the study uses, with its own changes
+    #: the catalogue entries that the study uses, with its own changes
     catalogue: dict[str, Any]
 
     @cached_property
@@ -40,27 +40,27 @@ class Study:
 
     @cached_property
     def bundled(self) -> list[str]:
-        """The sites that are known through their bundles alone."""
+        """The sites that have only bundles."""
         return [site for site, spec in self.config["sites"].items() if "bundles" in spec]
 
     @cached_property
     def scored(self) -> list[str]:
-        """The sites that only have a list of patients scored, and take no other part."""
+        """The sites that only have a list of patients to score, and take no other part."""
         return [site for site, spec in self.config["sites"].items() if spec["patients"]]
 
     @cached_property
     def reported(self) -> list[str]:
-        """The sites that are known through their aggregate results file alone: then all of them are."""
+        """The sites that have only an aggregate results file: either none of the sites, or all."""
         return [site for site, spec in self.config["sites"].items() if "results_file" in spec]
 
     @cached_property
     def own(self) -> list[str]:
-        """The sites that take part with rows that are here."""
+        """The sites that take part with rows of their own on this machine."""
         return [site for site in self.sites if site not in self.bundled + self.scored + self.reported]
 
     @cached_property
     def tabled(self) -> list[str]:
-        """The sites that the joint tables, figures and page are about."""
+        """The sites in the joint tables, figures and page."""
         return [site for site in self.sites if site not in self.bundled + self.scored]
 
     def results_file(self, site: str) -> str:
@@ -72,7 +72,7 @@ class Study:
         return Path(self._data(self.config["sites"][site]["bundles"]))
 
     def patients(self, site: str) -> str:
-        """The list of patients that a site has scored."""
+        """The file that lists a site's patients to score."""
         return self._data(self.config["sites"][site]["patients"])
 
     def simulated(self, site: str) -> bool:
@@ -81,16 +81,16 @@ class Study:
 
     @cached_property
     def targets(self) -> list[str]:
-        """The sites where models are brought to and tested."""
+        """The sites that models are transferred to and tested at."""
         return [site for site in self.tabled if self.config["sites"][site]["role"] != "source"]
 
     @property
     def told(self) -> dict[str, Any]:
-        """The config without the folders of this machine, whose place changes no result."""
+        """The config without the folders of this machine: where they are changes no result."""
         return {key: value for key, value in self.config.items() if key not in ("data", "embedding_cache", "results")}
 
     def converter(self, site: str) -> Converter | None:
-        """What makes a site's extract from another kind of input; None where the site has an extract of its own."""
+        """The converter that makes a site's extract from another input; None if the site has an extract of its own."""
         return self._converters.get(site)
 
     @cached_property
@@ -99,13 +99,13 @@ class Study:
         return {site: find_converter(name) for site, spec in sites for name in CONVERTERS if name in spec}
 
     def conversion(self, site: str) -> Settings:
-        """What a site's converter is told, its files in place. The site has a converter."""
+        """The settings of a site's converter, with its files as paths. The site must have a converter."""
         converter = self.converter(site)
         assert converter is not None
         return converter.resolve(self.config["sites"][site][converter.name], Path(self.config["data"]).expanduser())
 
     def owner(self, site: str) -> str:
-        """Whose a site's local concepts are: its own, or those of a codebook that it shares with other sites."""
+        """The owner of a site's local concepts: the site, or a codebook that it shares with other sites."""
         converter = self.converter(site)
         return converter.owner(self.conversion(site), site) if converter else site
 
@@ -117,7 +117,7 @@ class Study:
         return str(next(spec[key] for key in ("extract", "bundles", "results_file") if key in spec))
 
     def extract(self, site: str) -> str:
-        """Folder or file of a site's extract: below ``data`` unless it is an absolute path or a simulated one."""
+        """Folder or file of a site's extract: below ``data`` unless the path is absolute or the extract simulated."""
         if self.simulated(site):
             return f"{self.config['results']}/simulated/{site}"
         if self.converter(site):
@@ -125,12 +125,12 @@ class Study:
         return self._data(self.config["sites"][site]["extract"])
 
     def reading(self, site: str) -> str:
-        """How a site's extract is to be read, as canonical JSON."""
-        not_told = ("extract", *CONVERTERS, "role", "patients")
-        told = {key: value for key, value in self.config["sites"][site].items() if key not in not_told}
-        if "cdm_version" in told:
-            told["cdm_version"] = str(told["cdm_version"])  # YAML reads 5.4 as a number
-        return canonical(told)
+        """How to read a site's extract, as canonical JSON."""
+        excluded = ("extract", *CONVERTERS, "role", "patients")
+        settings = {key: value for key, value in self.config["sites"][site].items() if key not in excluded}
+        if "cdm_version" in settings:
+            settings["cdm_version"] = str(settings["cdm_version"])  # YAML reads 5.4 as a number
+        return canonical(settings)
 
     @property
     def vocabulary(self) -> str | None:
@@ -142,7 +142,7 @@ class Study:
 
     @property
     def term_pairs(self) -> list[Path]:
-        """Files of rated term pairs. Raises StudyError when the folder that the config names has none."""
+        """The files of rated term pairs. Raises StudyError if the folder that the config names has none."""
         if not self.config["term_pairs"]:
             return []
         folder = Path(self._data(self.config["term_pairs"]))
@@ -153,54 +153,53 @@ class Study:
 
     @cached_property
     def by_id(self) -> dict[str, Embedding]:
-        """The embeddings by the name of their folder, parents of controls included."""
-        all_of_them = [*self.embeddings.values(), *(e.parent for e in self.embeddings.values() if e.parent)]
-        return {e.id: e for e in all_of_them}
+        """The embeddings by the name of their folder, including the parents of controls."""
+        embeddings = [*self.embeddings.values(), *(e.parent for e in self.embeddings.values() if e.parent)]
+        return {e.id: e for e in embeddings}
 
     @cached_property
     def sources(self) -> list[str]:
-        """The sites from which models can be brought elsewhere."""
+        """The sites whose models can be transferred."""
         roles = {site: spec["role"] for site, spec in self.config["sites"].items() if site not in self.scored}
         return [site for site, role in roles.items() if role != "target"]
 
     def others(self, target: str) -> list[str]:
-        """The sources from which a model can be brought to ``target``."""
+        """The sources whose models can be transferred to ``target``."""
         return [site for site in self.sources if site != target]
 
     def definition(self, name: str) -> dict[str, Any]:
-        """What a prediction of the task means, wherever it is made: a model is only used where this is the same.
+        """What a prediction of the task means. A model is only used where this is the same.
 
-        Split and minima are each study's own. A concept set's file is told by its content, a handed-in cohort not at
-        all.
+        Split and minima are not part of it. A concept set's file counts by its content; a handed-in cohort does not
+        count.
         """
         task = self.config["tasks"][name]
         keys = ("index", "outcome", "censoring", "min_time_at_risk", "guards", "predictors")
-        made = deepcopy({key: task[key] for key in keys} | {key: self.config[key] for key in ("texts", "roll_up")})
-        for event in (made["index"], made["outcome"]):
+        parts = deepcopy({key: task[key] for key in keys} | {key: self.config[key] for key in ("texts", "roll_up")})
+        for event in (parts["index"], parts["outcome"]):
             del event["file"], event["definition"]
             if isinstance(event["concepts"], str):
                 event["concepts"] = {"sha256": hashlib.sha256(Path(event["concepts"]).read_bytes()).hexdigest()}
-        told: dict[str, Any] = json.loads(canonical(made))
-        return told
+        result: dict[str, Any] = json.loads(canonical(parts))
+        return result
 
     def compared(self) -> dict[str, Any]:
-        """What has to be the same at every site whose results stand in one table: tasks, embeddings, budgets, and how
-        models are evaluated."""
+        """What must be the same at every site whose results share a table: tasks, embeddings, budgets, evaluation."""
         keys = ("learners", "strategies", "max_trials", "steps", "seeds", "scale", "learning_curve", "tuning_curve")
         tasks = {
             name: self.definition(name) | {key: task[key] for key in ("split", "min_events", "min_rows")}
             for name, task in self.config["tasks"].items()
         }
-        made = {
+        parts = {
             "tasks": tasks,
             "embeddings": {name: embedding.fingerprint for name, embedding in self.embeddings.items()},
             **{key: self.config[key] for key in (*keys, "evaluation", "min_cell_count")},
         }
-        told: dict[str, Any] = json.loads(canonical(made))
-        return told
+        result: dict[str, Any] = json.loads(canonical(parts))
+        return result
 
     def model(self, source: str, task: str, embedding: Embedding, learner: str) -> dict[str, Any]:
-        """What a bundle of a source's model says of itself, in this study; ``entry`` is how to get the embedding."""
+        """What the bundle of a source's model states in this study; ``entry`` says how to get the embedding."""
         about = {
             "name": embedding.name,
             "fingerprint": embedding.fingerprint,
@@ -223,7 +222,7 @@ class Study:
     def cohort_settings(self, name: str) -> str:
         """The part of a task that its cohort depends on, as canonical JSON."""
         keys = ["index", "outcome", "censoring", "min_time_at_risk", "split", "on_few_events"]
-        # the least number of events matters to the cohort only where too few of them stop the study
+        # `min_events` matters to the cohort only if too few events stop the study
         few = ["min_events"] if self.config["tasks"][name]["on_few_events"] == "fail" else []
         return self.task(name, *keys, *few)
 
@@ -233,15 +232,15 @@ class Study:
         return [event["concepts"] for event in events if isinstance(event["concepts"], str)]
 
     def task_files(self, name: str, site: str) -> list[str]:
-        """The files that a task's cohort at a site is made from, its extract apart: concept sets, handed-in cohorts."""
+        """The files besides the extract that a task's cohort at a site depends on: concept sets, handed-in cohorts."""
         events = (self.config["tasks"][name][key] for key in ("index", "outcome"))
         handed_in = [str(cohort_file(event["file"], site)) for event in events if event["file"] is not None]
         return self.concept_files(name) + handed_in
 
     @property
     def strategies(self) -> list[str]:
-        """The strategies of the study: with one site alone nothing can be transferred, and rows are only shared if that
-        is allowed, and if those of all sites are here."""
+        """The strategies of the study. Transfer needs a second site. Sharing rows must be allowed, and needs the rows
+        of all sites on this machine."""
         possible = {Needs.OWN_ROWS}
         if len(self.own + self.bundled) > 1:
             possible.add(Needs.SOURCE_MODELS)
@@ -250,11 +249,11 @@ class Study:
         return [name for name in self.config["strategies"] if strategy(name).needs in possible]
 
     def strategies_that_need(self, needs: Needs) -> list[str]:
-        """Those of the study's strategies."""
+        """The study's strategies with these needs."""
         return [name for name in self.strategies if strategy(name).needs == needs]
 
     def budget(self, task: str, learner: str, strategy_name: str) -> str:
-        """What an arm of this strategy is given to train with, as canonical JSON."""
+        """The training budget of an arm of this strategy, as canonical JSON."""
         how, declared = strategy(strategy_name), find_learner(learner)
         base = self.config["learners"][learner]
         settings = {key: value for key, value in base.items() if key not in declared.tuning}
