@@ -39,7 +39,7 @@ rule write_aggregates:
         "../envs/conceptbridge.yaml"
     params:
         job=job("write_aggregates"),
-        results=folder(""),
+        results=RESULTS,
     shell:
         "python {params.job[script]:q} --results {params.results:q} --about {params.job[about]:q}"
         " --cohorts {input.cohorts:q} --config {params.job[config]:q} --folders {params.job[folder]:q}"
@@ -64,7 +64,7 @@ rule receive_aggregates:
         "../envs/conceptbridge.yaml"
     params:
         job=job("receive_aggregates"),
-        results=folder(""),
+        results=RESULTS,
         task=TASKS,
     shell:
         "python {params.job[script]:q} --file {input.file:q} --site {wildcards.reported} --task {params.task:q}"

@@ -49,7 +49,7 @@ rule train:
         runtime=grow(60, per_mb=5),
     params:
         job=job("train"),
-        results=folder(""),
+        results=RESULTS,
     shell:
         "python {params.job[script]:q} --job {params.job[arm]:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"
 

@@ -37,7 +37,7 @@ rule evaluate:
         runtime=grow(60, per_mb=1),
     params:
         job=job("evaluate"),
-        arms=folder("arms/{task}"),
+        arms=f"{RESULTS}/arms/{{task}}",
         sites=lambda w: plan.modelled(w.target),
         out=subpath(output[0], parent=True),
         embeddings=[f"{e.name}={e.id}" for e in EMBEDDINGS],

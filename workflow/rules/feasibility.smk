@@ -63,8 +63,8 @@ rule feasibility:
         runtime=grow(10),
     params:
         job=job("feasibility"),
-        tasks=folder("tasks"),
-        sites=folder("sites"),
+        tasks=f"{RESULTS}/tasks",
+        sites=f"{RESULTS}/sites",
         task=TASKS,
         site=study.own,
     shell:

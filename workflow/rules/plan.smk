@@ -101,11 +101,6 @@ def at(artefact, **names):
     return f"<results>/{layout.place(artefact, **names)}"
 
 
-def folder(path):
-    """A param that is a folder of outputs."""
-    return lambda wildcards: f"{RESULTS}/{path}".format(**wildcards)
-
-
 def grow(least, per_mb=0):
     """mem_mb or runtime of a rule: a minimum, more per MB of its inputs, and as much again with every attempt."""
 

@@ -36,9 +36,9 @@ rule tables:
         runtime=grow(20),
     params:
         job=job("tables"),
-        metrics=folder("metrics"),
-        tasks=folder("tasks"),
-        out=folder("tables"),
+        metrics=f"{RESULTS}/metrics",
+        tasks=f"{RESULTS}/tasks",
+        out=f"{RESULTS}/tables",
         task=TASKS,
         site=study.tabled,
         target=study.targets,
@@ -67,8 +67,8 @@ rule figures:
         runtime=grow(20),
     params:
         job=job("figures"),
-        tables=folder("tables"),
-        out=folder("figures"),
+        tables=f"{RESULTS}/tables",
+        out=f"{RESULTS}/figures",
     shell:
         "python {params.job[script]:q} --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1"
 
@@ -116,9 +116,9 @@ rule report:
         runtime=grow(10),
     params:
         job=job("report"),
-        tables=folder("tables"),
-        figures=folder("figures"),
-        sites=folder("sites"),
+        tables=f"{RESULTS}/tables",
+        figures=f"{RESULTS}/figures",
+        sites=f"{RESULTS}/sites",
     shell:
         "python {params.job[script]:q} --tables {params.tables:q} --figures {params.figures:q}"
         " --sites-folder {params.sites:q} --provenance {input.provenance:q} --title {params.job[title]:q}"

@@ -10,7 +10,7 @@ import ast
 import hashlib
 import platform
 import sys
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -63,7 +63,7 @@ def code_files(script: Path, modules: Iterable[str] = ()) -> list[Path]:
     Only modules of this package and of the packages of ``modules`` are listed. A file beside a module is its data file
     if a string in the module is the file's name.
     """
-    packages = {PACKAGE, *(name.partition(".")[0] for name in modules)}
+    packages = frozenset({PACKAGE, *(name.partition(".")[0] for name in modules)})
     result: set[Path] = set()
     waiting = [script, *(file for name in modules for file in _module_files(name, packages))]
     while waiting:
@@ -148,12 +148,13 @@ def _data_files(file: Path) -> tuple[Path, ...]:
     return tuple(beside for name in names if (beside := file.parent / name).is_file() and beside != file)
 
 
-def _module_files(name: str, packages: Collection[str]) -> Iterator[Path]:
+@cache
+def _module_files(name: str, packages: frozenset[str]) -> tuple[Path, ...]:
     """The files of these ``packages`` that importing ``name`` runs."""
     package = name.partition(".")[0]
-    if package in packages:
-        for folder in _folders(package):
-            yield from _files_in(folder, name)
+    if package not in packages:
+        return ()
+    return tuple(file for folder in _folders(package) for file in _files_in(folder, name))
 
 
 def _beside(name: str, file: Path) -> Iterator[Path]:
