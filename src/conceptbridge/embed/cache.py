@@ -65,7 +65,7 @@ class VectorCache:
                 if vectors is None:
                     vectors = np.empty((len(places), matrix.shape[1]), np.float32)
                 vectors[positions] = matrix[[places[at][1] for at in positions]]
-                del column, matrix  # they borrow from the file
+                del column, matrix  # they are views of the file
         return np.empty((0, 0), np.float32) if vectors is None else vectors
 
     def add(self, texts: Sequence[str], vectors: Matrix) -> None:

@@ -10,8 +10,8 @@ from conceptbridge.study.backends import find_backend
 
 @dataclass(frozen=True)
 class Budget:
-    """What every arm gets alike: the learner's ``settings``, those that are ``searched`` and at most ``max_trials`` of
-    their combinations, the ``seeds``, the least a site must have to train on, whether vectors are brought to one
+    """An arm's training budget: the learner's fixed ``settings``, the ``searched`` ones with at most ``max_trials`` of
+    their combinations, the number of ``seeds``, the minimum counts for training, whether vectors are brought to one
     ``scale``, and the curves: ``sizes`` in events, ``replicates`` of each, ``depths`` in shares of the tuning steps."""
 
     settings: Mapping[str, Any]

@@ -29,7 +29,7 @@ HISTOGRAM = {"max_bin": 63, "bin_construct_sample_cnt": 2_000, "data_random_seed
 #: tree adds to a row's log odds is this step times the learning rate.
 ADDED = {"min_sum_hessian_in_leaf": 0.0, "max_delta_step": 3.0}
 
-#: what a line of LightGBM's text says in place of what stays home, where that is not 0
+#: what replaces the values of a line in LightGBM's text that must stay at the site; 0 for other lines
 HIDDEN = {"feature_infos": "none"}
 #: parameters that LightGBM's text keeps: those that its own reader would go on with
 KEPT = {
@@ -70,10 +70,10 @@ class Forest:
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``seed-{n}.txt`` to ``folder`` and return what model.json has to hold.
 
-        LightGBM's text tells how many training rows, of what weight, reached each node, what each split gained (which
-        tells as much), and the least and largest value of each feature, which are single rows'; all of that stays home.
-        The sizes of its trees in bytes are then no longer right and are left out: without them it reads tree after
-        tree. Of its parameters those stay that LightGBM's reader would go on with; others name files and machines.
+        LightGBM's text has the count and weight of the training rows at each node, the gain of each split (which
+        reveals as much), and the minimum and maximum of each feature, which are values of single rows. All of that
+        stays at the site. The sizes of the trees in bytes would then be wrong, so they are left out, and LightGBM reads
+        tree after tree. Only the parameters that its reader would continue with stay; others name files and machines.
         """
         for seed, booster in zip(self.seeds, self.boosters, strict=True):
             text = re.sub(

@@ -81,7 +81,7 @@ def sized_parts(
 
 
 def candidates(searched: Mapping[str, Sequence[Any]], trials: int) -> list[dict[str, Any]]:
-    """At most ``max_trials`` combinations of the searched settings, spread over all of them; the same for every arm."""
+    """At most ``trials`` combinations of the searched settings, spread over all of them; the same for every arm."""
     combinations = [dict(zip(searched, values, strict=True)) for values in product(*searched.values())]
     order = np.random.default_rng(0).permutation(len(combinations))[:trials]
     return [combinations[i] for i in sorted(order)]
