@@ -12,7 +12,7 @@ import pytest
 from conceptbridge.embed.compute import encode_all, fill, load_encoder
 from conceptbridge.embed.precomputed import read_file
 from conceptbridge.embed.quality import measure
-from conceptbridge.embed.tables import Found
+from conceptbridge.embed.tables import StoredVectors
 from conceptbridge.study.config import package_data
 from conceptbridge.study.embeddings import find_embedding
 from conceptbridge.vocabulary.texts import rated_terms, term_tokens
@@ -29,7 +29,7 @@ pytestmark = [
 def entry(name: str, width: int) -> dict[str, Any]:
     file = DATA / "published-embeddings" / f"concept_pair_{name}.h5"
     sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
-    found = {"backend": "precomputed", "file": str(file), "file_sha256": sha256, "by": "text", "missing": "zero"}
+    found = {"backend": "precomputed", "file": str(file), "file_sha256": sha256, "key": "text", "missing": "zero"}
     return found | {"width": width}
 
 
@@ -55,7 +55,7 @@ def test_the_published_files_load(tmp_path: Path, name: str, width: int, norm: f
         line.split(": ", 1)[1] for line in (DATA / "published-embeddings/concept_pair.txt").read_text().splitlines()
     ]
     texts = sorted({form for one in names for form in (one.strip(), f"Not {one.strip()}")})
-    found = Found(published, term_tokens(texts), DATA, tmp_path)
+    found = StoredVectors(published, term_tokens(texts), DATA, tmp_path)
     # "no temperature information" and the like have no "Not" form there
     lacking = [text for text, has in zip(texts, found.known, strict=True) if not has]
     assert all(text.startswith("Not ") and "temperature" in text for text in lacking), lacking

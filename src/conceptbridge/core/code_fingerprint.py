@@ -10,7 +10,7 @@ import ast
 import hashlib
 import platform
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -63,7 +63,7 @@ def code_files(script: Path, modules: Iterable[str] = ()) -> list[Path]:
     Only modules of this package and of the packages of ``modules`` are listed. A file beside a module is its data file
     if a string in the module is the file's name.
     """
-    packages = frozenset({PACKAGE, *(name.partition(".")[0] for name in modules)})
+    packages = {PACKAGE, *(name.partition(".")[0] for name in modules)}
     result: set[Path] = set()
     waiting = [script, *(file for name in modules for file in _module_files(name, packages))]
     while waiting:
@@ -148,26 +148,26 @@ def _data_files(file: Path) -> tuple[Path, ...]:
     return tuple(beside for name in names if (beside := file.parent / name).is_file() and beside != file)
 
 
-@cache
-def _module_files(name: str, packages: frozenset[str]) -> tuple[Path, ...]:
+def _module_files(name: str, packages: Collection[str]) -> Iterator[Path]:
     """The files of these ``packages`` that importing ``name`` runs."""
     package = name.partition(".")[0]
-    if package not in packages:
-        return ()
-    return tuple(file for folder in _folders(package) for file in _files_in(folder, name))
+    if package in packages:
+        for folder in _folders(package):
+            yield from _files_in(folder, name)
 
 
-def _beside(name: str, file: Path) -> Iterator[Path]:
+def _beside(name: str, file: Path) -> tuple[Path, ...]:
     """The files that a relative import of ``name`` in ``file`` runs, except those that importing ``file`` ran."""
     within = name.lstrip(".")
     return _files_in(file.parents[len(name) - len(within) - 1], within)
 
 
-def _files_in(folder: Path, name: str) -> Iterator[Path]:
+@cache  # the files of a folder are those that were there when the run was planned
+def _files_in(folder: Path, name: str) -> tuple[Path, ...]:
     """The files in ``folder`` that importing ``name`` runs: the module's, and those of its parent packages."""
     parts = name.split(".")
     files = [folder.joinpath(*parts[:depth], "__init__.py") for depth in range(1, len(parts) + 1)]
-    return (file for file in [*files, folder.joinpath(*parts).with_suffix(".py")] if file.is_file())
+    return tuple(file for file in [*files, folder.joinpath(*parts).with_suffix(".py")] if file.is_file())
 
 
 @cache
