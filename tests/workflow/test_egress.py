@@ -21,7 +21,7 @@ SITES = ["north", "south"]
 STUDY: dict[str, Any] = (
     TINY
     | {"name": "egress", "learners": {"lightgbm": {"num_iterations": 10}}, "max_trials": 1}
-    | {"strategies": ["local", "direct", "recalibrate", "tune-head", "tune-all"]}
+    | {"strategies": ["local", "direct", "recalibrate", "tune-all"]}
     | {"learning_curve": {"events": [10], "replicates": 1}}
     | task(min_rows=10)
 )
