@@ -14,6 +14,7 @@ from scipy.sparse import coo_array, csr_array, vstack
 from scipy.sparse.linalg import eigsh
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.embed.vectors import Matrix
 from conceptbridge.study.backends import SiteFiles
 
@@ -75,7 +76,7 @@ def factorise(
     size = counts.shape[0]
     of_text = counts.diagonal()
     row, column, n = counts.row, counts.col, counts.data
-    pair = (row != column) & (n >= min_cell_count)
+    pair = (row != column) & is_enough(n, min_cell_count)
     row, column, n = row[pair], column[pair], n[pair]
     information = np.log(n * persons / (of_text[row] * of_text[column]))
     positive = information > 0

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from scipy.stats import spearmanr
 
+from conceptbridge.disclosure.suppress import keep_enough
 from conceptbridge.embed.tables import StoredVectors
 from conceptbridge.embed.vectors import Matrix, read_vectors
 from conceptbridge.study.embeddings import Embedding
@@ -124,7 +124,7 @@ def _rated(embedding: Embedding, file: Path, data: Path, cache_folder: Path) -> 
 def _tokens(vocabulary: Path, min_cell_count: int) -> pa.Table:
     """Tokens of concepts of enough persons; in a vocabulary that was shared their number is blank."""
     table = pq.read_table(vocabulary, columns=["key", "concept_id", "state", "text", "persons"])
-    return table.filter(pc.fill_null(pc.greater_equal(table["persons"], min_cell_count), True))
+    return keep_enough(table, "persons", min_cell_count)
 
 
 def _polarity(
