@@ -5,25 +5,6 @@ out: <results>/aggregates/{site}.zip and {site}.md, what leaves in it; of each r
 """
 
 
-def told_of_site(site):
-    """What a site's aggregate results file tells of its tables and tasks."""
-    of_tasks = expand(
-        [
-            at(kind, site=site)
-            for kind in (layout.ATTRITION, layout.LEAKS, layout.TOKENS)
-        ],
-        task=TASKS,
-        allow_missing=True,
-    )
-    return [*of_tasks, at(layout.QUALITY, site=site), at(layout.VOCABULARY, site=site)]
-
-
-def told_of_models(site):
-    """What it tells of the models that are tested at the site."""
-    metrics = at(layout.METRICS, target=site)
-    return expand(metrics, task=TASKS, table=METRIC_TABLES, allow_missing=True)
-
-
 rule write_aggregates:
     input:
         told_of_site("{site}"),
@@ -39,9 +20,8 @@ rule write_aggregates:
         "../envs/conceptbridge.yaml"
     params:
         job=job("write_aggregates"),
-        results=RESULTS,
     shell:
-        "python {params.job[script]:q} --results {params.results:q} --about {params.job[about]:q}"
+        "python {params.job[script]:q} --results {params.job[results]:q} --about {params.job[about]:q}"
         " --cohorts {input.cohorts:q} --config {params.job[config]:q} --folders {params.job[folder]:q}"
         " --out {output.file:q} --sheet {output.sheet:q} > {log:q} 2>&1"
 
@@ -64,11 +44,10 @@ rule receive_aggregates:
         "../envs/conceptbridge.yaml"
     params:
         job=job("receive_aggregates"),
-        results=RESULTS,
         task=TASKS,
     shell:
         "python {params.job[script]:q} --file {input.file:q} --site {wildcards.reported} --task {params.task:q}"
-        " --names {params.job[names]:q} --results {params.results:q} > {log:q} 2>&1"
+        " --names {params.job[names]:q} --results {params.job[results]:q} > {log:q} 2>&1"
 
 
 # of a site where no model is tested there are no metrics

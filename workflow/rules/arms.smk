@@ -11,26 +11,6 @@ localrules:
     models_digest,
 
 
-def that_need(needs):
-    """The study's strategies that one rule serves, as a regular expression."""
-    return "|".join(study.strategies_that_need(needs)) or "none"
-
-
-def sources_rows(wildcards):
-    """The task's rows and the embedding's tables of all sources."""
-    return [
-        file
-        for site in study.sources
-        for file in rows(site) + vectors(wildcards.embedding, site, wildcards.task)
-    ]
-
-
-def others_of(wildcards):
-    """What stands for the other sites of a pooled arm: the model that they share, or a digest of their rows."""
-    shared = plan.shares_model(wildcards.strategy, wildcards.target)
-    return at(layout.SOURCES_MODEL if shared else layout.ROWS_DIGEST, **wildcards)
-
-
 # Training at the target.
 rule train:
     input:
@@ -49,9 +29,8 @@ rule train:
         runtime=grow(60, per_mb=5),
     params:
         job=job("train"),
-        results=RESULTS,
     shell:
-        "python {params.job[script]:q} --job {params.job[arm]:q} --results {params.results:q} --out {output:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --job {params.job[arm]:q} --results {params.job[results]:q} --out {output:q} > {log:q} 2>&1"
 
 
 # Every pooled arm reads the rows of all sources, and every transfer their models: files times files. One file stands for

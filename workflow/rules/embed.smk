@@ -160,8 +160,6 @@ rule embedding_tables:
         runtime=grow(10),
     params:
         job=job("embedding_tables"),
-        tables=f"{RESULTS}/tables",
-        figures=f"{RESULTS}/figures",
     shell:
-        "python {params.job[script]:q} --quality {input.quality:q} --tables {params.tables:q}"
-        " --figures {params.figures:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --quality {input.quality:q} --tables {params.job[results]:q}/tables"
+        " --figures {params.job[results]:q}/figures > {log:q} 2>&1"

@@ -37,7 +37,6 @@ rule evaluate:
         runtime=grow(60, per_mb=1),
     params:
         job=job("evaluate"),
-        arms=f"{RESULTS}/arms/{{task}}",
         sites=lambda w: plan.modelled(w.target),
         out=subpath(output[0], parent=True),
         embeddings=[f"{e.name}={e.id}" for e in EMBEDDINGS],
@@ -45,7 +44,7 @@ rule evaluate:
         learners=LEARNERS,
         strategies=study.strategies,
     shell:
-        "python {params.job[script]:q} --arms {params.arms:q} --task {wildcards.task} --target {wildcards.target}"
+        "python {params.job[script]:q} --arms {params.job[results]:q}/arms/{wildcards.task} --task {wildcards.task} --target {wildcards.target}"
         " --embeddings {params.embeddings:q} --controls {params.controls:q} --learners {params.learners:q}"
         " --strategies {params.strategies:q} --cohort {input.cohort:q} --sequences {input.sequences:q}"
         " --sites {params.sites:q} --tokens {input.tokens:q} --settings {params.job[settings]:q}"

@@ -11,16 +11,6 @@ SCORED = [at(layout.SCORES, **names) for names in plan.scores()]
 SCORED += sorted({at(layout.COVERAGE_SHEET, **names) for names in plan.scores()})
 
 
-def measured_at(wildcards):
-    """What evaluation found at the site itself, where it is tested."""
-    if wildcards.site not in study.targets:
-        return []
-    return [
-        at(layout.METRICS, target=wildcards.site, table=table)
-        for table in ("metrics", "site")
-    ]
-
-
 rule write_bundle:
     input:
         arm=at(layout.ARM, strategy="local", target="{site}"),

@@ -63,11 +63,9 @@ rule feasibility:
         runtime=grow(10),
     params:
         job=job("feasibility"),
-        tasks=f"{RESULTS}/tasks",
-        sites=f"{RESULTS}/sites",
         task=TASKS,
         site=study.own,
     shell:
-        "python {params.job[script]:q} --tasks-folder {params.tasks:q} --sites-folder {params.sites:q}"
+        "python {params.job[script]:q} --tasks-folder {params.job[results]:q}/tasks --sites-folder {params.job[results]:q}/sites"
         " --task {params.task:q} --site {params.site:q} --title {params.job[title]:q}"
         " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"

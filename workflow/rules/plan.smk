@@ -29,14 +29,14 @@ SCRIPTS = Path(str(workflow.current_basedir)).parent / "scripts"
 if not SCRIPTS.is_dir():
     SCRIPTS = layout.workflow_folder() / "workflow/scripts"
 
-# `python` in a rule is the one that runs Snakemake, whether its environment is activated or not
-os.environ["PATH"] = (
-    f"{os.path.dirname(sys.executable)}{os.pathsep}{os.environ['PATH']}"
+os.environ.update(
+    # `python` in a rule is the one that runs Snakemake, whether its environment is activated or not
+    PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]),
+    # a command ends with the Snakemake that started it (workflow/scripts/command.py)
+    CONCEPTBRIDGE_RUN=str(os.getpid()),
+    # where envs/conceptbridge.post-deploy.sh finds this package
+    CONCEPTBRIDGE_HOME=str(SCRIPTS.parents[1]),
 )
-# a command ends with the Snakemake that started it (workflow/scripts/command.py)
-os.environ["CONCEPTBRIDGE_RUN"] = str(os.getpid())
-# where envs/conceptbridge.post-deploy.sh finds this package
-os.environ["CONCEPTBRIDGE_HOME"] = str(SCRIPTS.parents[1])
 # the shell becomes the command, whose parent is then Snakemake itself
 shell.prefix("set -euo pipefail; exec ")
 
@@ -68,6 +68,7 @@ class Untracked(str):
 
 
 UNTRACKED = {
+    "results": Untracked(RESULTS),
     "cache": Untracked(os.path.expanduser(study.config["embedding_cache"])),
     # what changes a vector is in the embedding's folder; the rest of an entry (url, price) runs nothing
     "catalogue": Untracked(canonical(study.catalogue)),
@@ -82,7 +83,7 @@ def code(path, modules):
 
 
 def job(rule):
-    """What a job of a rule is told: its script, whose code counts and whose place does not, and its settings."""
+    """What a job of a rule gets, namely its script, whose code counts and whose place does not, and its settings."""
 
     def of_rule(wildcards):
         names = dict(wildcards.items())
@@ -117,19 +118,3 @@ def megabytes(input):
         tables = path.glob("*.parquet") if path.is_dir() else []
         size += sum(file.stat().st_size for file in (path, *tables))
     return size / 1e6
-
-
-def rows(site="{site}", task="{task}"):
-    """Cohort, tokens and sequences of a task at a site."""
-    kinds = (layout.COHORT, layout.TOKENS, layout.SEQUENCES)
-    return [at(kind, task=task, site=site) for kind in kinds]
-
-
-def vectors(embedding, site, task):
-    """The table of a site's vectors, where the embedding has one."""
-    return [at(table) for table in plan.vectors(embedding, site, task)]
-
-
-def known_vectors(w, site):
-    """The same where the vectors that a model was made with come with it."""
-    return [at(table) for table in plan.known_vectors(w.embedding, site, w.task)]

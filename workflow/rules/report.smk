@@ -36,16 +36,13 @@ rule tables:
         runtime=grow(20),
     params:
         job=job("tables"),
-        metrics=f"{RESULTS}/metrics",
-        tasks=f"{RESULTS}/tasks",
-        out=f"{RESULTS}/tables",
         task=TASKS,
         site=study.tabled,
         target=study.targets,
     shell:
-        "python {params.job[script]:q} --metrics {params.metrics:q} --tasks {params.tasks:q}"
+        "python {params.job[script]:q} --metrics {params.job[results]:q}/metrics --tasks {params.job[results]:q}/tasks"
         " --task {params.task:q} --site {params.site:q} --target {params.target:q}"
-        " --min-cell-count {params.job[min_cell_count]} --out {params.out:q} > {log:q} 2>&1"
+        " --min-cell-count {params.job[min_cell_count]} --out {params.job[results]:q}/tables > {log:q} 2>&1"
 
 
 rule figures:
@@ -67,10 +64,8 @@ rule figures:
         runtime=grow(20),
     params:
         job=job("figures"),
-        tables=f"{RESULTS}/tables",
-        out=f"{RESULTS}/figures",
     shell:
-        "python {params.job[script]:q} --tables {params.tables:q} --out {params.out:q} > {log:q} 2>&1"
+        "python {params.job[script]:q} --tables {params.job[results]:q}/tables --out {params.job[results]:q}/figures > {log:q} 2>&1"
 
 
 rule provenance:
@@ -116,10 +111,7 @@ rule report:
         runtime=grow(10),
     params:
         job=job("report"),
-        tables=f"{RESULTS}/tables",
-        figures=f"{RESULTS}/figures",
-        sites=f"{RESULTS}/sites",
     shell:
-        "python {params.job[script]:q} --tables {params.tables:q} --figures {params.figures:q}"
-        " --sites-folder {params.sites:q} --provenance {input.provenance:q} --title {params.job[title]:q}"
+        "python {params.job[script]:q} --tables {params.job[results]:q}/tables --figures {params.job[results]:q}/figures"
+        " --sites-folder {params.job[results]:q}/sites --provenance {input.provenance:q} --title {params.job[title]:q}"
         " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"

@@ -10,15 +10,6 @@ from conceptbridge.sites.cdm import TABLES
 SIMULATED_TABLES = [table for table in TABLES if table != "device_exposure"]
 
 
-def extract_files(wildcards):
-    """The files of a site's extract."""
-    if study.simulated(wildcards.site):
-        return expand(at(layout.SIMULATED), table=SIMULATED_TABLES, allow_missing=True)
-    if study.converter(wildcards.site):
-        return at(layout.CONVERTED)
-    return plan.files[wildcards.site]
-
-
 rule simulate:
     output:
         expand(at(layout.SIMULATED), table=SIMULATED_TABLES, allow_missing=True),

@@ -1,0 +1,75 @@
+"""What jobs read, where that depends on the study: functions of wildcards, and the lists that they are made of."""
+
+
+def extract_files(wildcards):
+    """The files of a site's extract."""
+    if study.simulated(wildcards.site):
+        return expand(at(layout.SIMULATED), table=SIMULATED_TABLES, allow_missing=True)
+    if study.converter(wildcards.site):
+        return at(layout.CONVERTED)
+    return plan.files[wildcards.site]
+
+
+def rows(site="{site}", task="{task}"):
+    """Cohort, tokens and sequences of a task at a site."""
+    kinds = (layout.COHORT, layout.TOKENS, layout.SEQUENCES)
+    return [at(kind, task=task, site=site) for kind in kinds]
+
+
+def vectors(embedding, site, task):
+    """The table of a site's vectors, where the embedding has one."""
+    return [at(table) for table in plan.vectors(embedding, site, task)]
+
+
+def known_vectors(w, site):
+    """The same where the vectors that a model was made with come with it."""
+    return [at(table) for table in plan.known_vectors(w.embedding, site, w.task)]
+
+
+def that_need(needs):
+    """The study's strategies that one rule serves, as a regular expression."""
+    return "|".join(study.strategies_that_need(needs)) or "none"
+
+
+def sources_rows(wildcards):
+    """The task's rows and the embedding's tables of all sources."""
+    return [
+        file
+        for site in study.sources
+        for file in rows(site) + vectors(wildcards.embedding, site, wildcards.task)
+    ]
+
+
+def others_of(wildcards):
+    """What stands for the other sites of a pooled arm: the model that they share, or a digest of their rows."""
+    shared = plan.shares_model(wildcards.strategy, wildcards.target)
+    return at(layout.SOURCES_MODEL if shared else layout.ROWS_DIGEST, **wildcards)
+
+
+def measured_at(wildcards):
+    """What evaluation found at the site itself, where it is tested."""
+    if wildcards.site not in study.targets:
+        return []
+    return [
+        at(layout.METRICS, target=wildcards.site, table=table)
+        for table in ("metrics", "site")
+    ]
+
+
+def told_of_site(site):
+    """What a site's aggregate results file tells of its tables and tasks."""
+    of_tasks = expand(
+        [
+            at(kind, site=site)
+            for kind in (layout.ATTRITION, layout.LEAKS, layout.TOKENS)
+        ],
+        task=TASKS,
+        allow_missing=True,
+    )
+    return [*of_tasks, at(layout.QUALITY, site=site), at(layout.VOCABULARY, site=site)]
+
+
+def told_of_models(site):
+    """What it tells of the models that are tested at the site."""
+    metrics = at(layout.METRICS, target=site)
+    return expand(metrics, task=TASKS, table=METRIC_TABLES, allow_missing=True)
