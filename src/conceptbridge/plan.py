@@ -167,7 +167,7 @@ class Plan:
         # a job that uses no other site must not depend on which sites there are
         others = self.study.others(target) if target else self.study.sources
         sources = [] if shared or needs == Needs.OWN_ROWS else others
-        budget = self._budget(task, learner, strategy)
+        budget = self._budget(task, learner, strategy, self.study.by_id[embedding].drawn)
         return ArmJob(task, target, sources, strategy, learner, self._arm_embeddings[embedding], budget, shared)
 
     @cached_property
@@ -178,8 +178,8 @@ class Plan:
         }
 
     @cache  # noqa: B019 - a plan lives as long as the run
-    def _budget(self, task: str, learner: str, strategy: str) -> Budget:
-        return Budget(**json.loads(self.study.budget(task, learner, strategy)))
+    def _budget(self, task: str, learner: str, strategy: str, drawn: bool) -> Budget:
+        return Budget(**json.loads(self.study.budget(task, learner, strategy, drawn)))
 
     def settings(self, rule: str, **wildcards: str) -> Settings:
         """What a rule's job gets from the study, by option of its script: JSON as text, numbers and names."""
@@ -215,7 +215,7 @@ class Plan:
         config = self.study.config
         return {
             "owner": self.study.owner(site),
-            "texts": canonical(config["texts"]),
+            "texts": canonical(config["texts"] | {"states": config["states"]}),
             "roll_up": canonical(config["roll_up"]),
             "min_cell_count": config["min_cell_count"],
         }

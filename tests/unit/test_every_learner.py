@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from conceptbridge.core.schema import check
 from conceptbridge.exchange.package import read_package, write_package
 from conceptbridge.exchange.receive.bundles import receive
 from conceptbridge.exchange.send.bundle import write_bundle
+from conceptbridge.learn import draws
 from conceptbridge.learn.arm_job import Budget
 from conceptbridge.learn.learner import Learner
 from conceptbridge.learn.registry import LEARNERS, learner
@@ -169,6 +171,30 @@ def test_a_run_does_not_depend_on_the_runs_beside_it(one: Learner[Any], rows: Ex
     reordered = three.take([2, 0])
     assert reordered.seeds == [3, 1]
     np.testing.assert_allclose(one.predict(reordered, rows), one.predict(three, rows)[[2, 0]], rtol=1e-12)
+
+
+def test_members_that_were_taken_apart_join_again(one: Learner[Any], rows: Examples) -> None:
+    three = one.fit(rows, runs_of(one, seeds=(1, 2, 3)))
+    joined = three.take([0]).join([three.take([1]), three.take([2])])
+    assert (joined.seeds, joined.kept, joined.losses) == (three.seeds, three.kept, three.losses)
+    np.testing.assert_allclose(one.predict(joined, rows), one.predict(three, rows), rtol=1e-12)
+
+
+def test_each_member_sees_the_vectors_of_its_own_draw(one: Learner[Any], rows: Examples) -> None:
+    """A control is drawn anew for every seed: member k is what it would be alone, on draw k."""
+    if isinstance(rows.vectors, OneHot):
+        pytest.skip("nothing is drawn")
+    other = replace(rows, vectors=np.ascontiguousarray(rows.vectors[::-1]), cache={})
+    runs = runs_of(one, seeds=(1, 2, 1))
+    both = draws.fit(one, [rows, other], runs)
+    assert both.seeds == [1, 2, 1]
+    predicted = draws.predict(one, both, [rows, other])
+    for k, seen in enumerate((rows, other, rows)):
+        alone = one.fit(seen, [runs[k]])
+        np.testing.assert_allclose(predicted[k], one.predict(alone, seen)[0], rtol=1e-12)
+    tuned, _ = draws.tune(one, both, [rows, other], runs_of(one, "tune-all", (1, 2, 1)), False, ())
+    alone = one.tune(both.take([1]), other, runs_of(one, "tune-all", (2,)), False)[0]
+    np.testing.assert_allclose(draws.predict(one, tuned, [rows, other])[1], one.predict(alone, other)[0], rtol=1e-12)
 
 
 def test_the_same_runs_make_the_same_model(one: Learner[Any], rows: Examples) -> None:

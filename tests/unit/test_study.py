@@ -11,7 +11,7 @@ import yaml
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
 from conceptbridge.study.config import _paths, config_schema, package_data, read_study
-from conceptbridge.study.embeddings import catalogue_schema, embedding_of_folder, find_embedding
+from conceptbridge.study.embeddings import catalogue_schema, embedding_of_folder, find_embedding, of_each_parent
 from conceptbridge.study.strategies import STRATEGIES
 from conceptbridge.study.study import Study
 
@@ -236,14 +236,50 @@ def test_identity_changes_with_what_changes_a_vector_and_with_nothing_else() -> 
 
 
 def test_a_control_follows_its_parent() -> None:
-    catalogue = deepcopy(CATALOGUE)
+    before = with_parents()
+    catalogue = deepcopy(before)
     catalogue["minilm"]["pooling"] = "cls"
     for control, same in [("shuffled", False), ("random", True), ("onehot", True)]:
-        was, now = (find_embedding(control, c, "test").id for c in (CATALOGUE, catalogue))
+        was, now = (find_embedding(control, c, "test").id for c in (before, catalogue))
         assert (was == now) is same
-    shuffled = find_embedding("shuffled", CATALOGUE, "test")
+    shuffled = find_embedding("shuffled", before, "test")
     assert shuffled.tables == shuffled.parent
     assert find_embedding("onehot", CATALOGUE, "test").tables is None
+
+
+def with_parents() -> dict[str, Any]:
+    """The catalogue as a study with one embedding sees it."""
+    catalogue = deepcopy(CATALOGUE)
+    of_each_parent(["random", "shuffled", "minilm"], catalogue)
+    return catalogue
+
+
+def test_each_embedding_of_the_study_is_a_parent_of_its_controls(demo: Any) -> None:
+    demo["evaluation"] = {"reference": {"embedding": None}}
+    several = study({**demo, "embeddings": ["onehot", "minilm", "bge-small", "biolord", "random", "shuffled"]})
+    controls = several.controls()
+    assert controls["shuffled-bge-small"] == ["bge-small"]
+    assert controls["random-384"] == ["minilm", "bge-small"]
+    assert controls["random-768"] == ["biolord"]
+    assert controls["onehot"] == ["minilm", "bge-small", "biolord"]
+    assert len(controls) == 6
+    asked = study({**demo, "embeddings": ["minilm", "biolord", {"shuffled": {"parent": "biolord"}}]})
+    assert asked.controls() == {"shuffled": ["biolord"]}
+    assert study({**demo, "embeddings": ["random"]}).embeddings["random"].spec["width"] == 384
+    with pytest.raises(StudyError, match="shuffled shuffles the vectors of the study's embeddings, and there are none"):
+        study({**demo, "embeddings": ["onehot", "cooccurrence", "shuffled"]})
+
+
+def test_a_control_has_as_many_seeds_as_draws(demo: Any) -> None:
+    s = study({**demo, "seeds": 3})
+    assert [json.loads(s.budget("influenza", "cnn", "local", drawn))["seeds"] for drawn in (False, True)] == [3, 5]
+
+
+def test_a_text_has_no_place_for_a_state_that_is_a_slot(demo: Any) -> None:
+    assert study({**demo, "texts": {"other": "{name}: {state}"}}).config["states"] == "slots"
+    assert study({**demo, "preset": "paper"}).config["states"] == "words"
+    with pytest.raises(StudyError, match=r"texts\.absent: with `states: slots` a text is the concept's name"):
+        study({**demo, "texts": {"absent": "No {name}"}})
 
 
 def test_a_folder_names_its_embedding_until_the_catalogue_changes() -> None:
@@ -283,7 +319,7 @@ def test_an_entry_that_needs_itself_is_told(demo: Any) -> None:
 
 
 def test_every_entry_of_the_catalogue_is_complete() -> None:
-    assert len({find_embedding(name, CATALOGUE, "test").id for name in CATALOGUE}) == len(CATALOGUE)
+    assert len({find_embedding(name, with_parents(), "test").id for name in CATALOGUE}) == len(CATALOGUE)
     for name, entry in CATALOGUE.items():
         assert entry["backend"] in ("onehot", "random", "shuffled", "cooccurrence") or "licence" in entry, name
         assert not entry.get("pickled_weights"), name
@@ -306,7 +342,7 @@ def test_the_identities_of_published_runs_stay() -> None:
     """Changing what an identity is made of would make every user pay again."""
     known = {"onehot": "f73201e1b2da", "random": "a1d6c69d9bc0", "shuffled": "24e99b2799d5", "minilm": "4e982370eeb4"}
     for name, fingerprint in known.items():
-        assert find_embedding(name, CATALOGUE, "test").id == f"{name}-{fingerprint}"
+        assert find_embedding(name, with_parents(), "test").id == f"{name}-{fingerprint}"
 
 
 def test_term_pairs_have_to_be_there(demo: Any, tmp_path: Path) -> None:
@@ -382,7 +418,7 @@ def test_a_task_s_definition_is_what_a_prediction_means_and_names_no_place(demo:
     before = study(demo).definition("influenza")
     demo["tasks"]["influenza"] |= {"split": {"by": "hash"}, "min_events": 50}
     assert study(demo).definition("influenza") == before
-    demo["texts"] = {"absent": "No {name}"}
+    demo |= {"states": "words", "texts": {"absent": "No {name}"}}
     assert study(demo).definition("influenza") != before
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text("concept_id\n9203\n")

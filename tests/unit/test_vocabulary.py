@@ -10,15 +10,16 @@ from conceptbridge.sites.records import AS_RECORDED
 from conceptbridge.vocabulary.build import make_vocabulary
 from tiny_site import concept, condition, measurement, observation, person, read, write_cdm
 
-TEXTS = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
+TEXTS = {"states": "words", "present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
 DAY = date(2022, 1, 1)
 
 
 def vocabulary(tmp_path: Path, site: str = "here", min_cell_count: int = 1, **tables: Any) -> dict[str, dict[str, Any]]:
     roll_up = tables.pop("roll_up", AS_RECORDED)
     tables.setdefault("person", [person(1), person(2)])
+    texts = TEXTS | {"states": tables.pop("states", "words")}
     cdm = write_cdm(tmp_path / site, **tables)
-    make_vocabulary(cdm, site, TEXTS, roll_up, min_cell_count, tmp_path / f"{site}.parquet")
+    make_vocabulary(cdm, site, texts, roll_up, min_cell_count, tmp_path / f"{site}.parquet")
     return {row["key"]: row for row in read(tmp_path / f"{site}.parquet")}
 
 
@@ -50,6 +51,18 @@ def test_a_coded_value_is_a_state(tmp_path: Path, value: int, state: str, text: 
         concept=[concept(254761, "Cough"), concept(900, "Dark red"), concept(901, "No")],
     )
     assert made[f"254761|{state}"]["text"] == text
+
+
+def test_where_states_are_slots_a_text_is_the_concepts_name_and_a_category_stays_in_it(tmp_path: Path) -> None:
+    made = vocabulary(
+        tmp_path,
+        states="slots",
+        observation=[observation(1, DAY, 254761, value_as_concept_id=value) for value in (4132135, 4181412, 9189, 900)],
+        concept=[concept(254761, "Cough"), concept(900, "Dark red")],
+    )
+    texts = {key.partition("|")[2]: token["text"] for key, token in made.items() if key.startswith("254761|")}
+    assert texts == {"absent": "Cough", "present": "Cough", "negative": "Cough", "dark red": "Cough, dark red"}
+    assert made["sex|female"]["text"] == "Sex, female"
 
 
 def test_a_number_with_a_range_has_three_states_and_one_without_has_five(tmp_path: Path) -> None:

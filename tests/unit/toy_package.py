@@ -29,6 +29,11 @@ class Rates:
         picked = {name: [getattr(self, name)[i] for i in members] for name in ("rates", "seeds", "losses", "kept")}
         return replace(self, **picked)
 
+    def join(self, others):
+        each = [self, *others]
+        lists = {name: [v for one in each for v in getattr(one, name)] for name in ("rates", "seeds", "losses", "kept")}
+        return replace(self, **lists, steps=sum(one.steps for one in each))
+
     def save(self, folder):
         import numpy as np
         from safetensors.numpy import save_file

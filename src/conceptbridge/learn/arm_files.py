@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import write_json, write_parquet
 from conceptbridge.core.errors import StudyError
+from conceptbridge.learn.draws import Draws, predict
 from conceptbridge.learn.input_space import Space, load_space
 from conceptbridge.learn.registry import learner
-from conceptbridge.learn.rows import Examples
 from conceptbridge.learn.site import TESTED, Site
 
 _ROW = [("row_id", pa.int64()), ("split", pa.string()), ("label", pa.int8()), ("probability", pa.float64())]
@@ -59,10 +59,9 @@ class TrainedModel:
     model: Any
     space: Space
 
-    def predict(self, examples: Examples) -> Probability:
+    def predict(self, rows: Draws) -> Probability:
         """The probability of the event in each row: shape (seeds, rows)."""
-        result: Probability = self.learner.predict(self.model, examples)
-        return result
+        return predict(self.learner, self.model, rows)
 
 
 def save_model(model: Any, space: Space, folder: Path, about: Mapping[str, Any]) -> None:

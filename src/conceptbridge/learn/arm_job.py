@@ -11,8 +11,9 @@ from conceptbridge.study.backends import find_backend
 @dataclass(frozen=True)
 class Budget:
     """An arm's training budget: the learner's fixed ``settings``, the ``searched`` ones with at most ``max_trials`` of
-    their combinations, the number of ``seeds``, the minimum counts for training, whether vectors are brought to one
-    ``scale``, and the curves: ``sizes`` in events, ``replicates`` of each, ``depths`` in shares of the tuning steps."""
+    their combinations, the number of ``seeds``, and the minimum counts for training. Vectors are brought to one
+    ``scale``, and reduced to ``components`` (None where a state is in the text). Curves: ``sizes`` in events,
+    ``replicates`` of each, ``depths`` in shares of the tuning steps."""
 
     settings: Mapping[str, Any]
     searched: Mapping[str, Sequence[Any]]
@@ -22,6 +23,7 @@ class Budget:
     min_rows: int
     min_cell_count: int
     scale: bool
+    components: int | None = None
     sizes: Sequence[int] = ()
     replicates: int = 0
     depths: Sequence[float] = ()
@@ -37,6 +39,11 @@ class ArmEmbedding:
     backend: str
     folder: str = ""
     tables: str | None = None
+
+    @property
+    def drawn(self) -> bool:
+        """Whether each seed draws its vectors anew."""
+        return find_backend(self.backend).drawn
 
     @property
     def learned(self) -> bool:

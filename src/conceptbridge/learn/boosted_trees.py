@@ -67,6 +67,18 @@ class Forest:
             self.first and [self.first[i] for i in members],
         )
 
+    def join(self, others: Sequence["Forest"]) -> "Forest":
+        """The forest of these members and those of ``others``."""
+        each = [self, *others]
+        return Forest(
+            [booster for one in each for booster in one.boosters],
+            [seed for one in each for seed in one.seeds],
+            [loss for one in each for loss in one.losses],
+            sum(one.steps for one in each),
+            self.counts,
+            self.first and [trees for one in each for trees in one.first or []],
+        )
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``seed-{n}.txt`` to ``folder`` and return what model.json has to hold.
 

@@ -1,9 +1,12 @@
-"""The space in which a model sees tokens: fitted at its source, saved with it, applied unchanged at every target."""
+"""The space in which a model sees tokens: fitted at its source, saved with it, applied unchanged at every target.
+
+A token's raw vector becomes ``(raw - center) @ basis.T * scale``. Where states are slots, raw is the vector of the
+concept's name, and the result stands in the place of the token's state slot, with zeros elsewhere.
+"""
 
 import hashlib
-import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +15,29 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.learn.projection import Matrix, Projection, fit_projection, onehot_projection
 from conceptbridge.learn.rows import OneHot, SiteRows, Vectors
 from conceptbridge.study.backends import find_backend
-
-#: root mean square norm of the standardised vectors, about that of the paper's BERT vectors
-NORM = 14.0
+from conceptbridge.vocabulary.states import SLOTS
 
 
 class NoVectorError(StudyError):
     """The training rows have too little for a space: a finding about the site, not a mistake."""
 
 
-Matrix = NDArray[np.float32]
 #: texts and their raw vectors, shape (texts, width)
 Table = tuple[Sequence[str], Matrix]
+#: of tokens: their vectors (n, width), and at which of them each token is: (tokens,), -1 where it has none
+Placed = tuple[Vectors, NDArray[np.int64]]
 
 
 @dataclass(frozen=True)
 class Space:
-    """Token -> vector: ``(raw - center) * scale``, raw from the embedding's table, one-hot, or shuffled.
+    """Token -> vector, from the embedding's table, one-hot, or drawn anew for each seed.
 
     ``names`` are the keys of the one-hot columns, or the source's texts in the order of ``carried``: vectors that go
-    with the model, either shuffled or learned at the source (cooccurrence).
+    with the model, either to be shuffled or learned at the source (cooccurrence). ``slots``: the state slots that the
+    source has filled, None where a state is in the text. There is one of ``projections``, or one a draw.
     """
 
     embedding: str
@@ -41,57 +45,79 @@ class Space:
     backend: str
     names: list[str]
     carried: Matrix | None
-    center: Matrix
-    scale: float
+    slots: list[int] | None
+    projections: list[Projection]
 
-    def vectors(self, rows: SiteRows, table: Table | None) -> tuple[Vectors, NDArray[np.int64]]:
-        """Vectors, shape (n, width), and at which of them each of the site's tokens is: shape (tokens,), -1 for none.
+    def draws(self, rows: SiteRows, table: Table | None) -> list[Placed]:
+        """The site's tokens in each draw of the space.
 
         ``table``: texts and raw vectors of the site (None for one-hot and cooccurrence). Positions in another site's
-        table play no part.
+        table play no part. A token in a slot that the source never filled has no vector.
         """
         if find_backend(self.backend).vectors == "none":
             column_of = {key: i for i, key in enumerate(self.names)}
             index = np.array([column_of.get(key, -1) for key in rows.keys], dtype=np.int64)
-            return OneHot(len(self.names), float(self.center[0]), self.scale), index
-        raw, known = self._raw(rows.texts, table)
-        result = np.where(known[:, None], (raw - self.center) * np.float32(self.scale), np.float32(0))
-        return result.astype(np.float32), np.where(known, np.arange(len(known)), -1)
+            [onehot] = self.projections
+            return [(OneHot(len(self.names), float(onehot.center[0]), onehot.scale), index)]
+        return [self._drawn(rows, table, draw) for draw in range(1, len(self.projections) + 1)]
 
-    def _raw(self, texts: Sequence[str | None], table: Table | None) -> tuple[Matrix, NDArray[np.bool_]]:
-        if find_backend(self.backend).vectors == "learned" and self.carried is not None:
+    def _drawn(self, rows: SiteRows, table: Table | None, draw: int) -> Placed:
+        raw, known = self._raw(rows.texts, table, draw)
+        slots = None if self.slots is None else rows.slots
+        if self.slots is not None:
+            known = known & np.isin(rows.slots, self.slots)
+        vectors = self.projections[draw - 1].apply(raw, slots)
+        vectors[~known] = 0
+        return vectors, np.where(known, np.arange(len(known)), -1)
+
+    def _raw(self, texts: Sequence[str | None], table: Table | None, draw: int) -> tuple[Matrix, NDArray[np.bool_]]:
+        backend = find_backend(self.backend)
+        if backend.vectors == "learned" and self.carried is not None:
             return _look_up(texts, self.names, self.carried)
         if table is None:
             raise StudyError(f"{self.embedding}: no table of vectors was given")
         raw, known = _look_up(texts, *table)
-        return (raw, known) if self.carried is None else (self._shuffle(texts, known), known)
+        if self.carried is not None:
+            return self._shuffle(texts, known, draw), known
+        if backend.drawn:
+            named = [text for text, has in zip(texts, known, strict=True) if has and text is not None]
+            raw[known] = backend.draw(named, raw.shape[1], draw)
+        return raw, known
 
-    def _shuffle(self, texts: Sequence[str | None], known: NDArray[np.bool_]) -> Matrix:
+    def _shuffle(self, texts: Sequence[str | None], known: NDArray[np.bool_], draw: int) -> Matrix:
         assert self.carried is not None
-        index = {text: i for i, text in enumerate(self.names)}
+        to = sorted(range(len(self.names)), key=lambda i: _hash(self.names[i], f"shuffle {draw}"))
+        index = dict(zip(self.names, to, strict=True))
         raw = np.zeros((len(texts), self.carried.shape[1]), np.float32)
         for i, text in enumerate(texts):
             if known[i] and text is not None:
-                raw[i] = self.carried[index.get(text, _hash(text, "unseen") % len(self.names))]
+                at = index[text] if text in index else _hash(text, f"unseen {draw}") % len(self.names)
+                raw[i] = self.carried[at]
         return raw
 
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``space.safetensors`` to ``folder`` and return what model.json has to hold."""
-        arrays = {"center": self.center} | ({} if self.carried is None else {"carried": self.carried})
-        save_file(arrays, folder / "space.safetensors")
+        arrays = {"center": np.stack([p.center for p in self.projections])}
+        if self.slots is not None:
+            arrays["basis"] = np.stack([p.basis for p in self.projections if p.basis is not None])
+        save_file(arrays | ({} if self.carried is None else {"carried": self.carried}), folder / "space.safetensors")
         return {
             "embedding": self.embedding,
             "fingerprint": self.fingerprint,
             "backend": self.backend,
             "names": self.names,
-            "scale": self.scale,
+            "slots": self.slots,
+            "scale": [p.scale for p in self.projections],
         }
 
 
 def load_space(folder: Path, spec: dict[str, Any]) -> Space:
     """The space of a saved model, from its folder and the ``space`` of its model.json."""
     arrays = load_file(folder / "space.safetensors")
-    return Space(**spec, center=arrays["center"], carried=arrays.get("carried"))
+    fields = {key: value for key, value in spec.items() if key != "scale"}
+    bases = arrays.get("basis", [None] * len(spec["scale"]))
+    projections = [Projection(*one) for one in zip(arrays["center"], bases, spec["scale"], strict=True)]
+    return Space(**fields, carried=arrays.get("carried"), projections=projections)
 
 
 def fit_space(
@@ -101,49 +127,42 @@ def fit_space(
     rows: SiteRows,
     table: Table | None,
     min_rows: int,
-    standardise: bool,
+    scale: bool,
+    components: int | None = None,
+    draws: int = 1,
 ) -> Space:
-    """Fit the space of a model to the tokens of its source's training rows.
+    """Fit the space of a model to the tokens of at least ``min_rows`` of its source's training rows.
 
-    Standardised vectors have their mean at zero and a root mean square norm of ``NORM`` over those tokens, each counted
-    once: embeddings differ in norm by 15 times, and with one learning rate the scale would decide. One number scales
-    all dimensions, so the angles that the embedding means are kept. Otherwise vectors stay raw. One-hot columns are the
-    tokens of at least ``min_rows`` training rows.
+    With ``scale`` vectors have their mean at zero and a root mean square norm of ``projection.NORM`` over those tokens,
+    each counted once. ``components``: the state is a slot, and vectors are reduced to at most so many principal
+    components; None: the state is in the text. ``draws``: of an embedding that each seed draws anew.
 
-    Raises NoVectorError when no token of the training rows has a vector.
+    Raises NoVectorError when no such token has a vector.
     """
-    names: list[str] = []
-    carried: Matrix | None = None
-    kind = find_backend(backend).vectors
+    seen, kind = rows.training_rows >= max(min_rows, 1), find_backend(backend).vectors
     if kind == "none":
-        names = [key for key, n in zip(rows.keys, rows.training_rows, strict=True) if n >= min_rows]
-    elif kind == "permuted" and table is not None:
+        names = [key for key, enough in zip(rows.keys, seen, strict=True) if enough]
+        if not names:
+            raise NoVectorError(f"no token is in {min_rows} training rows or more")
+        return Space(embedding, fingerprint, backend, names, None, None, [onehot_projection(len(names), scale)])
+    names, carried = [], None
+    if kind == "permuted" and table is not None:
         raw, known = _look_up(rows.texts, *table)
         vector_of = {text: raw[i] for i, text in enumerate(rows.texts) if known[i] and text is not None}
         names = sorted(vector_of)
-        to = sorted(names, key=lambda text: _hash(text, "shuffle"))
-        carried = np.stack([vector_of[text] for text in to]) if names else None
+        carried = np.stack([vector_of[text] for text in names]) if names else None
     elif kind == "learned" and table is not None:
         names, carried = list(table[0]), np.ascontiguousarray(table[1])
-    if kind == "none":
-        if not names:
-            raise NoVectorError(f"no token is in {min_rows} training rows or more")
-        # the mean of n unit vectors, and the root mean square of their distances from it
-        n = len(names)
-        center, scale = (1 / n, NORM / math.sqrt(1 - 1 / n)) if standardise and n > 1 else (0.0, 1.0)
-        return Space(embedding, fingerprint, backend, names, None, np.full(n, center, np.float32), scale)
-    width = 0 if table is None else table[1].shape[1]
-    space = Space(embedding, fingerprint, backend, names, carried, np.zeros(width, np.float32), 1.0)
-    raw, known = space._raw(rows.texts, table)
-    seen = known & (rows.training_rows > 0)
-    if not seen.any():
-        raise NoVectorError("no token of the training rows has a vector")
-    if not standardise:
-        return space
-    center_of = raw[seen].mean(axis=0, dtype=np.float64)
-    spread = float(np.sqrt(((raw[seen] - center_of) ** 2).sum(axis=1).mean()))
-    scale = NORM / spread if spread > 0 else 1.0
-    return Space(embedding, fingerprint, backend, names, carried, center_of.astype(np.float32), scale)
+    slots = None if components is None else list(range(len(SLOTS)))
+    space = Space(embedding, fingerprint, backend, names, carried, slots, [])
+    projections = []
+    for draw in range(1, draws + 1):
+        raw, known = space._raw(rows.texts, table, draw)
+        if not (known & seen).any():
+            raise NoVectorError("no token of the training rows has a vector")
+        projections.append(fit_projection(raw[known & seen], components, scale))
+    filled = None if slots is None else sorted(set(rows.slots[known & seen].tolist()))
+    return replace(space, slots=filled, projections=projections)
 
 
 def join_tables(tables: Sequence[Table]) -> Table:

@@ -94,6 +94,9 @@ class Model(Protocol):
     def take(self, members: Sequence[int]) -> Model:
         """The model of these members, in this order."""
 
+    def join(self, others: Sequence[Any]) -> Model:
+        """The model of these members and those of ``others``, one model after the other."""
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Write what the learner's ``saves`` declares to ``folder``, and return ``seeds``, ``kept`` and its fields."""
 

@@ -57,6 +57,18 @@ class Regression:
             self.steps,
         )
 
+    def join(self, others: Sequence["Regression"]) -> "Regression":
+        """The regression of these members and those of ``others``."""
+        each = [self, *others]
+        return Regression(
+            np.concatenate([one.coefficients for one in each]),
+            np.concatenate([one.intercepts for one in each]),
+            [seed for one in each for seed in one.seeds],
+            [kept for one in each for kept in one.kept],
+            [loss for one in each for loss in one.losses],
+            sum(one.steps for one in each),
+        )
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``coefficients.safetensors`` to ``folder`` and return what model.json has to hold."""
         arrays = {"coefficients": self.coefficients, "intercepts": self.intercepts}

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.vocabulary.states import slots_of
 
 T = TypeVar("T")
 
@@ -20,6 +21,7 @@ class SiteRows:
 
     keys: list[str]  # of the site's tokens, by position
     texts: list[str | None]
+    slots: NDArray[np.int64]  # each one's state slot
     training_rows: NDArray[np.int64]  # training rows that hold the token, by position
     row_ids: NDArray[np.int64]
     person_ids: NDArray[np.int64]
@@ -100,7 +102,7 @@ def read_rows(cohort: Path, tokens: Path, sequences: Path) -> SiteRows:
     Raises StudyError when the sequences are not those of the cohort.
     """
     people = pq.read_table(cohort, columns=["row_id", "person_id", "label", "split"])
-    table = pq.read_table(tokens, columns=["key", "text", "rows"])
+    table = pq.read_table(tokens, columns=["key", "text", "state", "rows"])
     order = pq.read_table(sequences, columns=["row_id", "tokens"])
     if not people["row_id"].equals(order["row_id"]):
         raise StudyError(f"{sequences}: its rows are not those of {cohort}; delete both and run again")
@@ -108,6 +110,7 @@ def read_rows(cohort: Path, tokens: Path, sequences: Path) -> SiteRows:
     return SiteRows(
         keys=table["key"].to_pylist(),
         texts=table["text"].to_pylist(),
+        slots=slots_of(table["state"].to_pylist()),
         training_rows=table["rows"].to_numpy(),
         row_ids=people["row_id"].to_numpy(),
         person_ids=people["person_id"].to_numpy(),
@@ -122,11 +125,13 @@ def merge(sites: Sequence[SiteRows]) -> SiteRows:
     """The rows of several sites one after another, on one list of tokens: those of the same key are the same token."""
     index: dict[str, int] = {}
     texts: list[str | None] = []
+    slots: list[int] = []
     moved = []
     for site in sites:
-        for key, text in zip(site.keys, site.texts, strict=True):
+        for key, text, slot in zip(site.keys, site.texts, site.slots.tolist(), strict=True):
             if index.setdefault(key, len(texts)) == len(texts):
                 texts.append(text)
+                slots.append(slot)
         moved.append(np.array([index[key] for key in site.keys], dtype=np.int32))
     counts = np.zeros(len(texts), np.int64)
     for site, to in zip(sites, moved, strict=True):
@@ -134,6 +139,7 @@ def merge(sites: Sequence[SiteRows]) -> SiteRows:
     return SiteRows(
         keys=list(index),
         texts=texts,
+        slots=np.array(slots, dtype=np.int64),
         training_rows=counts,
         row_ids=np.concatenate([site.row_ids for site in sites]),
         person_ids=np.concatenate([site.person_ids for site in sites]),

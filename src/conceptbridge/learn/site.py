@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conceptbridge.embed.vectors import read_vectors
+from conceptbridge.learn.draws import Draws
 from conceptbridge.learn.input_space import Space, Table, join_tables
-from conceptbridge.learn.rows import Examples, SiteRows, examples, merge, read_rows
+from conceptbridge.learn.rows import SiteRows, examples, merge, read_rows
 
 #: splits with labels that a model may learn from, and those that it predicts
 LABELLED, TESTED = ("train", "validation"), ("validation", "test")
@@ -23,9 +24,11 @@ class Site:
     rows: SiteRows
     table: Table | None
 
-    def examples(self, space: Space, rows: NDArray[np.int64]) -> Examples:
-        """These rows as a model of ``space`` sees them."""
-        return examples(self.rows, *space.vectors(self.rows, self.table), rows)
+    def draws(self, space: Space, rows: NDArray[np.int64], min_rows: int = 0) -> Draws:
+        """These rows as a model of ``space`` sees them, without the tokens of fewer than ``min_rows`` training rows."""
+        placed = space.draws(self.rows, self.table)
+        enough = self.rows.training_rows >= min_rows
+        return [examples(self.rows, vectors, np.where(enough, index, -1), rows) for vectors, index in placed]
 
     def without_labels(self) -> "Site":
         """The same site for whom must not see a label: all are -1."""

@@ -10,11 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conceptbridge.disclosure.suppress import both_classes_at_least
+from conceptbridge.learn import draws
 from conceptbridge.learn.arm_files import SourceResult, TrainedModel, load_model, save_model
 from conceptbridge.learn.arm_job import ArmJob, Budget
+from conceptbridge.learn.draws import Draws
 from conceptbridge.learn.input_space import NoVectorError, Space, fit_space
 from conceptbridge.learn.registry import learner
-from conceptbridge.learn.rows import Examples
 from conceptbridge.learn.search import Part, search, sized_parts
 from conceptbridge.learn.site import LABELLED, TESTED, Site
 
@@ -57,13 +58,13 @@ class Arm:
         about |= {"target": self.target.name} if self.target else {}
         save_model(model, space, self.folder / "models" / source, about | more)
 
-    def labelled(self, space: Space) -> Examples:
+    def labelled(self, space: Space) -> Draws:
         """The target's training and validation rows, as a model of ``space`` sees them."""
-        return self.target_site.examples(space, self.target_site.rows.of(*LABELLED))
+        return self.target_site.draws(space, self.target_site.rows.of(*LABELLED), self.budget.min_rows)
 
-    def tested(self, space: Space) -> Examples:
+    def tested(self, space: Space) -> Draws:
         """The target's validation and test rows, as a model of ``space`` sees them."""
-        return self.target_site.examples(space, self.target_site.rows.of(*TESTED))
+        return self.target_site.draws(space, self.target_site.rows.of(*TESTED))
 
 
 def train(arm: Arm, on: Site, labelled: NDArray[np.int64], parts: Sequence[Part]) -> SourceResult:
@@ -84,18 +85,20 @@ def train(arm: Arm, on: Site, labelled: NDArray[np.int64], parts: Sequence[Part]
                 on.table,
                 budget.min_rows,
                 budget.scale,
+                budget.components,
+                budget.seeds if embedding.drawn else 1,
             )
         except NoVectorError as error:
             if part.size is None:
                 return SourceResult({"reason": f"{error} at {on.name}"})
             continue
-        given = seen.examples(space, labelled)
+        given = seen.draws(space, labelled, budget.min_rows)
 
-        def fit(runs: Any, depths: Sequence[float], given: Examples = given) -> Any:
-            return of_learner.fit(given, runs), []
+        def fit(runs: Any, depths: Sequence[float], given: Draws = given) -> Any:
+            return draws.fit(of_learner, given, runs), []
 
         model, _, [spent] = search(fit, [part], budget.settings, budget.searched, budget.max_trials, budget.seeds)
-        probability = of_learner.predict(model, arm.tested(space)) if arm.target else None
+        probability = draws.predict(of_learner, model, arm.tested(space)) if arm.target else None
         if part.size is None:
             arm.save(model, space, on.name)
             result.probability, result.entry["spent"] = probability, asdict(spent)

@@ -81,6 +81,8 @@ class Backend:
     shared: ClassVar[tuple[str, ...]] = ("width", "licence")
     #: whether the vectors carry no meaning
     control: ClassVar[bool] = False
+    #: whether each seed of a control draws its vectors anew
+    drawn: ClassVar[bool] = False
     #: whether a service, possibly on another machine, reads the texts
     remote: ClassVar[bool] = False
 
@@ -125,6 +127,10 @@ class Backend:
         Ignores whatever fewer than ``min_cell_count`` persons have in common.
         """
         raise StudyError(f"the backend {self.name!r} learns nothing from rows")
+
+    def draw(self, texts: Sequence[str], width: int, draw: int) -> "NDArray[np.float32]":
+        """Draw the vectors of ``texts`` for a seed, shape (texts, width). The first draw is what ``load`` computes."""
+        raise StudyError(f"the backend {self.name!r} draws no vectors")
 
     def estimate(self, spec: Spec, texts: Sequence[str]) -> dict[str, Any] | None:
         """Return what computing ``texts`` takes if a service charges for it; None if it costs nothing."""

@@ -15,7 +15,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.core.schema import check, fill_defaults
 from conceptbridge.core.text import nearest
 from conceptbridge.sites.converters.converter import CONVERTERS, find_converter
-from conceptbridge.study.embeddings import check_catalogue, find_embedding
+from conceptbridge.study.embeddings import check_catalogue, find_embedding, of_each_parent
 from conceptbridge.study.learners import LEARNERS, LearnerSpec, find_learner
 from conceptbridge.study.strategies import STRATEGIES, Needs, strategy
 from conceptbridge.study.study import HOSPITALS, SIMULATED, Study
@@ -73,6 +73,13 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
     check_catalogue(entries, "catalogue of embeddings")
     names = _change(entries, full["embeddings"])
     check_catalogue(entries, "config: embeddings")
+    names = of_each_parent(names, entries)
+    placed = {"present", "absent"} & set(config.get("texts") or {}) if full["states"] == "slots" else set()
+    if placed:
+        raise StudyError(
+            f"config: texts.{min(placed)}: with `states: slots` a text is the concept's name, and the state is a place "
+            "in the vector; write `states: words`, or leave this key out"
+        )
     for name, task in full["tasks"].items():
         for event in (task["index"], task["outcome"]):
             if event["file"] is not None:  # handed-in cohorts are below `data`, as extracts are

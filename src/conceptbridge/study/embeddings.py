@@ -1,7 +1,7 @@
 """The catalogue of embeddings, and the fingerprint that tells whether two of them are the same."""
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -41,6 +41,11 @@ class Embedding:
     def control(self) -> bool:
         """Whether its vectors carry no meaning: one-hot, random or shuffled."""
         return self.backend.control
+
+    @property
+    def drawn(self) -> bool:
+        """Whether each seed draws its vectors anew: seed k is draw k."""
+        return self.backend.drawn
 
     @property
     def remote(self) -> bool:
@@ -127,6 +132,8 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
         if parent.parent is not None or "width" not in parent.spec or parent.learned:
             raise StudyError(f"{at}: its parent {parent.name} must be a real embedding")
         spec["width"] = parent.spec["width"]
+    elif backend.vectors == "permuted":
+        raise StudyError(f"{at}: has no parent whose vectors it could permute; add `parent`")
     backend.check(name, spec)
     identity = backend.identity_of(spec)
     if backend.vectors == "permuted" and parent is not None:
@@ -139,6 +146,42 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
     elif missing == "zero":
         identity["missing"] = "zero"
     return Embedding(name, spec, hashlib.sha256(canonical(identity).encode()).hexdigest(), parent, fallback)
+
+
+def of_each_parent(names: Sequence[str], catalogue: dict[str, Any]) -> list[str]:
+    """Give the controls among ``names`` that name no parent the study's own embeddings, in ``catalogue``, in place.
+
+    Returns all names. With one parent a control keeps its name. With several there is one control for each: `shuffled`
+    becomes `shuffled-PARENT`; `random`, which differs in width alone, becomes `random-WIDTH`.
+
+    Raises StudyError if there is nothing to shuffle.
+    """
+    parents = [name for name in names if _can_be_parent(catalogue.get(name, {}))]
+    result: list[str] = []
+    for name in names:
+        entry = catalogue.get(name, {})
+        if "parent" in entry or not find_backend(entry.get("backend", "onehot")).drawn:
+            result.append(name)
+            continue
+        permuted = find_backend(entry["backend"]).vectors == "permuted"
+        by = {parent if permuted else str(catalogue[parent]["width"]): parent for parent in reversed(parents)}
+        if permuted and not parents:
+            raise StudyError(
+                f"config: embeddings: {name} shuffles the vectors of the study's embeddings, and there are none; add "
+                f"one, or leave {name} out"
+            )
+        for of, parent in sorted(by.items(), key=lambda one: parents.index(one[1])):
+            control = f"{name}-{of}" if len(by) > 1 else name
+            catalogue[control] = {key: value for key, value in entry.items() if key != "width"} | {"parent": parent}
+            result.append(control)
+        if not by:
+            result.append(name)
+    return result
+
+
+def _can_be_parent(entry: Mapping[str, Any]) -> bool:
+    backend = find_backend(entry.get("backend", "onehot"))
+    return backend.vectors in ("computed", "published") and not backend.control and "width" in entry
 
 
 def read_catalogue(source: str) -> dict[str, Any]:

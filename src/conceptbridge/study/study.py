@@ -175,7 +175,8 @@ class Study:
         """
         task = self.config["tasks"][name]
         keys = ("index", "outcome", "censoring", "min_time_at_risk", "guards", "predictors")
-        parts = deepcopy({key: task[key] for key in keys} | {key: self.config[key] for key in ("texts", "roll_up")})
+        of_all = ("texts", "states", "roll_up")
+        parts = deepcopy({key: task[key] for key in keys} | {key: self.config[key] for key in of_all})
         for event in (parts["index"], parts["outcome"]):
             del event["file"], event["definition"]
             if isinstance(event["concepts"], str):
@@ -185,7 +186,8 @@ class Study:
 
     def compared(self) -> dict[str, Any]:
         """What must be the same at every site whose results share a table: tasks, embeddings, budgets, evaluation."""
-        keys = ("learners", "strategies", "max_trials", "steps", "seeds", "scale", "learning_curve", "tuning_curve")
+        keys = ("learners", "strategies", "max_trials", "steps", "seeds", "draws")
+        vectors = ("components", "scale", "learning_curve", "tuning_curve")
         tasks = {
             name: self.definition(name) | {key: task[key] for key in ("split", "min_events", "min_rows")}
             for name, task in self.config["tasks"].items()
@@ -193,9 +195,25 @@ class Study:
         parts = {
             "tasks": tasks,
             "embeddings": {name: embedding.fingerprint for name, embedding in self.embeddings.items()},
-            **{key: self.config[key] for key in (*keys, "evaluation", "min_cell_count")},
+            **{key: self.config[key] for key in (*keys, *vectors, "evaluation", "min_cell_count")},
         }
         result: dict[str, Any] = json.loads(canonical(parts))
+        return result
+
+    def seeds(self, drawn: bool) -> int:
+        """How often each arm is trained; of a control, how often it is ``drawn``."""
+        return int(self.config["draws" if drawn else "seeds"])
+
+    def controls(self) -> dict[str, list[str]]:
+        """The controls, each with the study's embeddings that it stands beside: all, its parent, or those as wide."""
+        result = {}
+        for control in (e for e in self.embeddings.values() if e.control):
+            beside = [e for e in self.embeddings.values() if not e.control]
+            if control.parent is not None and control.backend.vectors == "permuted":
+                beside = [control.parent]
+            elif control.parent is not None:
+                beside = [e for e in beside if e.spec.get("width") == control.spec["width"]]
+            result[control.name] = [e.name for e in beside]
         return result
 
     def model(self, source: str, task: str, embedding: Embedding, learner: str) -> dict[str, Any]:
@@ -212,7 +230,7 @@ class Study:
             "definition": self.definition(task),
             "embedding": about,
             "learner": learner,
-            "seeds": self.config["seeds"],
+            "seeds": self.seeds(embedding.drawn),
         }
 
     def task(self, name: str, *keys: str) -> str:
@@ -252,8 +270,8 @@ class Study:
         """The study's strategies with these needs."""
         return [name for name in self.strategies if strategy(name).needs == needs]
 
-    def budget(self, task: str, learner: str, strategy_name: str) -> str:
-        """The training budget of an arm of this strategy, as canonical JSON."""
+    def budget(self, task: str, learner: str, strategy_name: str, drawn: bool = False) -> str:
+        """The training budget of an arm, on a control that is ``drawn`` or not, as canonical JSON."""
         how, declared = strategy(strategy_name), find_learner(learner)
         base = self.config["learners"][learner]
         settings = {key: value for key, value in base.items() if key not in declared.tuning}
@@ -267,7 +285,8 @@ class Study:
             settings["steps"] = self.config["steps"]
         searched = declared.searched(settings)
         part = {key: self.config["tasks"][task][key] for key in ("min_events", "min_rows")}
-        part |= {key: self.config[key] for key in ("seeds", "min_cell_count", "scale")}
+        part |= {key: self.config[key] for key in ("min_cell_count", "scale")} | {"seeds": self.seeds(drawn)}
+        part |= {"components": self.config["components"] if self.config["states"] == "slots" else None}
         part |= {"max_trials": self.config["max_trials"] if searched else 1, "searched": searched}
         if how.has_learning_curve and self.config["learning_curve"]["events"]:
             sizes = self.config["learning_curve"]

@@ -24,6 +24,7 @@ from conceptbridge.sites.records import (
     open_records,
     site_database,
 )
+from conceptbridge.vocabulary.states import PLACED
 
 SCHEMA = pa.schema(
     [
@@ -60,8 +61,9 @@ def make_vocabulary(
 ) -> None:
     """Write the vocabulary of the typed tables in ``cdm`` to ``out`` (``SCHEMA``, ordered by key).
 
-    ``texts`` has the templates ``present``, ``absent`` and ``other``, with {name} and {state} to fill in; ``roll_up``
-    says which concepts stand for drugs and conditions. Out of core: one pass over the records in any order.
+    ``texts`` has the templates ``present``, ``absent`` and ``other``, with {name} and {state} to fill in. With its
+    ``states`` as slots, the text of a state that has a slot of its own is the concept's name alone. ``roll_up`` says
+    which concepts stand for drugs and conditions. Out of core: one pass over the records in any order.
     """
     enough = enough_sql("persons", min_cell_count)
     with site_database(cdm, threads, out) as db:
@@ -187,6 +189,8 @@ def _text(name: str, texts: Mapping[str, str]) -> str:
     def fill(template: str) -> str:
         return f"replace(replace('{template.replace(chr(39), chr(39) * 2)}', '{{name}}', {name}), '{{state}}', state)"
 
+    if texts["states"] == "slots":
+        return f"CASE WHEN state IN {PLACED!r} THEN {name} ELSE {fill(texts['other'])} END"
     return (
         f"CASE state WHEN 'present' THEN {fill(texts['present'])} WHEN 'absent' THEN {fill(texts['absent'])} "
         f"ELSE {fill(texts['other'])} END"

@@ -14,7 +14,7 @@ from conceptbridge.sites.records import LOCAL
 
 logger = logging.getLogger(__name__)
 
-COLUMNS = ["text", "concept_id", "concept_code", "state", "domain", "named_by", "private"]
+COLUMNS = ["name", "text", "concept_id", "concept_code", "state", "domain", "named_by", "private"]
 
 
 def site_tokens(vocabulary: Path, local_text: bool) -> pa.Table:
@@ -34,6 +34,10 @@ def site_tokens(vocabulary: Path, local_text: bool) -> pa.Table:
         if held:
             logger.info("%d tokens with local text are not sent (send_local_text: true would send them)", held)
         allowed = pc.and_(allowed, pc.invert(written))
+    # a text that is the concept's name is that of the present concept, whatever state has it
+    as_named = pc.fill_null(pc.equal(tokens["text"], tokens["name"]), False)
+    state = pc.if_else(as_named, "present", tokens["state"])
+    tokens = tokens.set_column(tokens.column_names.index("state"), "state", state)
     kept = tokens.filter(allowed).select(["text", "concept_id", "concept_code", "state"])
     ordered = kept.sort_by([("text", "ascending"), ("concept_id", "ascending"), ("state", "ascending")])
     text = ordered["text"].combine_chunks()

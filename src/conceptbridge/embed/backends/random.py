@@ -1,4 +1,4 @@
-"""Random vectors, each drawn from a hash of its text: the parent's width without its meaning."""
+"""Random vectors, each drawn from a hash of its text: an embedding's width without its meaning."""
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,16 +16,27 @@ class Random(Backend):
 
     name = "random"
     fields: ClassVar[Mapping[str, Schema]] = {
-        "parent": {"type": "string", "description": "the embedding whose width it has"}
+        "parent": {
+            "type": "string",
+            "description": "the embedding whose width it has; by default, each of the study",
+        }
     }
-    required = ("parent",)
     identity = ("width",)
     shared = ("parent", "width", "licence")
     control = True
+    drawn = True
 
     def load(self, spec: Spec, threads: int) -> "RandomVectors":
         """Nothing to load."""
         return RandomVectors(spec["width"])
+
+    def draw(self, texts: Sequence[str], width: int, draw: int) -> "NDArray[np.float32]":
+        """Vectors drawn from a hash of text and draw."""
+        import numpy as np
+
+        # a text has no such character
+        drawn = RandomVectors(width).encode(texts if draw == 1 else [f"{text}\0{draw}" for text in texts])
+        return np.concatenate([np.empty((0, width), np.float32), *(vectors for _, vectors in drawn)])
 
 
 class RandomVectors:

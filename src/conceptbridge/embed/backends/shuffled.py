@@ -7,13 +7,16 @@ from conceptbridge.study.backends import Backend, Schema
 
 
 class Shuffled(Backend):
-    """A control: each model permutes the parent's vectors of its source's texts."""
+    """A control: each seed of a model permutes the parent's vectors of its source's texts."""
 
     name = "shuffled"
     vectors = "permuted"
     fields: ClassVar[Mapping[str, Schema]] = {
-        "parent": {"type": "string", "description": "the embedding whose vectors are permuted"}
+        "parent": {
+            "type": "string",
+            "description": "the embedding that is permuted; by default, each of the study",
+        }
     }
-    required = ("parent",)
     shared = ("parent", "width", "licence")
     control = True
+    drawn = True

@@ -88,7 +88,8 @@ DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
     "model": (
         "a model: its seeds, and the space of its inputs",
         frozenset({"learner", "strategy", "source", "target", "seeds", "kept", "space", "recalibration"})
-        | {"embedding", "fingerprint", "backend", "names", "scale"},  # and the fields that its learner declares
+        # and the fields that its learner declares
+        | {"embedding", "fingerprint", "backend", "names", "slots", "scale"},
         frozenset({"recalibration"}),
     ),
     "vocabulary": (

@@ -17,7 +17,7 @@ from conceptbridge.learn.registry import LEARNERS
 from conceptbridge.learn.registry import learner as find
 
 #: the arrays of the input space that every model has
-_SPACE = frozenset({"center", "carried"})
+_SPACE = frozenset({"center", "basis", "carried"})
 
 
 def model_fields(learner: str | None) -> frozenset[str]:
@@ -38,7 +38,7 @@ def check_safetensors(path: Path, file: ReleasedFile, secrets: SiteSecrets, lear
     if metadata:
         raise StudyError(f"{file.file}: has metadata beside its arrays; write it without")
     file.columns = list(arrays)
-    widths = {size for name, array in arrays.items() if name == "center" for size in array.shape}
+    widths = {size for name in ("center", "basis") if name in arrays for size in arrays[name].shape}
     for name, array in arrays.items():
         if name not in declared:
             raise StudyError(

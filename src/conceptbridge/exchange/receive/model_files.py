@@ -17,6 +17,7 @@ from conceptbridge.exchange.receive.lightgbm_text import check_lightgbm_text
 from conceptbridge.learn.learner import Array
 from conceptbridge.learn.registry import learner
 from conceptbridge.study.backends import find_backend
+from conceptbridge.vocabulary.states import SLOTS
 
 SPACE = "space.safetensors"
 
@@ -35,13 +36,18 @@ _MODEL: dict[str, Any] = {
         "space": {
             "type": "object",
             "additionalProperties": False,
-            "required": ["embedding", "fingerprint", "backend", "names", "scale"],
+            "required": ["embedding", "fingerprint", "backend", "names", "slots", "scale"],
             "properties": {
                 "embedding": {"type": "string"},
                 "fingerprint": {"type": "string"},
                 "backend": {"type": "string"},
                 "names": {"type": "array"},
-                "scale": {"type": "number", "exclusiveMinimum": 0},
+                "slots": {
+                    "type": ["array", "null"],
+                    "uniqueItems": True,
+                    "items": {"type": "integer", "minimum": 0, "exclusiveMaximum": len(SLOTS)},
+                },
+                "scale": {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}},
             },
         },
     },
@@ -78,18 +84,25 @@ def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where
     names = space["names"]
     if not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
         raise StudyError(f"{at}: space.names: are not distinct texts")
-    vectors = find_backend(embedding["backend"]).vectors
-    onehot, carried = vectors == "none", vectors in ("learned", "permuted")
+    backend = find_backend(embedding["backend"])
+    onehot, carried = backend.vectors == "none", backend.vectors in ("learned", "permuted")
+    draws, slots = seeds if backend.drawn else 1, space["slots"] is not None
+    if len(space["scale"]) != draws:
+        raise StudyError(f"{at}: space.scale: has {len(space['scale'])} numbers, not {draws}")
+    if onehot and slots:
+        raise StudyError(f"{at}: space.slots: does not fit {embedding['name']}")
     if onehot is (not names) and not carried:
         raise StudyError(f"{at}: space.names: has {len(names)} names, which does not fit {embedding['name']}")
     wide = len(names) if onehot else width
     assert wide is not None
     _check_files(folder, ["model.json", SPACE, *saves.files(model["seeds"])], where)
-    in_space = {"center": Array(("width",))}
+    in_space = {"center": Array(("draws", "width"))}
+    if slots:
+        in_space["basis"] = Array(("draws", "components", "width"))
     if carried:  # its vectors go with the model
         in_space["carried"] = Array(("names", "width"))
-    _check_arrays(folder / SPACE, in_space, {"names": len(names), "width": wide}, where)
-    inputs = made_by.inputs(wide, onehot, model)
+    of_space = _check_arrays(folder / SPACE, in_space, {"names": len(names), "width": wide, "draws": draws}, where)
+    inputs = made_by.inputs(of_space["components"] * len(SLOTS) if slots else wide, onehot, model)
     if saves.lightgbm_text:
         for seed, trees in zip(model["seeds"], model["kept"], strict=True):
             name = saves.lightgbm_text.format(seed=seed)

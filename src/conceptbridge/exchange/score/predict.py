@@ -46,7 +46,7 @@ def score(
     probability = np.full((1, len(listed)), np.nan)
     if reason is None:
         trained = load_model(arm / "models" / source, learner, fingerprint)
-        probability = trained.predict(site.examples(trained.space, site.rows.of("test")))
+        probability = trained.predict(site.draws(trained.space, site.rows.of("test")))
     else:
         logger.warning("no model from %s: %s", source, reason)
     spread = probability.std(axis=0, ddof=1) if len(probability) > 1 else np.full(len(listed), np.nan)

@@ -41,6 +41,17 @@ class Network:
             self.steps,
         )
 
+    def join(self, others: Sequence["Network"]) -> "Network":
+        """The network of these members and those of ``others``."""
+        each = [self, *others]
+        return Network(
+            {name: np.concatenate([one.weights[name] for one in each]) for name in self.weights},
+            [seed for one in each for seed in one.seeds],
+            [kept for one in each for kept in one.kept],
+            [loss for one in each for loss in one.losses],
+            sum(one.steps for one in each),
+        )
+
     def save(self, folder: Path) -> dict[str, Any]:
         """Write ``weights.safetensors`` to ``folder`` and return what model.json has to hold."""
         save_file({name: np.ascontiguousarray(a) for name, a in self.weights.items()}, folder / "weights.safetensors")

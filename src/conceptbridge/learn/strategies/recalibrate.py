@@ -35,7 +35,7 @@ class Recalibrate(SourceModels):
         """Recalibrate every seed's model on each of ``parts``."""
         given = arm.labelled(trained.space)
         probability = trained.predict(given)
-        found = [recalibrate(probability, given.labels, part) for part in parts]
+        found = [recalibrate(probability, given[0].labels, part) for part in parts]
         logits = to_logit(trained.predict(arm.tested(trained.space)))
         each = [np.stack([apply(x, c) for x, c in zip(logits, of_part, strict=True)]) for _, of_part in found]
         chosen, of_seeds = found[0]

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from conceptbridge.learn import draws
 from conceptbridge.learn.arm_files import SourceResult, TrainedModel
 from conceptbridge.learn.search import Part, search
 from conceptbridge.learn.strategies.source_models import SourceModels, result_of_parts
@@ -29,14 +30,15 @@ class Tuning(SourceModels):
 
         def tune(runs: Any, depths: Sequence[float]) -> Any:
             starts = model.take([model.seeds.index(run.seed) for run in runs])
-            return learner.tune(starts, given, runs, self.head_only, depths)
+            return draws.tune(learner, starts, given, runs, self.head_only, depths)
 
         tuned, along, [spent, *_] = search(
             tune, parts, budget.settings, budget.searched, budget.max_trials, budget.seeds, budget.depths
         )
         arm.save(tuned.take(range(budget.seeds)), trained.space, source)
-        each = np.split(learner.predict(tuned, tested), len(parts))
+        each = np.split(draws.predict(learner, tuned, tested), len(parts))
         result = result_of_parts(asdict(spent), parts, each)
         for depth, there in zip(budget.depths, along, strict=False):
-            result.curves.append((None, None, depth, learner.predict(there.take(range(budget.seeds)), tested)))
+            along_the_way = draws.predict(learner, there.take(range(budget.seeds)), tested)
+            result.curves.append((None, None, depth, along_the_way))
         return result
