@@ -23,7 +23,7 @@ import duckdb
 
 from conceptbridge.sites.cdm import TABLES
 
-TEXTS = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
+TEXTS = {"states": "words", "present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
 ROLL_UP = {"drug": "none", "condition": 0}
 OUTCOME = 9_999_999
 TASK: dict[str, Any] = {

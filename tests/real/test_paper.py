@@ -139,7 +139,7 @@ def one_hot_sites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Site]:
     schema = package_data("config.schema")
     fill_defaults(task, schema["properties"]["tasks"]["additionalProperties"], schema)
     no_roll_up = {"drug": "none", "condition": 0}
-    texts = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
+    texts = {"states": "words", "present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
     sites = {}
     for name in (*SOURCES, "target-1000"):
         spec, at = STUDY["sites"][name]["findings"], folder / name

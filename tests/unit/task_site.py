@@ -14,7 +14,7 @@ from tiny_site import concept, read, write_cdm
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = package_data("config.schema")
-TEXTS = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
+TEXTS = {"states": "words", "present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
 DAY = date(2022, 1, 10)
 FLU, COUGH, FEVER = 4266367, 254761, 437663
 NAMES = [concept(FLU, "Influenza"), concept(COUGH, "Cough"), concept(FEVER, "Fever"), concept(1, "Temperature")]

@@ -98,7 +98,7 @@ def test_dates_say_only_which_file_an_encounter_comes_from(tmp_path: Path) -> No
 def test_the_rest_of_the_workflow_sees_an_ordinary_site(tmp_path: Path) -> None:
     extract = write(tmp_path, HEADER + "old,P,A,P,x,I\nyoung,A,P,I,,R\n" * 20)
     ingest(extract, tmp_path / "cdm", tmp_path / "quality.json")
-    texts = {"present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
+    texts = {"states": "words", "present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
     no_roll_up = {"drug": "none", "condition": 0}
     make_vocabulary(tmp_path / "cdm", "book", texts, no_roll_up, 10, tmp_path / "v.parquet")
     found = query(tmp_path, "SELECT key, concept_code, text FROM v WHERE domain = 'observation' ORDER BY key")

@@ -57,6 +57,7 @@ def write_vocabulary(path: Path, texts: Sequence[str], **columns: Sequence[Any])
     count = len(texts)
     of_count: dict[str, Any] = {
         "key": [f"{i + 1}|present" for i in range(count)],
+        "name": [None] * count,
         "text": list(texts),
         "concept_id": list(range(1, count + 1)),
         "concept_code": [f"C{i + 1}" for i in range(count)],

@@ -132,8 +132,6 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
         if parent.parent is not None or "width" not in parent.spec or parent.learned:
             raise StudyError(f"{at}: its parent {parent.name} must be a real embedding")
         spec["width"] = parent.spec["width"]
-    elif backend.vectors == "permuted":
-        raise StudyError(f"{at}: has no parent whose vectors it could permute; add `parent`")
     backend.check(name, spec)
     identity = backend.identity_of(spec)
     if backend.vectors == "permuted" and parent is not None:
