@@ -44,6 +44,7 @@ STUDY: dict[str, Any] = {
             "split": {"by": "time", "validation": "2022-09-01", "test": "2023-09-01"},
             "min_events": 3,
             "min_rows": 3,
+            "min_values": 3,
         }
     },
     "embeddings": ["random"],

@@ -36,7 +36,7 @@ TASK: dict[str, Any] = {
     "predictors": {"days": [-3650, 0], "occurrence": "all", "max_tokens": 512,
                    "domains": ["condition", "drug", "procedure", "measurement", "observation", "demographic"]},
     "guards": {"outcome_concepts": True, "open_visit": "discharge"},
-    "split": {"by": "hash", "shares": [0.6, 0.2, 0.2], "seed": 0}, "min_rows": 10,
+    "split": {"by": "hash", "shares": [0.6, 0.2, 0.2], "seed": 0}, "min_values": 10,
 }  # fmt: skip
 #: table -> share of the events, number of concepts, first concept id
 SHARES = {

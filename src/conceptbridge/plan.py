@@ -229,7 +229,7 @@ class Plan:
     def _sequences(self, task: str, site: str) -> Settings:
         return {
             "owner": self.study.owner(site),
-            "task": self.study.task(task, "outcome", "predictors", "guards", "min_rows"),
+            "task": self.study.task(task, "outcome", "predictors", "guards", "min_values"),
             "roll_up": canonical(self.study.config["roll_up"]),
         }
 

@@ -33,6 +33,7 @@ def task(**change: Any) -> dict[str, Any]:
         "guards": {},
         "split": {"by": "time", "validation": "2023-01-01", "test": "2024-01-01"},
         "min_rows": 1,
+        "min_values": 1,
     }
     for key, value in change.items():
         merge = isinstance(value, dict) and key != "split"

@@ -81,7 +81,7 @@ def test_bins_are_cut_where_training_rows_say_and_apply_to_all_rows(tmp_path: Pa
     test_day = date(2024, 6, 1)
     site = Site(
         tmp_path,
-        task(min_rows=10),
+        task(min_values=10),
         person=[person(i) for i in [*people, 200]],
         visit_occurrence=[*(visit(i, DAY) for i in people), visit(200, test_day)],
         measurement=[
@@ -106,7 +106,7 @@ def test_units_are_brought_together_and_unknown_ones_kept_apart(tmp_path: Path) 
     half = {"unit_concept_id": 586323}, {"unit_source_value": "degF"}
     site = Site(
         tmp_path,
-        task(min_rows=10),
+        task(min_values=10),
         person=[person(i) for i in people],
         visit_occurrence=[visit(i, DAY) for i in people],
         measurement=[

@@ -23,7 +23,7 @@ STUDY: dict[str, Any] = (
     | {"name": "egress", "learners": {"lightgbm": {"num_iterations": 10}}, "max_trials": 1}
     | {"strategies": ["local", "direct", "recalibrate", "tune-all"]}
     | {"learning_curve": {"events": [10], "replicates": 1}}
-    | task(min_rows=10)
+    | task(min_rows=10, min_values=10)
 )
 #: files of persons, which stay: their folders and names, as docs/exchange.md lists them
 STAY = [

@@ -19,7 +19,11 @@ STUDY: dict[str, Any] = (
     TINY
     | {"name": "exchange", "simulate": {"persons": 900, "seed": 1}, "embeddings": ["random"], "min_cell_count": 5}
     | {"learners": {"cnn": TINY["learners"]["cnn"]}, "strategies": STRATEGIES}
-    | task(min_rows=5, predictors={"domains": ["condition", "drug", "procedure", "measurement", "observation"]})
+    | task(
+        min_rows=5,
+        min_values=5,
+        predictors={"domains": ["condition", "drug", "procedure", "measurement", "observation"]},
+    )
 )
 del STUDY["tuning_curve"]
 

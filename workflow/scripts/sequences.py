@@ -18,7 +18,7 @@ if __name__ == "__main__":
     p.add_argument("--site", required=True)
     p.add_argument("--vocabulary", type=Path, required=True)
     p.add_argument("--cohort", type=Path, required=True)
-    p.add_argument("--task", type=json.loads, required=True, help="outcome, predictors, guards and min_rows, as JSON")
+    p.add_argument("--task", type=json.loads, required=True, help="outcome, predictors, guards and min_values, as JSON")
     p.add_argument("--roll-up", type=json.loads, required=True, help="what drugs and conditions become, as JSON")
     p.add_argument("--tokens", type=Path, required=True, help="tokens.parquet to write")
     p.add_argument("--sequences", type=Path, required=True, help="sequences.parquet to write")

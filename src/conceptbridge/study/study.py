@@ -189,7 +189,7 @@ class Study:
         keys = ("learners", "strategies", "max_trials", "steps", "seeds", "draws")
         vectors = ("components", "scale", "learning_curve", "tuning_curve")
         tasks = {
-            name: self.definition(name) | {key: task[key] for key in ("split", "min_events", "min_rows")}
+            name: self.definition(name) | {key: task[key] for key in ("split", "min_events", "min_rows", "min_values")}
             for name, task in self.config["tasks"].items()
         }
         parts = {

@@ -64,8 +64,8 @@ def make_sequences(
     Days count from the index date, so they are 0 or less. Left out are the outcome's concepts and their descendants
     (as a concept and as a value), late diagnoses of a visit that is still open at the index (``LATE``: nobody knew
     them at the index), private tokens, and values without a reference range if training rows have fewer than
-    ``min_rows`` of them. A token counts once per day, or only on its first day in the window; of a longer sequence the
-    most recent ``max_tokens`` stay.
+    ``min_values`` of them. A token counts once per day, or only on its first day in the window; of a longer sequence
+    the most recent ``max_tokens`` stay.
 
     Out of core: one pass over the records in any order; their codes are sorted, and listed piece by piece.
     """
@@ -74,7 +74,7 @@ def make_sequences(
         open_records(db, site, roll_up)
         vocab = _make_codes(db, vocabulary, task)
         _make_rows(db, cohort, predictors["days"])
-        _make_cuts(db, predictors["domains"], task["min_rows"])
+        _make_cuts(db, predictors["domains"], task["min_values"])
         query = _query(db, site, task)
         counter = _Counter(db, len(vocab), predictors)
         with tempfile.TemporaryDirectory(dir=sequences.parent, prefix=".sequences.") as folder:
@@ -187,7 +187,7 @@ def _make_rows(db: duckdb.DuckDBPyConnection, cohort: Path, days: tuple[int, int
     )
 
 
-def _make_cuts(db: duckdb.DuckDBPyConnection, domains: list[str], min_rows: int) -> None:
+def _make_cuts(db: duckdb.DuckDBPyConnection, domains: list[str], min_values: int) -> None:
     """Fit the bins of values without a reference range, on the training rows' windows, each unit by itself.
 
     Out of core: the database sorts the values, and only those next to a cut are kept.
@@ -205,7 +205,7 @@ def _make_cuts(db: duckdb.DuckDBPyConnection, domains: list[str], min_rows: int)
     db.execute(
         f"""
         CREATE TABLE binned AS SELECT {key}, row_number() OVER (ORDER BY {key}) - 1 AS place, n
-        FROM (SELECT {key}, count(*) AS n FROM ({values or empty}) GROUP BY ALL HAVING n >= {min_rows})
+        FROM (SELECT {key}, count(*) AS n FROM ({values or empty}) GROUP BY ALL HAVING n >= {min_values})
         """
     )
     n = db.sql("SELECT n FROM binned ORDER BY place").to_arrow_table()["n"].to_numpy()
