@@ -99,7 +99,7 @@ def ours(folder: Path, step: str) -> None:
     if step == "vocabulary":
         make_vocabulary(cdm, "site", TEXTS, ROLL_UP, 10, vocabulary, 2)
     elif step == "cohort":
-        make_cohort(cdm, "site", TASK, 10, cohort, folder / "attrition.csv", 2)
+        make_cohort(cdm, "site", TASK, 10, cohort, folder / "attrition.csv", folder / "splits.parquet", 2)
     else:
         out = folder / "tokens.parquet", folder / "sequences.parquet"
         make_sequences(cdm, "site", vocabulary, cohort, TASK, ROLL_UP, *out, 2)

@@ -149,7 +149,7 @@ def one_hot_sites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Site]:
         ingest(at / "extract", at / "cdm", at / "quality.json")
         make_vocabulary(at / "cdm", codebook.name, texts, no_roll_up, 10, at / "vocabulary.parquet")
         cohort, tokens, sequences = (at / f"{kind}.parquet" for kind in ("cohort", "tokens", "sequences"))
-        make_cohort(at / "cdm", name, task, 10, cohort, at / "attrition.csv")
+        make_cohort(at / "cdm", name, task, 10, cohort, at / "attrition.csv", at / "splits.parquet")
         vocabulary = at / "vocabulary.parquet"
         make_sequences(at / "cdm", codebook.name, vocabulary, cohort, task, no_roll_up, tokens, sequences)
         sites[name] = read_site(name, [cohort, tokens, sequences], None)

@@ -43,7 +43,7 @@ def sites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def attempt(folder: Path, spec: dict[str, Any], out: Path) -> tuple[Any, csr_matrix]:
     """Make the task's files; return its labels and its bag of tokens: shape (rows, tokens), 1 where a row holds one."""
-    make_cohort(folder / "cdm", "here", spec, 10, out / "cohort.parquet", out / "attrition.csv")
+    make_cohort(folder / "cdm", "here", spec, 10, out / "cohort.parquet", out / "attrition.csv", out / "splits.parquet")
     files = folder / "vocabulary.parquet", out / "cohort.parquet"
     made = out / "tokens.parquet", out / "sequences.parquet"
     make_sequences(folder / "cdm", "here", *files, spec, AS_RECORDED, *made)

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from conceptbridge.tasks.prevalence import split_table
+
 TASK = "influenza"
 SITES = ("lakeside", "prairie", "riverside")
 SCARCE = "prairie"
@@ -154,6 +156,8 @@ def write_study(results: Path, persons: int = 400, noise: bool = False) -> None:
         (at_site / "attrition.csv").write_text(
             f'step,persons,rows,events\n"an emergency visit",{persons},{len(cohort)},\nage known,,,\n'
         )
+        splits = split_table(cohort.to_pandas(), (persons, len(cohort), None), True, 10)
+        pq.write_table(splits, at_site / "splits.parquet")
         pq.write_table(_tokens(number), at_site / "tokens.parquet")
         pq.write_table(_sequences(number, len(cohort)), at_site / "sequences.parquet")
         pq.write_table(_leaks(), at_site / "leaks.parquet")

@@ -57,13 +57,16 @@ class Site:
         cdm = write_cdm(folder / "cdm", **tables)
         files = {name: folder / f"{name}.parquet" for name in ("vocabulary", "cohort", "tokens", "sequences")}
         make_vocabulary(cdm, "here", TEXTS, roll_up, min_cell_count, files["vocabulary"])
-        make_cohort(cdm, "here", spec, min_cell_count, files["cohort"], folder / "attrition.csv")
+        make_cohort(
+            cdm, "here", spec, min_cell_count, files["cohort"], folder / "attrition.csv", folder / "splits.parquet"
+        )
         make_sequences(
             cdm, "here", files["vocabulary"], files["cohort"], spec, roll_up, files["tokens"], files["sequences"]
         )
         self.files = files
         self.cohort = read(files["cohort"])
         self.tokens = read(files["tokens"])
+        self.splits = {row["split"]: row for row in read(folder / "splits.parquet")}
         self.attrition = (folder / "attrition.csv").read_text()
         keys = [token["key"] for token in self.tokens]
         self.sequences = [

@@ -21,6 +21,7 @@ from conceptbridge.exchange.receive.aggregates import receive_aggregates
 from conceptbridge.exchange.receive.find_aggregates import find_aggregates
 from conceptbridge.exchange.send.aggregates import shared_vocabulary, write_aggregates
 from conceptbridge.tasks.leaks import SCHEMA as LEAKS
+from conceptbridge.tasks.prevalence import SCHEMA as PREVALENCE
 from conceptbridge.tasks.sequences import TOKENS
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 
@@ -73,6 +74,8 @@ def measured(folder: Path, splits: Splits = WHOLE, last: str = "800,940,110", **
     ]
     write_parquet(pa.Table.from_pylist(tokens, TOKENS), at / "tokens.parquet")
     write_parquet(LEAKS.empty_table(), at / "leaks.parquet")
+    shares = [(split, *counts, None, None, None, False) for split, counts in splits.items()]
+    write_parquet(to_table(shares, PREVALENCE), at / "splits.parquet")
     (at / "attrition.csv").write_text(f"step,persons,rows,events\nin a split,{last}\n")
     known = [
         {"key": f"{n}|present", "concept_id": n, "concept_code": "c", "domain": "condition", "name": name}
@@ -100,6 +103,7 @@ LEFT_OVER: dict[str, tuple[dict[str, Any], str]] = {
         {"splits": WHOLE | {"validation": (100, None, None)}, "last": "800,860,125"},
         r"attrition and splits: (rows|events)",
     ),
+    "persons in two splits": ({"last": "795,940,110"}, r"attrition and splits: persons in more than one split"),
     "a small subgroup": (
         {
             "subgroups": [

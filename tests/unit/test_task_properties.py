@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import date
+from hashlib import md5
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conceptbridge.tasks.splits import SPLITS
 from task_site import COUGH, FEVER, FLU, Site, after, task
 from tiny_site import condition, person, visit
 
 PERSONS = range(1, 5)
+SHARES = [0.6, 0.2, 0.2]
 BORN = {1: 1950, 2: 1980, 3: 2000, 4: 2015}
 events = st.lists(
     st.tuples(st.sampled_from(PERSONS), st.integers(-40, 40), st.sampled_from([FLU, COUGH, FEVER])), max_size=30
@@ -64,7 +67,7 @@ asked = st.builds(
     outcome_washout=st.sampled_from([0, 0, 15]),
     censoring=st.sampled_from(["keep", "drop", "drop-unless-dead"]),
     at_risk=st.sampled_from([None, 3]),
-    split=st.sampled_from(["hash", "time"]),
+    split=st.sampled_from(["hash", "returning", "apart"]),
 )
 
 
@@ -107,7 +110,9 @@ def reference(
 def test_a_plain_reading_of_the_task_gives_the_same_rows(
     tmp_path_factory: pytest.TempPathFactory, s: Settings, events: Any, visits: Any, observed: Any, deaths: Any
 ) -> None:
-    boundary = {"by": "time", "validation": str(after(0)), "test": str(after(20))}
+    boundary = {"by": "time", "validation": str(after(0)), "test": str(after(20)), "persons": s.split}
+    if s.split == "apart":
+        boundary |= {"shares": SHARES, "seed": 0}
     outcome = {"condition": [FLU], "visit": [9201], "death": []}[s.outcome]
     spec = task(
         index={
@@ -118,7 +123,7 @@ def test_a_plain_reading_of_the_task_gives_the_same_rows(
         censoring=s.censoring,
         min_time_at_risk=s.at_risk,
         predictors={"days": [s.begin, s.last], "domains": ["condition"]},
-        split={"by": "hash", "shares": [0.6, 0.2, 0.2], "seed": 0} if s.split == "hash" else boundary,
+        split={"by": "hash", "shares": SHARES, "seed": 0} if s.split == "hash" else boundary,
     )  # fmt: skip
     site = Site(
         tmp_path_factory.mktemp("site"),
@@ -133,23 +138,23 @@ def test_a_plain_reading_of_the_task_gives_the_same_rows(
         ],
     )
     expected = reference(s, events, visits, observed, deaths)
-    if s.split == "time":
-        period = {i: max((n >= 0) + (n >= 20) for p, n, *_ in expected if p == i) for i, *_ in expected}
+    drawn = {i: int(md5(f"0:{i}".encode()).hexdigest()[:8], 16) / 2**32 for i in PERSONS}
+    own = {i: (u >= SHARES[0]) + (u >= SHARES[0] + SHARES[1]) for i, u in drawn.items()}
+    split = {(i, day): own[i] if s.split == "hash" else (day >= 0) + (day >= 20) for i, day, *_ in expected}
+    if s.split != "hash":
         ends = (0, 20, 10_000)
-        expected = [
-            row
-            for row in expected
-            if (row[1] >= 0) + (row[1] >= 20) == period[row[0]]
-            and (period[row[0]] == 2 or row[1] + s.window[1] < ends[period[row[0]]])
-        ]
+        expected = [row for row in expected if row[1] + s.window[1] < ends[split[row[:2]]] or split[row[:2]] == 2]
+    if s.split == "apart":
+        expected = [row for row in expected if split[row[:2]] == own[row[0]]]
     found = [
         (row["person_id"], (row["index_date"] - after(0)).days, row["label"], set(sequence))
         for row, sequence in zip(site.cohort, site.sequences, strict=True)
     ]
     assert found == expected
     assert all(day <= s.last < s.window[0] for sequence in site.sequences for day, _ in sequence)
+    assert [row["split"] for row in site.cohort] == [SPLITS[split[row[:2]]] for row in expected]
     split_of = {(row["person_id"], row["split"]) for row in site.cohort}
-    assert len(split_of) == len({person for person, _ in split_of})
+    assert s.split == "returning" or len(split_of) == len({person for person, _ in split_of})
     for sequence in site.sequences:
         assert [day for day, _ in sequence] == sorted(day for day, _ in sequence)
 

@@ -127,10 +127,21 @@ def test_units_are_brought_together_and_unknown_ones_kept_apart(tmp_path: Path) 
     assert (0, "1|very low") in site.sequences[0]
 
 
-def test_a_person_of_several_periods_belongs_to_the_last_and_windows_keep_apart(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("persons", "kept"),
+    [
+        ({"persons": "returning"}, [(1, "train"), (1, "test"), (3, "train")]),
+        ({"persons": "apart", "shares": [0.001, 0.001, 0.998]}, [(1, "test")]),
+        ({"persons": "apart", "shares": [0.998, 0.001, 0.001]}, [(1, "train"), (3, "train")]),
+    ],
+)
+def test_a_row_is_in_the_split_of_its_own_date_and_windows_keep_apart(
+    tmp_path: Path, persons: dict[str, Any], kept: list[tuple[int, str]]
+) -> None:
+    boundary = {"by": "time", "validation": "2023-01-01", "test": "2024-01-01", "seed": 0}
     site = Site(
         tmp_path,
-        task(),
+        task(split=boundary | persons),
         person=[person(1), person(2), person(3)],
         visit_occurrence=[
             visit(1, date(2022, 5, 1)),
@@ -139,8 +150,8 @@ def test_a_person_of_several_periods_belongs_to_the_last_and_windows_keep_apart(
             visit(3, date(2022, 12, 20)),
         ],
     )
-    assert [(row["person_id"], row["split"]) for row in site.cohort] == [(1, "test"), (3, "train")]
-    assert site.attrition.splitlines()[-1].endswith(",2,2,0")
+    assert [(row["person_id"], row["split"]) for row in site.cohort] == kept
+    assert site.attrition.splitlines()[-1].endswith(f",{len({i for i, _ in kept})},{len(kept)},0")
 
 
 def test_a_split_by_hash_stays_when_persons_are_added(tmp_path: Path) -> None:
@@ -265,7 +276,16 @@ def test_the_same_rows_give_the_same_bytes_on_one_thread_or_two(tmp_path: Path) 
     for threads in (1, 2):
         folder = tmp_path / str(threads)
         make_vocabulary(cdm, "here", TEXTS, AS_RECORDED, 1, folder / "vocabulary.parquet", threads)
-        make_cohort(cdm, "here", task(), 1, folder / "cohort.parquet", folder / "attrition.csv", threads)
+        make_cohort(
+            cdm,
+            "here",
+            task(),
+            1,
+            folder / "cohort.parquet",
+            folder / "attrition.csv",
+            folder / "splits.parquet",
+            threads,
+        )
         files = [folder / f"{name}.parquet" for name in ("vocabulary", "cohort", "tokens", "sequences")]
         make_sequences(cdm, "here", files[0], files[1], task(), AS_RECORDED, files[2], files[3], threads)
         made.append([file.read_bytes() for file in files])

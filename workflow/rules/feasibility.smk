@@ -1,6 +1,6 @@
 """Feasibility: what each site has for each task, before anything is embedded or trained (`snakemake feasibility`).
 
-in:  <results>/tasks/{task}/{site}/cohort.parquet, attrition.csv, tokens.parquet, sequences.parquet, vocabulary.parquet
+in:  <results>/tasks/{task}/{site}/cohort.parquet, attrition.csv, splits.parquet, tokens.parquet, sequences.parquet, vocabulary.parquet
 out: <results>/tasks/{task}/{site}/survey.json, <results>/sites/{site}/units.json, <results>/feasibility/index.html
 """
 
@@ -50,6 +50,7 @@ rule feasibility:
     input:
         surveys=expand(rules.survey.output, task=TASKS, site=study.own),
         attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.own),
+        splits=expand(rules.cohort.output.splits, task=TASKS, site=study.own),
         vocabularies=expand(rules.vocabulary.output, site=study.own),
         units=expand(rules.units.output, site=study.own),
     output:

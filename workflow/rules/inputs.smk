@@ -61,7 +61,7 @@ def told_of_site(site):
     of_tasks = expand(
         [
             at(kind, site=site)
-            for kind in (layout.ATTRITION, layout.LEAKS, layout.TOKENS)
+            for kind in (layout.ATTRITION, layout.SPLITS, layout.LEAKS, layout.TOKENS)
         ],
         task=TASKS,
         allow_missing=True,

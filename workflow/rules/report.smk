@@ -1,6 +1,6 @@
 """Report: the joint tables, figures and the page.
 
-in:  <results>/metrics/{task}/{target}/*.parquet, each site's tokens.parquet, attrition.csv, quality.json
+in:  <results>/metrics/{task}/{target}/*.parquet, each site's tokens.parquet, attrition.csv, splits.parquet, quality.json
 out: <results>/tables/*.{parquet,csv,md,tex}, <results>/figures/*.{svg,png}, <results>/report/index.html
 """
 
@@ -18,6 +18,7 @@ rule tables:
         metrics=expand(rules.evaluate.output, task=TASKS, target=study.targets),
         tokens=expand(rules.sequences.output.tokens, task=TASKS, site=study.tabled),
         attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.tabled),
+        splits=expand(rules.cohort.output.splits, task=TASKS, site=study.tabled),
         leaks=expand(rules.leaks.output, task=TASKS, site=study.tabled),
     output:
         expand(at(layout.TABLE), table=READ_TABLES, suffix=["parquet", "md", "tex"]),

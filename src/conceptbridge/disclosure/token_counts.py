@@ -31,10 +31,8 @@ def shared_tokens(tokens: pa.Table, train_rows: int | None, min_cell_count: int)
     return kept.set_column(index, "rows", pa.array(rows, pa.float64(), from_pandas=True).cast(pa.int64()))
 
 
-def train_rows(site: Path) -> int | None:
-    """Return the training rows that evaluation tells of a cohort (``site.parquet``); None where it tells nothing."""
-    if not site.exists():
-        return None
-    table = pq.read_table(site, columns=["split", "rows"])
+def train_rows(splits: Path) -> int | None:
+    """Return the training rows that a cohort's ``splits.parquet`` tells; None where it does not show them."""
+    table = pq.read_table(splits, columns=["split", "rows"])
     rows: list[int | None] = table.filter(pc.equal(table["split"], "train"))["rows"].to_pylist()
     return rows[0] if rows else None

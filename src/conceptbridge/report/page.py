@@ -26,6 +26,8 @@ from conceptbridge.report.answers import answers, describe, key_of
 from conceptbridge.report.figures.registry import study_figures
 from conceptbridge.report.study_tables import STUDY_TABLES
 from conceptbridge.study.strategies import strategy as find_strategy
+from conceptbridge.tasks.cohort import LOOKS_AHEAD
+from conceptbridge.tasks.prevalence import warning
 
 NOTHING = "\N{EN DASH}"
 TABLES = (*(table.name for table in STUDY_TABLES if table.section), "embeddings")
@@ -133,6 +135,8 @@ def page(
             "summary": rows["summary"][:MAX_ROWS],
             "describe": describe,
             "strategies": [find_strategy(name) for name in dict.fromkeys(row["strategy"] for row in rows["arms"])],
+            "prevalence_warnings": _prevalence_warnings(rows["splits"]),
+            "looks_ahead": any(row["step"].endswith(LOOKS_AHEAD) for row in rows["attrition"]),
             "quality": quality,
             "provenance": provenance,
             "simulated": provenance.get("simulated") is True,
@@ -154,7 +158,7 @@ def checklist(provenance: Mapping[str, Any], min_cell_count: int) -> list[dict[s
     facts = {
         "sites": listed(config.get("sites", {})),
         "n_sites": len(config.get("sites", {})),
-        "split": " ".join(f"{name}: split by {task['split']['by']}." for name, task in tasks.items()),
+        "split": " ".join(f"{name}: {_split(task['split'])}." for name, task in tasks.items()),
         "outcomes": "; ".join(_outcome(name, task["outcome"]) for name, task in tasks.items()) or "see Provenance",
         "embeddings": listed(provenance.get("embeddings", {})),
         "standardise": "yes" if config.get("scale") else "no",
@@ -170,6 +174,12 @@ def checklist(provenance: Mapping[str, Any], min_cell_count: int) -> list[dict[s
         {"item": one["item"], "about": one["about"], "known": one["known"].format(**facts) if "known" in one else None}
         for one in items
     ]
+
+
+def _split(split: Mapping[str, Any]) -> str:
+    if split.get("persons") == "returning":
+        return "split by time; a person can have rows in several splits (see Attrition)"
+    return f"split by {split['by']}, a person in one split"
 
 
 def _outcome(task: str, outcome: Mapping[str, Any]) -> str:
@@ -192,6 +202,15 @@ def _named(comparisons: Sequence[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
         if row["question"] in (RECOMMENDATION, VS_BEST_LOCAL, VS_BEST_TRANSFERRED):
             named |= {(row["task"], row["target"], *key_of(row, prefix)) for prefix in ("", "ref_")}
     return named
+
+
+def _prevalence_warnings(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Return task, site and warning of each cohort whose prevalence parts in a split."""
+    cohorts: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for line in lines:
+        cohorts.setdefault((line["task"], line["site"]), []).append(line)
+    warnings = ((*cohort, warning(of_cohort)) for cohort, of_cohort in cohorts.items())
+    return [{"task": task, "site": site, "warning": text} for task, site, text in warnings if text]
 
 
 def _at(row: Mapping[str, Any]) -> tuple[Any, ...]:

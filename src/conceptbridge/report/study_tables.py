@@ -122,6 +122,13 @@ STUDY_TABLES = (
         (*columns("string", "task", "site", "step"), *columns("int64", "persons", "rows", "events")),
     ),
     StudyTable(
+        "splits",
+        "How often the outcome comes before the split and in each split. returning: share of the rows whose person "
+        "also has training rows. p: of the same prevalence as before the split, persons counted once as far as their "
+        "rows agree, Holm's over the splits. parts: p is below 0.01, and the prevalence is a tenth higher or lower.",
+        "attrition",
+    ),
+    StudyTable(
         "leaks",
         "The predictors closest to the outcome. auroc: of the token's presence alone, on training rows. similarity: "
         "cosine between its text and the nearest of the outcome's names. suspicious: this token alone predicts as "

@@ -45,8 +45,8 @@ def tables(
     """Join what is known of every task and site, in the order of ``task`` and ``site``.
 
     Models are tested at each ``target`` (None: at all sites). ``metrics`` holds the tables of ``evaluate.evaluate`` in
-    ``{task}/{site}/``; ``tasks`` holds ``tokens.parquet``, ``leaks.parquet`` and ``attrition.csv`` in
-    ``{task}/{site}/``. Returns the tables of :data:`STUDY_TABLES`, whose notes say what is in them; in more detail:
+    ``{task}/{site}/``; ``tasks`` holds ``tokens.parquet``, ``leaks.parquet``, ``splits.parquet`` and ``attrition.csv``
+    in ``{task}/{site}/``. Returns the tables of :data:`STUDY_TABLES`, whose notes say what is in them; in more detail:
 
     - ``arms``: each metric's estimate on test rows, its 95 % limits and standard deviation over seeds; the validation
       AUROC; ``status`` and ``reason``.
@@ -75,7 +75,8 @@ def tables(
         "summary": summary,
         "comparisons": comparisons,
         "sites": joined("site"),
-        "overlap": _overlap(metrics, tasks, task, site, min_cell_count),
+        "splits": _splits(tasks, task, site),
+        "overlap": _overlap(tasks, task, site, min_cell_count),
         "attrition": _attrition(tasks, task, site),
         "leaks": _leaks(tasks, task, site),
     }
@@ -224,13 +225,13 @@ def _summarised(rows: Sequence[Mapping[str, Any]], quantity: str) -> dict[str, A
     return line
 
 
-def _overlap(metrics: Path, tasks: Path, task: Sequence[str], site: Sequence[str], min_cell_count: int) -> pa.Table:
+def _overlap(tasks: Path, task: Sequence[str], site: Sequence[str], min_cell_count: int) -> pa.Table:
     rows = []
     for one in task:
         tokens = {}
         for at in site:
             read = pq.read_table(_existing(tasks / one / at / "tokens.parquet"), columns=["key", "text", "rows"])
-            tokens[at] = shared_tokens(read, train_rows(metrics / one / at / "site.parquet"), min_cell_count)
+            tokens[at] = shared_tokens(read, train_rows(_existing(tasks / one / at / "splits.parquet")), min_cell_count)
         for source, target in permutations(site, 2):
             theirs, ours = tokens[source], tokens[target]
             shares: list[float | None] = []
@@ -258,6 +259,18 @@ def _attrition(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Tabl
     return to_table(rows, _SCHEMAS["attrition"])
 
 
+def _splits(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Table:
+    parts = []
+    for one, at in product(task, site):
+        table = pq.read_table(_existing(tasks / one / at / "splits.parquet"))
+        parts.append(pa.table(_cohort_columns(one, at, len(table)) | {n: table[n] for n in table.column_names}))
+    return pa.concat_tables(parts)
+
+
+def _cohort_columns(task: str, site: str, rows: int) -> dict[str, pa.Array]:
+    return {"task": pa.array([task] * rows, pa.string()), "site": pa.array([site] * rows, pa.string())}
+
+
 def _leaks(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Table:
     parts = []
     for one, at in product(task, site):
@@ -266,6 +279,5 @@ def _leaks(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Table:
             pc.less_equal(listed["auroc_rank"], NEAREST), pc.less_equal(listed["similarity_rank"], NEAREST)
         )
         kept = listed.filter(pc.or_kleene(near, listed["suspicious"]))
-        cohort = {"task": pa.array([one] * len(kept), pa.string()), "site": pa.array([at] * len(kept), pa.string())}
-        parts.append(pa.table(cohort | {name: kept[name] for name in _LEAK_COLUMNS}))
+        parts.append(pa.table(_cohort_columns(one, at, len(kept)) | {name: kept[name] for name in _LEAK_COLUMNS}))
     return pa.concat_tables(parts)

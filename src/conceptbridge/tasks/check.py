@@ -39,7 +39,7 @@ def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str]) -> None
         raise StudyError(
             f"{at}.split.by: `given` reads the split from a handed-in cohort, but index.domain is `{index['domain']}`"
         )
-    if split["by"] == "hash" and abs(sum(split["shares"]) - 1) > 1e-9:
+    if "shares" in split and abs(sum(split["shares"]) - 1) > 1e-9:
         raise StudyError(
             f"{at}.split.shares: training, validation and test must add up to 1, not {sum(split['shares'])}"
         )
@@ -48,6 +48,10 @@ def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str]) -> None
             check_date(f"{at}.split.{key}", split[key])
         if split["test"] <= split["validation"]:
             raise StudyError(f"{at}.split: the test period must begin after the validation period")
+        if split["persons"] == "returning" and "shares" in split:
+            raise StudyError(
+                f"{at}.split.shares: persons are drawn only with `persons: apart`; add it, or remove shares"
+            )
 
 
 def cohort_file(pattern: str, site: str) -> Path:

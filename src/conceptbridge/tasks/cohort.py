@@ -2,7 +2,6 @@
 
 import csv
 from collections.abc import Mapping
-from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,8 @@ from conceptbridge.disclosure.suppress import is_small, suppress_steps
 from conceptbridge.sites.records import AS_RECORDED, SEX_CONCEPTS, open_records, site_database
 from conceptbridge.tasks.check import cohort_file
 from conceptbridge.tasks.events import make_events
+from conceptbridge.tasks.prevalence import split_table
+from conceptbridge.tasks.splits import make_splits
 
 SCHEMA = pa.schema(
     [
@@ -28,7 +29,8 @@ SCHEMA = pa.schema(
         ("race", pa.string()),
     ]
 )
-SPLITS = ("train", "validation", "test")
+#: said of a step that keeps rows by what happens after the index
+LOOKS_AHEAD = " (looks ahead)"
 
 
 class Step(NamedTuple):
@@ -47,12 +49,14 @@ def make_cohort(
     min_cell_count: int,
     cohort: Path,
     attrition: Path,
+    splits: Path,
     threads: int = 1,
 ) -> None:
     """Write the cohort of ``task`` (``SCHEMA``, one row per prediction, row_id in (person_id, index_date) order).
 
     ``attrition`` gets persons, rows and events left after each inclusion step; counts under ``min_cell_count`` are
-    blank, and so are counts that differ by so few from the next. A person's index events on one day are one prediction.
+    blank, and so are counts that differ by so few from the next. ``splits`` gets the prevalence before the split and in
+    each split (``prevalence.SCHEMA``). A person's index events on one day are one prediction.
     Day 0 is the index date; both ends of a window belong to it. A site without any index event has an empty cohort:
     that is a finding, not an error.
 
@@ -66,15 +70,22 @@ def make_cohort(
         for step, clause in _inclusion(task):
             db.execute(f"CREATE OR REPLACE TEMP TABLE rows AS SELECT * FROM rows {clause}")
             _note(db, steps, step)
-        _split(db, task["split"], task["outcome"]["days"][1])
-        _note(db, steps, "in the one split of the person, outcome window within its period")
+        step = make_splits(db, task["split"], task["outcome"]["days"][1])
+        before = db.sql("SELECT person_id, label, split FROM rows ORDER BY person_id, index_date").df()
+        db.execute("DELETE FROM rows WHERE split IS NULL")
+        _note(db, steps, step)
         table = described(db)
         (persons,) = db.execute("SELECT count(*) FROM person").fetchall()[0]
     if task["on_few_events"] == "fail":
         _stop_if_few(table, task["min_events"], site)
     write_parquet(table, cohort)
-    with atomic_file(attrition) as temporary:
-        _write_attrition(steps, persons, table, min_cell_count, temporary)
+    shown = _shown(steps, persons, table, min_cell_count)
+    with atomic_file(attrition) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(Step._fields)
+        writer.writerows((step.step, *counts) for step, counts in zip(steps, shown, strict=True))
+    one_split = task["split"].get("persons") != "returning"
+    write_parquet(split_table(before, shown[-2], one_split, min_cell_count), splits)
 
 
 def described(db: duckdb.DuckDBPyConnection) -> pa.Table:
@@ -135,7 +146,8 @@ def _inclusion(task: Mapping[str, Any]) -> list[tuple[str, str]]:
     if index["occurrence"] != "all":
         order = "DESC" if index["occurrence"] == "last" else ""
         pick = f"QUALIFY row_number() OVER (PARTITION BY person_id ORDER BY index_date {order}) = 1"
-        steps.append((f"{index['occurrence']} one of the person", pick))
+        ahead = LOOKS_AHEAD if index["occurrence"] == "last" else ""
+        steps.append((f"{index['occurrence']} one of the person{ahead}", pick))
     observed = "FROM observation_period p WHERE p.person_id = rows.person_id AND"
     start = f"p.observation_period_start_date + {index['prior_observation']}"
     before = f", and for {index['prior_observation']} days before" if index["prior_observation"] else ""
@@ -166,7 +178,8 @@ def _inclusion(task: Mapping[str, Any]) -> list[tuple[str, str]]:
         before = f"o.date BETWEEN index_date - {outcome['washout']} AND index_date + {first - 1}"
         steps.append(
             (
-                f"without the outcome in the {outcome['washout']} days before",
+                f"without the outcome in the {outcome['washout']} days before"
+                + (f", nor up to day {first - 1}{LOOKS_AHEAD}" if first > 1 else ""),
                 f"WHERE NOT EXISTS (FROM outcomes o WHERE o.person_id = rows.person_id AND {before})",
             )
         )
@@ -184,46 +197,8 @@ def _inclusion(task: Mapping[str, Any]) -> list[tuple[str, str]]:
                 f"AND d.death_date BETWEEN index_date AND index_date + {until})"
             )
             name += ", dead by then"
-        steps.append((f"{name}, or with the outcome", f"WHERE {stays}"))
+        steps.append((f"{name}, or with the outcome{LOOKS_AHEAD}", f"WHERE {stays}"))
     return steps
-
-
-def _split(db: duckdb.DuckDBPyConnection, split: Mapping[str, Any], window_end: int) -> None:
-    """Set the column ``split``; a person with rows in several periods belongs to the last of them."""
-    if split["by"] == "given":
-        _check_given(db)
-        return
-    if split["by"] == "hash":
-        train, validation, _ = split["shares"]
-        # the same person falls in the same split whatever rows are added
-        u = f"('0x' || substr(md5('{split['seed']}:' || person_id), 1, 8))::UBIGINT / 4294967296.0"
-        rule = f"CASE WHEN {u} < {train} THEN 'train' WHEN {u} < {train + validation} THEN 'validation' ELSE 'test' END"
-        db.execute(f"CREATE OR REPLACE TEMP TABLE rows AS SELECT * REPLACE ({rule} AS split) FROM rows")
-        return
-    starts = {name: date.fromisoformat(split[name]) for name in ("validation", "test")}
-    embargo = {name: start - timedelta(days=window_end) for name, start in starts.items()}
-    db.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE rows AS
-        SELECT * EXCLUDE period REPLACE ({list(SPLITS)!r}[period] AS split) FROM (
-            SELECT *, CASE WHEN index_date < DATE '{starts["validation"]}' THEN 1
-                           WHEN index_date < DATE '{starts["test"]}' THEN 2 ELSE 3 END AS period
-            FROM rows
-            QUALIFY period = max(period) OVER (PARTITION BY person_id))
-        WHERE period = 3 OR index_date <
-              CASE period WHEN 1 THEN DATE '{embargo["validation"]}' ELSE DATE '{embargo["test"]}' END
-        """
-    )
-
-
-def _check_given(db: duckdb.DuckDBPyConnection) -> None:
-    named = ", ".join(f"'{name}'" for name in SPLITS)
-    other = db.execute(f"SELECT count(*) FROM rows WHERE split IS NULL OR split NOT IN ({named})").fetchall()[0][0]
-    if other:
-        raise StudyError(f"some rows of the handed-in cohort have a split that is not one of {', '.join(SPLITS)}")
-    twice = "SELECT count(*) FROM (SELECT person_id FROM rows GROUP BY person_id HAVING count(DISTINCT split) > 1)"
-    if db.execute(twice).fetchall()[0][0]:
-        raise StudyError("the handed-in cohort has persons in more than one split; give each person one split")
 
 
 def _stop_if_few(table: pa.Table, min_events: int, site: str) -> None:
@@ -259,8 +234,10 @@ def _note(db: duckdb.DuckDBPyConnection, steps: list[Step], step: str) -> None:
     steps.append(Step(step, persons, rows, events))
 
 
-def _write_attrition(steps: list[Step], persons: int, cohort: pa.Table, min_cell_count: int, path: Path) -> None:
-    """Write the steps; blank are small counts, and those from which a small count could be worked out.
+def _shown(
+    steps: list[Step], persons: int, cohort: pa.Table, min_cell_count: int
+) -> list[tuple[int | None, int | None, int | None]]:
+    """Return persons, rows and events of each step; None are small counts, and those that would give one away.
 
     Published elsewhere are the site's ``persons``, and counts of the splits of the ``cohort``.
     """
@@ -269,8 +246,13 @@ def _write_attrition(steps: list[Step], persons: int, cohort: pa.Table, min_cell
     )
     parts = [of_split[name].to_numpy() for name in ("person_id_count_distinct", "row_id_count", "label_sum")]
     parts.append(parts[1] - parts[2])
-    # where a split is small, the total must stay unknown
-    secret = [int(part.sum()) if is_small(part, min_cell_count).any() else None for part in parts]
+    last = steps[-1]
+    totals = [last.persons, last.rows, last.events, last.rows - last.events]
+    # where a split is small, the total must stay unknown; so where few persons are in more than one split
+    secret = [
+        total if is_small(part, min_cell_count).any() or is_small(part.sum() - total, min_cell_count) else None
+        for part, total in zip(parts, totals, strict=True)
+    ]
     shown_persons = suppress_steps(
         [step.persons for step in steps], min_cell_count, known_start=persons, secret_end=secret[0]
     )
@@ -280,7 +262,4 @@ def _write_attrition(steps: list[Step], persons: int, cohort: pa.Table, min_cell
     without = [None if n is None or k is None else n - k for n, k in zip(rows, events, strict=True)]
     shown_without = suppress_steps(without, min_cell_count, secret_end=secret[3])
     events = [k if shown == n else None for k, n, shown in zip(events, without, shown_without, strict=True)]
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Step._fields)
-        writer.writerows(zip([step.step for step in steps], shown_persons, rows, events, strict=True))
+    return list(zip(shown_persons, rows, events, strict=True))

@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_text
 from conceptbridge.disclosure.suppress import is_enough
+from conceptbridge.tasks.cohort import LOOKS_AHEAD
+from conceptbridge.tasks.prevalence import warning
 
 MISSING = "\N{EN DASH}"
 PAGE = "feasibility.html"
@@ -26,7 +28,7 @@ def write_feasibility(
     min_cell_count: int,
     out: Path,
 ) -> None:
-    """Write the page to ``out`` from aggregates alone: surveys, attrition tables, vocabularies, units."""
+    """Write the page to ``out`` from aggregates alone: surveys, attrition and splits, vocabularies, units."""
     vocabularies = {site: _vocabulary(sites_folder / site / "vocabulary.parquet") for site in sites}
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -59,7 +61,10 @@ def _task_at_site(folder: Path, site: str) -> dict[str, Any]:
             {key: value if key == "step" else int(value) if value else None for key, value in row.items()}
             for row in csv.DictReader(file)
         ]
-    return {"site": site, "attrition": steps, **_read_json(folder / "survey.json")}
+    lines = pq.read_table(folder / "splits.parquet").to_pylist()
+    told: dict[str, Any] = {"prevalence": {line["split"]: line for line in lines}, "warning": warning(lines)}
+    told["looks_ahead"] = any(str(step["step"]).endswith(LOOKS_AHEAD) for step in steps)
+    return {"site": site, "attrition": steps, **told, **_read_json(folder / "survey.json")}
 
 
 def _vocabulary(path: Path) -> dict[int | str, dict[str, Any]]:

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json
 from conceptbridge.disclosure.suppress import hide_parts, hide_small, is_enough
-from conceptbridge.tasks.cohort import SPLITS
+from conceptbridge.tasks.splits import SPLITS
 
 #: expected shrinkage, and the assumed share of the greatest possible R² (Riley et al., BMJ 2020;368:m441)
 SHRINKAGE, R2_SHARE = 0.9, 0.15

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from conceptbridge.evaluate.schemas import SCHEMAS
 from conceptbridge.tasks.leaks import SCHEMA as LEAKS
+from conceptbridge.tasks.prevalence import SCHEMA as PREVALENCE
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 
 #: counts of persons, rows or events: none may be below min_cell_count
@@ -63,6 +64,7 @@ TABLES = {name: Table(about, SCHEMAS[name], key) for name, (about, key) in _KEYS
     "vocabulary": Table(
         "concepts of enough persons, with their texts", VOCABULARY, ("key",), (*_TOKEN, "concept_code")
     ),
+    "splits": Table("how often the outcome comes in each split", PREVALENCE, ("split",)),
     "leaks": Table("predictors nearest to the outcome", LEAKS, ("key",), _TOKEN),
 }
 """Parquet files, by the name of the file without its suffix."""

@@ -1,7 +1,8 @@
 """Find small counts that no table shows, but that those of one site and task, taken together, leave over.
 
-Known of the cohort are rows, events and persons in all (the last step of attrition), by split (``site``, ``metrics``,
-``training_budget``) and by subgroup. Metrics at a cut, bins of a curve and tokens make further counts of these.
+Known of the cohort are rows, events and persons in all (the last step of attrition), by split (``splits``, ``site``,
+``metrics``, ``training_budget``) and by subgroup. Persons of all splits can be more than persons in all: the excess are
+those in several splits. Metrics at a cut, bins of a curve and tokens make further counts of these.
 """
 
 from collections.abc import Iterator, Mapping
@@ -29,10 +30,13 @@ def check_residual_counts(folder: Path, min_cell_count: int) -> None:
 
     These are the files of ``metrics/{task}/{site}`` and ``tasks/{task}/{site}``.
     """
-    for at in sorted(folder.glob("metrics/*/*")):
+    cohorts = {Path(*at.parts[-2:]) for kind in ("metrics", "tasks") for at in folder.glob(f"{kind}/*/*")}
+    for cohort in sorted(cohorts):
+        at, task_folder = folder / "metrics" / cohort, folder / "tasks" / cohort
         tables = {path.stem: pd.read_parquet(path) for path in at.glob("*.parquet")}
-        if "site" in tables and "metrics" in tables:
-            task_folder = folder / "tasks" / Path(*at.parts[-2:])
+        if (task_folder / "splits.parquet").exists():
+            tables["splits"] = pd.read_parquet(task_folder / "splits.parquet")
+        if tables:
             _check_site(at.relative_to(folder).as_posix(), tables, task_folder, min_cell_count)
 
 
@@ -43,6 +47,8 @@ def _check_site(name: str, tables: Mapping[str, pd.DataFrame], task_folder: Path
         for count, of_splits in known.items():
             small = _remainder_is_small(_total(last, count), list(of_splits.values()), min_cell_count)
             _reject(small, f"{name}: attrition and splits: {count}")
+        small = _few_in_several_splits(_total(last, "persons"), list(known["persons"].values()), min_cell_count)
+        _reject(small, f"{name}: attrition and splits: persons in more than one split")
     test = {count: known[count]["test"] for count in ("rows", "events")}
     for count, groups in _by_group(tables.get("subgroups")):
         small = _remainder_is_small(test[count], groups, min_cell_count)
@@ -75,6 +81,14 @@ def _remainder_is_small(total: Count, parts: list[Count], min_cell_count: int) -
     return remainder_is_small(total, published, min_cell_count)
 
 
+def _few_in_several_splits(total: Count, parts: list[Count], min_cell_count: int) -> bool:
+    """Say whether the persons of all splits add up to a small count more than there are persons."""
+    published = [part for part in parts if part is not None]
+    if total is None or len(published) < len(parts):
+        return False
+    return is_small(sum(published) - total, min_cell_count)
+
+
 def _total(last: pd.Series, count: str) -> Count:
     total = last["rows"] - last["events"] if count == _WITHOUT_EVENT else last[count]
     return None if pd.isna(total) else float(total)
@@ -91,10 +105,14 @@ def _by_split(tables: Mapping[str, pd.DataFrame]) -> dict[str, dict[str, Count]]
             if not pd.isna(value):
                 known[count][split] = float(value)
 
-    for row in tables["site"].to_dict("records"):
-        note(row["split"], persons=row["persons"], rows=row["rows"], events=row["events"])
-    for row in tables["metrics"][["split", "rows", "events"]].drop_duplicates().to_dict("records"):
-        note(row["split"], rows=row["rows"], events=row["events"])
+    for table in ("site", "splits"):
+        if table in tables:
+            of_splits = tables[table][tables[table]["split"].isin(_SPLITS)]
+            for row in of_splits.to_dict("records"):
+                note(row["split"], persons=row["persons"], rows=row["rows"], events=row["events"])
+    if "metrics" in tables:
+        for row in tables["metrics"][["split", "rows", "events"]].drop_duplicates().to_dict("records"):
+            note(row["split"], rows=row["rows"], events=row["events"])
     if "training_budget" in tables:
         budget = tables["training_budget"]
         local = budget[budget["source"] == budget["target"]]

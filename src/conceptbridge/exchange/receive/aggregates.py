@@ -15,6 +15,7 @@ from conceptbridge.exchange.package import read_package, strict_json
 
 #: bytes of an unpacked table: far above any study's
 MAX_TABLE_BYTES = 1 << 30
+_OF_TASK = ("attrition.csv", "leaks.parquet", "splits.parquet", "tokens.parquet")
 
 
 def receive_aggregates(
@@ -47,7 +48,7 @@ def _expected_files(site: str, tasks: Sequence[str], is_target: bool) -> Iterato
     for task in tasks:
         if is_target:
             yield from (f"metrics/{task}/{site}/{table}.parquet" for table in SCHEMAS)
-        yield from (f"tasks/{task}/{site}/{name}" for name in ("attrition.csv", "leaks.parquet", "tokens.parquet"))
+        yield from (f"tasks/{task}/{site}/{name}" for name in _OF_TASK)
     yield from (f"sites/{site}/{name}" for name in ("quality.json", "vocabulary.parquet"))
 
 

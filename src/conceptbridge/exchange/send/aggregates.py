@@ -1,7 +1,7 @@
 """Write an aggregate results file: what the joint tables, figures and page need of one site, and no row of it.
 
 metrics/{task}/{site}/*.parquet      as evaluation wrote them, if models are tested at the site
-tasks/{task}/{site}/                 tokens.parquet (``shared_tokens``), attrition.csv, leaks.parquet
+tasks/{task}/{site}/                 tokens.parquet (``shared_tokens``), attrition.csv, splits.parquet, leaks.parquet
 sites/{site}/                        quality.json (``shareable``), vocabulary.parquet: concepts of enough persons
 """
 
@@ -46,10 +46,10 @@ def write_aggregates(results: Path, about: Mapping[str, Any], secrets: SiteSecre
             if about["role"] != "source":
                 for table in SCHEMAS:
                     _copy(results / metrics / f"{table}.parquet", folder / metrics / f"{table}.parquet")
-            for name in ("attrition.csv", "leaks.parquet"):
+            for name in ("attrition.csv", "leaks.parquet", "splits.parquet"):
                 _copy(results / of_task / name, folder / of_task / name)
             tokens = pq.read_table(existing(results / of_task / "tokens.parquet"), columns=SHARED_TOKENS.names)
-            shared = shared_tokens(tokens, train_rows(results / metrics / "site.parquet"), min_cell_count)
+            shared = shared_tokens(tokens, train_rows(results / of_task / "splits.parquet"), min_cell_count)
             write_parquet(shared.cast(SHARED_TOKENS), folder / of_task / "tokens.parquet")
         of_site = Path("sites") / site
         quality = json.loads(existing(results / of_site / "quality.json").read_text(encoding="utf-8"))
