@@ -30,7 +30,7 @@ def task(**change: Any) -> dict[str, Any]:
         "index": {"domain": "visit", "concepts": [9203], "occurrence": "all"},
         "outcome": {"domain": "condition", "concepts": [FLU], "days": [1, 7]},
         "predictors": {},
-        "guards": {},
+        "guards": {"open_visit": "none"},  # these sites record no status of a diagnosis
         "split": {"by": "time", "validation": "2023-01-01", "test": "2024-01-01"},
         "min_rows": 1,
         "min_values": 1,

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.sites.records import records_status
 from conceptbridge.tasks.leaks import make_leaks
 from task_site import COUGH, DAY, FEVER, FLU, NAMES, Site, after, clinical, task
 from tiny_site import concept, condition, measurement, observation, person, read, visit
@@ -87,6 +88,55 @@ def test_a_diagnosis_of_a_visit_that_is_still_open(tmp_path: Path, rule: str, ke
         ],
     )
     assert known(made) == {f"{c}|present" for c in kept}
+
+
+def known_by_person(made: Site) -> dict[int, set[str]]:
+    rows = zip(made.cohort, made.sequences, strict=True)
+    return {row["person_id"]: {key for _, key in clinical(sequence)} for row, sequence in rows}
+
+
+STATUS = {"condition_status_concept_id": 32890}  # admission diagnosis
+
+
+@pytest.mark.parametrize(
+    ("statuses", "left"),
+    [
+        # no status anywhere: all diagnoses of the index visit and day are left out
+        ({}, {1: {FEVER}, 2: {FEVER}}),
+        # emergency visits record one, inpatient ones and those without a visit do not
+        ({9203: STATUS}, {1: {COUGH, FEVER, 8}, 2: {FEVER}}),
+        ({9203: STATUS, 9201: STATUS, None: STATUS}, {1: {COUGH, FEVER, 8}, 2: {COUGH, FEVER, 8}}),
+    ],
+)
+def test_where_visits_record_no_status_all_diagnoses_of_the_index_visit_are_late(
+    tmp_path: Path, statuses: dict[Any, Any], left: dict[int, set[int]]
+) -> None:
+    """An emergency visit (1) and a stay (2) that began two days before: two diagnoses of each, one of long ago."""
+    visits = [
+        {**visit(1, DAY), "visit_occurrence_id": 1},
+        {**visit(2, DAY), "visit_occurrence_id": 2},
+        {**visit(2, after(-2), 9201), "visit_occurrence_id": 3, "visit_end_date": after(4)},
+    ]
+    conditions = [
+        condition(1, DAY, COUGH, visit_occurrence_id=1, **statuses.get(9203, {})),
+        condition(1, DAY, 8, visit_occurrence_id=1),  # one record without a status is no habit
+        condition(2, after(-1), COUGH, visit_occurrence_id=3, **statuses.get(9201, {})),
+        condition(2, DAY, 8, **statuses.get(None, {})),
+        *(condition(i, after(-30), FEVER, **statuses.get(None, {})) for i in (1, 2)),
+    ]
+    made = Site(
+        tmp_path,
+        task(guards={"open_visit": "discharge"}),
+        person=[person(i) for i in (1, 2)],
+        visit_occurrence=visits,
+        condition_occurrence=conditions,
+    )
+    assert known_by_person(made) == {i: {f"{c}|present" for c in concepts} for i, concepts in left.items()}
+
+
+@pytest.mark.parametrize(("with_status", "recorded"), [(0, False), (9, False), (10, True)])
+def test_a_status_at_fewer_than_one_in_a_hundred_diagnoses_is_none(with_status: int, recorded: bool) -> None:
+    assert records_status(1000, with_status) == recorded
 
 
 def test_a_training_window_that_reaches_into_the_test_period(tmp_path: Path) -> None:

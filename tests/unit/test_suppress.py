@@ -257,6 +257,11 @@ def test_a_quality_report_shows_no_small_count() -> None:
             # of 985 rows one per cent is ten, and half of one is five
             "drug": {"rows": 985, "unmapped_share": 0.5, "named_share": 0.99, "named_by_source_share": 0.995},
         },
+        "condition_status": {
+            "inpatient visit": {"rows": 500, "status_share": 0.01, "status_recorded": True},
+            "emergency visit": {"rows": 40, "status_share": 0.0, "status_recorded": False},
+            "no visit": {"rows": 4, "status_share": 0.0, "status_recorded": False},
+        },
     }
     shown = shareable(quality, MINIMUM)
     assert quality["persons"] == 2
@@ -277,6 +282,11 @@ def test_a_quality_report_shows_no_small_count() -> None:
             "condition": "under 10",
             "drug": {"rows": 985, "unmapped_share": 0.5, "named_share": 0.99, "named_by_source_share": None},
         },
+        "condition_status": {
+            "inpatient visit": {"rows": 500, "status_share": None, "status_recorded": True},
+            "emergency visit": "under 10",  # with it and all diagnoses, the four could be worked out
+            "no visit": "under 10",
+        },
     }
 
 
@@ -294,6 +304,10 @@ reports = st.fixed_dictionaries(
         "events": st.dictionaries(
             st.sampled_from(["drug", "condition"]),
             st.fixed_dictionaries({"rows": counts, "named_share": st.none() | st.floats(0, 1)}),
+        ),
+        "condition_status": st.dictionaries(
+            st.sampled_from(["inpatient visit", "emergency visit", "no visit"]),
+            st.fixed_dictionaries({"rows": counts, "status_share": st.floats(0, 1), "status_recorded": st.booleans()}),
         ),
     }
 )
@@ -317,4 +331,8 @@ def test_a_shareable_report_has_no_small_count_and_stays_as_it_is(quality: dict[
             dropped = [n for n in table["dropped"].values() if isinstance(n, int)]
             assert not remainder_is_small(table["read"] - table["kept"], dropped, MINIMUM)
     told += [about["rows"] for about in shown["events"].values() if isinstance(about, dict)]
+    of_visits = [about["rows"] for about in shown["condition_status"].values() if isinstance(about, dict)]
+    diagnoses = sum(about["rows"] for about in quality["condition_status"].values())
+    assert is_small(diagnoses, MINIMUM) or not remainder_is_small(diagnoses, of_visits, MINIMUM)
+    told += of_visits
     assert not any(isinstance(count, int) and is_small(count, MINIMUM) for count in told)

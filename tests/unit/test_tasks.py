@@ -15,10 +15,12 @@ from task_site import COUGH, DAY, FEVER, FLU, TEXTS, Site, after, clinical, task
 from tiny_site import condition, measurement, observation, person, visit, write_cdm
 
 
-def one_visit(folder: Path, conditions: list[dict[str, Any]], **tables: Any) -> Site:
+def one_visit(
+    folder: Path, conditions: list[dict[str, Any]], spec: dict[str, Any] | None = None, **tables: Any
+) -> Site:
     """A site of one person with one visit and these conditions."""
     person_and_visit = {"person": [person(1)], "visit_occurrence": [visit(1, DAY)]}
-    return Site(folder, task(), **person_and_visit, condition_occurrence=conditions, **tables)
+    return Site(folder, spec or task(), **person_and_visit, condition_occurrence=conditions, **tables)
 
 
 def test_the_label_is_the_outcome_within_its_window(tmp_path: Path) -> None:
@@ -56,11 +58,13 @@ def test_predictors_end_at_the_index_and_keep_time_order(tmp_path: Path) -> None
 
 
 def test_a_discharge_diagnosis_of_the_index_day_is_no_predictor(tmp_path: Path) -> None:
-    days = [(0, COUGH), (-9, FEVER)]
+    days = [(0, COUGH, 32903), (-9, FEVER, 32903), (0, FEVER, 32890)]
     site = one_visit(
-        tmp_path, [condition(1, after(n), concept, condition_status_concept_id=32903) for n, concept in days]
+        tmp_path,
+        [condition(1, after(n), concept, condition_status_concept_id=status) for n, concept, status in days],
+        spec=task(guards={"open_visit": "discharge"}),
     )
-    assert clinical(site.sequences[0]) == [(-9, f"{FEVER}|present")]
+    assert clinical(site.sequences[0]) == [(-9, f"{FEVER}|present"), (0, f"{FEVER}|present")]
 
 
 def test_recorded_absence_is_a_token_and_the_lack_of_a_record_is_none(tmp_path: Path) -> None:

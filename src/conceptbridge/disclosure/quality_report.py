@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any
 
-from conceptbridge.disclosure.suppress import is_small
+from conceptbridge.disclosure.suppress import is_small, suppress_parts
 
 
 def shareable(quality: Mapping[str, Any], min_cell_count: int) -> dict[str, Any]:
@@ -41,6 +41,7 @@ def shareable(quality: Mapping[str, Any], min_cell_count: int) -> dict[str, Any]
     for key in ("persons", "visits"):
         if small(shown.get(key)):
             shown[key] = few
+    _hide_statuses(shown.get("condition_status", {}), few, min_cell_count)
     for domain, about in shown.get("events", {}).items():
         if about == few:
             continue
@@ -53,3 +54,16 @@ def shareable(quality: Mapping[str, Any], min_cell_count: int) -> dict[str, Any]
             if key.endswith("_share") and share is not None and any(small(round(rows * s)) for s in (share, 1 - share)):
                 about[key] = None
     return shown
+
+
+def _hide_statuses(of_visits: dict[str, Any], few: str, min_cell_count: int) -> None:
+    """Hide small counts of diagnoses by type of visit, in place; the types are parts of all diagnoses."""
+    types = [name for name, about in of_visits.items() if about != few]
+    shown = suppress_parts([of_visits[name]["rows"] for name in types], min_cell_count)
+    for name, ok in zip(types, shown, strict=True):
+        about = of_visits[name]
+        rows, share = about["rows"], about["status_share"]
+        if not ok:
+            of_visits[name] = few
+        elif share is not None and any(is_small(round(rows * part), min_cell_count) for part in (share, 1 - share)):
+            about["status_share"] = None

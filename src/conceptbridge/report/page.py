@@ -137,6 +137,7 @@ def page(
             "strategies": [find_strategy(name) for name in dict.fromkeys(row["strategy"] for row in rows["arms"])],
             "prevalence_warnings": _prevalence_warnings(rows["splits"]),
             "looks_ahead": any(row["step"].endswith(LOOKS_AHEAD) for row in rows["attrition"]),
+            "guards": _guards(quality, provenance),
             "quality": quality,
             "provenance": provenance,
             "simulated": provenance.get("simulated") is True,
@@ -202,6 +203,19 @@ def _named(comparisons: Sequence[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
         if row["question"] in (RECOMMENDATION, VS_BEST_LOCAL, VS_BEST_TRANSFERRED):
             named |= {(row["task"], row["target"], *key_of(row, prefix)) for prefix in ("", "ref_")}
     return named
+
+
+def _guards(quality: Mapping[str, Any], provenance: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return one line per site and type of visit: which diagnoses the guard ``discharge`` leaves out there."""
+    tasks = provenance.get("config", {}).get("tasks", {}).values()
+    if not any(task.get("guards", {}).get("open_visit") == "discharge" for task in tasks):
+        return []
+    nothing = {"rows": None, "status_share": None, "status_recorded": None}
+    return [
+        {"site": site, "visits": visits} | (counts if isinstance(counts, dict) else nothing)
+        for site, about in quality.items()
+        for visits, counts in about.get("condition_status", {}).items()
+    ]
 
 
 def _prevalence_warnings(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:

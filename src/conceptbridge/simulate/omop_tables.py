@@ -12,6 +12,7 @@ from conceptbridge.simulate.population import Days
 EHR = 32817  # every record's type concept
 POSITIVE, NEGATIVE = 9191, 9189
 PRESENT, ABSENT = 4181412, 4132135
+PRELIMINARY, DISCHARGE = 32899, 32896  # status of a condition charted at the visit, and of one that is dated after it
 PREFIX = {
     "condition_occurrence": "condition",
     "drug_exposure": "drug",
@@ -175,6 +176,9 @@ class Records:
         if table == "drug_exposure":
             out["drug_exposure_end_date"] = _dates(day)
         out[f"{prefix}_type_concept_id"] = _constant(EHR, size)
+        if table == "condition_occurrence":
+            status = np.where(columns["offset"] > 0, DISCHARGE, PRELIMINARY).astype(np.int64)
+            out["condition_status_concept_id"] = pa.array(status)
         if table in ("observation", "measurement"):
             value = columns["value"].astype(np.int64)
             if table == "measurement":

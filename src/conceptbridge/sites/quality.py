@@ -10,10 +10,24 @@ import pyarrow.parquet as pq
 
 from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import DOMAINS, TABLES, Domain
+from conceptbridge.sites.records import ANY_VISIT, LOCAL, NO_VISIT, records_status, visit_types
 
 #: domains of events; devices are kept, but no task uses them yet
 _EVENTS = DOMAINS | {
     "device": Domain("device_exposure", "device_concept_id", "device_exposure_start_date", "device_source_value")
+}
+_VISITS = {
+    9201: "inpatient visit",
+    9202: "outpatient visit",
+    9203: "emergency visit",
+    262: "emergency and inpatient visit",
+}
+#: kinds of visits that no concept names
+_OTHER_VISITS = {
+    ANY_VISIT: "all visits",
+    NO_VISIT: "no visit",
+    0: "visits without a concept",
+    LOCAL: "the site's own types",
 }
 _QUANTILES = (0.01, 0.5, 0.99)
 
@@ -23,8 +37,9 @@ def describe(
 ) -> dict[str, Any]:
     """Return persons, visits and events of the typed tables in ``folder``; note oddities of kept rows in ``tables``.
 
-    Shares are of a domain's rows: unmapped (concept 0), named by a concept table, known by the source's text alone.
-    Years are quantiles (1, 50 and 99 %) of the rows' dates.
+    ``condition_status`` says for each type of visit how many diagnoses there are, the share of them with a known
+    status, and whether that counts as recorded. Shares are of a domain's rows: unmapped (concept 0), named by a concept
+    table, known by the source's text alone. Years are quantiles (1, 50 and 99 %) of the rows' dates.
     """
     concepts = f"read_parquet({literal(folder / 'concept.parquet')})"
     db.execute(
@@ -64,8 +79,25 @@ def describe(
     empty = db.execute(f"SELECT count(*) FROM {concepts} WHERE coalesce(trim(concept_name), '') = ''").fetchall()[0][0]
     if empty:
         tables["concept"]["noted"]["its name is empty"] = empty
+    status = _condition_status(db, folder, concepts)
     persons, visits = (tables[table]["kept"] for table in ("person", "visit_occurrence"))
-    return {"persons": persons, "visits": visits, "events": events, "names": dict(names)}
+    return {"persons": persons, "visits": visits, "events": events, "condition_status": status, "names": dict(names)}
+
+
+def _condition_status(db: duckdb.DuckDBPyConnection, folder: Path, concepts: str) -> dict[str, dict[str, Any]]:
+    files = (literal(folder / f"{name}.parquet") for name in ("condition_occurrence", "visit_occurrence"))
+    types = visit_types(db, *(f"read_parquet({file})" for file in files))
+    named = f"SELECT concept_id, concept_name FROM {concepts} WHERE concept_id IN ({', '.join(map(str, [0, *types]))})"
+    names = _VISITS | {concept: name for concept, name in db.execute(named).fetchall() if concept > 0 and name}
+    names |= _OTHER_VISITS
+    return {
+        names.get(kind, f"visit concept {kind}"): {
+            "rows": rows,
+            "status_share": round(known / rows, 6),
+            "status_recorded": records_status(rows, known),
+        }
+        for kind, (rows, known) in types.items()
+    }
 
 
 def note_visits(folder: Path) -> dict[str, dict[str, int]]:

@@ -43,6 +43,11 @@ BIN_CUTS = (0.1, 0.3, 0.7, 0.9)
 BINNED = "binned"
 
 SEX_CONCEPTS = {8507: "male", 8532: "female"}
+#: kinds of visits besides the visit concepts (``visit_types``)
+ANY_VISIT, NO_VISIT = -2, -1
+VISIT_TYPE = f"least(coalesce(v.visit_concept_id, 0), {LOCAL})"
+#: where fewer diagnoses have a known status, the site does not record it
+MIN_STATUS_SHARE = 0.01
 #: age band -> first and last year of age
 AGE_BANDS = {
     "0 to 4 years": (0, 4),
@@ -105,6 +110,33 @@ def open_records(db: duckdb.DuckDBPyConnection, site: str, roll_up: Mapping[str,
         db.execute(f"CREATE VIEW {name}_records AS FROM ({select}) WHERE concept_id <> 0 OR source <> ''")
     db.execute("CREATE VIEW records AS " + " UNION ALL ".join(f"FROM {name}_records" for name in DOMAINS))
     _rolled(db, roll_up)
+
+
+def visit_types(db: duckdb.DuckDBPyConnection, conditions: str, visits: str) -> dict[int, tuple[int, int]]:
+    """Return type of visit -> how many diagnoses its visits have, and how many of them with a known status.
+
+    ``conditions`` and ``visits`` are tables in SQL. A type is a visit concept: 0 without one, ``LOCAL`` all of the
+    site's own, ``NO_VISIT`` for diagnoses that belong to no visit of the visit table. Where no diagnosis has a status,
+    all are of ``ANY_VISIT``.
+    """
+    known = "count(*) FILTER (coalesce(condition_status_concept_id, 0) <> 0)"
+    rows, with_status = db.execute(f"SELECT count(*), {known} FROM {conditions}").fetchall()[0]
+    if not with_status:
+        return {ANY_VISIT: (int(rows), 0)} if rows else {}
+    counts = db.execute(
+        f"""
+        SELECT CASE WHEN v.visit_occurrence_id IS NULL THEN {NO_VISIT} ELSE {VISIT_TYPE} END, count(*), {known}
+        FROM {conditions} c LEFT JOIN {visits} v
+          ON v.visit_occurrence_id = c.visit_occurrence_id AND v.person_id = c.person_id
+        GROUP BY 1 ORDER BY 1
+        """
+    )
+    return {int(kind): (int(rows), int(with_status)) for kind, rows, with_status in counts.fetchall()}
+
+
+def records_status(diagnoses: int, with_status: int) -> bool:
+    """Say whether visits of a type record what a diagnosis is: at least 1 in 100 of its diagnoses has a status."""
+    return with_status >= MIN_STATUS_SHARE * diagnoses and with_status > 0
 
 
 def concept_key(site: str) -> str:

@@ -18,11 +18,15 @@ from conceptbridge.sites.records import (
     BIN_CUTS,
     BIN_STATES,
     BINNED,
+    NO_VISIT,
+    VISIT_TYPE,
     concept_key,
     first_of_each,
     in_order,
     open_records,
+    records_status,
     site_database,
+    visit_types,
 )
 from conceptbridge.tasks.events import make_concepts
 from conceptbridge.vocabulary.build import token_key
@@ -44,8 +48,6 @@ SEQUENCES = pa.schema([("row_id", pa.int64()), ("tokens", pa.list_(pa.int32())),
 
 #: condition statuses given when a visit ends: discharge, primary and secondary discharge, final diagnosis
 DISCHARGE = (32896, 32903, 32909, 4230359)
-#: task's `guards.open_visit` -> diagnoses that may have been made later than they are dated
-LATE = {"discharge": f"coalesce(condition_status, 0) IN {DISCHARGE}", "all": "true", "none": "false"}
 
 
 def make_sequences(
@@ -62,7 +64,7 @@ def make_sequences(
     """Write the task's ``tokens`` (``TOKENS``, by key) and ``sequences`` (``SEQUENCES``, one per cohort row).
 
     Days count from the index date, so they are 0 or less. Left out are the outcome's concepts and their descendants
-    (as a concept and as a value), late diagnoses of a visit that is still open at the index (``LATE``: nobody knew
+    (as a concept and as a value), late diagnoses of a visit that is still open at the index (``_late``: nobody knew
     them at the index), private tokens, and values without a reference range if training rows have fewer than
     ``min_values`` of them. A token counts once per day, or only on its first day in the window; of a longer sequence
     the most recent ``max_tokens`` stay.
@@ -249,7 +251,7 @@ def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) ->
                 f"JOIN {domain}_{kind} k ON {key}" + (" AND k.state = r.state" if valued else "")
             )
             if domain == "condition":
-                late = LATE[task["guards"]["open_visit"]]
+                late = _late(db, task["guards"]["open_visit"])
                 parts += [f"{part} WHERE NOT ({late})", f"{part} {_VISIT} WHERE {late} AND {_CLOSED}"]
             else:
                 parts.append(part)
@@ -260,6 +262,32 @@ def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) ->
                 f"SELECT (c.row * {days} + {days - 1}) * {codes} + k.code FROM rows c JOIN vocab k ON k.key = {key}"
             )
     return " UNION ALL ".join(parts)
+
+
+def _late(db: duckdb.DuckDBPyConnection, guard: str) -> str:
+    """Return SQL of the diagnoses (r) that may have been made later than they are dated.
+
+    With the guard ``discharge`` these are discharge diagnoses; where visits of a type record no status, all of them.
+    """
+    if guard != "discharge":
+        return "true" if guard == "all" else "false"
+    types = visit_types(db, "condition_occurrence", "visit_occurrence")
+    silent = [kind for kind, counts in types.items() if not records_status(*counts)]
+    if len(silent) == len(types):
+        return "true"
+    late = f"coalesce(condition_status, 0) IN {DISCHARGE}"
+    if not silent:
+        return late
+    db.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE silent_visits AS SELECT visit_occurrence_id FROM visit_occurrence v
+        WHERE visit_occurrence_id IS NOT NULL AND {VISIT_TYPE} IN ({", ".join(map(str, silent))})
+        """
+    )
+    parts = [late, "coalesce(r.visit_id IN (FROM silent_visits), false)"]
+    if NO_VISIT in silent:
+        parts.append("coalesce(r.visit_id NOT IN (SELECT visit_occurrence_id FROM visit_occurrence), true)")
+    return f"({' OR '.join(parts)})"
 
 
 def _records(domain: str, kind: str, site: str) -> str:

@@ -74,6 +74,7 @@ CSV = {"attrition": ("what is left after each inclusion step", ("step", "persons
 
 _SPENT = {"trials", "steps", "kept", "chosen"}
 _QUALITY = {"tables", "read", "kept", "dropped", "repaired", "noted", "persons", "visits", "events", "names"}
+_QUALITY |= {"condition_status", "status_share", "status_recorded"}
 _QUALITY |= {"rows", "unmapped_share", "named_share", "named_by_source_share", "years"}
 DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
     "arm": (
@@ -85,7 +86,7 @@ DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
     "quality": (
         "what was read of the extract, repaired and dropped, as counts",
         frozenset(_QUALITY | {"concepts_in_use", "named_by_the_extract", "named_by_the_vocabulary"}),
-        frozenset({"tables", "dropped", "repaired", "noted", "events", "names"}),
+        frozenset({"tables", "dropped", "repaired", "noted", "events", "names", "condition_status"}),
     ),
     "model": (
         "a model: its seeds, and the space of its inputs",
