@@ -216,6 +216,7 @@ def _leaks() -> pa.Table:
             "rows": [50] * 20,
             "auroc": 0.8 - 0.01 * n,
             "auroc_rank": pa.array(n + 1, pa.int32()),
+            "lift": 2.0 - 0.05 * n,
             "similarity": 0.1 + 0.01 * n,
             "similarity_rank": pa.array(20 - n, pa.int32()),
             "nearest": ["Influenza"] * 20,

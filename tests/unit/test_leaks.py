@@ -230,3 +230,79 @@ def test_the_count_of_a_token_that_nearly_every_row_holds_is_blank(tmp_path: Pat
 
 def test_the_list_of_a_site_without_rows_is_empty(tmp_path: Path) -> None:
     assert leaks(tmp_path, Site(tmp_path, task(), person=[person(1)])) == []
+
+
+def with_code(folder: Path, held: int, wrong: int) -> Site:
+    """400 persons, 200 of them with influenza; ``held`` of them have a code on record, and ``wrong`` of the others."""
+    people = range(400)
+    holders = [*range(held), *range(200, 200 + wrong)]
+    return Site(
+        folder,
+        task(),
+        person=[person(i) for i in people],
+        concept=[*NAMES, concept(7, "Influenza follow-up")],
+        visit_occurrence=[visit(i, DAY) for i in people],
+        condition_occurrence=[
+            *(condition(i, after(2), FLU) for i in range(200)),
+            *(condition(i, DAY, 7) for i in holders),
+            *(condition(i, DAY, COUGH) for i in people if i % 2),
+        ],
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "wrong", "suspicious"),
+    [
+        (70, 0, True),  # its AUROC is 0.675
+        (70, 3, True),
+        (70, 15, False),  # 70 of 85: the lower limit is .72, below the middle between one half and one
+        (8, 0, False),  # chance does as much to one of many codes
+    ],
+)
+def test_a_code_that_nearly_always_comes_with_the_outcome_is_suspicious(
+    tmp_path: Path, held: int, wrong: int, suspicious: bool
+) -> None:
+    listed = leaks(tmp_path, with_code(tmp_path, held, wrong), min_cell_count=1)
+    code = next(row for row in listed if row["text"] == "Influenza follow-up")
+    assert code["suspicious"] == suspicious
+    assert code["lift"] == pytest.approx(2 * held / (held + wrong), abs=0.01)
+
+
+def test_a_suspicion_tells_no_more_than_that_a_count_is_small(tmp_path: Path) -> None:
+    """All holders but few have influenza: it is the same whether the few are one or nine."""
+    listed = {}
+    for wrong in (1, 4, 9):
+        made = leaks(tmp_path / str(wrong), with_code(tmp_path / str(wrong), 100 - wrong, wrong))
+        listed[wrong] = next(row for row in made if row["text"] == "Influenza follow-up")
+        assert (listed[wrong]["auroc"], listed[wrong]["lift"]) == (None, None)
+    assert listed[1] == listed[4] == listed[9]
+    assert listed[1]["suspicious"]
+
+
+def test_where_a_suspicion_would_tell_a_small_count_there_is_none(tmp_path: Path) -> None:
+    """Of 10 holders at least 10 have influenza: that is to say, all of them."""
+    listed = leaks(tmp_path, with_code(tmp_path, 10, 0))
+    code = next(row for row in listed if row["text"] == "Influenza follow-up")
+    assert (code["rows"], code["suspicious"]) == (10, False)
+
+
+def test_a_person_counts_once_however_often_a_code_comes(tmp_path: Path) -> None:
+    """Four persons with ten visits each, all with the code and followed by influenza: they are only four."""
+    days = range(0, 200, 20)
+    people = range(4)
+    others = range(10, 200)
+    made = Site(
+        tmp_path,
+        task(),
+        person=[person(i) for i in [*people, *others]],
+        concept=[*NAMES, concept(7, "Influenza follow-up")],
+        visit_occurrence=[*(visit(i, after(-n)) for i in people for n in days), *(visit(i, DAY) for i in others)],
+        condition_occurrence=[
+            *(condition(i, after(1 - n), FLU) for i in people for n in days),
+            *(condition(i, after(-n), 7) for i in people for n in days),
+            *(condition(i, after(2), FLU) for i in others if i % 2),
+        ],
+    )
+    code = next(row for row in leaks(tmp_path, made, 1) if row["text"] == "Influenza follow-up")
+    assert code["rows"] == 40
+    assert not code["suspicious"]

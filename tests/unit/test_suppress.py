@@ -20,6 +20,7 @@ from conceptbridge.disclosure.suppress import (
     is_enough,
     is_small,
     keep_enough,
+    possible_counts,
     remainder_is_small,
     safe_bins,
     suppress_classes,
@@ -336,3 +337,22 @@ def test_a_shareable_report_has_no_small_count_and_stays_as_it_is(quality: dict[
     assert is_small(diagnoses, MINIMUM) or not remainder_is_small(diagnoses, of_visits, MINIMUM)
     told += of_visits
     assert not any(isinstance(count, int) and is_small(count, MINIMUM) for count in told)
+
+
+# -- a two-by-two table
+
+
+@unhurried
+@given(st.lists(counts, min_size=4, max_size=4))
+def test_possible_counts_are_those_that_look_the_same(cells: list[int]) -> None:
+    a, b, c, d = cells
+
+    def few(k: int) -> list[bool]:
+        return [cell < MINIMUM for cell in (k, a + b - k, a + c - k, d - a + k)]
+
+    least, greatest = possible_counts(np.array(cells)[:, None], MINIMUM)
+    if not any(is_small(cell, MINIMUM) for cell in cells):
+        assert least[0] == greatest[0] == a
+        return
+    possible = [k for k in range(a + min(b, c) + 1) if d - a + k >= 0]
+    assert [k for k in possible if few(k) == few(a)] == list(range(least[0], greatest[0] + 1))

@@ -135,6 +135,27 @@ def suppress_steps(
     return shown[::-1]
 
 
+def possible_counts(cells: NDArray[Any], min_cell_count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the least and the greatest value that the first cell of each two-by-two table can have, to a reader.
+
+    ``cells`` is (4, tables): a, b, c, d with the margins a + b, c + d, a + c and b + d, which are known. Of a table
+    with a small cell it is also known which cells do not reach the minimum, and no more; the cells of others are shown.
+    What is decided from the returned range tells no more of a small count than that it is one.
+    """
+    a, b, c, d = (np.asarray(cell, dtype=np.int64) for cell in cells)
+    least, greatest = np.maximum(a - np.minimum(a, d), 0), a + np.minimum(b, c)
+    # each cell as a function of a: a itself and d rise with it, b and c fall
+    for cell, rises in ((a, True), (d, True), (b, False), (c, False)):
+        few = ~is_enough(cell, min_cell_count)
+        bound = a + (min_cell_count - cell) * (1 if rises else -1)  # a where this cell is just enough
+        low_side = few if rises else ~few
+        step = (bound - 1) if rises else bound
+        greatest = np.where(low_side, np.minimum(greatest, step), greatest)
+        least = np.where(low_side, least, np.maximum(least, bound if rises else bound + 1))
+    hidden = is_small(np.asarray(cells), min_cell_count).any(axis=0)
+    return np.where(hidden, least, a), np.where(hidden, greatest, a)
+
+
 def has_small_step(counts: Sequence[int | None], min_cell_count: int) -> bool:
     """Say whether a falling chain of steps shows a small count, or shows two that are a small count apart."""
     shown = [count for count in counts if count is not None]

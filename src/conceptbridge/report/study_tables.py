@@ -130,9 +130,10 @@ STUDY_TABLES = (
     ),
     StudyTable(
         "leaks",
-        "The predictors closest to the outcome. auroc: of the token's presence alone, on training rows. similarity: "
-        "cosine between its text and the nearest of the outcome's names. suspicious: this token alone predicts as "
-        "well as a whole model should.",
+        "The predictors closest to the outcome. auroc: of the token's presence alone, on training rows. lift: the "
+        "share of its rows with the outcome, divided by that of all rows. similarity: cosine between its text and the "
+        "nearest of the outcome's names. suspicious: this token alone predicts as well as a whole model should, or it "
+        "nearly always comes with the outcome.",
         "leaks",
     ),
 )

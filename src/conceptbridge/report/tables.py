@@ -30,7 +30,7 @@ ESTIMATED, NOT_ESTIMABLE = "estimated", "not estimable"
 NEAREST = 5
 """How many predictors of a cohort are listed by each of the two measures of closeness to the outcome."""
 
-_LEAK_COLUMNS = ("text", "domain", "rows", "auroc", "similarity", "nearest", "suspicious")
+_LEAK_COLUMNS = ("text", "domain", "rows", "auroc", "lift", "similarity", "nearest", "suspicious")
 _SCHEMAS = {table.name: schema(table.columns) for table in STUDY_TABLES if table.columns}
 
 

@@ -1,4 +1,4 @@
-"""List predictors that stand suspiciously close to the outcome: by their own AUROC, and by their name."""
+"""List predictors that stand suspiciously close to the outcome: by their AUROC, their lift, and their name."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,9 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from scipy.stats import beta
 
 from conceptbridge.core.atomic_files import write_parquet
-from conceptbridge.disclosure.suppress import is_enough, is_small
+from conceptbridge.disclosure.suppress import is_enough, is_small, possible_counts
 from conceptbridge.sites.records import site_database
 from conceptbridge.tasks.events import make_concepts
 
@@ -24,14 +25,20 @@ SCHEMA = pa.schema(
         # worked out from it
         ("auroc", pa.float64()),
         ("auroc_rank", pa.int32()),  # 1 is the farthest from 0.5
+        ("lift", pa.float64()),  # share of its rows with the event, by that of all rows; null where the AUROC is
         ("similarity", pa.float64()),  # cosine with the nearest of the outcome's names; null if there is no vector
         ("similarity_rank", pa.int32()),
         ("nearest", pa.string()),  # that name
-        ("suspicious", pa.bool_()),  # its AUROC is as far from 0.5 as a whole model's
+        (
+            "suspicious",
+            pa.bool_(),
+        ),  # its AUROC is as far from 0.5 as a whole model's, or it nearly always has the event
     ]
 )
 #: a single token whose AUROC is this far from 0.5 is not an ordinary risk factor
 FAR = 0.2
+#: level of the lower limit of the share of a token's rows with the event, over all tokens looked at (Bonferroni)
+LEVEL = 0.05
 
 
 def make_leaks(
@@ -48,44 +55,74 @@ def make_leaks(
     """Write the list of predictors (``SCHEMA``, suspicious ones and farthest AUROC first) of a task to ``out``.
 
     Tokens of fewer than ``min_cell_count`` training rows are left out. So is an AUROC that would tell that fewer rows
-    than that, with or without the event, hold the token or do not. Names are compared by ``vectors`` (text, vector;
-    centred on their mean), if the outcome's concepts are recorded at the site and so have a vector.
+    than that, with or without the event, hold the token or do not. Whether a token is suspicious is then decided from
+    what is shown (``possible_counts``), and not at all where that would narrow a small count further. Names are
+    compared by ``vectors`` (text, vector; centred on their mean), if the outcome's concepts are recorded at the site
+    and so have a vector.
     """
     table = pq.read_table(tokens, columns=["key", "text", "domain", "rows"])
-    auroc, four = _token_auroc(cohort, sequences, len(table))
+    auroc, four, persons = _token_auroc(cohort, sequences, len(table))
     names = _outcome_names(cdm, vocabulary, task, out) if vectors is not None else []
     similarity, nearest = _similarity(table["text"].to_pylist(), names, vectors)
     rows = table["rows"].to_numpy()
     shown = np.flatnonzero(is_enough(rows, min_cell_count))
     auroc, similarity, four = auroc[shown], similarity[shown], four[:, shown]
-    far = np.abs(auroc - 0.5) >= FAR
+    suspicious = _suspicious(four, persons[shown], min_cell_count)
     # with the cohort's events and rows, an AUROC tells how many of either hold the token
     auroc = np.where(is_small(four, min_cell_count).any(axis=0), np.nan, auroc)
     nearly_all = is_small(four[2:].sum(axis=0), min_cell_count)
     distance = np.abs(auroc - 0.5)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        lift = four[0] / (four[0] + four[1]) / ((four[0] + four[2]) / four.sum(axis=0))
+    lift = np.where(np.isnan(auroc), np.nan, lift)
     result = pa.table(
         [
             *(table[name].take(shown) for name in ("key", "text", "domain")),
             pa.array(rows[shown], mask=nearly_all),
             pa.array(np.round(auroc, 3), from_pandas=True),
             _rank(distance),
+            pa.array(np.round(lift, 2), from_pandas=True),
             pa.array(np.round(similarity, 3), from_pandas=True),
             _rank(similarity),
             pa.array([nearest[index] for index in shown], pa.string()),
-            pa.array(far),
+            pa.array(suspicious),
         ],
         schema=SCHEMA,
     )
-    write_parquet(result.take(np.lexsort([shown, -np.nan_to_num(distance, nan=-1.0), ~far])), out)
+    write_parquet(result.take(np.lexsort([shown, -np.nan_to_num(distance, nan=-1.0), ~suspicious])), out)
 
 
-def _token_auroc(cohort: Path, sequences: Path, tokens: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the AUROC of each token's presence among the training rows, and the counts behind it.
+def _suspicious(four: NDArray[np.int64], persons: NDArray[np.int64], min_cell_count: int) -> NDArray[np.bool_]:
+    """Say which tokens tell as much as a whole model, or nearly always come with the event.
+
+    Nearly always: the lower limit of the share of the token's rows with the event is above the middle between the share
+    of all rows and 1. The limit is Clopper and Pearson's (Biometrika 1934;26:404), one-sided, at ``LEVEL`` divided by
+    the number of tokens, with as many rows as ``persons`` hold the token. ``four`` is (4, tokens).
+    """
+    least, greatest = possible_counts(four, min_cell_count)
+    held, events, others = four[0] + four[1], four[0] + four[2], four[1] + four[3]
+    if not len(held) or not events[0] or not others[0]:
+        return np.zeros(len(held), np.bool_)
+    distance = np.array([(k / events - (held - k) / others) / 2 for k in (least, greatest)])
+    far = (np.abs(distance).min(axis=0) >= FAR) & (distance.prod(axis=0) > 0)
+    share, prevalence = least / held, events / (events + others)
+    limit = beta.ppf(LEVEL / len(held), share * persons, (1 - share) * persons + 1)
+    nearly_always = np.nan_to_num(limit) > (1 + prevalence) / 2
+    # a small count has min_cell_count - 1 values
+    tells_little = (least == greatest) & ~is_small(four, min_cell_count).any(axis=0)
+    tells_little |= greatest - least + 1 >= min_cell_count - 1
+    return np.asarray((far | nearly_always) & tells_little)
+
+
+def _token_auroc(
+    cohort: Path, sequences: Path, tokens: int
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64]]:
+    """Return the AUROC of each token's presence among the training rows, the counts behind it, and who holds it.
 
     The AUROC is half of 1 + sensitivity - false positive rate. The counts (4, tokens) are of rows with and without the
-    event that hold the token, and of those that do not.
+    event that hold the token, and of those that do not; then the persons of the rows that hold it (tokens,).
     """
-    people = pq.read_table(cohort, columns=["label", "split"])
+    people = pq.read_table(cohort, columns=["label", "split", "person_id"])
     training = people["split"].to_numpy(zero_copy_only=False) == "train"
     label = people["label"].to_numpy() == 1
     lists = pq.read_table(sequences, columns=["tokens"])["tokens"].combine_chunks()
@@ -101,7 +138,14 @@ def _token_auroc(cohort: Path, sequences: Path, tokens: int) -> tuple[NDArray[np
         shares.append(holding / of_class.sum() if of_class.any() else np.full(tokens, np.nan))
         held_by.append(holding)
         not_by.append(of_class.sum() - holding)
-    return np.asarray((1 + shares[0] - shares[1]) / 2), np.array([*held_by, *not_by])
+    # rows are in the order of persons, so that a person's first row of a token begins a run
+    person, inside = people["person_id"].to_numpy(), training[row]
+    pair = np.lexsort([row[inside], token[inside]])
+    of_token, of_person = token[inside][pair], person[row[inside][pair]]
+    first = np.ones(len(pair), np.bool_)
+    first[1:] = (of_token[1:] != of_token[:-1]) | (of_person[1:] != of_person[:-1])
+    persons = np.bincount(of_token[first], minlength=tokens)
+    return np.asarray((1 + shares[0] - shares[1]) / 2), np.array([*held_by, *not_by]), persons
 
 
 def _outcome_names(cdm: Path, vocabulary: Path, task: Mapping[str, Any], near: Path) -> list[str]:
