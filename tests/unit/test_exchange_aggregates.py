@@ -150,6 +150,9 @@ def test_what_leaves_nothing_over_is_no_finding(tmp_path: Path) -> None:
     # the total is not told, and so may the others be
     check_residual_counts(measured(tmp_path / "b", WHOLE | {"validation": (None, None, None)}, ",,"), MINIMUM)
     fine = [cut("sensitivity", 0.1, 20 / 30), cut("specificity", 0.1, 0.5)]
+    # few have the event: no sensitivity is told at all
+    blank = [(*cut("sensitivity", 0.1, 0.0)[:-1], None), cut("specificity", 0.1, 0.5)]
+    check_residual_counts(measured(tmp_path / "d", seeds=blank), MINIMUM)
     bins = [bin_of(0, 0.5, 10 / 110), bin_of(1, 0.5, 20 / 110)]
     sexes = [group("sex", "female", 120, 12), group("sex", "male", 100, 18)]
     check_residual_counts(measured(tmp_path / "c", seeds=fine, binned_curves=bins, subgroups=sexes), MINIMUM)

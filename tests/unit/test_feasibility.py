@@ -92,6 +92,7 @@ def test_the_page_opens_alone_and_shows_no_small_count(tmp_path: Path, names: li
     write_feasibility(tmp_path / "tasks", tmp_path / "sites", ["flu"], names, "A study", 10, page)
     html = page.read_text()
     assert "<title>A study: feasibility</title>" in html
+    assert html.count("<td>flu</td>") == 3 * len(names)  # samples, splits, prevalence
     assert "not estimable: fewer than 10 training rows" in html
     assert ">61<" in html
     assert ">7<" not in html

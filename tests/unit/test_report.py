@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -26,6 +27,7 @@ from conceptbridge.report.figures.registry import study_figures
 from conceptbridge.report.page import SECTIONS, checklist, write_page
 from conceptbridge.report.study_tables import STUDY_TABLES
 from conceptbridge.report.tables import tables, write_tables
+from conceptbridge.tasks.prevalence import SCHEMA as PREVALENCE
 
 TITLE = "Influenza <at> three hospitals"
 
@@ -494,6 +496,39 @@ def test_the_page_shows_what_it_does_not_know_of_data_quality(results, tmp_path)
     text = out.read_text(encoding="utf-8")
     assert "no such column" in text
     assert "5.4" in text
+
+
+def test_the_page_warns_of_prevalence_that_parts_and_tells_what_looks_ahead_and_which_diagnoses_are_late(
+    results, tmp_path
+):
+    joint = tmp_path / "tables"
+    shutil.copytree(results / "tables", joint)
+    lines = [
+        (split, 900, 1000, events, events / 1000, None, 0.001, parts)
+        for split, events, parts in [("before the split", 50, False), ("train", 157, True), ("test", 31, True)]
+    ]
+    cohort = {"task": ["death"] * 3, "site": [made.SITES[0]] * 3}
+    columns = dict(zip(PREVALENCE.names, map(list, zip(*lines, strict=True)), strict=True))
+    pq.write_table(pa.table(cohort | columns), joint / "splits.parquet")
+    steps = {"step": ["last one of the person (looks ahead)"], "persons": [900], "rows": [1000], "events": [50]}
+    pq.write_table(pa.table({"task": ["death"], "site": [made.SITES[0]]} | steps), joint / "attrition.parquet")
+    types = {
+        "inpatient visit": {"rows": 500, "status_share": 0.5, "status_recorded": True},
+        "emergency visit": {"rows": 4000, "status_share": 0.0, "status_recorded": False},
+    }
+    for site in made.SITES:
+        write_json({"tables": {}, "condition_status": types}, tmp_path / site / "quality.json")
+    task = {"guards": {"open_visit": "discharge"}, "split": {"by": "hash"}}
+    task["outcome"] = {"domain": "death", "concepts": [], "days": [1, 30]}
+    write_json({"config": {"tasks": {"death": task}}}, tmp_path / "provenance.json")
+    out = tmp_path / "index.html"
+    write_page(joint, results / "figures", tmp_path, tmp_path / "provenance.json", TITLE, out)
+    text = out.read_text(encoding="utf-8")
+    assert text.index("more or less frequent in a split than before it") < text.index("<article")
+    assert "before the split 5.0 %, train 15.7 % (parts), test 3.1 % (parts)" in text
+    assert "A step that <em>looks ahead</em>" in text
+    assert text.count("all diagnoses: no status is recorded") == len(made.SITES)
+    assert "looks ahead" not in (results / "report" / "index.html").read_text(encoding="utf-8")
 
 
 def test_a_missing_table_is_a_message(tmp_path):

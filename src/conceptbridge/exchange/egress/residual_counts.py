@@ -147,6 +147,7 @@ def _small_at_cuts(seeds: pd.DataFrame | None, rows: float, events: float, min_c
     wide = (
         at_cut.assign(cut=cut)
         .pivot_table(index=[*_ARM, "seed", "cut"], columns="metric", values="estimate", aggfunc="first")
+        .reindex(columns=["sensitivity", "specificity"])  # where few have the event, one of them is blank everywhere
         .dropna()
     )
     true_positives = (wide["sensitivity"] * events).round()
