@@ -22,8 +22,8 @@ import pandas as pd
 import pyarrow.parquet as pq
 from where import read
 
-from conceptbridge.evaluate.bootstrap import degrees, quantile
 from conceptbridge.evaluate.delong import Clusters, Components, components, mean_of, person_clusters, variance
+from conceptbridge.evaluate.scales import degrees, quantile
 
 ROOT = Path(__file__).parents[1]
 DOMAIN = ("published-biobert", "published-clinicalbert")

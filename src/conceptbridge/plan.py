@@ -261,7 +261,9 @@ class Plan:
 
     def _evaluate(self, task: str, target: str) -> Settings:
         config = self.study.config
-        return {"settings": canonical(config["evaluation"] | {"min_cell_count": config["min_cell_count"]})}
+        parents = {e.name: e.parent.name for e in self.embeddings if e.control and e.parent}
+        more = {"min_cell_count": config["min_cell_count"], "parents": parents}
+        return {"settings": canonical(config["evaluation"] | more)}
 
     def _feasibility(self) -> Settings:
         config = self.study.config

@@ -3,7 +3,6 @@
 import json
 from functools import cached_property
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -13,8 +12,11 @@ from numpy.typing import ArrayLike
 from conceptbridge import layout
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import nearest
-from conceptbridge.evaluate.bootstrap import draw, limits
 from conceptbridge.evaluate.calibration import CALIBRATION, calibrate
+from conceptbridge.evaluate.delong import components, person_clusters
+from conceptbridge.evaluate.influence import of_metrics
+from conceptbridge.evaluate.intervals import column_limits
+from conceptbridge.evaluate.metric_columns import RANKED, REGRESSED, Settings
 from conceptbridge.evaluate.metrics import METRICS, measure
 from conceptbridge.report.page import write_page
 
@@ -85,15 +87,13 @@ class Results:
         return self.folder / layout.place(artefact, **names)
 
 
-def metrics(
-    label: ArrayLike, probability: ArrayLike, person: ArrayLike | None = None, replicates: int = 2000
-) -> pd.DataFrame:
+def metrics(label: ArrayLike, probability: ArrayLike, person: ArrayLike | None = None) -> pd.DataFrame:
     """Compute a study's metrics for predictions: one row per metric, with its estimate and 95 % limits.
 
     ``label`` (rows,) is 0 or 1, ``probability`` (rows,) is between 0 and 1. ``person`` (rows,) says whose row each is;
-    None if no person has two. Limits of discrimination and of the Brier scores are percentiles of a bootstrap of
-    persons; those of calibration in the large and of the slope come from the sandwich variance; ICI and ECE have none.
-    A metric that is not defined is NaN. Raises StudyError if the lengths differ or a value is out of range.
+    None if no person has two. Limits come from the variance between persons, DeLong's for AUROC and the sandwich for
+    the others, on a scale that keeps them within the metric's range; ICI and ECE have none. A metric that is not
+    defined is NaN. Raises StudyError if the lengths differ or a value is out of range.
     """
     labels, probabilities = np.asarray(label), np.asarray(probability, dtype=np.float64)
     persons = np.arange(len(labels)) if person is None else np.asarray(person)
@@ -104,16 +104,18 @@ def metrics(
         )
     if not np.isin(labels, (0, 1)).all() or not ((probabilities >= 0) & (probabilities <= 1)).all():
         raise StudyError("metrics: a label is not 0 or 1, or a probability is not between 0 and 1")
-    resamples = draw(persons, replicates, "metrics")
-    lower, upper = limits(measure(labels, probabilities, resamples.weight.astype(np.float32), resamples.person))
-    calibration = calibrate(labels, probabilities, resamples.person, len(resamples.weight))
-    margin = np.full(len(CALIBRATION), np.nan)
-    margin[: len(calibration.influence)] = NormalDist().inv_cdf(0.975) * np.sqrt((calibration.influence**2).sum(axis=1))
+    clusters, columns = person_clusters(labels, persons), Settings(0, [], [], 0, 0)
+    calibration = calibrate(labels, probabilities, clusters.person, clusters.persons)
+    plain = measure(labels, probabilities, np.ones((len(labels), 1)))[:, 0]
+    estimate = np.r_[plain, calibration.estimate]
+    lower, upper = np.full((2, len(estimate)), np.nan)
+    if 0 < labels.sum() < len(labels):
+        auroc = components(labels, probabilities, clusters)
+        influence = np.full((len(estimate), clusters.persons), np.nan)
+        influence[RANKED] = of_metrics(labels, probabilities, clusters, auroc)
+        influence[REGRESSED] = calibration.influence
+        lower, upper, _ = column_limits(columns, estimate[None], auroc, influence, clusters)
     return pd.DataFrame(
-        {
-            "estimate": [*measure(labels, probabilities, np.ones((len(labels), 1)))[:, 0], *calibration.estimate],
-            "lower": [*lower, *(calibration.estimate - margin)],
-            "upper": [*upper, *(calibration.estimate + margin)],
-        },
+        {"estimate": estimate, "lower": lower, "upper": upper},
         index=pd.Index([*METRICS, *CALIBRATION], name="metric"),
     )

@@ -29,15 +29,16 @@ SEEDS = (1, 2, 3)
 SETTINGS = {
     "replicates": 200,
     "seed": 7,
-    "interval": "percentile",
     "thresholds": [0.2],
     "alert_rates": [0.3],
     "age_bands": [40],
     "subgroups": {"first-finding": [0]},
     "reference": {"strategy": "local", "embedding": "onehot", "learner": None},
     "min_cell_count": 10,
+    "min_persons": 10,
+    "parents": {"random": "minilm"},
 }
-"""The config's evaluation, and min_cell_count."""
+"""The config's evaluation, min_cell_count, and the embedding whose place each control takes."""
 
 
 def skill(embedding: str, strategy: str) -> float:

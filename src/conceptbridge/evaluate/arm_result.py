@@ -35,7 +35,7 @@ class ArmResult(NamedTuple):
     column_reason: list[str | None]
     lower: NDArray[np.float64]
     upper: NDArray[np.float64]
-    replicates: NDArray[np.float32]  # (METRICS, resamples): the mean over seeds on resampled test rows
+    influence: NDArray[np.float32]  # (AUPRC and Brier, persons): how far each person moves the mean over seeds
     components: Components | None  # of the mean AUROC over seeds on test rows
     groups: list[GroupCell]
     sizes: Curve | None

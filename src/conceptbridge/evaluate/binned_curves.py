@@ -37,9 +37,9 @@ def _roles(at: Measured) -> dict[Arm, str]:
     """Return the arms that the answer names, and what it names them; the first name counts."""
     recommended = at.choice.recommended
     named = [(arm, role) for role, arm in at.choice._asdict().items()]
-    named += [
-        (recommended and recommended._replace(embedding=control), f"control {control}") for control in at.controls
-    ]
+    if recommended is not None:
+        for control in at.controls.of(recommended.embedding):
+            named.append((recommended._replace(embedding=control), f"control {control}"))
     roles: dict[Arm, str] = {}
     for arm, role in named:
         if arm is not None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from conceptbridge.evaluate.bootstrap import COVERAGE
+from conceptbridge.evaluate.scales import LOGIT, TAIL, limits_on
 from conceptbridge.evaluate.schemas import BELOW, NEVER, WITHIN
 
 
@@ -41,6 +41,11 @@ class Curve(NamedTuple):
             shifted = self.by_replicate[index][:, None] + self.shifts[index]
             redrawn[index] = np.take_along_axis(shifted, chosen, axis=0).mean(axis=0)
         return redrawn
+
+    def limits(self, generator: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the 95 % limits of the estimate, lower and upper (sizes,), on the scale of logits."""
+        redrawn = self.redrawn(generator)
+        return limits_on(LOGIT, self.estimate, redrawn.var(axis=1), np.full(len(self.size), np.inf))
 
 
 class BreakEven(NamedTuple):
@@ -114,11 +119,10 @@ def break_even(
         estimate, other = estimate[at_local], transferred.estimate[at_transferred]
         resampled, other_resampled = resampled[at_local], transferred.redrawn(generator)[at_transferred]
     events = float(crossing(size, (estimate - other)[:, None])[0])
-    tail = (1 - COVERAGE) / 2
     crossings = np.sort(crossing(size, resampled - other_resampled))
     # a limit is one of the crossings: between a number and infinity nothing can be interpolated
-    lower = float(crossings[int(np.floor(tail * (len(crossings) - 1)))])
-    upper = float(crossings[int(np.ceil((1 - tail) * (len(crossings) - 1)))])
+    lower = float(crossings[int(np.floor(TAIL * (len(crossings) - 1)))])
+    upper = float(crossings[int(np.ceil((1 - TAIL) * (len(crossings) - 1)))])
     status = NEVER if np.isinf(events) else BELOW if events == 0 else WITHIN
 
     def within(at: float) -> float | None:

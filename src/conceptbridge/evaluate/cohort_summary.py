@@ -8,8 +8,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from conceptbridge.disclosure.suppress import both_classes_at_least, is_enough, suppress_classes, suppress_parts
+from conceptbridge.disclosure.suppress import (
+    both_classes_at_least,
+    is_enough,
+    is_small,
+    suppress_classes,
+    suppress_parts,
+)
 from conceptbridge.evaluate.predictions import SPLITS, Rows
 
 
@@ -24,6 +31,8 @@ def describe_site(
     shown = np.column_stack(
         [suppress_parts(persons, min_cell_count), *suppress_classes(of_rows, events, min_cell_count)]
     )
+    with_event = np.array([len(np.unique(part.person_id[part.label == 1])) for part in parts])
+    with_event_shown = _shown_persons(persons, with_event, events, shown, min_cell_count)
     lengths = None if sequences is None else _lengths(sequences, cohort)
     for index, split in enumerate(splits):
         inside = (cohort["split"].to_numpy(zero_copy_only=False) == split).astype(bool)
@@ -49,11 +58,30 @@ def describe_site(
             target,
             split,
             *(int(n) if ok else None for n, ok in zip(counts[index], shown[index], strict=True)),
+            int(with_event[index]) if with_event_shown[index] else None,
             *years,
             float(of_split.mean()) if of_split is not None else None,
             share(int((of_split == 0).sum())) if of_split is not None else None,
             *unknown,
         )
+
+
+def _shown_persons(
+    persons: NDArray[np.int64],
+    with_event: NDArray[np.int64],
+    events: NDArray[np.int64],
+    shown: NDArray[np.bool_],
+    min_cell_count: int,
+) -> NDArray[np.bool_]:
+    """Say in which splits the number of persons with the event may be shown: (splits,), as are the counts.
+
+    It stays hidden with the persons or the events, where it or the persons without the event are few, and where it is
+    close to the number of events: the difference would count the few who have several.
+    """
+    _, enough = suppress_classes(persons, with_event, min_cell_count)
+    close = is_small(events - with_event, min_cell_count)
+    allowed: NDArray[np.bool_] = shown[:, 0] & shown[:, 2] & enough & ~close
+    return allowed
 
 
 def _lengths(sequences: Path, cohort: pa.Table) -> Any:

@@ -1,34 +1,37 @@
 """Which arm is recommended, by validation rows alone, and paired differences between arms on the same test rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from conceptbridge.evaluate.arm_result import ArmResult
-from conceptbridge.evaluate.bootstrap import degrees, limits, p_value, widen
+from conceptbridge.evaluate.chance import against_chance, any_above_chance
 from conceptbridge.evaluate.delong import Clusters, variance
-from conceptbridge.evaluate.intervals import NO_LIMITS
-from conceptbridge.evaluate.metric_columns import DELONG, PERCENTILE
+from conceptbridge.evaluate.intervals import AT_THE_END, NO_LIMITS, sandwich
+from conceptbridge.evaluate.metric_columns import AUROC, DELONG, SANDWICH
 from conceptbridge.evaluate.metrics import METRICS
+from conceptbridge.evaluate.scales import FISHER_Z, LOGIT, degrees, limits_on, p_on
 from conceptbridge.evaluate.schemas import (
+    ANY_ABOVE_CHANCE,
+    ARM,
     CHANCE,
     CONTROL,
+    PRIMARY,
     RECOMMENDATION,
     TRANSFER_GAIN,
     VS_BEST_LOCAL,
     VS_BEST_TRANSFERRED,
     VS_CONTROL,
+    VS_LOCAL_CONTROL,
     Arm,
 )
 
 LOCAL = "local"
 """The strategy that others are compared with. Any arm whose source is the target was trained there."""
 
-_AUROC = METRICS.index("auroc")
 _COMPARED = [METRICS.index(name) for name in ("auroc", "auprc", "brier")]
-_BLOCK = 512
 
 
 class Reference(NamedTuple):
@@ -39,20 +42,39 @@ class Reference(NamedTuple):
     learner: str | None
 
 
+class Controls(NamedTuple):
+    """The embeddings without meaning, and the embedding whose place each takes: None for one-hot, in any place."""
+
+    parents: Mapping[str, str | None]
+
+    def of(self, embedding: str) -> list[str]:
+        """Return the controls that are compared with an embedding: its own, and those of no embedding."""
+        return [name for name, parent in self.parents.items() if parent in (None, embedding) and name != embedding]
+
+    def meaningless(self, embedding: str) -> bool:
+        """Say whether nobody would use a model on this embedding: its vectors are those of a control of another."""
+        return self.parents.get(embedding) is not None
+
+
 class Choice(NamedTuple):
-    """The arms that validation rows choose; None where no candidate is estimable there."""
+    """The arms that validation rows choose; None where no candidate is estimable there.
+
+    ``local_control`` is the best local arm on a control of an embedding, where it does better than the best local arm
+    on validation rows.
+    """
 
     recommended: Arm | None
     reference: Arm | None
     best_local: Arm | None
+    local_control: Arm | None
     best_transferred: Arm | None
 
 
 class Pair(NamedTuple):
-    """One comparison to make; ``reference`` None is chance, or nothing where there is a ``reason``."""
+    """One comparison to make. ``reference`` None is chance, or nothing where there is a ``reason``."""
 
     question: str
-    arm: Arm
+    arm: Arm | None
     reference: Arm | None
     reason: str | None
 
@@ -70,14 +92,17 @@ class Difference(NamedTuple):
     reason: str | None
 
 
-def choose(results: Mapping[Arm, ArmResult], target: str, controls: Sequence[str], reference: Reference) -> Choice:
+def choose(results: Mapping[Arm, ArmResult], target: str, controls: Controls, reference: Reference) -> Choice:
     """Choose the arms with the highest mean AUROC over seeds on validation rows; the first of equals.
 
     The recommended arm is the best of all arms except those on a control embedding (the reference's own embedding
-    counts as no control here). The best transferred arm comes from the same candidates. The reference is the best of
-    the arms that it describes, in any embedding where the study lacks the one it names.
+    counts as no control here). The best transferred arm comes from the same candidates. The best local arm may be on
+    one-hot codes in any study, as a hospital can use it. The reference is the best of the arms that it describes, in
+    any embedding where the study lacks the one it names.
     """
-    candidates = [arm for arm in results if arm.embedding not in controls or arm.embedding == reference.embedding]
+    candidates = [
+        arm for arm in results if arm.embedding not in controls.parents or arm.embedding == reference.embedding
+    ]
     of_reference = [
         arm
         for arm in results
@@ -86,37 +111,56 @@ def choose(results: Mapping[Arm, ArmResult], target: str, controls: Sequence[str
         and reference.learner in (None, arm.learner)
     ]
     local = [arm for arm in results if arm.source == target]
-    transferred = [arm for arm in candidates if arm.source != target]
-    return Choice(*(_best(results, among) for among in (candidates, of_reference, local, transferred)))
+    usable = [arm for arm in local if arm in candidates or not controls.meaningless(arm.embedding)]
+    best_of_all, best_local = _best(results, local), _best(results, usable)
+    return Choice(
+        recommended=_best(results, candidates),
+        reference=_best(results, of_reference),
+        best_local=best_local,
+        local_control=None if best_of_all == best_local else best_of_all,
+        best_transferred=_best(results, [arm for arm in candidates if arm.source != target]),
+    )
 
 
-def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Sequence[str], choice: Choice) -> Iterator[Pair]:
-    """Yield the comparisons in the order of the table.
+def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Controls, choice: Choice) -> Iterator[Pair]:
+    """Yield the comparisons in the order of the table. The first four questions lead to claims:
+
+    - *any_above_chance*: all arms on embeddings that are no control, against an AUROC of 0.5;
+    - *recommendation*: the recommended arm against the reference;
+    - *vs_best_local*: the recommended arm against the best local arm;
+    - *vs_local_control*: the recommended arm against the best local arm on a control, where that is better still on
+      validation rows: what it reaches can be had at home, without any meaning.
+
+    All others are exploratory:
 
     - *chance*: the recommended arm against an AUROC of 0.5 (AUROC alone);
-    - *recommendation*: the recommended arm against the reference;
-    - *vs_best_local*: the recommended arm, where it is transferred, against the best local arm;
     - *vs_best_transferred*: the recommended arm, where it is local, against the best transferred arm;
     - *control*: the recommended arm against each control in its embedding's place;
-    - *vs_control*: each embedding against each control, all else equal;
+    - *vs_control*: each embedding against each of its controls, all else equal;
     - *transfer_gain*: each transferred arm against the local arm of its embedding and learner.
     """
-    recommended, reference, best_local, best_transferred = choice
+    recommended = choice.recommended
     if recommended is not None:
+        yield Pair(ANY_ABOVE_CHANCE, None, None, None)
+        why = "no arm of the reference is estimable on validation rows" if choice.reference is None else None
+        why = "the recommended arm is the reference" if recommended == choice.reference else why
+        yield Pair(RECOMMENDATION, recommended, choice.reference, why)
+        for question, other in (
+            (VS_BEST_LOCAL, choice.best_local),
+            (VS_LOCAL_CONTROL, choice.local_control),
+            (VS_BEST_TRANSFERRED, choice.best_transferred if recommended.source == target else None),
+        ):
+            if other is not None and other != recommended:
+                yield Pair(question, recommended, other, None)
         yield Pair(CHANCE, recommended, None, None)
-        why = "no arm of the reference is estimable on validation rows" if reference is None else None
-        why = "the recommended arm is the reference" if recommended == reference else why
-        yield Pair(RECOMMENDATION, recommended, reference, why)
-        own = recommended.source == target
-        question, other = (VS_BEST_TRANSFERRED, best_transferred) if own else (VS_BEST_LOCAL, best_local)
-        if other is not None:
-            yield Pair(question, recommended, other, None)
-        for control in controls:
-            if control != recommended.embedding:
-                yield Pair(CONTROL, recommended, recommended._replace(embedding=control), None)
+        for control in controls.of(recommended.embedding):
+            yield Pair(CONTROL, recommended, recommended._replace(embedding=control), None)
+        if recommended.embedding not in controls.parents and recommended.embedding not in controls.parents.values():
+            why = f"the study has no control of {recommended.embedding}: add shuffled or random to its embeddings"
+            yield Pair(CONTROL, recommended, None, why)
     for arm in results:
-        if arm.embedding not in controls:
-            for control in controls:
+        if arm.embedding not in controls.parents:
+            for control in controls.of(arm.embedding):
                 yield Pair(VS_CONTROL, arm, arm._replace(embedding=control), None)
     for arm in results:
         local = arm._replace(strategy=LOCAL, source=target)
@@ -124,100 +168,96 @@ def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Sequence[str]
             yield Pair(TRANSFER_GAIN, arm, local, None)
 
 
+def headline_arms(comparisons: Iterable[Mapping[str, Any]]) -> list[Arm]:
+    """Return the arms that the primary comparisons of one task and target name, each once, in order.
+
+    ``comparisons`` are rows of that table: the recommended arm, the reference and the best local arms.
+    """
+    arms = [
+        Arm(*(row[prefix + name] for name in ARM))
+        for row in comparisons
+        if row["question"] in PRIMARY and row["metric"] == "auroc"
+        for prefix in ("", "ref_")
+        if row[f"{prefix}embedding"] is not None
+    ]
+    return list(dict.fromkeys(arms))
+
+
 def compare(
-    results: Mapping[Arm, ArmResult], asked: Sequence[Pair], clusters: Clusters
+    results: Mapping[Arm, ArmResult], asked: Sequence[Pair], controls: Controls, clusters: Clusters
 ) -> Iterator[tuple[Pair, list[Difference]]]:
     """Make the comparisons ``asked`` for, in AUROC, AUPRC and Brier score.
 
-    Limits are bootstrap percentiles of the difference on the same resamples of persons, widened for the draw of seeds
-    (``bootstrap.widen``). The standard error has two parts. The first is the variance between persons of the difference
-    of the means over seeds: DeLong's, clustered, for AUROC; the bootstrap's for the others. The second is the variance
-    of the difference between seeds, divided by their number. p is that of a two-sided t test with Welch and
-    Satterthwaite's degrees of freedom, not corrected for the number of comparisons.
+    The variance of a difference has two parts. The first is that between persons of the difference of the means over
+    seeds, on the same rows: DeLong's, clustered, for AUROC; the sandwich for the others. The second is that of the mean
+    between seeds: of the difference, over the number of seeds, where both arms have the same seeds; otherwise the sum
+    of both arms' own. Limits and the two-sided p, not corrected for the number of comparisons, come from this variance,
+    on the scale of Fisher's z (of logits against chance), by t with Welch and Satterthwaite's degrees of freedom.
     """
-    for start in range(0, len(asked), _BLOCK):
-        block = asked[start : start + _BLOCK]
-        possible = [pair for pair in block if _why_not(pair, results) is None]
-        numbers = iter(_differences(results, possible, clusters)) if possible else iter(())
-        for pair in block:
-            reason = _why_not(pair, results)
-            names = [METRICS[column] for column in (_COMPARED[:1] if pair.question == CHANCE else _COMPARED)]
-            if reason:
-                yield pair, [Difference(name, None, None, None, None, None, None, reason) for name in names]
-            else:
-                yield pair, next(numbers)[: len(names)]
+    for pair in asked:
+        metrics = _COMPARED if pair.reference is not None or pair.reason else _COMPARED[:1]
+        metrics = _COMPARED[:1] if pair.arm is None or pair.question == CHANCE else metrics
+        reason = _why_not(pair, results)
+        if reason:
+            yield pair, [Difference(METRICS[at], None, None, None, None, None, None, reason) for at in metrics]
+        elif pair.arm is None:
+            of_arms = [result for arm, result in results.items() if arm.embedding not in controls.parents]
+            p, why = any_above_chance(of_arms, clusters), next((one.reason["test"] for one in of_arms), None)
+            method, reason = (f"{DELONG}, {LOGIT.name}", None) if p is not None else (None, why)
+            yield pair, [Difference("auroc", None, None, None, None, p, method, reason)]
+        elif pair.reference is None:
+            one = against_chance(results[pair.arm], clusters)
+            yield pair, [_difference(AUROC, np.array(one), f"{DELONG}, {LOGIT.name}")]
+        else:
+            yield pair, list(_differences(results[pair.arm], results[pair.reference], clusters))
 
 
 def _why_not(pair: Pair, results: Mapping[Arm, ArmResult]) -> str | None:
-    reason = pair.reason or results[pair.arm].reason["test"]
-    return reason or (results[pair.reference].reason["test"] if pair.reference is not None else None)
+    of_arms = (results[arm].reason["test"] for arm in (pair.arm, pair.reference) if arm is not None)
+    return pair.reason or next((reason for reason in of_arms if reason), None)
 
 
-def _differences(
-    results: Mapping[Arm, ArmResult], asked: Sequence[Pair], clusters: Clusters
-) -> Iterator[list[Difference]]:
-    arms = [results[pair.arm] for pair in asked]
-    references = [None if pair.reference is None else results[pair.reference] for pair in asked]
-    chance = np.array([0.5, 0, 0])
-
-    estimate = np.stack([_estimates(arm) for arm in arms]) - np.stack(
-        [chance if reference is None else _estimates(reference) for reference in references]
+def _differences(first: ArmResult, second: ArmResult, clusters: Clusters) -> Iterator[Difference]:
+    estimate = first.mean("test")[_COMPARED] - second.mean("test")[_COMPARED]
+    assert first.components is not None
+    assert second.components is not None
+    auroc = variance(
+        first.components.events - second.components.events,
+        first.components.non_events - second.components.non_events,
+        clusters,
     )
-    seeds, freedom = (np.stack(column) for column in zip(*map(_seed_variance, arms, references), strict=True))
-    replicates = np.stack([arm.replicates[_COMPARED] for arm in arms]).astype(np.float64)
-    for index, reference in enumerate(references):
-        replicates[index] -= chance[:, None] if reference is None else reference.replicates[_COMPARED]
-    with np.errstate(invalid="ignore"):
-        person = np.nanvar(replicates, axis=2)
-    person[:, 0] = [_auroc_variance(*pair, clusters) for pair in zip(arms, references, strict=True)]
+    person = np.r_[auroc, sandwich(first.influence.astype(np.float64) - second.influence, clusters)]
+    seeds, seed_freedom = _seed_variance(first, second)
     total = person + seeds
-    total_freedom = degrees(
-        np.stack([person.ravel(), seeds.ravel()]), np.stack([np.full(person.size, clusters.freedom), freedom.ravel()])
-    )
-    lower, upper = limits(replicates.reshape(person.size, -1))
-    bounds = widen(lower, estimate.ravel(), upper, np.nanvar(replicates, axis=2).ravel(), seeds.ravel(), total_freedom)
-    lower, upper = (bound.reshape(person.shape) for bound in bounds)
-    p = p_value(estimate.ravel(), total.ravel(), total_freedom).reshape(person.shape)
-    numbers = np.stack([estimate, lower, upper, np.sqrt(total), p], axis=-1)
-    for of_pair in numbers:
-        yield [_difference(column, of_metric) for column, of_metric in zip(_COMPARED, of_pair, strict=True)]
+    freedom = degrees(np.stack([person, seeds]), np.stack([np.full(len(person), clusters.freedom), seed_freedom]))
+    lower, upper = limits_on(FISHER_Z, estimate, total, freedom)
+    numbers = np.column_stack([estimate, lower, upper, np.sqrt(total), p_on(FISHER_Z, estimate, 0.0, total, freedom)])
+    for column, of_metric in zip(_COMPARED, numbers, strict=True):
+        yield _difference(column, of_metric, f"{DELONG if column == AUROC else SANDWICH}, {FISHER_Z.name}")
 
 
-def _difference(column: int, numbers: NDArray[np.float64]) -> Difference:
+def _difference(column: int, numbers: NDArray[np.float64], method: str) -> Difference:
     estimate, lower, upper, error, p = (None if np.isnan(number) else float(number) for number in numbers)
-    method, reason = DELONG if column == _AUROC else PERCENTILE, NO_LIMITS if lower is None else None
+    reason = None if lower is not None else NO_LIMITS if error is None else AT_THE_END
     return Difference(METRICS[column], estimate, lower, upper, error, p, method, reason)
 
 
-def _estimates(arm: ArmResult) -> NDArray[np.float64]:
-    estimates: NDArray[np.float64] = arm.mean("test")[_COMPARED]
-    return estimates
-
-
-def _seed_variance(first: ArmResult, second: ArmResult | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _seed_variance(first: ArmResult, second: ArmResult) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the variance of a difference between seeds, and its degrees of freedom: (metrics,) each.
 
-    Two arms with the same seeds share their draws: then it is the variance of the seeds' own differences, else the sum.
+    Two arms with the same seeds may share their draws (a model and the same one, tuned): then it is the variance of the
+    seeds' own differences, which holds for independent draws too. Otherwise it is the sum.
     """
-    if second is not None and first.seeds == second.seeds:
+    if first.seeds == second.seeds:
         values = first.by_seed["test"][:, _COMPARED] - second.by_seed["test"][:, _COMPARED]
         variance = values.var(axis=0, ddof=1) / len(values) if len(values) > 1 else np.zeros(len(_COMPARED))
         return variance, np.full(len(_COMPARED), max(len(values) - 1.0, 1.0))
-    arms = [first] if second is None else [first, second]
+    arms = [first, second]
     parts = np.stack([arm.seed_variance()[_COMPARED] for arm in arms])
     freedom = np.array([[max(len(arm.seeds) - 1.0, 1.0)] for arm in arms])
     return parts.sum(axis=0), degrees(parts, freedom)
 
 
-def _auroc_variance(first: ArmResult, second: ArmResult | None, clusters: Clusters) -> float:
-    assert first.components is not None
-    events, non_events = first.components.events, first.components.non_events
-    if second is not None:
-        assert second.components is not None
-        events, non_events = events - second.components.events, non_events - second.components.non_events
-    return float(variance(events, non_events, clusters))
-
-
 def _best(results: Mapping[Arm, ArmResult], among: Sequence[Arm]) -> Arm | None:
     estimable = [arm for arm in among if results[arm].reason["validation"] is None]
-    return max(estimable, key=lambda arm: float(results[arm].mean("validation")[_AUROC]), default=None)
+    return max(estimable, key=lambda arm: float(results[arm].mean("validation")[AUROC]), default=None)

@@ -15,7 +15,7 @@ from conceptbridge.evaluate.arm_result import ArmResult
 from conceptbridge.evaluate.binned_curves import binned_curves
 from conceptbridge.evaluate.bootstrap import draw
 from conceptbridge.evaluate.cohort_summary import describe_site
-from conceptbridge.evaluate.comparisons import Reference, choose
+from conceptbridge.evaluate.comparisons import Controls, Reference, choose
 from conceptbridge.evaluate.measure import ArmEvaluator, Context
 from conceptbridge.evaluate.metric_columns import Settings
 from conceptbridge.evaluate.predictions import SPLITS, read_cohort, rows_of
@@ -64,14 +64,15 @@ def evaluate(
 ) -> dict[str, pa.Table]:
     """Evaluate all arms of ``task`` at ``target``: estimates, their limits and paired differences.
 
-    ``settings`` is the config's ``evaluation`` with ``min_cell_count``. Returns the tables of :data:`SCHEMAS`, the same
-    for any number of ``processes``:
+    ``settings`` is the config's ``evaluation`` with ``min_cell_count`` and ``parents``: control -> the embedding whose
+    place it takes; a control that is not among them takes the place of any. Returns the tables of :data:`SCHEMAS`, the
+    same for any number of ``processes``:
 
     - ``metrics``: one row per arm, split, metric and cut. The estimate is the mean over all seeds, ``seed_sd`` their
-      standard deviation (null with one seed). Test rows have 95 % limits that cover the draw of persons, whole persons
-      at a time, and of seeds; ``method`` names them. Validation rows have none: they are what choices are made on.
+      standard deviation (null with one seed). Test rows have 95 % limits that cover the draw of test persons, whole
+      persons at a time, and of seeds; ``method`` names them. Validation rows have none: choices are made on them.
     - ``seeds``: the estimate of every seed.
-    - ``comparisons``: differences on the same test rows and resamples, first arm minus ``ref_`` arm
+    - ``comparisons``: differences on the same test rows, first arm minus ``ref_`` arm
       (``comparisons.pairs`` says which, ``comparisons.compare`` how). A positive difference is better for AUROC and
       AUPRC, **a negative one for Brier**.
     - ``effects``: per embedding, learner and strategy, the AUROC and its difference from the reference, mean over
@@ -106,15 +107,17 @@ def evaluate(
     if reference.embedding not in arms.embeddings:
         reference = reference._replace(embedding=None)
     min_cell_count = context.settings.min_cell_count
+    controls = Controls({name: settings["parents"].get(name) for name in arms.controls})
+    counts = {split: table_rows.counts_of(rows.of(split).label, min_cell_count) for split in SPLITS}
     at = table_rows.Measured(
         task,
         target,
         results,
         ArmEvaluator(context),
-        arms.controls,
-        choose(results, target, arms.controls, reference),
-        {split: table_rows.counts_of(rows.of(split).label, min_cell_count) for split in SPLITS},
-        int(rows.of("train").label.sum()),
+        controls,
+        choose(results, target, controls, reference),
+        counts,
+        table_rows.sum_of_events(rows, min_cell_count),
         settings["seed"],
     )
     tables: dict[str, Iterable[tuple[Any, ...]]] = {

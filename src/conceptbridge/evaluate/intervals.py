@@ -5,12 +5,15 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from conceptbridge.evaluate.bootstrap import acceleration, degrees, limits, quantile, widen
-from conceptbridge.evaluate.delong import Clusters
-from conceptbridge.evaluate.metric_columns import BIASED, CUTS, RANKED, REGRESSED, Settings
+from conceptbridge.evaluate.delong import Clusters, Components, variance
+from conceptbridge.evaluate.metric_columns import AUROC, BIASED, Settings
+from conceptbridge.evaluate.scales import LOGIT, Scale, degrees, exact_limits, limits_on
 
-NO_LIMITS = "no limits: more than 5 % of the resamples hold a single class"
+NO_LIMITS = "no limits: one person alone has all rows with, or all rows without, the event"
 NO_STANDARD_LIMITS = "no limits: resamples are biased away from 0"
+AT_THE_END = "no limits: the estimate is at the end of its range"
+ONE_PERSON = ("brier", "calibration_in_the_large", "calibration_slope")
+"""The metrics that have limits even where one person alone has all rows of a class."""
 
 
 class Limits(NamedTuple):
@@ -24,56 +27,75 @@ class Limits(NamedTuple):
 def column_limits(
     settings: Settings,
     values: NDArray[np.float64],
-    replicates: NDArray[np.float64],
+    auroc: Components,
     influence: NDArray[np.float64],
     clusters: Clusters,
 ) -> Limits:
     """Return the limits of one arm's columns on test rows.
 
-    ``values`` is (seeds, columns). The mean over seeds has ``replicates`` (bootstrapped columns, resamples) on
-    resampled persons, and each person moves it by ``influence`` (columns, persons). The bootstrapped columns are those
-    of :data:`RANKED` and :data:`CUTS`.
+    ``values`` is (seeds, columns). Each person moves the mean over seeds by ``influence`` (columns, persons), NaN for
+    columns without limits; of the mean AUROC by ``auroc``.
     """
-    count = values.shape[1]
-    bootstrapped = np.r_[np.arange(count)[RANKED], np.arange(count)[CUTS]]
-    estimate = values.mean(axis=0)
-    lower, upper = np.full((2, count), np.nan)
-    if settings.interval == "bca":
-        person_limits = limits(replicates, estimate[bootstrapped], acceleration(influence[bootstrapped]))
-    else:
-        person_limits = limits(replicates)
-    persons, seed = clusters.persons, seed_variance(values)
-    with np.errstate(invalid="ignore"):
-        person = np.full(count, np.nan)
-        person[bootstrapped] = [np.nanvar(row) if np.isfinite(row).any() else np.nan for row in replicates]
-        person[REGRESSED] = (influence[REGRESSED] ** 2).sum(axis=1) * persons / max(persons - 1, 1)
+    estimate, seed = values.mean(axis=0), seed_variance(values)
+    person = sandwich(influence, clusters)
+    person[AUROC] = variance(auroc.events, auroc.non_events, clusters)
+    one_person = min(clusters.with_event, clusters.with_non_event) < 2
+    if one_person:
+        person[np.array([column.metric not in ONE_PERSON for column in settings.columns])] = np.nan
     freedom = freedom_of(person, seed, clusters, len(values))
-    lower[bootstrapped], upper[bootstrapped] = widen(
-        person_limits[0],
-        estimate[bootstrapped],
-        person_limits[1],
-        person[bootstrapped],
-        seed[bootstrapped],
-        freedom[bootstrapped],
-    )
-    reach = quantile(freedom[REGRESSED]) * np.sqrt(person[REGRESSED] + seed[REGRESSED])
-    lower[REGRESSED], upper[REGRESSED] = estimate[REGRESSED] - reach, estimate[REGRESSED] + reach
-    why = np.full(count, NO_LIMITS, dtype=object)
+    lower, upper = np.full((2, len(estimate)), np.nan)
+    scales = settings.scales
+    for scale in dict.fromkeys(scales):
+        of_scale = np.array([one == scale for one in scales])
+        numbers = (column[of_scale] for column in (estimate, person + seed, freedom))
+        lower[of_scale], upper[of_scale] = limits_on(scale, *numbers)
+    if not one_person and estimate[AUROC] in (0, 1):
+        lower[AUROC], upper[AUROC] = auroc_at_the_end(estimate[AUROC], clusters)
+    why = np.full(len(estimate), NO_LIMITS if one_person else AT_THE_END, dtype=object)
     why[BIASED] = NO_STANDARD_LIMITS
     why[np.isnan(estimate) | np.isfinite(lower)] = None
     return Limits(lower, upper, why.tolist())
 
 
-def analytic_limits(
-    estimate: float, person: float, by_seed: NDArray[np.float64], clusters: Clusters
+def auroc_at_the_end(auroc: float, clusters: Clusters) -> tuple[float, float]:
+    """Return the limits of an AUROC of 0 or 1, where DeLong's variance is 0."""
+    lower, upper = exact_limits(int(min(clusters.with_event, clusters.with_non_event)))
+    return (lower, upper) if auroc == 1 else (1 - upper, 1 - lower)
+
+
+def auroc_limits(
+    auroc: Components, by_seed: NDArray[np.float64], clusters: Clusters
 ) -> tuple[float | None, float | None]:
-    """Return limits from a variance between persons and the values of each seed; None where the first is NaN."""
-    if np.isnan(person):
-        return None, None
-    seed = float(by_seed.var(ddof=1)) / len(by_seed) if len(by_seed) > 1 else 0.0
-    freedom = freedom_of(np.array([person]), np.array([seed]), clusters, len(by_seed))
-    reach = float(quantile(freedom)[0]) * float(np.sqrt(person + seed))
-    return estimate - reach, estimate + reach
+    """Return the limits of the mean AUROC over seeds, None where one person alone has a class."""
+    person = float(variance(auroc.events, auroc.non_events, clusters))
+    if not np.isnan(person) and auroc.auroc in (0, 1):
+        return auroc_at_the_end(auroc.auroc, clusters)
+    return mean_limits(LOGIT, auroc.auroc, person, by_seed, clusters)
+
+
+def mean_limits(
+    scale: Scale, estimate: float, person: float, by_seed: NDArray[np.float64], clusters: Clusters
+) -> tuple[float | None, float | None]:
+    """Return limits of a mean over seeds from its variance between persons and the values of each seed (seeds,).
+
+    They are None where that variance is NaN, or the estimate is at the end of its range.
+    """
+    of_person, seed = np.array([person]), seed_variance(by_seed[:, None])
+    freedom = freedom_of(of_person, seed, clusters, len(by_seed))
+    bounds = limits_on(scale, np.array([estimate]), of_person + seed, freedom)
+    lower, upper = (None if np.isnan(bound[0]) else float(bound[0]) for bound in bounds)
+    return lower, upper
+
+
+def sandwich(influence: NDArray[np.float64], clusters: Clusters) -> NDArray[np.float64]:
+    """Return the variance between persons of numbers (quantities,) that each person moves by ``influence``.
+
+    ``influence`` is (quantities, persons). This is the infinitesimal jackknife (Efron, The Jackknife, the Bootstrap and
+    Other Resampling Plans, chapter 6).
+    """
+    persons = clusters.persons
+    squares: NDArray[np.float64] = (influence.astype(np.float64) ** 2).sum(axis=-1)
+    return squares * persons / max(persons - 1, 1)
 
 
 def freedom_of(

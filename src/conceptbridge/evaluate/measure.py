@@ -12,14 +12,17 @@ from conceptbridge.evaluate.bootstrap import Resamples
 from conceptbridge.evaluate.break_even import Curve
 from conceptbridge.evaluate.calibration import calibrate
 from conceptbridge.evaluate.decision_cuts import alert_cuts, why_hidden
-from conceptbridge.evaluate.delong import Components, components, mean_of, person_clusters, variance
-from conceptbridge.evaluate.intervals import analytic_limits, column_limits, seed_sd
-from conceptbridge.evaluate.metric_columns import CALIBRATED, CUTS, RANKED, REGRESSED, Settings
-from conceptbridge.evaluate.metrics import AT_CUT, METRICS, blocks, measure, measure_cuts, sums_of
+from conceptbridge.evaluate.delong import Clusters, Components, components, mean_of, person_clusters
+from conceptbridge.evaluate.intervals import auroc_limits, column_limits, seed_sd
+from conceptbridge.evaluate.metric_columns import BIASED, CALIBRATED, CUTS, RANKED, REGRESSED, Settings
+from conceptbridge.evaluate.metrics import METRICS, blocks, measure, measure_cuts, sums_of
 from conceptbridge.evaluate.predictions import SPLITS, Predictions, Rows
 from conceptbridge.evaluate.schemas import Arm
 from conceptbridge.evaluate.subgroup_metrics import Group, groups_of, measure_groups
 from conceptbridge.evaluate.subgroups import Dimension
+
+SANDWICHED = [METRICS.index("auprc"), METRICS.index("brier")]
+"""The metrics, besides AUROC, that are compared between arms."""
 
 
 class Context(NamedTuple):
@@ -41,13 +44,15 @@ class ArmEvaluator:
         self.context, self.settings = context, context.settings
         self.in_split = {split: rows.split == split for split in SPLITS}
         self.label = {split: rows.label[inside] for split, inside in self.in_split.items()}
-        self.flaw = {split: flaw(label, split) for split, label in self.label.items()}
         self.weight = blocks(context.resamples.weight.astype(np.float32))
         person_id = {split: rows.person_id[inside] for split, inside in self.in_split.items()}
         self.clusters = {split: person_clusters(self.label[split], person_id[split]) for split in SPLITS}
+        self.flaw = {split: flaw(label, split) for split, label in self.label.items()}
+        self.flaw["test"] = self.flaw["test"] or too_few(self.clusters["test"], self.settings.min_persons)
+        fewest = self.settings.min_cell_count, self.settings.min_persons
 
         def groups(dimension: Dimension) -> list[Group]:
-            return groups_of(dimension, self.label["test"], person_id["test"], self.settings.min_cell_count)
+            return groups_of(dimension, self.label["test"], person_id["test"], *fewest)
 
         self.groups = [group for dimension in context.groups for group in groups(dimension)]
         self.unseen = {source: groups(dimension) for source, dimension in context.unseen.items()}
@@ -74,7 +79,7 @@ class ArmEvaluator:
             [None] * columns,
             empty,
             empty,
-            np.full((len(METRICS), self.settings.replicates), np.nan, np.float32),
+            np.full((2, 0), np.nan, np.float32),
             None,
             list(measure_groups(groups, self.label["test"], probabilities["test"], reason["test"])),
             None,
@@ -89,8 +94,8 @@ class ArmEvaluator:
         of_person = (clusters.person, clusters.persons)
         ones = blocks(np.ones((clusters.persons, 1)))
         values = result.by_seed["test"]
-        replicates = np.zeros((len(METRICS) + settings.cuts * len(AT_CUT), settings.replicates))
         influences = np.zeros((values.shape[1], clusters.persons))
+        influences[BIASED] = np.nan
         aurocs, reasons = [], list(result.column_reason)
         for seed, (validation, probability) in enumerate(
             zip(probabilities["validation"], probabilities["test"], strict=True)
@@ -100,31 +105,26 @@ class ArmEvaluator:
             auroc = components(label, probability, clusters, order)
             aurocs.append(auroc)
             calibration = calibrate(label, probability, *of_person, order)
-            sums = sums_of(label, probability, *of_person, order[::-1])
-            values[seed, RANKED] = sums.measure(ones)[:, 0]
+            values[seed, RANKED] = sums_of(label, probability, *of_person, order[::-1]).measure(ones)[:, 0]
             values[seed, CALIBRATED] = calibration.estimate
             values[seed, CUTS] = measure_cuts(label, probability, cut, ones, clusters.person)[..., 0].ravel()
-            replicates[RANKED] += sums.measure(self.weight)
-            at_cuts = measure_cuts(label, probability, cut, self.weight, clusters.person)
-            replicates[len(METRICS) :] += at_cuts.reshape(-1, settings.replicates)
             hidden = why_hidden(label, probability, cut, settings.min_cell_count)
             for column, reason in enumerate([*calibration.reason, *hidden], CALIBRATED.start):
                 reasons[column] = reasons[column] or reason
             influences[REGRESSED] += calibration.influence
-            if settings.interval == "bca":
-                influences[RANKED] += influence.of_metrics(label, probability, clusters, auroc)
-                on_cuts = influence.of_cuts(label, probability, cut, clusters)
-                influences[CUTS] += on_cuts.reshape(-1, clusters.persons)
-        replicates /= len(values)
+            influences[RANKED] += influence.of_metrics(label, probability, clusters, auroc)
+            on_cuts = influence.of_cuts(label, probability, cut, clusters)
+            influences[CUTS] += on_cuts.reshape(-1, clusters.persons)
         influences /= len(values)
+        mean = mean_of(aurocs)
         values[:, [reason is not None for reason in reasons]] = np.nan
-        limits = column_limits(settings, values, replicates, influences, clusters)
+        limits = column_limits(settings, values, mean, influences, clusters)
         return result._replace(
             column_reason=[reason or why for reason, why in zip(reasons, limits.reason, strict=True)],
             lower=limits.lower,
             upper=limits.upper,
-            replicates=replicates[RANKED].astype(np.float32),
-            components=mean_of(aurocs),
+            influence=influences[SANDWICHED].astype(np.float32),
+            components=mean,
             sizes=self._measure_sizes(predictions),
         )
 
@@ -158,8 +158,7 @@ class ArmEvaluator:
                     components(self.label[split], of_seed, clusters) for of_seed in probability[:, self.in_split[split]]
                 ]
                 mean, aurocs = mean_of(by_seed), np.array([each.auroc for each in by_seed])
-                person = float(variance(mean.events, mean.non_events, clusters))
-                bounds = analytic_limits(mean.auroc, person, aurocs, clusters)
+                bounds = auroc_limits(mean, aurocs, clusters)
                 points.append(DepthPoint(depth, split, mean.auroc, *bounds, seed_sd(aurocs), len(aurocs)))
         return points
 
@@ -171,3 +170,11 @@ def flaw(label: NDArray[np.int8], split: str) -> str | None:
     if not label.any():
         return f"no events among the {split} rows"
     return f"only events among the {split} rows" if label.all() else None
+
+
+def too_few(clusters: Clusters, min_persons: int) -> str | None:
+    """Say which class has rows of fewer than ``min_persons`` persons: nothing is claimed or shown of so few."""
+    for persons, what in ((clusters.with_event, "with"), (clusters.with_non_event, "without")):
+        if persons < min_persons:
+            return f"fewer than {min_persons} test persons {what} the event"
+    return None

@@ -1,24 +1,32 @@
 """What is measured of an arm: one column per metric, and per metric at each cut."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.metrics import AT_CUT, METRICS
+from conceptbridge.evaluate.scales import BELOW_ONE, LOGIT, PLAIN, Scale
 
-PERCENTILE, BCA, SANDWICH, DELONG = "percentile bootstrap", "BCa bootstrap", "sandwich", "DeLong"
-"""Methods by which limits are found."""
+DELONG, SANDWICH = "DeLong", "sandwich"
+"""Where the variance between persons comes from."""
 
 RANKED = slice(len(METRICS))
 """The columns of :data:`METRICS`: the only ones on validation rows."""
 CALIBRATED = slice(len(METRICS), len(METRICS) + len(CALIBRATION))
 """The columns of :data:`CALIBRATION`."""
 REGRESSED = slice(CALIBRATED.start, CALIBRATED.start + 2)
-"""Calibration in the large and slope: their limits are analytic."""
+"""Calibration in the large and slope."""
 BIASED = slice(REGRESSED.stop, CALIBRATED.stop)
 """ICI and ECE: resamples are biased away from 0, so that they have no limits."""
 CUTS = slice(CALIBRATED.stop, None)
 """The columns of :data:`AT_CUT`, cut by cut."""
+AUROC = METRICS.index("auroc")
+
+_SCALES: Mapping[str, Scale] = {
+    **dict.fromkeys(("auroc", "auprc", "brier", "sensitivity", "specificity", "ppv", "alerted"), LOGIT),
+    "scaled_brier": BELOW_ONE,
+    **dict.fromkeys((*CALIBRATION, "net_benefit"), PLAIN),
+}
 
 
 class Column(NamedTuple):
@@ -33,10 +41,10 @@ class Settings(NamedTuple):
     """How arms are measured: see ``evaluation`` in the config."""
 
     replicates: int
-    interval: str
     thresholds: Sequence[float]
     alert_rates: Sequence[float]
     min_cell_count: int
+    min_persons: int
 
     @property
     def cuts(self) -> int:
@@ -54,8 +62,16 @@ class Settings(NamedTuple):
         """All that is measured on the rows of a split, in order."""
         return self.columns if split == "test" else self.columns[RANKED]
 
-    def method(self, index: int) -> str | None:
-        """Return the method behind the limits of a column; None where there are none."""
-        if CALIBRATED.start <= index < CALIBRATED.stop:
-            return SANDWICH if index < REGRESSED.stop else None
-        return BCA if self.interval == "bca" else PERCENTILE
+    @property
+    def scales(self) -> list[Scale]:
+        """The scale of each column's limits."""
+        return [_SCALES[column.metric] for column in self.columns]
+
+    @property
+    def methods(self) -> list[str]:
+        """The method behind each column's limits, and their scale, in words."""
+        variances = [DELONG if index == AUROC else SANDWICH for index in range(len(self.columns))]
+        return [
+            ", ".join(word for word in (of, scale.name) if word)
+            for of, scale in zip(variances, self.scales, strict=True)
+        ]

@@ -21,10 +21,14 @@ ARM = Arm._fields
 ARM_AT_TARGET = ("task", *ARM, "target")
 """The columns that name an arm of the study."""
 
-CHANCE, RECOMMENDATION, CONTROL = "chance", "recommendation", "control"
-VS_BEST_LOCAL, VS_BEST_TRANSFERRED = "vs_best_local", "vs_best_transferred"
+ANY_ABOVE_CHANCE, RECOMMENDATION = "any_above_chance", "recommendation"
+VS_BEST_LOCAL, VS_LOCAL_CONTROL = "vs_best_local", "vs_local_control"
+CHANCE, CONTROL, VS_BEST_TRANSFERRED = "chance", "control", "vs_best_transferred"
 VS_CONTROL, TRANSFER_GAIN = "vs_control", "transfer_gain"
-"""Questions of ``comparisons``, each a family of tests; ``comparisons.pairs`` says what each compares."""
+"""Questions of ``comparisons``; ``comparisons.pairs`` says what each compares."""
+PRIMARY = (RECOMMENDATION, VS_BEST_LOCAL, VS_LOCAL_CONTROL)
+"""The questions whose AUROCs are the study's one family of tests; ``ANY_ABOVE_CHANCE`` is the gate before it. All
+others are exploratory."""
 
 WITHIN, BELOW, NEVER = "within the sizes", "at the smallest size already", "not reached within the largest size"
 """Status of ``breakeven``: where the curves cross, relative to the sizes tried."""
@@ -107,7 +111,7 @@ COLUMNS: Mapping[str, Columns] = {
     ),
     "site": (
         *columns(_TEXT, "task", "site", "split"),
-        *columns(_INTEGER, "persons", "rows", "events"),
+        *columns(_INTEGER, "persons", "rows", "events", "persons_with_event"),
         *columns(_SMALL, "first_year", "last_year"),
         *columns(_NUMBER, "tokens_per_row", "without_events", "sex_unknown", "race_unknown"),
     ),

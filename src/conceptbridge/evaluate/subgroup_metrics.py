@@ -7,8 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conceptbridge.disclosure.suppress import both_classes_at_least, suppress_classes
-from conceptbridge.evaluate.delong import Clusters, components, mean_of, person_clusters, variance
-from conceptbridge.evaluate.intervals import analytic_limits, seed_sd
+from conceptbridge.evaluate.delong import Clusters, components, mean_of, person_clusters
+from conceptbridge.evaluate.intervals import auroc_limits, mean_limits, sandwich, seed_sd
+from conceptbridge.evaluate.scales import FISHER_Z, LOGIT
 from conceptbridge.evaluate.subgroups import Dimension
 
 GROUP_METRICS = ("auroc", "brier", "observed_minus_expected")
@@ -42,29 +43,33 @@ class Group(NamedTuple):
 
 
 def groups_of(
-    dimension: Dimension, label: NDArray[np.int8], person_id: NDArray[np.int64], min_cell_count: int
+    dimension: Dimension,
+    label: NDArray[np.int8],
+    person_id: NDArray[np.int64],
+    min_cell_count: int,
+    min_persons: int,
 ) -> list[Group]:
-    """Return the groups of a division that have test rows; ``label`` and ``person_id`` are (rows,)."""
+    """Return the groups of a division that have test rows; ``label`` and ``person_id`` are (rows,).
+
+    A group of fewer than ``min_persons`` persons with a row of either class has no estimate.
+    """
     inside = [dimension.of == index for index in range(len(dimension.names))]
     rows = [int(of_group.sum()) for of_group in inside]
     events = [int(label[of_group].sum()) for of_group in inside]
     rows_shown, events_shown = suppress_classes(rows, events, min_cell_count)
-    few = f"fewer than {min_cell_count} rows with or without the event"
-    return [
-        Group(
-            dimension.name,
-            name,
-            np.flatnonzero(of_group),
-            person_clusters(label[of_group], person_id[of_group]),
-            n if n_shown else None,
-            k if k_shown else None,
-            None if both_classes_at_least(k, n, min_cell_count) else few,
-        )
-        for name, of_group, n, k, n_shown, k_shown in zip(
-            dimension.names, inside, rows, events, rows_shown, events_shown, strict=True
-        )
-        if n
-    ]
+    few_rows = f"fewer than {min_cell_count} rows with or without the event"
+    few_persons = f"fewer than {min_persons} persons with or without the event"
+    groups = []
+    for name, of_group, n, k, n_shown, k_shown in zip(
+        dimension.names, inside, rows, events, rows_shown, events_shown, strict=True
+    ):
+        clusters = person_clusters(label[of_group], person_id[of_group])
+        reason = few_persons if min(clusters.with_event, clusters.with_non_event) < min_persons else None
+        reason = reason if both_classes_at_least(k, n, min_cell_count) else few_rows
+        shown = n if n_shown else None, k if k_shown else None
+        if n:
+            groups.append(Group(dimension.name, name, np.flatnonzero(of_group), clusters, *shown, reason))
+    return groups
 
 
 def measure_groups(
@@ -89,21 +94,14 @@ def _numbers(label: NDArray[np.int8], probabilities: NDArray[np.float64], group:
     label, clusters = label[group.inside], group.clusters
     probabilities = probabilities[:, group.inside]
     aurocs = [components(label, probability, clusters) for probability in probabilities]
+    by_seed = np.array([each.auroc for each in aurocs])
     mean = mean_of(aurocs)
-    by_metric = [
-        (np.array([each.auroc for each in aurocs]), float(variance(mean.events, mean.non_events, clusters))),
-    ]
-    for by_row in ((probabilities - label) ** 2, label - probabilities):
-        values = by_row.mean(axis=1)
-        centred = (by_row.mean(axis=0) - values.mean()) / len(label)
+    numbers: list[Numbers] = [(mean.auroc, *auroc_limits(mean, by_seed, clusters), seed_sd(by_seed))]
+    for scale, by_row in ((LOGIT, (probabilities - label) ** 2), (FISHER_Z, label - probabilities)):
+        by_seed = by_row.mean(axis=1)
+        estimate = float(by_seed.mean())
+        centred = (by_row.mean(axis=0) - estimate) / len(label)
         by_person = np.bincount(clusters.person, weights=centred, minlength=clusters.persons)
-        persons = clusters.persons
-        by_metric.append((values, float((by_person**2).sum() * persons / (persons - 1)) if persons > 1 else np.nan))
-    return [
-        (
-            float(values.mean()),
-            *analytic_limits(float(values.mean()), person, values, clusters),
-            seed_sd(values),
-        )
-        for values, person in by_metric
-    ]
+        person = float(sandwich(by_person.astype(np.float64), clusters)) if clusters.persons > 1 else np.nan
+        numbers.append((estimate, *mean_limits(scale, estimate, person, by_seed, clusters), seed_sd(by_seed)))
+    return numbers

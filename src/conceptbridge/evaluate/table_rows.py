@@ -1,7 +1,7 @@
 """The rows of the tables, from what was measured of every arm at one target."""
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from conceptbridge.disclosure.suppress import both_classes_at_least, hide_small, is_enough
 from conceptbridge.evaluate.arm_result import ArmResult
-from conceptbridge.evaluate.bootstrap import limits, random
+from conceptbridge.evaluate.bootstrap import random
 from conceptbridge.evaluate.break_even import Curve, break_even
-from conceptbridge.evaluate.comparisons import LOCAL, Choice, compare, pairs
+from conceptbridge.evaluate.comparisons import LOCAL, Choice, Controls, compare, pairs
 from conceptbridge.evaluate.delong import mean_of, variance
 from conceptbridge.evaluate.intervals import seed_sd
 from conceptbridge.evaluate.measure import ArmEvaluator
-from conceptbridge.evaluate.predictions import SPLITS
+from conceptbridge.evaluate.predictions import SPLITS, Rows
 from conceptbridge.evaluate.schemas import Arm
 
 Row = tuple[Any, ...]
@@ -24,18 +24,18 @@ Row = tuple[Any, ...]
 class Measured(NamedTuple):
     """All arms of one task at one target: what was measured, and what validation rows chose.
 
-    ``counts`` are rows and events by split, None where they may not be shown; ``train_events`` counts the target's
-    training rows with the event.
+    ``counts`` are rows and events by split, None where they may not be shown; ``labelled_events`` counts the target's
+    training and validation rows with the event, None where it may not be shown.
     """
 
     task: str
     target: str
     results: Mapping[Arm, ArmResult]
     evaluator: ArmEvaluator
-    controls: Sequence[str]
+    controls: Controls
     choice: Choice
     counts: Mapping[str, tuple[int | None, int | None]]
-    train_events: int
+    labelled_events: int | None
     seed: int
 
 
@@ -45,6 +45,12 @@ def counts_of(label: NDArray[np.int8], min_cell_count: int) -> tuple[int | None,
     if not is_enough(rows, min_cell_count):
         return None, None
     return rows, events if both_classes_at_least(events, rows, min_cell_count) else None
+
+
+def sum_of_events(rows: Rows, min_cell_count: int) -> int | None:
+    """Return the events of training and validation rows, None where those of either may not be shown."""
+    counts = [counts_of(rows.of(split).label, min_cell_count)[1] for split in ("train", "validation")]
+    return None if None in counts else sum(count for count in counts if count is not None)
 
 
 def metrics(at: Measured) -> Iterator[Row]:
@@ -58,11 +64,11 @@ def metrics(at: Measured) -> Iterator[Row]:
                     yield *key, *column, None, None, None, None, None, seeds, *counts, result.reason[split]
                 continue
             sd = result.by_seed[split].std(axis=0, ddof=1) if seeds > 1 else [None] * len(settings.columns)
-            means = result.mean(split)
+            means, methods = result.mean(split), settings.methods
             for index, column in enumerate(columns):
                 bounds: Row = (None, None, None)
                 if split == "test":
-                    method = settings.method(index) if np.isfinite(result.lower[index]) else None
+                    method = methods[index] if np.isfinite(result.lower[index]) else None
                     bounds = (result.lower[index], result.upper[index], method)
                 reason = result.column_reason[index] if split == "test" else None
                 yield *key, *column, means[index], *bounds, sd[index], seeds, *counts, reason
@@ -80,8 +86,9 @@ def seeds(at: Measured) -> Iterator[Row]:
 
 def comparisons(at: Measured) -> Iterator[Row]:
     asked = list(pairs(at.results, at.target, at.controls, at.choice))
-    for pair, differences in compare(at.results, asked, at.evaluator.clusters["test"]):
-        arms = (*pair.arm, *(pair.reference or [None] * len(pair.arm)))
+    none = [None] * len(Arm._fields)
+    for pair, differences in compare(at.results, asked, at.controls, at.evaluator.clusters["test"]):
+        arms = (*(pair.arm or none), *(pair.reference or none))
         for one in differences:
             yield (at.task, at.target, pair.question, one.metric, *arms, *one[1:-1], *at.counts["test"], one.reason)
 
@@ -121,7 +128,7 @@ def curves(at: Measured) -> Iterator[Row]:
         key = (at.task, *arm, at.target)
         if result.sizes is not None:
             curve = result.sizes
-            lower, upper = limits(curve.redrawn(random(at.seed, at.task, at.target, *arm, "sizes")))
+            lower, upper = curve.limits(random(at.seed, at.task, at.target, *arm, "sizes"))
             for index, size in enumerate(curve.size):
                 aurocs = curve.by_replicate[index][~np.isnan(curve.by_replicate[index])]
                 bounds = (lower[index], upper[index])
@@ -134,7 +141,7 @@ def curves(at: Measured) -> Iterator[Row]:
 def break_evens(at: Measured) -> Iterator[Row]:
     """Compare every transferred arm with the local arm of its embedding and learner, and with the reference."""
     curves = {
-        arm: _with_all_rows(result, at.train_events, at.evaluator)
+        arm: _with_all_rows(result, at.labelled_events, at.evaluator)
         for arm, result in at.results.items()
         if result.sizes is not None
     }
@@ -155,12 +162,15 @@ def break_evens(at: Measured) -> Iterator[Row]:
             yield at.task, *arm, at.target, *local_key, *crossing[:3], int(size[0]), int(size[-1]), crossing.status
 
 
-def _with_all_rows(result: ArmResult, events: int, evaluator: ArmEvaluator) -> Curve:
-    """Return a learning curve with all training rows as its last size."""
+def _with_all_rows(result: ArmResult, events: int | None, evaluator: ArmEvaluator) -> Curve:
+    """Return a learning curve with all labelled rows as its last size.
+
+    The arm itself has all training rows, and all validation rows to choose by. The other sizes pay for the rows that
+    they choose by, so its events are those of both splits.
+    """
     curve = result.sizes
     assert curve is not None
-    shown = is_enough(events, evaluator.settings.min_cell_count)
-    if result.components is None or events <= curve.size[-1] or not shown:
+    if result.components is None or events is None or events <= curve.size[-1]:
         return curve
     replicates = curve.by_replicate.shape[1]
     last = np.full((1, replicates), np.nan)

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 from conceptbridge.evaluate.schemas import ARM, COLUMNS, Columns, columns
 
+GATE, PRIMARY_TEST, EXPLORATORY = "gate", "primary", "exploratory"
+"""Kinds of comparisons: whether anything is better than chance; the family that claims rest on; all others."""
+
 
 class StudyTable(NamedTuple):
     """A joint table: a ``note`` on what its columns say, and the ``section`` of the page that shows it.
@@ -26,8 +29,9 @@ STUDY_TABLES = (
     StudyTable(
         "arms",
         "One row per arm. Estimates on test rows: the mean over seeds, with 95 % limits that cover the draw of "
-        "persons (whole persons are drawn) and of seeds. auroc, auprc, scaled_brier: more is better; brier, ici, ece: "
-        "less is better. The best calibration in the large is 0, the best slope 1. status is `estimated` or `not "
+        "test persons (whole persons at a time) and of seeds, for the models as they were trained. auroc, auprc, "
+        "scaled_brier: more is better; brier, ici, ece: less is better. The best calibration in the large is 0, the "
+        "best slope 1. status is `estimated` or `not "
         "estimable`; reason says why there is no estimate, or no limits.",
         "arms",
     ),
@@ -41,22 +45,24 @@ STUDY_TABLES = (
         "Random-effects summary over target sites (REML, limits of Hartung and Knapp), of the mean over sources at "
         "each target, with a 95 % prediction interval for a new site (new_lower, new_upper). auroc: on the logit "
         "scale, back-transformed. difference: from the reference arm of each target. between: standard deviation "
-        "between sites, on the scale of the summary. With fewer than three estimable targets there is no summary.",
+        "between sites, on the scale of the summary. p is not corrected: the summary is exploratory. With fewer than "
+        "three estimable targets there is no summary.",
         "summary",
         (
             *columns("string", "task", *ARM[:3], "quantity"),
             *columns("int32", "targets"),
-            *columns("double", "estimate", "lower", "upper", "between", "new_lower", "new_upper", "p", "p_holm"),
+            *columns("double", "estimate", "lower", "upper", "between", "new_lower", "new_upper", "p"),
         ),
     ),
     StudyTable(
         "comparisons",
         "Differences on the same test rows, first arm minus ref_ arm, with 95 % limits (not corrected for their "
-        "number). A positive difference is better for auroc and auprc, a negative one for brier. p is two-sided, from "
-        "a t test on the difference of the means over seeds; its variance is DeLong's by person for auroc and the "
-        "bootstrap's for the others, plus the variance between seeds. p_holm is Holm's correction within a family: "
-        "one task, question and metric, over all targets. It is never below the p_holm by which the recommended arm "
-        "at that target beats chance.",
+        "number). A positive difference is better for auroc and auprc, a negative one for brier. p is two-sided and "
+        "belongs to the limits: it is below 0.05 where they leave out 0. kind says what may be claimed. `gate`: is "
+        "any arm at that target better than chance? `primary`: the recommended arm against the reference and the "
+        "best local arm, in AUROC; p_holm is Holm's correction over all of them, all tasks and targets together "
+        "(family says how many), and never below the p_holm of the gate. `exploratory`: all others; nothing is "
+        "claimed of them.",
         "comparisons",
     ),
     StudyTable("metrics", "Every metric of every arm.", "decisions", long=True),
@@ -84,7 +90,8 @@ STUDY_TABLES = (
     StudyTable(
         "breakeven",
         "Labelled local events from which a local model is as good as the transferred one, with 95 % limits; empty "
-        "where the number lies outside the sizes tried (smallest to largest): status says on which side.",
+        "where the number lies outside the sizes tried (smallest to largest): status says on which side. Events are "
+        "those of all labelled rows that the model needs, rows to choose by included.",
         "curves",
     ),
     StudyTable(
@@ -101,7 +108,8 @@ STUDY_TABLES = (
     StudyTable(
         "sites",
         "Cohorts by split. first_year, last_year: of index dates, among years with enough rows. tokens_per_row: mean "
-        "number of tokens recorded in the predictors' window. without_events: share of rows without any.",
+        "number of tokens recorded in the predictors' window. without_events: share of rows without any. "
+        "persons_with_event: blank too where it is close to the number of events.",
         "sites",
     ),
     StudyTable(

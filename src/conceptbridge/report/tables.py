@@ -2,7 +2,7 @@
 
 import csv
 from collections.abc import Mapping, Sequence
-from itertools import groupby, permutations, product
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.meta_analysis import summarise
 from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.multiple_testing import gated, holm
-from conceptbridge.evaluate.schemas import ARM, ARM_AT_TARGET, CHANCE, schema, to_table
-from conceptbridge.report.study_tables import AS_EVALUATED, STUDY_TABLES
+from conceptbridge.evaluate.schemas import ANY_ABOVE_CHANCE, ARM, ARM_AT_TARGET, PRIMARY, schema, to_table
+from conceptbridge.report.study_tables import AS_EVALUATED, EXPLORATORY, GATE, PRIMARY_TEST, STUDY_TABLES
 
 ESTIMATED, NOT_ESTIMABLE = "estimated", "not estimable"
 
@@ -31,6 +31,7 @@ NEAREST = 5
 """How many predictors of a cohort are listed by each of the two measures of closeness to the outcome."""
 
 _LEAK_COLUMNS = ("text", "domain", "rows", "auroc", "lift", "similarity", "nearest", "suspicious")
+_ARMS = (*ARM, *(f"ref_{name}" for name in ARM))
 _SCHEMAS = {table.name: schema(table.columns) for table in STUDY_TABLES if table.columns}
 
 
@@ -51,7 +52,8 @@ def tables(
     - ``arms``: each metric's estimate on test rows, its 95 % limits and standard deviation over seeds; the validation
       AUROC; ``status`` and ``reason``.
     - ``auroc_matrix``: AUROC with limits as text, one row per (embedding, learner, strategy).
-    - ``comparisons``: as evaluation wrote them, with Holm's p within each family.
+    - ``comparisons``: as evaluation wrote them, with Holm's p in the one family that claims rest on, all targets and
+      tasks together, and in the gate before it.
     - ``overlap``: per ordered pair of sites, the number of the target's tokens (as far as they may be shared) and the
       share of them whose key, or whose text in lower case, the source has: of distinct tokens, and weighted by the
       training rows that hold them. Null where the target has no token.
@@ -85,8 +87,7 @@ def tables(
 
 def compared(comparisons: pa.Table, effects: pa.Table) -> tuple[pa.Table, pa.Table]:
     """Correct the comparisons of all targets (``comparisons``), and summarise over targets (``summary``)."""
-    corrected = _corrected(comparisons)
-    return corrected, _summary(effects, corrected)
+    return _corrected(comparisons), _summary(effects)
 
 
 def write_tables(joint: Mapping[str, pa.Table], folder: Path) -> None:
@@ -157,39 +158,42 @@ def _auroc_matrix(arms: pa.Table) -> pa.Table:
 
 
 def _corrected(comparisons: pa.Table) -> pa.Table:
-    """Add Holm's p, gated by the comparison with chance, and the size of each family."""
-    rows = comparisons.select(["task", "target", "question", "metric", "difference", "p"]).to_pylist()
-    p = np.array([np.nan if row["p"] is None else row["p"] for row in rows])
+    """Add what kind of test each row is, Holm's p of those that claims rest on, and how many tests it corrects for."""
+    rows = comparisons.select(["task", "target", "question", "metric", *_ARMS, "p"]).to_pylist()
+    kinds = [_kind(row) for row in rows]
     adjusted, size = np.full(len(rows), np.nan), np.zeros(len(rows), dtype=np.int32)
-    by_family = sorted(range(len(rows)), key=lambda index: _family(rows[index]))
-    for _, family in groupby(by_family, key=lambda index: _family(rows[index])):
-        inside = np.array(list(family))
-        adjusted[inside] = holm(p[inside])
-        size[inside] = int(np.isfinite(p[inside]).sum())
-    gate = {
-        (row["task"], row["target"]): float(value)
-        for row, value in zip(rows, adjusted, strict=True)
-        if row["question"] == CHANCE and (row["difference"] or 0) > 0
-    }
+    for kind in (GATE, PRIMARY_TEST):
+        # the same two arms, asked about by two questions, are one test
+        tests: dict[tuple[Any, ...], list[int]] = {}
+        for index, row in enumerate(rows):
+            if kinds[index] == kind and row["p"] is not None:
+                tests.setdefault(tuple(row[name] for name in ("task", "target", *_ARMS)), []).append(index)
+        corrected = holm([rows[indices[0]]["p"] for indices in tests.values()])
+        for p, indices in zip(corrected, tests.values(), strict=True):
+            adjusted[indices], size[indices] = p, len(tests)
+    gate = {(row["task"], row["target"]): p for row, kind, p in zip(rows, kinds, adjusted, strict=True) if kind == GATE}
+    primary = np.array([kind == PRIMARY_TEST for kind in kinds], dtype=bool)
     gates = [gate.get((row["task"], row["target"]), np.nan) for row in rows]
-    chance = np.array([row["question"] == CHANCE for row in rows], dtype=bool)
-    adjusted = np.where(chance, adjusted, gated(adjusted, gates)) if rows else adjusted
+    adjusted = np.where(primary & np.isfinite(adjusted), gated(adjusted, gates), adjusted) if rows else adjusted
     after_p = comparisons.column_names.index("p") + 1
-    return comparisons.add_column(after_p, "p_holm", pa.array(adjusted, pa.float64(), from_pandas=True)).add_column(
-        after_p + 1, "family", pa.array(size, pa.int32())
-    )
+    more = {
+        "p_holm": pa.array(adjusted, pa.float64(), from_pandas=True),
+        "kind": pa.array(kinds, pa.string()),
+        "family": pa.array([int(n) or None for n in size], pa.int32()),
+    }
+    for place, (name, column) in enumerate(more.items()):
+        comparisons = comparisons.add_column(after_p + place, name, column)
+    return comparisons
 
 
-def _family(row: Mapping[str, Any]) -> tuple[str, str, str]:
-    return row["task"], row["question"], row["metric"]
+def _kind(row: Mapping[str, Any]) -> str:
+    if row["question"] == ANY_ABOVE_CHANCE:
+        return GATE
+    return PRIMARY_TEST if row["question"] in PRIMARY and row["metric"] == "auroc" else EXPLORATORY
 
 
-def _summary(effects: pa.Table, comparisons: pa.Table) -> pa.Table:
+def _summary(effects: pa.Table) -> pa.Table:
     """Summarise AUROC, and its difference from the reference, over the targets of each task."""
-    gates: dict[str, float] = {}
-    for row in comparisons.filter(pc.equal(comparisons["question"], CHANCE)).to_pylist():
-        if row["p_holm"] is not None and row["difference"] > 0:
-            gates[row["task"]] = min(gates.get(row["task"], 1.0), row["p_holm"])
     grouped: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for row in effects.to_pylist():
         grouped.setdefault(tuple(row[name] for name in ("task", *ARM[:3])), []).append(row)
@@ -198,11 +202,6 @@ def _summary(effects: pa.Table, comparisons: pa.Table) -> pa.Table:
         for key, rows in grouped.items()
         for quantity in ("auroc", "difference")
     ]
-    for task in {line["task"] for line in lines}:
-        family = [line for line in lines if line["task"] == task and line.get("p") is not None]
-        adjusted = gated(holm([line["p"] for line in family]), np.full(len(family), gates.get(task, np.nan)))
-        for line, value in zip(family, adjusted, strict=True):
-            line["p_holm"] = float(value)
     return pa.Table.from_pylist(lines, _SCHEMAS["summary"])
 
 

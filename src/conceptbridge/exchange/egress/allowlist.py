@@ -11,7 +11,7 @@ from conceptbridge.tasks.prevalence import SCHEMA as PREVALENCE
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 
 #: counts of persons, rows or events: none may be below min_cell_count
-COUNTS = frozenset({"persons", "rows", "events", "train_rows", "train_events", "read", "visits"})
+COUNTS = frozenset({"persons", "persons_with_event", "rows", "events", "train_rows", "train_events", "read", "visits"})
 #: numbers that come from the study's settings, or are positions in a list
 SETTINGS = frozenset(
     {"seed", "seeds", "steps", "trials", "size", "smallest", "largest", "bin", "wide_bin", "replicates"}
