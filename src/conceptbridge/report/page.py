@@ -15,21 +15,17 @@ from markupsafe import Markup
 from conceptbridge.core.atomic_files import write_text
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.quality_report import shareable
-from conceptbridge.evaluate.schemas import (
-    RECOMMENDATION,
-    TRANSFER_GAIN,
-    VS_BEST_LOCAL,
-    VS_BEST_TRANSFERRED,
-    VS_CONTROL,
-)
+from conceptbridge.evaluate.schemas import PRIMARY, TRANSFER_GAIN, VS_BEST_TRANSFERRED, VS_CONTROL
 from conceptbridge.report.answers import answers, describe, key_of
 from conceptbridge.report.figures.registry import study_figures
-from conceptbridge.report.study_tables import STUDY_TABLES
+from conceptbridge.report.study_tables import EXPLORATORY, PRIMARY_TEST, STUDY_TABLES
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.tasks.cohort import LOOKS_AHEAD
 from conceptbridge.tasks.prevalence import warning
 
 NOTHING = "\N{EN DASH}"
+RESAMPLED = "resampled"
+"""What ``evaluation.training`` is where limits cover the draw of training persons."""
 TABLES = (*(table.name for table in STUDY_TABLES if table.section), "embeddings")
 """The tables that the page shows."""
 MAX_ROWS = 1000
@@ -109,9 +105,15 @@ def page(
     all_answers = list(answers(rows["arms"], comparisons, rows["sites"], rows["breakeven"]))
     named = _named(comparisons)
     first = sorted(
-        comparisons, key=lambda row: (row["question"] in (VS_CONTROL, TRANSFER_GAIN), -abs(row["difference"] or 0))
+        comparisons,
+        key=lambda row: (
+            row["kind"] == EXPLORATORY,
+            row["question"] in (VS_CONTROL, TRANSFER_GAIN),
+            -abs(row["difference"] or 0),
+        ),
     )
     kept = {id(row) for row in first[:MAX_ROWS]}
+    evaluation = provenance.get("config", {}).get("evaluation", {})
     estimable = [answer.above_chance for answer in all_answers if answer.above_chance is not None]
     return template.render(
         rows
@@ -122,6 +124,9 @@ def page(
             "sections": SECTIONS,
             "answers": all_answers,
             "nothing": bool(estimable) and not any(estimable),
+            "tests": max((row["family"] or 0 for row in comparisons if row["kind"] == PRIMARY_TEST), default=0),
+            "trained_once": evaluation.get("training") != RESAMPLED,
+            "min_persons": evaluation.get("min_persons", "too few"),
             "reference": _reference(provenance),
             "pictures": pictures,
             "arms": rows["arms"][:MAX_ROWS],
@@ -197,10 +202,10 @@ def _reference(provenance: Mapping[str, Any]) -> str:
 
 
 def _named(comparisons: Sequence[Mapping[str, Any]]) -> set[tuple[Any, ...]]:
-    """Return (task, target, arm) of the arms that the answers name, controls left out."""
+    """Return (task, target, arm) of the arms that the answers name, without controls in the recommended one's place."""
     named = set()
     for row in comparisons:
-        if row["question"] in (RECOMMENDATION, VS_BEST_LOCAL, VS_BEST_TRANSFERRED):
+        if row["question"] in (*PRIMARY, VS_BEST_TRANSFERRED):
             named |= {(row["task"], row["target"], *key_of(row, prefix)) for prefix in ("", "ref_")}
     return named
 

@@ -1,0 +1,155 @@
+"""Does the verdict survive a reviewer? `python benchmarks/verdict.py` prints one line per figure, and its bound.
+
+    python benchmarks/verdict.py                     # all sections
+    python benchmarks/verdict.py noise equal         # some of them
+    python benchmarks/verdict.py --studies 50        # sooner, less precise
+
+A section is a function in ``SECTIONS`` that yields figures; add one there.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from interval_coverage import POPULATIONS, QUANTITIES, Population, coverage, sample
+
+from conceptbridge.evaluate.bootstrap import draw
+from conceptbridge.evaluate.comparisons import Controls, Pair, compare
+from conceptbridge.evaluate.measure import ArmEvaluator, Context
+from conceptbridge.evaluate.metric_columns import Settings
+from conceptbridge.evaluate.multiple_testing import ALPHA
+from conceptbridge.evaluate.predictions import Predictions, Rows
+from conceptbridge.evaluate.schemas import VS_CONTROL, Arm
+from made_arms import Arms, study_of
+
+
+class Figure(NamedTuple):
+    """One measured figure; ``bound`` says what it should be."""
+
+    what: str
+    value: str
+    bound: str
+    holds: bool
+
+
+class Run(NamedTuple):
+    """What a section may use: processes, and how many made-up studies and samples to draw."""
+
+    pool: Executor
+    studies: int
+    samples: int
+
+
+Section = Callable[[Run], Iterator[Figure]]
+
+
+def noise(run: Run) -> Iterator[Figure]:
+    """Studies whose labels are noise: how many say that anything is better than chance, or claim a difference?"""
+    for name, arms in (
+        ("noise", Arms()),
+        ("noise, variance between seeds", Arms(spread=0.3)),
+    ):
+        yield from _claims(run, name, arms, 0.05)
+
+
+def equal(run: Run) -> Iterator[Figure]:
+    """Studies whose arms are all equally good and above chance: how many claim a difference?"""
+    for name, arms in (
+        ("equal arms above chance", Arms(skill=0.8)),
+        ("equal arms above chance, variance between seeds", Arms(skill=0.8, spread=0.3)),
+    ):
+        yield from _claims(run, name, arms, 0.06)
+
+
+def _claims(run: Run, name: str, arms: Arms, bound: float) -> Iterator[Figure]:
+    found = np.array(list(run.pool.map(partial(_claim, arms=arms), range(run.studies))))
+    above, primary, uncorrected = found.mean(axis=0)
+    headline = (found[:, 0] & found[:, 1] if arms.skill else found[:, 0] | found[:, 1]).mean()
+    yield _share(f"{name}: any headline claim", float(headline), 0, bound)
+    yield Figure(
+        f"{name}: something above chance; uncorrected p below 0.05", f"{above:.1%}; {uncorrected:.1%}", "", True
+    )
+    del primary
+
+
+def _claim(number: int, arms: Arms) -> tuple[bool, bool, bool]:
+    """Return whether a study passes the gate anywhere, claims a difference, and would without correction."""
+    with tempfile.TemporaryDirectory() as folder:
+        comparisons, _ = study_of(number, arms, Path(folder))
+    rows = comparisons.to_pylist()
+
+    def below(kind: str, p: str) -> bool:
+        return any(row["kind"] == kind and row[p] is not None and row[p] < ALPHA for row in rows)
+
+    uncorrected = any(below(kind, "p") for kind in ("primary", "exploratory"))
+    return below("gate", "p_holm"), below("primary", "p_holm"), uncorrected
+
+
+def draws(run: Run) -> Iterator[Figure]:
+    """A control against the same control with other draws: how often is p below 0.05?"""
+    for name, population in (
+        ("5 draws against 5, SD of AUROC between draws about .05", Population("", 0.5, 0.25, (5, 5))),
+        ("5 draws against 3", Population("", 0.5, 0.25, (5, 3))),
+        ("5 draws against 5, at chance", Population("", 0.0, 0.25, (5, 5))),
+        ("5 draws against 5, one alike", Population("", 0.5, 0.0, (5, 5))),
+    ):
+        p = np.array(list(run.pool.map(partial(_draw_p, population=population), range(run.samples), chunksize=16)))
+        yield _share(f"{name}: p below 0.05", float((p < ALPHA).mean()), 0, 0.08)
+
+
+def _draw_p(number: int, population: Population) -> float:
+    random = np.random.default_rng([2, number])
+    label, person, *models = sample(random, population._replace(seeds=(sum(population.seeds), 1)), 1000)
+    one, other = np.split(models[0], [population.seeds[0]])
+    rows = Rows(np.arange(len(label)), person, label, np.array(["test"] * len(label), dtype=object))
+    evaluator = ArmEvaluator(Context(rows, draw(person, 1, 1), Settings(1, [], [], 0, 2), [], {}))
+    arms = [Arm(name, "cnn", "local", "here") for name in ("first", "second")]
+    results = {
+        arm: evaluator.measure(arm, Predictions("here", None, [*range(len(model))], model, {}, {}, {}))
+        for arm, model in zip(arms, (one, other), strict=True)
+    }
+    asked = [Pair(VS_CONTROL, *arms, None)]
+    [(_, differences)] = compare(results, asked, Controls({}), evaluator.clusters["test"])
+    return differences[0].p or 0.0
+
+
+def limits(run: Run) -> Iterator[Figure]:
+    """How often limits hold the truth, by the number of events."""
+    for name, events, truth, share in coverage(run.pool, POPULATIONS, (10, 20, 50, 200), run.samples):
+        for quantity, value, one in zip(QUANTITIES, truth, share, strict=True):
+            yield _share(f"{quantity} {value:.3f}, {events} events, {name}", float(one), 0.93, 0.97)
+
+
+SECTIONS: dict[str, Section] = {"noise": noise, "equal": equal, "draws": draws, "limits": limits}
+
+
+def _share(what: str, value: float, least: float, most: float) -> Figure:
+    bound = f"{least:.0%} to {most:.0%}" if least else f"at most {most:.0%}"
+    return Figure(what, f"{value:.1%}", bound, least <= value <= most)
+
+
+def main() -> None:
+    """Run the sections and print their figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("sections", nargs="*", metavar="SECTION", help=", ".join(SECTIONS))
+    parser.add_argument("--studies", type=int, default=200, help="made-up studies of each kind")
+    parser.add_argument("--samples", type=int, default=2000, help="made-up test sets of each kind")
+    parser.add_argument("--processes", type=int, default=2)
+    asked = parser.parse_args()
+    if unknown := sorted(set(asked.sections) - set(SECTIONS)):
+        parser.error(f"there are no sections {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
+    print("| section | figure | value | bound | holds |\n|---|---|---|---|---|")
+    with ProcessPoolExecutor(asked.processes) as pool:
+        for name in asked.sections or SECTIONS:
+            for figure in SECTIONS[name](Run(pool, asked.studies, asked.samples)):
+                holds = "" if not figure.bound else "yes" if figure.holds else "NO"
+                print(f"| {name} | {figure.what} | {figure.value} | {figure.bound} | {holds} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
