@@ -13,6 +13,7 @@ from conceptbridge.report.tables import compared
 
 SITES = ("north", "south", "west")
 EMBEDDINGS = ("onehot", "minilm", "random")
+CONTROLS = {"onehot": ["minilm"], "random": ["minilm"]}
 STRATEGIES = ("local", "direct", "tune-all")
 SETTINGS = {
     "replicates": 100,
@@ -24,7 +25,7 @@ SETTINGS = {
     "reference": {"strategy": "local", "embedding": "onehot", "learner": None},
     "min_cell_count": 10,
     "min_persons": 20,
-    "parents": {"random": "minilm"},
+    "drawn": ["random"],
 }
 
 
@@ -86,7 +87,7 @@ def study_of(number: int, arms: Arms, folder: Path) -> tuple[pa.Table, pa.Table]
                 write_parquet(pa.concat_tables(tables), at / "predictions.parquet")
                 write_json({"sources": {source: {"reason": None} for source in sources}}, at / "arm.json")
         names = dict(zip(EMBEDDINGS, EMBEDDINGS, strict=True))
-        folders = ArmFolders(folder / "arms", names, ["onehot", "random"], ["cnn"], STRATEGIES)
+        folders = ArmFolders(folder / "arms", names, CONTROLS, ["cnn"], STRATEGIES)
         tables_of = evaluate("made", target, folders, TargetFiles(folder / f"{target}.parquet"), SETTINGS)
         parts.append((tables_of["comparisons"], tables_of["effects"]))
     return compared(*(pa.concat_tables(tables) for tables in zip(*parts, strict=True)))

@@ -56,7 +56,7 @@ class Study(checked.Study):
             for target in self.targets
             for embedding in self.embeddings
             for learner in self.config["learners"]
-            for how in self.strategies
+            for how in self.strategies_at(target)
             for source in self._sources(how, target)
         ]
 

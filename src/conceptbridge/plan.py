@@ -261,9 +261,11 @@ class Plan:
 
     def _evaluate(self, task: str, target: str) -> Settings:
         config = self.study.config
-        parents = {e.name: e.parent.name for e in self.embeddings if e.control and e.parent}
-        more = {"min_cell_count": config["min_cell_count"], "parents": parents}
-        return {"settings": canonical(config["evaluation"] | more)}
+        more = {"min_cell_count": config["min_cell_count"], "drawn": [e.name for e in self.embeddings if e.drawn]}
+        return {
+            "settings": canonical(config["evaluation"] | more),
+            "controls": canonical(self.study.controls()),
+        }
 
     def _feasibility(self) -> Settings:
         config = self.study.config

@@ -21,7 +21,7 @@ EMBEDDINGS = {
     "onehot": "onehot-bbbbbbbbbbbb",
     "random": "random-cccccccccccc",
 }
-CONTROLS = ("onehot", "random")
+CONTROLS = {"onehot": ["minilm"], "random": ["minilm"]}
 LEARNERS = ("cnn", "lightgbm")
 STRATEGIES = ("local", "direct", "tune-head")
 ARMS = (EMBEDDINGS, CONTROLS, LEARNERS, STRATEGIES)
@@ -36,9 +36,9 @@ SETTINGS = {
     "reference": {"strategy": "local", "embedding": "onehot", "learner": None},
     "min_cell_count": 10,
     "min_persons": 10,
-    "parents": {"random": "minilm"},
+    "drawn": ["random"],
 }
-"""The config's evaluation, min_cell_count, and the embedding whose place each control takes."""
+"""The config's evaluation, min_cell_count, and the controls whose vectors are drawn."""
 
 
 def skill(embedding: str, strategy: str) -> float:

@@ -64,6 +64,13 @@ def test_a_tuned_model_is_compared_at_the_same_size():
     assert found.events == pytest.approx(100 * 10**0.6)
 
 
+def test_the_limits_of_a_curve_stay_on_the_scale_of_an_auroc():
+    lower, upper = curve([0.6, 0.9, 0.995], spread=0.002).limits(np.random.default_rng(1))
+    assert (lower < [0.6, 0.9, 0.995]).all()
+    assert (upper > [0.6, 0.9, 0.995]).all()
+    assert upper[-1] < 1
+
+
 def test_a_replicate_without_a_size_is_left_out():
     local = curve([0.6, 0.7, 0.8])
     local.by_replicate[2, 1] = np.nan

@@ -13,8 +13,9 @@ from sklearn.metrics import roc_auc_score
 
 import made_study as made
 from conceptbridge.core.errors import StudyError
+from conceptbridge.evaluate.comparisons import headline_arms
 from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
-from conceptbridge.evaluate.schemas import SCHEMAS
+from conceptbridge.evaluate.schemas import SCHEMAS, Arm
 
 TARGET = "lakeside"
 
@@ -65,7 +66,7 @@ def one_arm(tmp_path: Path, label, probability, person=None, split=None, **chang
     probability = np.atleast_2d(probability)
     folder = tmp_path / "arms" / made.TASK / "minilm-1" / "cnn" / "local" / TARGET
     made.write_arm(folder, cohort, {TARGET: probability}, seeds=range(len(probability)))
-    one = {"embeddings": {"minilm": "minilm-1"}, "learners": ["cnn"], "strategies": ["local"], "controls": []}
+    one = {"embeddings": {"minilm": "minilm-1"}, "learners": ["cnn"], "strategies": ["local"], "controls": {}}
     return evaluate_made(tmp_path, **one, **changed)
 
 
@@ -162,8 +163,75 @@ def test_differences_are_paired(tmp_path):
         assert row["p"] == 1
 
 
+def test_a_control_is_compared_with_its_own_embedding_alone(results):
+    """Another embedding, level with minilm, has no control of its own."""
+    two = {**made.EMBEDDINGS, "other": made.EMBEDDINGS["minilm"]}
+    alone = {"onehot": ["minilm", "other"], "random": ["minilm"]}
+    table = evaluate_made(results, embeddings=two, controls=alone, learners=["cnn"])["comparisons"]
+    pairs = {(row["embedding"], row["ref_embedding"]) for row in rows(table, question="vs_control")}
+    assert pairs == {("minilm", "onehot"), ("minilm", "random"), ("other", "onehot")}
+    first = evaluate_made(results, embeddings=dict(reversed(two.items())), controls=alone, learners=["cnn"])
+    controls = rows(first["comparisons"], question="control", metric="auroc", embedding="other")
+    assert [(row["ref_embedding"], row["reason"]) for row in controls] == [
+        ("onehot", None),
+        (None, "the study has no control of other: add shuffled or random to its embeddings"),
+    ]
+
+
+def test_a_local_arm_on_a_control_is_never_the_best_local_arm(results):
+    """It is compared with all the same, where it did better on validation rows."""
+    reference = {"reference": {"strategy": "local", "embedding": "minilm", "learner": "cnn"}}
+    found = evaluate_made(results, settings=reference, strategies=["local"], learners=["cnn"])
+    validation = {
+        row["embedding"]: row["estimate"] for row in rows(found["metrics"], split="validation", metric="auroc")
+    }
+    questions = {
+        row["question"]: row["ref_embedding"] for row in rows(found["comparisons"], metric="auroc", embedding="minilm")
+    }
+    best = max(("minilm", "onehot"), key=validation.get)
+    assert questions.get("vs_best_local") == (None if best == "minilm" else best)
+    better = validation["random"] > validation[best]
+    assert questions.get("vs_local_control") == ("random" if better else None)
+
+
+def test_arms_with_other_numbers_of_seeds_are_compared_by_welch(tmp_path):
+    random = np.random.default_rng(3)
+    made.write_study(tmp_path, persons=300)
+    folder = tmp_path / "arms" / made.TASK / made.EMBEDDINGS["random"] / "cnn" / "local" / TARGET
+    cohort = pq.read_table(tmp_path / "tasks" / made.TASK / TARGET / "cohort.parquet")
+    made.write_arm(folder, cohort, {TARGET: random.random((5, len(cohort)))}, seeds=range(1, 6))
+    (folder / "curves.parquet").unlink()
+    found = evaluate_made(tmp_path, learners=["cnn"], strategies=["local"])
+    [row] = rows(found["comparisons"], question="vs_control", ref_embedding="random", metric="auroc")
+    of_seed = {
+        name: [each["estimate"] for each in rows(found["seeds"], embedding=name, split="test", metric="auroc")]
+        for name in ("minilm", "random")
+    }
+    assert {name: len(values) for name, values in of_seed.items()} == {"minilm": 3, "random": 5}
+    assert row["difference"] == pytest.approx(np.mean(of_seed["minilm"]) - np.mean(of_seed["random"]))
+    between = sum(np.var(values, ddof=1) / len(values) for values in of_seed.values())
+    assert row["error"] > np.sqrt(between)
+    assert (row["p"] < 0.05) == (row["lower"] > 0 or row["upper"] < 0)
+
+
+def test_limits_and_p_of_every_comparison_agree(evaluation):
+    tested = [row for row in evaluation["comparisons"].to_pylist() if row["lower"] is not None]
+    assert len(tested) > 50
+    for row in tested:
+        assert -1 < row["lower"] <= row["difference"] <= row["upper"] < 1
+        assert (row["p"] < 0.05) == (row["lower"] > 0 or row["upper"] < 0)
+
+
+def test_the_headline_arms_are_those_of_the_primary_comparisons(evaluation):
+    arms = headline_arms(evaluation["comparisons"].to_pylist())
+    [row] = rows(evaluation["comparisons"], question="recommendation", metric="auroc")
+    assert [arms[0].embedding, arms[1].embedding, arms[1].strategy] == ["minilm", "onehot", "local"]
+    assert arms[0] == Arm(*(row[name] for name in Arm._fields))
+    assert len(arms) == len(set(arms))
+
+
 def test_an_arm_does_not_depend_on_the_other_arms(results, evaluation):
-    alone = evaluate_made(results, embeddings={"minilm": made.EMBEDDINGS["minilm"]}, controls=[])
+    alone = evaluate_made(results, embeddings={"minilm": made.EMBEDDINGS["minilm"]}, controls={})
     assert alone["metrics"].equals(evaluation["metrics"].filter(pc.equal(evaluation["metrics"]["embedding"], "minilm")))
 
 
@@ -204,6 +272,41 @@ def test_few_events_are_estimated_without_their_count(tmp_path):
     assert (site["persons"], site["rows"], site["events"]) == (100, 100, None)
     [site] = rows(evaluation["site"], split="validation")
     assert (site["persons"], site["rows"], site["events"]) == (0, 0, None)
+
+
+@pytest.mark.parametrize(
+    ("person", "reason"),
+    [
+        (np.r_[np.arange(200) // 20, np.arange(800) + 200], "fewer than 20 test persons with the event"),
+        (np.r_[np.arange(200), 200 + np.arange(800) // 50], "fewer than 20 test persons without the event"),
+    ],
+)
+def test_nothing_is_shown_of_too_few_persons_however_many_rows_they_have(tmp_path, person, reason):
+    label = np.r_[np.ones(200, int), np.zeros(800, int)]
+    split = np.where(np.arange(1000) % 2 == 0, "test", "validation")
+    evaluation = one_arm(
+        tmp_path, label, np.linspace(1, 0, 1000), person=person, split=split, settings={"min_persons": 20}
+    )
+    test = rows(evaluation["metrics"], split="test")
+    assert {(row["estimate"], row["reason"]) for row in test} == {(None, reason)}
+    assert {row["difference"] for row in rows(evaluation["comparisons"])} == {None}
+    assert {row["p"] for row in rows(evaluation["comparisons"])} == {None}
+    assert {row["reason"] for row in rows(evaluation["comparisons"], question="any_above_chance")} == {reason}
+    assert rows(evaluation["seeds"], split="test") == []
+
+
+def test_a_perfect_arm_is_above_chance(tmp_path):
+    """DeLong's variance is 0 there; limits and p are those of as many trials without a failure."""
+    label = np.r_[np.ones(30, int), np.zeros(60, int)]
+    split = np.where(np.arange(90) % 3 == 0, "validation", "test")
+    evaluation = one_arm(tmp_path, label, np.tile(np.linspace(1, 0, 90), (2, 1)), split=split)
+    [row] = rows(evaluation["metrics"], split="test", metric="auroc")
+    assert (row["estimate"], row["upper"]) == (1, 1)
+    assert 0.8 < row["lower"] < 0.9
+    [chance] = rows(evaluation["comparisons"], question="chance")
+    assert (chance["lower"], chance["p"]) == (pytest.approx(row["lower"] - 0.5), pytest.approx(2 * 0.5**20))
+    [gate] = rows(evaluation["comparisons"], question="any_above_chance")
+    assert gate["p"] < 1e-4
 
 
 def test_few_rows_without_the_event_hide_the_events_too(tmp_path):
@@ -263,7 +366,7 @@ def test_refuses_an_arm_that_is_missing_or_of_other_sites(tmp_path):
 
 def test_refuses_a_control_that_is_no_embedding_of_the_study(results):
     with pytest.raises(StudyError, match="shuffled"):
-        evaluate_made(results, controls=["shuffled"])
+        evaluate_made(results, controls={"shuffled": ["minilm"]})
 
 
 def test_says_the_same_again_in_any_number_of_processes(results, evaluation):

@@ -37,8 +37,9 @@ Splits = dict[str, tuple[int | None, int | None, int | None]]
 WHOLE: Splits = {"train": (500, 600, 60), "validation": (100, 120, 20), "test": (200, 220, 30)}
 
 
-def split_rows(splits: Splits) -> list[tuple[Any, ...]]:
-    return [(TASK, SITE, split, *counts, 2019, 2021, 3.5, None, None, None) for split, counts in splits.items()]
+def split_rows(splits: Splits, with_event: int | None = None) -> list[tuple[Any, ...]]:
+    more = (2019, 2021, 3.5, None, None, None)
+    return [(TASK, SITE, split, *counts, with_event, *more) for split, counts in splits.items()]
 
 
 def metric(split: str, rows: int | None, events: int | None, name: str = "auroc") -> tuple[Any, ...]:
@@ -104,6 +105,10 @@ LEFT_OVER: dict[str, tuple[dict[str, Any], str]] = {
         r"attrition and splits: (rows|events)",
     ),
     "persons in two splits": ({"last": "795,940,110"}, r"attrition and splits: persons in more than one split"),
+    "events beside those of one per person": (
+        {"site": split_rows(WHOLE, with_event=25)},
+        r"site\.parquet: persons_with_event",
+    ),
     "a small subgroup": (
         {
             "subgroups": [

@@ -48,7 +48,7 @@ def secrets(tmp_path_factory: pytest.TempPathFactory) -> SiteSecrets:
 
 
 def site_table(**counts: int | None) -> pa.Table:
-    numbers = {"persons": 300, "rows": 400, "events": 40} | counts
+    numbers = {"persons": 300, "rows": 400, "events": 40, "persons_with_event": None} | counts
     rows = [("influenza", "here", "train", *numbers.values(), 2019, 2021, 3.5, None, None, None)]
     return to_table(rows, SCHEMAS["site"])
 
@@ -142,7 +142,7 @@ BAD: dict[str, tuple[Callable[[Path], Any], str]] = {
     ),
     "an id as a count": (parquet("site", site_table(rows=ODD)), r"column rows holds a person or visit id"),
     "a visit's id as a float": (
-        parquet("site", to_table([("t", "s", "train", *[None] * 5, float(VISIT), *[None] * 3)], SCHEMAS["site"])),
+        parquet("site", to_table([("t", "s", "train", *[None] * 6, float(VISIT), *[None] * 3)], SCHEMAS["site"])),
         r"column tokens_per_row holds a person or visit id",
     ),
     "an id in a text": (

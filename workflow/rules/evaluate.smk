@@ -18,12 +18,11 @@ rule evaluate:
             at(layout.TOKENS, task=w.task, site=site)
             for site in plan.modelled(w.target)
         ],
-        arms=expand(
-            at(layout.ARM),
+        arms=lambda w: expand(
+            at(layout.ARM, task=w.task, target=w.target),
             embedding=[e.id for e in EMBEDDINGS],
             learner=LEARNERS,
-            strategy=study.strategies,
-            allow_missing=True,
+            strategy=study.strategies_at(w.target),
         ),
     output:
         expand(at(layout.METRICS), table=METRIC_TABLES, allow_missing=True),
@@ -40,12 +39,11 @@ rule evaluate:
         sites=lambda w: plan.modelled(w.target),
         out=subpath(output[0], parent=True),
         embeddings=[f"{e.name}={e.id}" for e in EMBEDDINGS],
-        controls=[e.name for e in EMBEDDINGS if e.control],
         learners=LEARNERS,
-        strategies=study.strategies,
+        strategies=lambda w: study.strategies_at(w.target),
     shell:
         "python {params.job[script]:q} --arms {params.job[results]:q}/arms/{wildcards.task} --task {wildcards.task} --target {wildcards.target}"
-        " --embeddings {params.embeddings:q} --controls {params.controls:q} --learners {params.learners:q}"
+        " --embeddings {params.embeddings:q} --controls {params.job[controls]:q} --learners {params.learners:q}"
         " --strategies {params.strategies:q} --cohort {input.cohort:q} --sequences {input.sequences:q}"
         " --sites {params.sites:q} --tokens {input.tokens:q} --settings {params.job[settings]:q}"
         " --processes {threads} --out {params.out:q} > {log:q} 2>&1"

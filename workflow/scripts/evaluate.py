@@ -23,14 +23,21 @@ if __name__ == "__main__":
     parser.add_argument("--task", required=True)
     parser.add_argument("--target", required=True)
     parser.add_argument("--embeddings", nargs="+", required=True, metavar="NAME=ID")
-    parser.add_argument("--controls", nargs="*", default=[], help="the embeddings among them without meaning")
+    parser.add_argument(
+        "--controls",
+        type=json.loads,
+        required=True,
+        help="the embeddings among them without meaning, each with those whose place it takes, as JSON",
+    )
     parser.add_argument("--learners", nargs="+", required=True)
     parser.add_argument("--strategies", nargs="+", required=True)
     parser.add_argument("--cohort", type=Path, required=True, help="the target's cohort.parquet of the task")
     parser.add_argument("--sequences", type=Path, required=True, help="the target's sequences.parquet of the task")
     parser.add_argument("--sites", nargs="+", required=True, help="the target and all sources")
     parser.add_argument("--tokens", type=Path, nargs="+", required=True, help="tokens.parquet of each of them")
-    parser.add_argument("--settings", type=json.loads, required=True, help="evaluation and min_cell_count, as JSON")
+    parser.add_argument(
+        "--settings", type=json.loads, required=True, help="evaluation, min_cell_count and drawn, as JSON"
+    )
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables, {name}.parquet")
     run(parser, main)

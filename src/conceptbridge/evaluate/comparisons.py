@@ -43,17 +43,18 @@ class Reference(NamedTuple):
 
 
 class Controls(NamedTuple):
-    """The embeddings without meaning, and the embedding whose place each takes: None for one-hot, in any place."""
+    """The embeddings without meaning.
 
-    parents: Mapping[str, str | None]
+    ``beside`` maps each control to the embeddings whose place it takes. Those that are ``drawn`` have vectors that say
+    nothing, so that nobody would use a model on them; one-hot codes are a control that a hospital can use.
+    """
+
+    beside: Mapping[str, Sequence[str]]
+    drawn: Sequence[str] = ()
 
     def of(self, embedding: str) -> list[str]:
-        """Return the controls that are compared with an embedding: its own, and those of no embedding."""
-        return [name for name, parent in self.parents.items() if parent in (None, embedding) and name != embedding]
-
-    def meaningless(self, embedding: str) -> bool:
-        """Say whether nobody would use a model on this embedding: its vectors are those of a control of another."""
-        return self.parents.get(embedding) is not None
+        """Return the controls that are compared with an embedding."""
+        return [name for name, embeddings in self.beside.items() if embedding in embeddings]
 
 
 class Choice(NamedTuple):
@@ -101,7 +102,7 @@ def choose(results: Mapping[Arm, ArmResult], target: str, controls: Controls, re
     any embedding where the study lacks the one it names.
     """
     candidates = [
-        arm for arm in results if arm.embedding not in controls.parents or arm.embedding == reference.embedding
+        arm for arm in results if arm.embedding not in controls.beside or arm.embedding == reference.embedding
     ]
     of_reference = [
         arm
@@ -111,7 +112,7 @@ def choose(results: Mapping[Arm, ArmResult], target: str, controls: Controls, re
         and reference.learner in (None, arm.learner)
     ]
     local = [arm for arm in results if arm.source == target]
-    usable = [arm for arm in local if arm in candidates or not controls.meaningless(arm.embedding)]
+    usable = [arm for arm in local if arm in candidates or arm.embedding not in controls.drawn]
     best_of_all, best_local = _best(results, local), _best(results, usable)
     return Choice(
         recommended=_best(results, candidates),
@@ -155,11 +156,12 @@ def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Controls, cho
         yield Pair(CHANCE, recommended, None, None)
         for control in controls.of(recommended.embedding):
             yield Pair(CONTROL, recommended, recommended._replace(embedding=control), None)
-        if recommended.embedding not in controls.parents and recommended.embedding not in controls.parents.values():
+        of_it = controls.of(recommended.embedding)
+        if recommended.embedding not in controls.beside and not set(of_it) & set(controls.drawn):
             why = f"the study has no control of {recommended.embedding}: add shuffled or random to its embeddings"
             yield Pair(CONTROL, recommended, None, why)
     for arm in results:
-        if arm.embedding not in controls.parents:
+        if arm.embedding not in controls.beside:
             for control in controls.of(arm.embedding):
                 yield Pair(VS_CONTROL, arm, arm._replace(embedding=control), None)
     for arm in results:
@@ -201,7 +203,7 @@ def compare(
         if reason:
             yield pair, [Difference(METRICS[at], None, None, None, None, None, None, reason) for at in metrics]
         elif pair.arm is None:
-            of_arms = [result for arm, result in results.items() if arm.embedding not in controls.parents]
+            of_arms = [result for arm, result in results.items() if arm.embedding not in controls.beside]
             p, why = any_above_chance(of_arms, clusters), next((one.reason["test"] for one in of_arms), None)
             method, reason = (f"{DELONG}, {LOGIT.name}", None) if p is not None else (None, why)
             yield pair, [Difference("auroc", None, None, None, None, p, method, reason)]

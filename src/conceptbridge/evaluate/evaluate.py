@@ -34,12 +34,12 @@ class ArmFolders(NamedTuple):
     """The arms of a task, in the order of the tables, and where they lie.
 
     ``folder`` holds ``{embedding_id}/{learner}/{strategy}/{target}/``; ``embeddings`` maps names to ids, and
-    ``controls`` are the names among them that carry no meaning.
+    ``controls`` maps the names among them that carry no meaning to those of the embeddings whose place each takes.
     """
 
     folder: Path
     embeddings: Mapping[str, str]
-    controls: Sequence[str]
+    controls: Mapping[str, Sequence[str]]
     learners: Sequence[str]
     strategies: Sequence[str]
 
@@ -64,9 +64,8 @@ def evaluate(
 ) -> dict[str, pa.Table]:
     """Evaluate all arms of ``task`` at ``target``: estimates, their limits and paired differences.
 
-    ``settings`` is the config's ``evaluation`` with ``min_cell_count`` and ``parents``: control -> the embedding whose
-    place it takes; a control that is not among them takes the place of any. Returns the tables of :data:`SCHEMAS`, the
-    same for any number of ``processes``:
+    ``settings`` is the config's ``evaluation`` with ``min_cell_count`` and ``drawn``, the controls whose vectors are
+    drawn. Returns the tables of :data:`SCHEMAS`, the same for any number of ``processes``:
 
     - ``metrics``: one row per arm, split, metric and cut. The estimate is the mean over all seeds, ``seed_sd`` their
       standard deviation (null with one seed). Test rows have 95 % limits that cover the draw of test persons, whole
@@ -107,7 +106,7 @@ def evaluate(
     if reference.embedding not in arms.embeddings:
         reference = reference._replace(embedding=None)
     min_cell_count = context.settings.min_cell_count
-    controls = Controls({name: settings["parents"].get(name) for name in arms.controls})
+    controls = Controls(arms.controls, settings["drawn"])
     counts = {split: table_rows.counts_of(rows.of(split).label, min_cell_count) for split in SPLITS}
     at = table_rows.Measured(
         task,

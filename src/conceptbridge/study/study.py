@@ -264,7 +264,16 @@ class Study:
             possible.add(Needs.SOURCE_MODELS)
             if self.config["share_rows"] and not self.bundled:
                 possible.add(Needs.SHARED_ROWS)
-        return [name for name in self.config["strategies"] if strategy(name).needs in possible]
+        wanted = [name for name in self.config["strategies"] if strategy(name).needs in possible]
+        return [name for name in wanted if any(self._adds(name, target) for target in self.targets or self.sources)]
+
+    def strategies_at(self, target: str) -> list[str]:
+        """The strategies of the arms at a target: without a model of the other sources' rows where there is one other
+        source, as that source's own model is the same."""
+        return [name for name in self.strategies if self._adds(name, target)]
+
+    def _adds(self, name: str, target: str) -> bool:
+        return not strategy(name).same_for_other_targets or len(self.others(target)) > 1
 
     def strategies_that_need(self, needs: Needs) -> list[str]:
         """The study's strategies with these needs."""
