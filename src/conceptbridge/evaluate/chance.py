@@ -33,8 +33,8 @@ def any_above_chance(results: Sequence[ArmResult], clusters: Clusters) -> float 
     """Return the p of a global test: that no arm has an AUROC above 0.5. None where no arm is estimable.
 
     Two tests share the level, so that neither one arm nor many have to carry it: the mean AUROC over all arms, and the
-    best single arm after Bonferroni's correction for their number. An estimate of at most 0.5 has p 1. Seeds are
-    taken to move all arms alike in the mean, which is the largest variance that they can give it.
+    best single arm after Bonferroni's correction for their number. Both are one-sided: only what is above 0.5 counts.
+    Seeds are taken to move all arms alike in the mean, which is the largest variance that they can give it.
     """
     estimable = [result for result in results if result.components is not None]
     if not estimable:
@@ -47,7 +47,10 @@ def any_above_chance(results: Sequence[ArmResult], clusters: Clusters) -> float 
 
 
 def _upwards(one: AboveChance) -> float:
-    return one.p if one.estimate > 0 and np.isfinite(one.p) else 1.0
+    """Return the one-sided p of an AUROC above 0.5."""
+    if not np.isfinite(one.p):
+        return 1.0
+    return one.p / 2 if one.estimate > 0 else 1 - one.p / 2
 
 
 def _compare(auroc: Components, seed: float, seeds: int, clusters: Clusters) -> AboveChance:
