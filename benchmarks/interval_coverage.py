@@ -57,10 +57,11 @@ def sample(random: np.random.Generator, population: Population, persons: int) ->
     label = (random.random(len(person)) < 1 / (1 + np.exp(-at - 1.5 * risk))).astype(np.int8)
     common = 0.7 * random.normal(0, 1, len(person))  # what both models see besides
     models = []
-    for seeds, more in zip(population.seeds, (0.0, 0.3), strict=True):
+    for seeds, own_noise in zip(population.seeds, (0.7, 0.9), strict=True):
         skill = population.skill + population.spread * random.normal(0, 1, (seeds, 1))
-        noise = np.sqrt(0.5 + more) * random.normal(0, 1, (seeds, len(person)))
-        models.append(1 / (1 + np.exp(-at - skill * risk - common - noise)))
+        of_model = own_noise * random.normal(0, 1, len(person))
+        of_seed = 0.2 * random.normal(0, 1, (seeds, len(person)))
+        models.append(1 / (1 + np.exp(-at - skill * risk - common - of_model - of_seed)))
     return label, person, *models
 
 

@@ -41,7 +41,7 @@ class Arms(NamedTuple):
     spread: float = 0.0
     seeds: int = 3
     draws: int = 5
-    shared: float = 0.8
+    shared: float = 0.97
     persons: int = 700
 
 

@@ -104,6 +104,7 @@ def draws(run: Run) -> Iterator[Figure]:
 
 def _draw_p(number: int, population: Population) -> float:
     random = np.random.default_rng([2, number])
+    # draws of one control: nothing but the skill of a draw, and the noise of its seed, tells them apart
     label, person, *models = sample(random, population._replace(seeds=(sum(population.seeds), 1)), 1000)
     one, other = np.split(models[0], [population.seeds[0]])
     rows = Rows(np.arange(len(label)), person, label, np.array(["test"] * len(label), dtype=object))

@@ -185,6 +185,7 @@ def test_a_study_without_a_control_says_what_it_cannot_tell():
     [
         (1234, 1100, "chosen on 1,234 validation events of 1,100 persons."),
         (48, None, "chosen on 48 validation events."),
+        (22, 22, "chosen on 22 validation events."),
         (None, None, "chosen on so few validation events"),
     ],
 )

@@ -260,18 +260,31 @@ def test_a_cohort_without_rows_to_predict_is_not_estimable(tmp_path):
     assert {row["reason"] for row in rows(evaluation["metrics"], split="test")} == {"no test rows"}
 
 
-def test_few_events_are_estimated_without_their_count(tmp_path):
+def test_few_validation_events_choose_but_are_told_only_roughly(tmp_path):
+    """Both Brier scores would give their number away, and so would an AUROC in full."""
     random = np.random.default_rng(0)
-    label = np.r_[np.ones(8, int), np.zeros(92, int)]
-    evaluation = one_arm(tmp_path, label, random.random((2, 100)), settings={"min_persons": 2})
-    [row] = rows(evaluation["metrics"], split="test", metric="auroc")
-    assert row["estimate"] is not None
-    assert (row["rows"], row["events"]) == (100, None)
-    assert row["reason"] is None
-    [site] = rows(evaluation["site"], split="test")
-    assert (site["persons"], site["rows"], site["events"]) == (100, 100, None)
+    label = np.r_[np.ones(8, int), np.zeros(92, int), np.ones(40, int), np.zeros(60, int)]
+    split = np.repeat(["validation", "test"], 100)
+    evaluation = one_arm(tmp_path, label, random.random((2, 200)), split=split)
+    found = {row["metric"]: row for row in rows(evaluation["metrics"], split="validation")}
+    assert found["auroc"]["estimate"] == round(found["auroc"]["estimate"], 2)
+    assert (found["auroc"]["rows"], found["auroc"]["events"], found["auroc"]["reason"]) == (100, None, None)
+    others = {(found[name]["estimate"], found[name]["reason"]) for name in ("auprc", "brier", "scaled_brier")}
+    assert others == {(None, "not shown: a count under 10 could be worked out")}
+    seeds = rows(evaluation["seeds"], split="validation")
+    assert {(row["metric"], row["estimate"] == round(row["estimate"], 2)) for row in seeds} == {("auroc", True)}
     [site] = rows(evaluation["site"], split="validation")
-    assert (site["persons"], site["rows"], site["events"]) == (0, 0, None)
+    assert (site["persons"], site["rows"], site["events"], site["persons_with_event"]) == (100, 100, None, None)
+    [row] = rows(evaluation["comparisons"], question="recommendation", metric="auroc")
+    assert row["embedding"] == "minilm"
+
+
+def test_fewer_test_persons_than_a_count_may_show_have_no_numbers(tmp_path):
+    label = np.r_[np.ones(8, int), np.zeros(92, int)]
+    evaluation = one_arm(tmp_path, label, np.linspace(0, 1, 100), settings={"min_persons": 2})
+    [row] = rows(evaluation["metrics"], split="test", metric="auroc")
+    assert (row["estimate"], row["rows"], row["events"]) == (None, 100, None)
+    assert row["reason"] == "fewer than 10 test persons with the event"
 
 
 @pytest.mark.parametrize(
@@ -319,7 +332,9 @@ def test_limits_are_missing_where_one_person_has_all_events(tmp_path):
     random = np.random.default_rng(0)
     label = np.r_[np.ones(12, int), np.zeros(40, int)]
     person = np.r_[np.zeros(12, int), np.arange(1, 41)]
-    evaluation = one_arm(tmp_path, label, random.random(52), person=person, settings={"min_persons": 1})
+    evaluation = one_arm(
+        tmp_path, label, random.random(52), person=person, settings={"min_persons": 1, "min_cell_count": 1}
+    )
     found = {row["metric"]: row for row in rows(evaluation["metrics"], split="test")}
     assert found["auroc"]["estimate"] is not None
     assert found["auroc"]["lower"] is None

@@ -48,8 +48,9 @@ class ArmEvaluator:
         person_id = {split: rows.person_id[inside] for split, inside in self.in_split.items()}
         self.clusters = {split: person_clusters(self.label[split], person_id[split]) for split in SPLITS}
         self.flaw = {split: flaw(label, split) for split, label in self.label.items()}
-        self.flaw["test"] = self.flaw["test"] or too_few(self.clusters["test"], self.settings.min_persons)
-        fewest = self.settings.min_cell_count, self.settings.min_persons
+        # numbers in full would give a small count away
+        fewest = self.settings.min_cell_count, max(self.settings.min_persons, self.settings.min_cell_count)
+        self.flaw["test"] = self.flaw["test"] or too_few(self.clusters["test"], fewest[1])
 
         def groups(dimension: Dimension) -> list[Group]:
             return groups_of(dimension, self.label["test"], person_id["test"], *fewest)

@@ -15,6 +15,7 @@ from conceptbridge.evaluate.comparisons import LOCAL, Choice, Controls, compare,
 from conceptbridge.evaluate.delong import mean_of, variance
 from conceptbridge.evaluate.intervals import seed_sd
 from conceptbridge.evaluate.measure import ArmEvaluator
+from conceptbridge.evaluate.metric_columns import AUROC
 from conceptbridge.evaluate.predictions import SPLITS, Rows
 from conceptbridge.evaluate.schemas import Arm
 
@@ -37,6 +38,14 @@ class Measured(NamedTuple):
     counts: Mapping[str, tuple[int | None, int | None]]
     labelled_events: int | None
     seed: int
+
+    def only_roughly(self, split: str) -> bool:
+        """Say whether numbers of a split may be shown only roughly, as they would give the hidden counts away."""
+        return self.counts[split][1] is None
+
+
+ROUGH = 2
+"""Digits of an AUROC where the counts behind it are hidden; all other numbers are hidden too."""
 
 
 def counts_of(label: NDArray[np.int8], min_cell_count: int) -> tuple[int | None, int | None]:
@@ -65,6 +74,12 @@ def metrics(at: Measured) -> Iterator[Row]:
                 continue
             sd = result.by_seed[split].std(axis=0, ddof=1) if seeds > 1 else [None] * len(settings.columns)
             means, methods = result.mean(split), settings.methods
+            if at.only_roughly(split):
+                why = f"not shown: a count under {settings.min_cell_count} could be worked out"
+                for index, column in enumerate(columns):
+                    rough, reason = (round(means[index], ROUGH), None) if index == AUROC else (None, why)
+                    yield *key, *column, rough, None, None, None, None, seeds, *counts, reason
+                continue
             for index, column in enumerate(columns):
                 bounds: Row = (None, None, None)
                 if split == "test":
@@ -79,7 +94,10 @@ def seeds(at: Measured) -> Iterator[Row]:
         for split in SPLITS:
             if result.reason[split] is None:
                 values = result.by_seed[split]
-                for index, column in enumerate(at.evaluator.settings.columns_of(split)):
+                columns = at.evaluator.settings.columns_of(split)
+                if at.only_roughly(split):
+                    values, columns = values.round(ROUGH), columns[: AUROC + 1]
+                for index, column in enumerate(columns):
                     for seed, value in zip(result.seeds, values[:, index], strict=True):
                         yield at.task, *arm, at.target, split, *column, seed, value
 
@@ -134,7 +152,9 @@ def curves(at: Measured) -> Iterator[Row]:
                 bounds = (lower[index], upper[index])
                 yield *key, int(size), None, "test", curve.estimate[index], *bounds, seed_sd(aurocs), len(aurocs)
         for point in result.depths:
-            numbers = (point.estimate, point.lower, point.upper, point.auroc_sd, point.seeds)
+            numbers: Row = (point.estimate, point.lower, point.upper, point.auroc_sd, point.seeds)
+            if at.only_roughly(point.split):
+                numbers = (round(point.estimate, ROUGH), None, None, None, point.seeds)
             yield *key, None, point.depth, point.split, *numbers
 
 

@@ -236,7 +236,7 @@ def _on_what_it_rests(splits: Mapping[str, Row], chance: Row, above: bool) -> It
     validation = splits.get("validation", {})
     if validation.get("events") is not None:
         persons = validation.get("persons_with_event")
-        of_persons = f" of {persons:,} persons" if persons is not None else ""
+        of_persons = f" of {persons:,} persons" if persons not in (None, validation["events"]) else ""
         yield f"Arms were chosen on {validation['events']:,} validation events{of_persons}."
     elif validation:
         yield "Arms were chosen on so few validation events, or rows without, that their number is not shown."
