@@ -152,14 +152,18 @@ def test_the_recommendation_is_chosen_on_validation_rows(evaluation):
 
 
 def test_differences_are_paired(tmp_path):
-    """The same predictions differ by nothing in every resample, however wide their own limits are."""
+    """Persons move the same predictions alike, however wide their own limits are: seeds alone tell them apart."""
     made.write_study(tmp_path, persons=120)
     arms = tmp_path / "arms" / made.TASK
     (arms / made.EMBEDDINGS["random"]).rename(arms / "other")
     twin = {**made.EMBEDDINGS, "random": made.EMBEDDINGS["minilm"]}
-    table = evaluate_made(tmp_path, embeddings=twin)["comparisons"]
+    evaluation = evaluate_made(tmp_path, embeddings=twin)
+    table, seeds_of = evaluation["comparisons"], evaluation["seeds"]
     for row in rows(table, question="vs_control", ref_embedding="random", source="riverside"):
-        assert (row["difference"], row["lower"], row["upper"]) == (0, 0, 0)
+        same = {"learner": row["learner"], "strategy": row["strategy"], "source": "riverside", "embedding": "minilm"}
+        seeds = rows(seeds_of, **same, split="test", metric=row["metric"])
+        between = np.var([each["estimate"] for each in seeds], ddof=1) / len(seeds)
+        assert (row["difference"], row["error"]) == (0, pytest.approx(np.sqrt(2 * between)))
         assert row["p"] == 1
 
 

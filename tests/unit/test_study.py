@@ -403,6 +403,16 @@ def test_rows_of_several_sites_meet_only_where_the_study_allows_it(demo: Any) ->
     assert study(alone).strategies == ["local"]
 
 
+def test_leave_one_out_needs_two_other_sources(demo: Any) -> None:
+    demo["strategies"] = ["local", "direct", "pooled", "leave-one-out"]
+    two = {name: demo["sites"][name] for name in ("riverside", "lakeshore")}
+    assert study({**demo, "sites": two}).strategies == ["local", "direct", "pooled"]
+    with_target = study({**demo, "sites": two | {"prairie": {"extract": "simulated", "role": "target"}}})
+    assert with_target.strategies == demo["strategies"]
+    assert with_target.strategies_at("riverside") == ["local", "direct", "pooled"]
+    assert with_target.strategies_at("prairie") == demo["strategies"]
+
+
 def test_a_site_of_bundles_is_a_source_alone_and_one_of_patients_takes_no_part(demo: Any) -> None:
     demo["sites"] |= {"prairie": {"bundles": "received"}}
     demo["sites"]["riverside"]["patients"] = "list.csv"

@@ -11,7 +11,8 @@ ROOT = Path(__file__).parents[2]
 
 SITES = ["riverside", "lakeshore"]
 LEARNERS = ["cnn", "lightgbm"]
-STRATEGIES = ["local", "direct", "tune-head", "leave-one-out"]
+# two sites have no leave-one-out: it would be the other's model, trained again
+STRATEGIES = ["local", "direct", "tune-head", "pooled", "leave-one-out"]
 TASK: dict[str, Any] = {
     "index": {"domain": "visit", "concepts": [9203], "occurrence": "all"},
     "outcome": {"domain": "condition", "concepts": [4266367], "days": [1, 7]},
@@ -32,7 +33,7 @@ TINY: dict[str, Any] = {
     "steps": 20,
     "tuning_curve": [0, 1],
     "seeds": 2,
-    "evaluation": {"replicates": 100},
+    "evaluation": {"replicates": 100, "min_persons": 2},
 }
 
 

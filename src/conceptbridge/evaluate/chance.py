@@ -34,7 +34,8 @@ def any_above_chance(results: Sequence[ArmResult], clusters: Clusters) -> float 
 
     Two tests share the level, so that neither one arm nor many have to carry it: the mean AUROC over all arms, and the
     best single arm after Bonferroni's correction for their number. Both are one-sided: only what is above 0.5 counts.
-    Seeds are taken to move all arms alike in the mean, which is the largest variance that they can give it.
+    Seeds are taken to move all arms alike in the mean, which is the largest variance that they can give it; and no arm
+    has a smaller variance between seeds than the arms have on average, as the smallest of many is small by luck.
     """
     estimable = [result for result in results if result.components is not None]
     if not estimable:
@@ -42,7 +43,11 @@ def any_above_chance(results: Sequence[ArmResult], clusters: Clusters) -> float 
     mean = mean_of([result.components for result in estimable if result.components is not None])
     seed = float(np.mean([result.seed_variance()[0] for result in estimable]))
     together = _compare(mean, seed, min(len(result.seeds) for result in estimable), clusters)
-    alone = min(_upwards(against_chance(result, clusters)) for result in estimable)
+    alone = min(
+        _upwards(_compare(result.components, max(float(result.seed_variance()[0]), seed), len(result.seeds), clusters))
+        for result in estimable
+        if result.components is not None
+    )
     return min(2 * min(_upwards(together), len(estimable) * alone), 1.0)
 
 

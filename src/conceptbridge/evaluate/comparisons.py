@@ -191,10 +191,10 @@ def compare(
     """Make the comparisons ``asked`` for, in AUROC, AUPRC and Brier score.
 
     The variance of a difference has two parts. The first is that between persons of the difference of the means over
-    seeds, on the same rows: DeLong's, clustered, for AUROC; the sandwich for the others. The second is that of the mean
-    between seeds: of the difference, over the number of seeds, where both arms have the same seeds; otherwise the sum
-    of both arms' own. Limits and the two-sided p, not corrected for the number of comparisons, come from this variance,
-    on the scale of Fisher's z (of logits against chance), by t with Welch and Satterthwaite's degrees of freedom.
+    seeds, on the same rows: DeLong's, clustered, for AUROC; the sandwich for the others. The second is that of each
+    arm's mean between seeds, over its number of seeds. Limits and the two-sided p, not corrected for the number of
+    comparisons, come from this variance, on the scale of Fisher's z (of logits against chance), by t with Welch and
+    Satterthwaite's degrees of freedom.
     """
     for pair in asked:
         metrics = _COMPARED if pair.reference is not None or pair.reason else _COMPARED[:1]
@@ -247,13 +247,11 @@ def _difference(column: int, numbers: NDArray[np.float64], method: str) -> Diffe
 def _seed_variance(first: ArmResult, second: ArmResult) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Return the variance of a difference between seeds, and its degrees of freedom: (metrics,) each.
 
-    Two arms with the same seeds may share their draws (a model and the same one, tuned): then it is the variance of the
-    seeds' own differences, which holds for independent draws too. Otherwise it is the sum.
+    It is the sum of both arms' own. Two arms need not have the same seeds, and seeds of the same number mean nothing to
+    two of them; where they share a model (one that is tuned, say), the sum is too large rather than too small. It also
+    has more degrees of freedom than the variance of three differences, whose t test is too sure of itself beside the
+    variance between persons.
     """
-    if first.seeds == second.seeds:
-        values = first.by_seed["test"][:, _COMPARED] - second.by_seed["test"][:, _COMPARED]
-        variance = values.var(axis=0, ddof=1) / len(values) if len(values) > 1 else np.zeros(len(_COMPARED))
-        return variance, np.full(len(_COMPARED), max(len(values) - 1.0, 1.0))
     arms = [first, second]
     parts = np.stack([arm.seed_variance()[_COMPARED] for arm in arms])
     freedom = np.array([[max(len(arm.seeds) - 1.0, 1.0)] for arm in arms])
