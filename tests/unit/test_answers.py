@@ -168,7 +168,7 @@ def test_what_is_not_better_than_chance_is_not_recommended():
 def test_controls_in_its_place_are_exploratory():
     control = compared("control", TRANSFERRED, {**TRANSFERRED, "embedding": "shuffled-minilm"}, NOT_TESTED)
     answer = answer_to(BETTER, (LOCAL, BETTER), others=[control])
-    assert "Exploratory: with a control in place of minilm: shuffled-minilm 0.80" in answer.sentence
+    assert "Exploratory: in place of minilm, shuffled-minilm 0.80" in answer.sentence
     assert "leave open whether the meaning of the names matters" in answer.sentence
     assert answer.evidence[-1].role == "control (exploratory)"
     assert answer.evidence[-1].difference.sign == 0

@@ -259,7 +259,7 @@ def test_the_answer_follows_the_numbers(results):
         r"The reference \(local \w+ on onehot\) reaches 0\.\d\d \[",
         here.sentence,
     )
-    assert "Exploratory: with a control in place of minilm: onehot 0." in here.sentence
+    assert "Exploratory: in place of minilm, onehot 0." in here.sentence
     assert [line.role for line in here.evidence] == [
         "recommended",
         "reference",

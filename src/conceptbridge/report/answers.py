@@ -283,8 +283,8 @@ def _against_controls(recommended: Row, controls: Sequence[Compared]) -> Iterato
     """Give what the controls reach in the recommended arm's place: no claim is made of it."""
     if not controls:
         return
-    reached = "; ".join(f"{arm['embedding']} {_auroc(arm)}, difference {difference}" for arm, difference in controls)
-    said = f"Exploratory: with a control in place of {recommended['embedding']}: {reached}."
+    reached = ", ".join(f"{arm['embedding']} {_auroc(arm)}" for arm, _ in controls)
+    said = f"Exploratory: in place of {recommended['embedding']}, {reached}."
     if any(by.lower is None or by.upper is None or by.lower <= 0 <= by.upper for _, by in controls):
         said += " Limits that include 0 leave open whether the meaning of the names matters."
     yield said
