@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from conceptbridge.evaluate.bootstrap import draw
 from conceptbridge.evaluate.comparisons import Controls, Pair, compare
-from conceptbridge.evaluate.measure import ArmEvaluator, Context
-from conceptbridge.evaluate.metric_columns import Settings
+from conceptbridge.evaluate.delong import Clusters, components, mean_of, person_clusters
+from conceptbridge.evaluate.influence import of_metrics
+from conceptbridge.evaluate.intervals import column_limits
+from conceptbridge.evaluate.metric_columns import RANKED, Settings
 from conceptbridge.evaluate.metrics import measure
-from conceptbridge.evaluate.predictions import Predictions, Rows
 from conceptbridge.evaluate.schemas import VS_CONTROL, Arm
+from made_arms import result_of
 
 QUANTITIES = ("AUROC", "AUPRC", "Brier", "difference of AUROCs")
 FIRST, SECOND = (Arm(name, "cnn", "local", "here") for name in ("first", "second"))
@@ -77,22 +78,38 @@ def truth_of(population: Population) -> np.ndarray:
     return np.mean(values, axis=0)
 
 
+def limits_of(label: np.ndarray, model: np.ndarray, clusters: Clusters) -> tuple[np.ndarray, np.ndarray]:
+    """Return the limits of a model's AUROC, AUPRC and Brier score, the mean over its seeds."""
+    columns = Settings(1, [], [], 0, 2)
+    values = np.full((len(model), len(columns.columns)), np.nan)
+    influence = np.full((len(columns.columns), clusters.persons), np.nan)
+    parts = [components(label, one, clusters) for one in model]
+    values[:, RANKED] = [measure(label, one, np.ones((len(label), 1)))[:, 0] for one in model]
+    moved = [of_metrics(label, one, clusters, part) for one, part in zip(model, parts, strict=True)]
+    influence[RANKED] = np.mean(moved, axis=0)
+    lower, upper, _ = column_limits(columns, values, mean_of(parts), influence, clusters)
+    return lower[:3], upper[:3]
+
+
+def difference_of(label: np.ndarray, models: Sequence[np.ndarray], clusters: Clusters) -> tuple[float, float]:
+    """Return the limits of the difference between the AUROCs of two models."""
+    results = {}
+    for arm, model in zip((FIRST, SECOND), models, strict=True):
+        parts = [components(label, one, clusters) for one in model]
+        results[arm] = result_of(arm, parts, [0.0] * len(parts), clusters.persons)
+    [(_, differences)] = compare(results, [Pair(VS_CONTROL, FIRST, SECOND, None)], Controls({}), clusters)
+    lower, upper = differences[0].lower, differences[0].upper
+    return (np.nan, np.nan) if lower is None or upper is None else (lower, upper)
+
+
 def covered(number: int, population: Population, truth: np.ndarray, persons: int) -> np.ndarray:
     """Return whether the limits hold each truth: (quantities,), NaN without limits."""
     label, person, *models = sample(np.random.default_rng([1, number]), population, persons)
-    rows = Rows(np.arange(len(label)), person, label, np.array(["test"] * len(label), dtype=object))
-    evaluator = ArmEvaluator(Context(rows, draw(person, 1, 1), Settings(1, [], [], 0, 2), [], {}))
-    results = {
-        arm: evaluator.measure(arm, Predictions("here", None, [*range(len(model))], model, {}, {}, {}))
-        for arm, model in zip((FIRST, SECOND), models, strict=True)
-    }
-    if results[FIRST].reason["test"]:
+    clusters = person_clusters(label, person)
+    if min(clusters.with_event, clusters.with_non_event) < 2:
         return np.full(len(QUANTITIES), np.nan)
-    asked = [Pair(VS_CONTROL, FIRST, SECOND, None)]
-    [(_, differences)] = compare(results, asked, Controls({}), evaluator.clusters["test"])
-    bounds = np.array(
-        [*zip(results[FIRST].lower[:3], results[FIRST].upper[:3], strict=True), differences[0][2:4]], dtype=np.float64
-    )
+    lower, upper = limits_of(label, models[0], clusters)
+    bounds = np.array([*zip(lower, upper, strict=True), difference_of(label, models, clusters)], dtype=np.float64)
     held: np.ndarray = np.where(np.isnan(bounds[:, 0]), np.nan, (bounds[:, 0] <= truth) & (truth <= bounds[:, 1]))
     return held
 

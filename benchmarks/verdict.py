@@ -8,24 +8,19 @@ A section is a function in ``SECTIONS`` that yields figures; add one there.
 """
 
 import argparse
-import tempfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from interval_coverage import POPULATIONS, QUANTITIES, Population, coverage, sample
 
-from conceptbridge.evaluate.bootstrap import draw
 from conceptbridge.evaluate.comparisons import Controls, Pair, compare
-from conceptbridge.evaluate.measure import ArmEvaluator, Context
-from conceptbridge.evaluate.metric_columns import Settings
+from conceptbridge.evaluate.delong import components, person_clusters
 from conceptbridge.evaluate.multiple_testing import ALPHA
-from conceptbridge.evaluate.predictions import Predictions, Rows
 from conceptbridge.evaluate.schemas import VS_CONTROL, Arm
-from made_arms import Arms, study_of
+from made_arms import Arms, result_of, study_of
 
 
 class Figure(NamedTuple):
@@ -68,20 +63,17 @@ def equal(run: Run) -> Iterator[Figure]:
 
 def _claims(run: Run, name: str, arms: Arms, bound: float) -> Iterator[Figure]:
     found = np.array(list(run.pool.map(partial(_claim, arms=arms), range(run.studies))))
-    above, primary, uncorrected = found.mean(axis=0)
+    above, _, uncorrected = found.mean(axis=0)
     headline = (found[:, 0] & found[:, 1] if arms.skill else found[:, 0] | found[:, 1]).mean()
     yield _share(f"{name}: any headline claim", float(headline), 0, bound)
     yield Figure(
         f"{name}: something above chance; uncorrected p below 0.05", f"{above:.1%}; {uncorrected:.1%}", "", True
     )
-    del primary
 
 
 def _claim(number: int, arms: Arms) -> tuple[bool, bool, bool]:
     """Return whether a study passes the gate anywhere, claims a difference, and would without correction."""
-    with tempfile.TemporaryDirectory() as folder:
-        comparisons, _ = study_of(number, arms, Path(folder))
-    rows = comparisons.to_pylist()
+    rows = study_of(number, arms).to_pylist()
 
     def below(kind: str, p: str) -> bool:
         return any(row["kind"] == kind and row[p] is not None and row[p] < ALPHA for row in rows)
@@ -107,15 +99,14 @@ def _draw_p(number: int, population: Population) -> float:
     # draws of one control: nothing but the skill of a draw, and the noise of its seed, tells them apart
     label, person, *models = sample(random, population._replace(seeds=(sum(population.seeds), 1)), 1000)
     one, other = np.split(models[0], [population.seeds[0]])
-    rows = Rows(np.arange(len(label)), person, label, np.array(["test"] * len(label), dtype=object))
-    evaluator = ArmEvaluator(Context(rows, draw(person, 1, 1), Settings(1, [], [], 0, 2), [], {}))
+    clusters = person_clusters(label, person)
     arms = [Arm(name, "cnn", "local", "here") for name in ("first", "second")]
-    results = {
-        arm: evaluator.measure(arm, Predictions("here", None, [*range(len(model))], model, {}, {}, {}))
-        for arm, model in zip(arms, (one, other), strict=True)
-    }
+    results = {}
+    for arm, model in zip(arms, (one, other), strict=True):
+        parts = [components(label, of_seed, clusters) for of_seed in model]
+        results[arm] = result_of(arm, parts, [0.0] * len(parts), clusters.persons)
     asked = [Pair(VS_CONTROL, *arms, None)]
-    [(_, differences)] = compare(results, asked, Controls({}), evaluator.clusters["test"])
+    [(_, differences)] = compare(results, asked, Controls({}), clusters)
     return differences[0].p or 0.0
 
 
