@@ -25,6 +25,8 @@ from conceptbridge.learn.search import Part, Run, cross_entropy
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "unit"))
 import plain_networks
 
+#: steps between two looks at the loss
+EVERY = 50
 SETTINGS = {
     "filters": 100,
     "dropout": 0.5,
@@ -32,9 +34,14 @@ SETTINGS = {
     "momentum": 0.9,
     "weight_decay": 0.001,
     "learning_rate": 0.001,
-    "check_every": 50,
-    "patience": 1_000_000,
+    "checks_per_pass": 1,
 }
+
+
+def steps(count: int, every: int = EVERY) -> dict[str, int]:
+    """Settings of so many steps, in passes of ``every``."""
+    passes = count // every
+    return {"min_pass_steps": every, "max_pass_steps": every, "max_passes": passes, "patience": passes}
 
 
 def draw(tokens: int, rows: int, length: int, width: int) -> Examples:
@@ -54,7 +61,7 @@ def main() -> None:
     parser.add_argument("--tune-head", action="store_true", help="train the head alone")
     asked = parser.parse_args()
     examples = draw(asked.tokens, asked.rows, asked.length, asked.width)
-    cut, every = asked.rows * 4 // 5, SETTINGS["check_every"]
+    cut = asked.rows * 4 // 5
     part = Part(np.arange(cut), np.arange(cut, asked.rows))
     checked = Examples(
         examples.vectors,
@@ -62,14 +69,14 @@ def main() -> None:
         examples.offsets[: asked.rows - cut + 1],
         examples.labels[cut:],
     )
-    run = Run(1, SETTINGS | {"steps": asked.steps}, part)
+    run = Run(1, SETTINGS | steps(asked.steps), part)
     # all is compiled by these
-    start = ENGINE.fit(examples, [Run(1, run.settings | {"steps": 1, "learning_rate": 1e-9}, part)])
+    start = ENGINE.fit(examples, [Run(1, run.settings | steps(1, 1) | {"learning_rate": 1e-9}, part)])
     plain = plain_networks.Plain(plain_networks.cnn, examples)
     weights = {name: array[0] for name, array in start.weights.items()}
-    list(plain.train(weights, Run(1, run.settings | {"steps": 1}, part), asked.tune_head))
+    list(plain.train(weights, Run(1, run.settings | steps(1, 1), part), asked.tune_head))
 
-    marks = [*range(0, asked.steps, every), asked.steps]
+    marks = [*range(0, asked.steps, EVERY), asked.steps]
     begun = time.process_time()
     _, along = ENGINE.tune(start, examples, [run], asked.tune_head, [mark / asked.steps for mark in marks])
     ours = time.process_time() - begun

@@ -27,8 +27,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "seeds": 1,
         "evaluation": {"replicates": 100},
         "max_trials": 1,
-        "steps": 50,
-        "learners": {"cnn": {"check_every": 10}, "lightgbm": {"num_iterations": 20}},
+        "max_passes": 5,
+        "learners": {"cnn": {"min_pass_steps": 10, "max_pass_steps": 10}, "lightgbm": {"num_iterations": 20}},
     }
     finish(folder, study)
     return folder / "results-synthea"

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from conceptbridge.learn.networks.attention import BOUND
-from conceptbridge.learn.networks.network import training_order
+from conceptbridge.learn.networks.network import TrainingOrder
 from conceptbridge.learn.rows import Examples
 from conceptbridge.learn.search import Run
 
@@ -72,8 +72,7 @@ class Plain:
             return float(nn.functional.cross_entropy(logits, self.labels[rows])) if len(rows) else math.nan
 
     def train(self, start: dict[str, np.ndarray], run: Run, frozen: bool) -> Iterator[tuple[Tensors, float]]:
-        """Yield the weights, which move on, and the loss on the checked rows: at the start, after every ``check_every``
-        steps, and at the end."""
+        """Yield the weights, which move on, and the loss on the checked rows: at the start and after every pass."""
         s, w = run.settings, {name: nn.Parameter(torch.tensor(array)) for name, array in start.items()}
         optimiser = torch.optim.SGD(
             [tensor for name, tensor in w.items() if name.startswith("head") or not frozen],
@@ -82,16 +81,16 @@ class Plain:
             nesterov=True,
             weight_decay=s["weight_decay"],
         )
-        order, rng = training_order(run)
-        keep = np.float32(1 - s["dropout"])
+        order, keep = TrainingOrder(run), np.float32(1 - s["dropout"])
 
         def drop(pooled: torch.Tensor) -> torch.Tensor:
-            return pooled * torch.from_numpy(rng.random(tuple(pooled.shape), dtype=np.float32) < keep) / keep
+            return pooled * torch.from_numpy(order.dropout.random(tuple(pooled.shape), dtype=np.float32) < keep) / keep
 
         yield dict(w), self.loss(dict(w), run.part.check)
-        for step, rows in enumerate(order.reshape(-1, s["batch"]), 1):
-            optimiser.zero_grad()
-            nn.functional.cross_entropy(self.of(dict(w), rows, drop), self.labels[rows]).backward()
-            optimiser.step()
-            if step % s["check_every"] == 0 or step == s["steps"]:
-                yield dict(w), self.loss(dict(w), run.part.check)
+        for _ in range(s["max_passes"]):
+            for _ in range(s["max_pass_steps"]):
+                [rows], _ = order.take(1, 0, keep)
+                optimiser.zero_grad()
+                nn.functional.cross_entropy(self.of(dict(w), rows, drop), self.labels[rows]).backward()
+                optimiser.step()
+            yield dict(w), self.loss(dict(w), run.part.check)

@@ -12,17 +12,20 @@ import pytest
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.vectors import vector_table
-from conceptbridge.learn.arm_files import CURVES, PREDICTIONS
+from conceptbridge.learn.arm_files import CURVES, PREDICTIONS, load_model
 from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
 from conceptbridge.learn.networks.network import load
 from conceptbridge.learn.run_arm import make_arm
+from conceptbridge.learn.search import Part
+from conceptbridge.learn.strategies.tune_all import TuneAll
+from conceptbridge.learn.training import Arm
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
 from conceptbridge.tasks.sequences import SEQUENCES, TOKENS
 from made_arms import train_local, train_together, transfer
 from made_site import CONCEPTS, site, vectors_of, write_site
 
-DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "steps": 60, "check_every": 10}
-DESCENT["patience"] = 60
+DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "max_passes": 6, "checks_per_pass": 1}
+DESCENT |= {"min_pass_steps": 10, "max_pass_steps": 10, "patience": 6}
 CNN = DESCENT | {"filters": 8, "learning_rate": 0.02}
 ATTENTION = DESCENT | {"units": 8, "heads": 2, "learning_rate": 0.03}
 BOOST = {
@@ -36,14 +39,14 @@ BOOST = {
     "early_stopping_round": 20,
     "refit_decay": 0.5,
 }
-LOGISTIC = {"penalty": 0.003, "l1_share": 0.5}
+LOGISTIC = {"penalty": 0.01, "penalties": 11, "patience": 3, "l1_share": 0.5}
 LEARNERS = [("cnn", CNN), ("attention", ATTENTION), ("lightgbm", BOOST), ("logistic", LOGISTIC)]
 #: what each learner searches in one of the tests
 SEARCHED = {
     "cnn": {"learning_rate": [1e-9, 0.01]},
     "attention": {"learning_rate": [1e-9, 0.03]},
     "lightgbm": {"learning_rate": [1e-9, 0.1]},
-    "logistic": {"penalty": [10.0, 0.003]},
+    "logistic": {"l1_share": [0.0, 1.0]},
 }
 
 
@@ -149,6 +152,46 @@ def test_names_unknown_at_the_source_are_missing_to_one_hot_and_reached_by_text(
     assert reached["onehot"] == 0.5  # nothing that it knows is there: every row looks the same
     assert reached["sentence-transformers"] > 0.75
     assert reached["sentence-transformers"] > reached["shuffled"] + 0.1
+
+
+@pytest.mark.parametrize(("learner", "settings"), LEARNERS)
+def test_a_one_hot_model_that_is_tuned_gets_the_tokens_that_its_source_never_had(
+    riverside: Path, tmp_path: Path, learner: str, settings: dict[str, Any]
+) -> None:
+    there = site(write_site(tmp_path / "there", ["a cough", "a sprain", "some fever"], seed=3), "there", False)
+    train_local(site(riverside, "riverside", False), learner, embedding("onehot"), budget(settings), tmp_path / "arm")
+    sources = {"riverside": tmp_path / "arm"}
+    given = {"direct": budget({}), "tune-all": budget(settings, sizes=[20], replicates=1)}
+    for strategy, spent in given.items():
+        transfer(there, learner, strategy, sources, "f" * 64, spent, tmp_path / strategy)
+    assert auroc(tmp_path / "direct", "riverside") == 0.5
+    assert auroc(tmp_path / "tune-all", "riverside") > 0.75
+    tuned = json.loads((tmp_path / "tune-all/models/riverside/model.json").read_text())["space"]
+    source = json.loads((tmp_path / "arm/models/riverside/model.json").read_text())["space"]
+    assert tuned["names"][: len(source["names"])] == source["names"]
+    assert tuned["added"] == len(tuned["names"]) - len(source["names"]) == 3
+    assert "added" not in source
+    # the saved model knows them by itself
+    transfer(there, learner, "direct", {"riverside": tmp_path / "tune-all"}, "f" * 64, budget({}), tmp_path / "again")
+    both = [pq.read_table(tmp_path / arm / "predictions.parquet")["probability"] for arm in ("tune-all", "again")]
+    np.testing.assert_allclose(*both, rtol=1e-6)
+
+
+def test_a_point_of_the_learning_curve_adds_the_tokens_of_its_own_rows(riverside: Path, tmp_path: Path) -> None:
+    there = site(write_site(tmp_path / "there", ["a cough", "a sprain"], seed=3), "there", False)
+    train_local(
+        site(riverside, "riverside", False), "logistic", embedding("onehot"), budget(LOGISTIC), tmp_path / "arm"
+    )
+    trained = load_model(tmp_path / "arm/models/riverside", "logistic", "f" * 64)
+    held = np.array([0 in tokens for tokens in np.split(there.rows.tokens, there.rows.offsets[1:-1])])
+    labelled = there.rows.of("train", "validation")
+    part = Part(np.flatnonzero(~held[labelled]), np.flatnonzero(held[labelled]), size=20)
+    job = ArmJob(
+        "made", "there", ["riverside"], "tune-all", "logistic", ArmEmbedding(**embedding("onehot")), budget({})
+    )
+    wider = TuneAll().with_target_tokens(Arm(job, tmp_path, there), trained, part)
+    assert wider.space.names == [*trained.space.names, there.rows.keys[1]]
+    assert wider.model.coefficients.shape[1] == len(wider.space.names)
 
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)
@@ -293,11 +336,14 @@ def test_settings_are_searched_on_validation_rows_and_what_was_spent_is_told(
     train_local(site(riverside, "riverside"), learner, embedding(), given, tmp_path / "arm")
     spent = json.loads((tmp_path / "arm/arm.json").read_text())["sources"]["riverside"]["spent"]
     key, (_, good) = next(iter(SEARCHED[learner].items()))
-    assert spent["trials"] == 2
+    extended = [] if learner == "logistic" else [key]  # the shares of L1 are tried from none to all
+    assert spent["extended"] == extended
+    assert spent["at_edge"] == []
+    assert spent["trials"] == 2 + len(extended)
     assert spent["chosen"] == {key: good}
     assert len(spent["kept"]) == 2
     if learner in ("cnn", "attention"):
-        assert spent["steps"] == (2 + 2) * 60  # a run a candidate, then one a seed
+        assert spent["steps"] == (2 + 1 + 1) * 60  # a run a candidate, one beyond the edge, and the second seed
 
 
 @pytest.mark.parametrize(("learner", "settings"), LEARNERS)

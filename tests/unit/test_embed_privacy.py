@@ -62,7 +62,8 @@ def run(site: Path, far: Embedding, out: Path, local_text: bool) -> set[str]:
     write_site_table(site / "vocabulary.parquet", far, out, out / "cache", local_text, table)
     target = read_site("here", [site / f"{kind}.parquet" for kind in ("cohort", "tokens", "sequences")], table)
     settings = {"filters": 4, "dropout": 0.5, "batch": 8, "weight_decay": 0.0}
-    settings |= {"momentum": 0.9, "learning_rate": 0.01, "steps": 2, "check_every": 1, "patience": 2}
+    settings |= {"momentum": 0.9, "learning_rate": 0.01, "max_passes": 2, "patience": 2}
+    settings |= {"min_pass_steps": 1, "max_pass_steps": 1, "checks_per_pass": 1}
     budget = Budget(settings, {}, 1, 1, 2, 1, 10, True)
     train_local(
         target, "cnn", {"name": "far", "fingerprint": far.fingerprint, "backend": "openai"}, budget, out / "arm"

@@ -41,8 +41,8 @@ ROOT = Path(__file__).parents[2]
 NAMES = [*LEARNERS, "toy"]
 PRESETS = ("fair", "paper")
 #: settings with which a test takes no time
-SMALL = {"filters": 8, "units": 8, "heads": 2, "batch": 16, "check_every": 10, "patience": 20, "num_iterations": 10}
-SMALL |= {"min_data_in_leaf": 10}
+SMALL = {"filters": 8, "units": 8, "heads": 2, "batch": 16, "min_pass_steps": 10, "patience": 2, "num_iterations": 10}
+SMALL |= {"min_data_in_leaf": 10, "max_passes": 3}
 PART = Part(np.arange(150), np.arange(150, 200))
 
 
@@ -69,7 +69,9 @@ def settings_of(one: Learner[Any], part: str | None = None) -> dict[str, Any]:
     given = one.default("fair")
     settings = {key: value for key, value in given.items() if key not in one.tuning} | (given[part] if part else {})
     first = {key: value[0] if key in one.searched(settings) else value for key, value in settings.items()}
-    return {key: SMALL.get(key, value) for key, value in first.items()} | ({"steps": 30} if one.takes_steps else {})
+    return {key: SMALL.get(key, value) for key, value in first.items()} | (
+        {"max_passes": SMALL["max_passes"]} if one.takes_passes else {}
+    )
 
 
 def runs_of(one: Learner[Any], part: str | None = None, seeds: Sequence[int] = (1, 2), rows: Part = PART) -> list[Run]:
@@ -113,7 +115,7 @@ def test_a_study_names_it_and_gets_its_defaults(one: Learner[Any]) -> None:
     study = read_study(config | {"learners": {one.name: None}, "strategies": ["local", "direct", "tune-all"]})
     assert study.config["learners"][one.name] == one.default("fair")
     budget = json.loads(study.budget("influenza", one.name, "local"))
-    assert {*budget["settings"], *budget["searched"]} == {*one.settings, *(["steps"] if one.takes_steps else [])}
+    assert {*budget["settings"], *budget["searched"]} == {*one.settings, *(["max_passes"] if one.takes_passes else [])}
     assert study.budget("influenza", one.name, "tune-all") != study.budget("influenza", one.name, "local")
     assert json.loads(study.budget("influenza", one.name, "direct"))["settings"] == {}
 

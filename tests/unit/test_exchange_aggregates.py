@@ -63,7 +63,7 @@ def measured(folder: Path, splits: Splits = WHOLE, last: str = "800,940,110", **
     made: dict[str, list[tuple[Any, ...]]] = {
         "site": split_rows(splits),
         "metrics": [metric(split, rows, events) for split, (_, rows, events) in splits.items() if split != "train"],
-        "training_budget": [(TASK, *ARM, SITE, *splits["train"][1:], 1, 7, "7", "{}", None)],
+        "training_budget": [(TASK, *ARM, SITE, *splits["train"][1:], 1, 7, "7", "{}", "", "", None)],
     } | rows
     for name, schema in SCHEMAS.items():
         write_parquet(to_table(made.get(name, []), schema), folder / f"metrics/{TASK}/{SITE}/{name}.parquet")

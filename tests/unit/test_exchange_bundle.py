@@ -32,15 +32,15 @@ from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 from made_arms import train_local, transfer
 from made_site import CONCEPTS, NOBODY, WIDTH, site, write_site
 
-DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "steps": 20, "check_every": 10}
-DESCENT["patience"] = 20
+DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "max_passes": 2, "checks_per_pass": 1}
+DESCENT |= {"min_pass_steps": 10, "max_pass_steps": 10, "patience": 2}
 SETTINGS: dict[str, dict[str, Any]] = {
     "cnn": DESCENT | {"filters": 8, "learning_rate": 0.01},
     "attention": DESCENT | {"units": 8, "heads": 2, "learning_rate": 0.03},
     "lightgbm": {"counts": True, "num_leaves": 4, "min_data_in_leaf": 10, "learning_rate": 0.1}
     | {"features_per_tree": 8, "bagging_fraction": 0.8, "num_iterations": 6, "early_stopping_round": 20}
     | {"refit_decay": 0.5},
-    "logistic": {"penalty": 0.003, "l1_share": 0.5},
+    "logistic": {"penalty": 0.03, "penalties": 1, "patience": 1, "l1_share": 0.5},
 }
 FINGERPRINT = "f" * 64
 DEFINITION = {"index": {"domain": "visit", "concepts": [9203]}, "outcome": {"domain": "condition", "days": [1, 7]}}

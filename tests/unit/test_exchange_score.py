@@ -23,7 +23,7 @@ from made_site import CONCEPTS, site, vectors_of, write_site
 from tiny_site import person, write_cdm
 
 FINGERPRINT = "f" * 64
-LOGISTIC = {"penalty": 0.003, "l1_share": 0.5}
+LOGISTIC = {"penalty": 0.01, "penalties": 11, "patience": 3, "l1_share": 0.5}
 FILES = ("cohort", "tokens", "sequences")
 
 

@@ -1,22 +1,36 @@
 """Pooling, logistic regression, recalibration, and the search for settings, against plain references."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hypothesis_numpy
 from scipy import sparse
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
 
 from conceptbridge.learn import boosted_trees
 from conceptbridge.learn import penalised_regression as regression
+from conceptbridge.learn import penalised_solver as solver
+from conceptbridge.learn.arm_job import Budget
 from conceptbridge.learn.pooled_features import pool, presence
 from conceptbridge.learn.rows import Examples, OneHot
-from conceptbridge.learn.search import Part, Run, candidates, sized_parts
+from conceptbridge.learn.search import AT_CAP, EXTENDED, WITHIN, Part, Run, Spent, candidates, search, sized_parts
 from conceptbridge.learn.strategies import recalibrate
+from conceptbridge.study.learners import BELOW_ONE, POSITIVE, SHARE, Setting
 from made_site import WIDTH, made_examples
+
+
+def with_signal(rows: Examples) -> Examples:
+    """The same rows, the first two tokens making the outcome likelier."""
+    rng, tokens = np.random.default_rng(1), np.split(rows.tokens, rows.offsets[1:-1])
+    risk = np.array([np.isin([0, 1], held).sum() for held in tokens])
+    return Examples(rows.vectors, rows.tokens, rows.offsets, (rng.random(len(rows)) < expit(2 * risk - 2)).astype("i1"))
+
 
 SIZES = {
     "seed": st.integers(0, 10**6),
@@ -62,8 +76,10 @@ def test_the_solver_finds_what_scikit_learn_finds(l1_share: float, kind: str) ->
     labels = (rng.random(300) < expit(2 * features[:, 0] - 2 * features[:, 1] - 0.5)).astype(np.int8)
     penalty = 0.01
     given_features: Any = features if kind == "dense" else sparse.csr_matrix(features)
-    found = regression.columns(given_features)
-    made, shift, _ = regression.solve(found, labels, np.zeros(300), penalty * l1_share, penalty * (1 - l1_share))
+    columns, nothing = solver.columns(given_features), np.zeros(300)
+    start = solver.no_coefficients(columns, labels, nothing)
+    found = solver.solve(columns, labels, nothing, penalty * l1_share, penalty * (1 - l1_share), start)
+    made, shift = found.on_features(columns)
     center, scale = (features.mean(axis=0), features.std(axis=0)) if kind == "dense" else (np.zeros(12), np.ones(12))
     wanted = LogisticRegression(C=1 / (penalty * 300), l1_ratio=l1_share, solver="saga", max_iter=20_000, tol=1e-5)
     wanted.fit((features - center) / scale, labels)
@@ -71,15 +87,87 @@ def test_the_solver_finds_what_scikit_learn_finds(l1_share: float, kind: str) ->
     assert shift == pytest.approx(wanted.intercept_[0] - center @ (wanted.coef_[0] / scale), abs=5e-3)
 
 
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10**6), l1_share=st.sampled_from([0.3, 1.0]), repeated=st.booleans())
+def test_no_slope_is_steeper_than_the_penalty(seed: int, l1_share: float, repeated: bool) -> None:
+    """The conditions of the minimum (Friedman et al. 2010, section 2), wherever the path is and whatever the data."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(60, 8)).astype(np.float32)
+    if repeated:  # equal columns, of which either could be chosen
+        features[:, 4:] = features[:, :4]
+    labels = (rng.random(60) < expit(features[:, 0] - 1)).astype(np.int8)
+    labels[:2] = 0, 1
+    offset = rng.normal(size=60)
+    columns = solver.columns(features)
+    now = solver.no_coefficients(columns, labels, offset)
+    largest = solver.largest_penalty(columns, labels, offset, now, l1_share)
+    for share in (1.0, 0.5, 0.1, 0.01):
+        l1, l2 = share * largest * l1_share, share * largest * (1 - l1_share)
+        now = solver.solve(columns, labels, offset, l1, l2, now)
+        probability = expit(offset + columns.values.astype(np.float64) @ now.coefficients + now.shift)
+        slope = columns.values.T.astype(np.float64) @ (probability - labels) / 60 + l2 * now.coefficients
+        zero = now.coefficients == 0
+        assert zero.all() or share < 1
+        assert (np.abs(slope[zero]) <= l1 * 1.01).all()
+        np.testing.assert_allclose(slope[~zero], -l1 * np.sign(now.coefficients[~zero]), atol=0.01 * l1 + 1e-6)
+        assert probability.mean() == pytest.approx(labels.mean(), abs=1e-4)
+
+
+def test_the_path_ends_when_validation_loss_has_risen_and_its_end_is_extended_once() -> None:
+    rows = with_signal(made_examples(np.random.default_rng(5), 400, 9, 5))
+    part = Part(np.arange(300), np.arange(300, 400))
+
+    def fitted(penalty: float, penalties: int, check: Any = part.check) -> regression.Regression:
+        asked = {"penalty": penalty, "penalties": penalties, "patience": 4, "l1_share": 1.0}
+        return regression.fit(rows, [Run(1, asked, Part(part.train, check))])
+
+    long = fitted(1e-4, 41)
+    assert long.capped == [WITHIN]
+    assert 1 < long.kept[0] < 41
+    # a path that ends before the best one goes on once, as far again
+    short = fitted(10 ** (-0.1 * (long.kept[0] - 2)), long.kept[0] - 1)
+    assert short.capped == [EXTENDED]
+    np.testing.assert_allclose(short.coefficients, long.coefficients, atol=1e-3)
+    assert fitted(0.8, 3).capped == [AT_CAP]
+    assert fitted(0.8, 1).capped == [WITHIN]  # one alone is no path
+    assert fitted(1e-4, 41, check=np.empty(0, np.int64)).kept == [21]  # the middle, where no row checks
+
+
 def test_corrections_begin_at_the_source_and_a_strong_penalty_keeps_them_there() -> None:
     rows = made_examples(np.random.default_rng(5), 200, 9, 5)
     part = Part(np.arange(150), np.arange(150, 200))
-    source = regression.fit(rows, [Run(1, {"penalty": 0.01, "l1_share": 0.5}, part)])
+    strong = {"penalty": 1.0, "penalties": 1, "patience": 1}
+    source = regression.fit(rows, [Run(1, strong | {"penalty": 0.1, "l1_share": 0.5}, part)])
     flipped = Examples(rows.vectors, rows.tokens, rows.offsets, (1 - rows.labels).astype(np.int8))
     for l1_share in (0.0, 1.0):
-        tuned, _ = regression.tune(source, flipped, [Run(1, {"penalty": 1e4, "l1_share": l1_share}, part)], False)
-        np.testing.assert_allclose(tuned.coefficients, source.coefficients, atol=1e-3)
+        tuned, _ = regression.tune(source, flipped, [Run(1, strong | {"l1_share": l1_share}, part)], False)
+        np.testing.assert_allclose(tuned.coefficients, source.coefficients, atol=2e-2)
         assert tuned.intercepts != source.intercepts  # the intercept is free
+
+
+@pytest.mark.parametrize("head_only", [True, False])
+@pytest.mark.parametrize("engine", [regression, boosted_trees])
+def test_new_columns_begin_at_zero(engine: Any, head_only: bool) -> None:
+    drawn = made_examples(np.random.default_rng(4), 200, 7, 5)
+    known = Examples(OneHot(7, 1 / 7, 3.0), drawn.tokens, drawn.offsets, drawn.labels)
+    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.3, "features_per_tree": 99}
+    asked |= {"bagging_fraction": 0.8, "num_iterations": 20, "early_stopping_round": 20}
+    asked |= {"penalty": 0.01, "penalties": 11, "patience": 3, "l1_share": 1.0}
+    runs = [Run(seed, asked, Part(np.arange(150), np.arange(150, 200))) for seed in (1, 2)]
+    source = engine.fit(known, runs)
+    wide = OneHot(9, 1 / 9, 3.0, added=2)
+    widened = engine.widen(source, wide, head_only)
+    if widened is None:  # no leaf value of an old tree can tell of a new column
+        assert (engine, head_only) == (boosted_trees, True)
+        return
+    # every row gets a new token, twice: what the source knows of it, shares and counts too, is what it knew
+    each = zip(np.split(drawn.tokens, drawn.offsets[1:-1]), drawn.labels, strict=True)
+    lists = [np.concatenate([tokens, [7 + label] * 2]) for tokens, label in each]
+    offsets = np.concatenate([[0], np.cumsum([len(tokens) for tokens in lists])])
+    with_new = Examples(wide, np.concatenate(lists), offsets, drawn.labels)
+    np.testing.assert_array_equal(engine.predict(widened, with_new), engine.predict(source, known))
+    tuned, _ = engine.tune(widened, with_new, runs, head_only)
+    assert max(tuned.losses) < 0.1  # the new tokens say it all
 
 
 def test_a_forest_keeps_the_same_trees_whether_or_not_its_depths_are_asked_for() -> None:
@@ -94,9 +182,25 @@ def test_a_forest_keeps_the_same_trees_whether_or_not_its_depths_are_asked_for()
     assert none == []
     assert made.kept == stopped.kept
     assert made.steps == stopped.steps < 2 * 40  # patience ended both
+    assert made.capped == stopped.capped == [WITHIN, WITHIN]
     np.testing.assert_array_equal(boosted_trees.predict(made, flipped), boosted_trees.predict(stopped, flipped))
     np.testing.assert_array_equal(boosted_trees.predict(along[0], flipped), boosted_trees.predict(source, flipped))
     assert along[1].kept == [start + 40 for start in source.kept]
+
+
+def test_a_forest_that_goes_on_getting_better_has_its_cap_doubled_once() -> None:
+    rows = with_signal(made_examples(np.random.default_rng(7), 400, 9, 5))
+    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.1, "features_per_tree": 4}
+    asked |= {"bagging_fraction": 1.0, "early_stopping_round": 10}
+    part = Part(np.arange(300), np.arange(300, 400))
+    long = boosted_trees.fit(rows, [Run(1, asked | {"num_iterations": 1000}, part)])
+    assert long.capped == [WITHIN]
+    assert long.kept[0] > 12
+    beyond = boosted_trees.fit(rows, [Run(1, asked | {"num_iterations": long.kept[0]}, part)])
+    assert (beyond.capped, beyond.kept) == ([EXTENDED], long.kept)
+    slow = asked | {"learning_rate": 1e-4, "num_iterations": 15}
+    assert boosted_trees.fit(rows, [Run(1, slow, part)]).capped == [AT_CAP]
+    assert boosted_trees.fit(rows, [Run(1, slow | {"early_stopping_round": 15}, part)]).steps == 15  # fixed
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
@@ -142,6 +246,111 @@ def test_recalibration_finds_the_intercept_and_slope_that_were_lost() -> None:
     only_shift = recalibrate.intercept(truth + 1, labels)
     assert expit(truth + 1 + only_shift).mean() == pytest.approx(labels.mean(), abs=1e-9)
     assert recalibrate.recalibrate(expit(truth)[None], labels, Part(np.arange(200), part.check))[0] == "none"
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    probability=hypothesis_numpy.arrays(np.float64, 30, elements=st.floats(0, 1)),
+    labels=hypothesis_numpy.arrays(np.int8, 30, elements=st.integers(0, 1)),
+    turned=st.booleans(),
+)
+def test_recalibration_never_changes_the_auroc(probability: Any, labels: Any, turned: bool) -> None:
+    """Whatever the model says, also where it ranks the wrong way round, says 0 or 1, or two rows differ by a bit."""
+    labels[:2], labels[-2:] = (0, 1), (0, 1)
+    if turned:
+        probability = np.sort(probability)
+        labels = np.sort(labels)[::-1].copy()
+        labels[:10], labels[20:] = [1, 0] * 5, [1, 0] * 5
+    part = Part(np.arange(20), np.arange(20, 30))
+    _, [coefficients] = recalibrate.recalibrate(probability[None], labels, part)
+    logits = recalibrate.to_logit(probability)
+    for tried in (coefficients, recalibrate.intercept_and_slope(logits[:20], labels[:20]), (30.0, 20.0)):
+        made = recalibrate.apply(probability, tried)
+        assert ((made >= 0) & (made <= 1)).all()
+        assert roc_auc_score(labels, made) == roc_auc_score(labels, probability)
+
+
+def test_a_model_that_ranks_the_wrong_way_round_is_not_turned_round() -> None:
+    rng = np.random.default_rng(3)
+    logits = rng.normal(size=2000)
+    labels = (rng.random(2000) < expit(-logits - 1)).astype(np.int8)
+    shift, slope = recalibrate.intercept_and_slope(logits, labels)
+    assert slope == recalibrate.LEAST_SLOPE
+    assert recalibrate.apply(expit(logits), (shift, slope)).mean() == pytest.approx(labels.mean(), abs=1e-3)
+
+
+def test_an_edge_that_is_chosen_is_extended_once_and_told() -> None:
+    """A learner whose loss is lowest at 8; it is the same for every seed."""
+
+    @dataclass
+    class Found:
+        values: list[float]
+        steps: int = 1
+
+        @property
+        def losses(self) -> list[float]:
+            return [abs(value - 8) for value in self.values]
+
+        @property
+        def kept(self) -> list[int]:
+            return [1] * len(self.values)
+
+        def take(self, members: Any) -> "Found":
+            return Found([self.values[i] for i in members])
+
+        def join(self, others: Any) -> "Found":
+            return Found([*self.values, *(value for one in others for value in one.values)])
+
+    class Limits:
+        cap = None
+
+        def beyond(self, name: str, tried: Any, chosen: Any) -> Any:
+            return Setting("a number", POSITIVE).beyond(tried, chosen)
+
+    trained: list[float] = []
+
+    def train(runs: Any, depths: Any) -> Any:
+        trained.extend(run.settings["x"] for run in runs)
+        return Found([run.settings["x"] for run in runs]), []
+
+    def spent_on(*values: float) -> Spent:
+        budget = Budget({}, {"x": values}, 9, 2, 5, 1, 10, True)
+        model, _, [spent] = search(train, [Part(np.arange(1), np.arange(1))], budget, Limits())
+        assert model.values == [spent.chosen["x"]] * 2
+        return spent
+
+    for values, chosen, extended, at_edge, trials in (
+        ((2, 4, 8, 16), 8, [], [], 4),
+        ((2, 4), 8, ["x"], ["x"], 3),  # better still, and nobody knows how much further
+        ((4, 8), 8, ["x"], [], 3),  # the range contained its best value
+        ((16, 32), 8, ["x"], ["x"], 3),
+        ((3,), 3, [], [], 1),  # a fixed setting is none that is searched
+    ):
+        trained.clear()
+        spent = spent_on(*values)
+        assert (spent.chosen["x"] if spent.chosen else values[0]) == chosen
+        assert (spent.extended, spent.at_edge, spent.trials) == (extended, at_edge, trials)
+        assert len(trained) == (trials + 1 if trials > 1 else 2)  # the first seed is there since its trial
+
+
+@pytest.mark.parametrize(
+    ("schema", "tried", "chosen", "further"),
+    [
+        (POSITIVE, [0.001, 0.003, 0.01], 0.01, 0.0333),
+        (POSITIVE, [0.001, 0.003, 0.01], 0.003, None),
+        (BELOW_ONE, [0.3, 0.6], 0.6, 0.8),  # half the way to where it has to stay below
+        (SHARE, [0.3, 0.6], 0.6, 1.0),
+        (SHARE, [0.5, 1.0], 1.0, None),  # the limit of the setting is no edge
+        (SHARE, [0.0, 0.5], 0.5, None),  # no ratio
+        ({"type": "integer", "minimum": 2}, [2, 4, 8], 8, 16),
+        ({"type": "integer", "minimum": 2}, [2, 4, 8], 2, None),
+        ({"type": "integer", "minimum": 2}, [3, 7], 3, 2),
+        ({"type": "boolean"}, [True, False], True, None),
+    ],
+)
+def test_a_step_beyond_an_edge_has_the_same_ratio(schema: Any, tried: list[Any], chosen: Any, further: Any) -> None:
+    assert Setting("a number", schema).beyond(tried, chosen) == further
+    assert Setting("a number", schema, extends=False).beyond(tried, chosen) is None
 
 
 def test_the_same_candidates_are_tried_in_every_arm() -> None:

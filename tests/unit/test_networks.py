@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import plain_networks
 from conceptbridge.learn.networks import attention, cnn, token_table
-from conceptbridge.learn.networks.gradient_descent import NetworkEngine
+from conceptbridge.learn.networks.gradient_descent import NetworkEngine, steps_per_pass
 from conceptbridge.learn.rows import Examples, OneHot
-from conceptbridge.learn.search import Part, Run, cross_entropy
+from conceptbridge.learn.search import AT_CAP, EXTENDED, WITHIN, Part, Run, cross_entropy
 from made_site import WIDTH, made_examples
 from plain_networks import Plain
 
@@ -26,10 +26,18 @@ SETTINGS: dict[str, Any] = {
     "weight_decay": 0.001,
     "momentum": 0.9,
     "learning_rate": 0.01,
-    "steps": 3,
-    "check_every": 3,
-    "patience": 100,
 }
+
+
+def steps(count: int, every: int | None = None, patience: int | None = None) -> dict[str, Any]:
+    """Settings of at most ``count`` steps, with a look ``every`` so many, and a ``patience`` of so many: passes of as
+    many steps as are between two looks."""
+    every = every or count
+    length = {"min_pass_steps": every, "max_pass_steps": every, "max_passes": count // every, "checks_per_pass": 1}
+    return length | {"patience": count // every if patience is None else patience // every}
+
+
+SETTINGS |= steps(3)
 PLAIN = {cnn.ENGINE: plain_networks.cnn, attention.ENGINE: plain_networks.attention}
 NOBODY = np.empty(0, np.int64)
 
@@ -83,19 +91,19 @@ def test_training_is_plain_pytorchs_step_by_step(
     monkeypatch.setattr(token_table, "GRAM_TOKENS", gram_tokens)
     rows = made_examples(np.random.default_rng(5), 80, tokens, 9 if tokens < 100 else 70)
     check = np.arange(60, 80)
-    asked = SETTINGS | {"dropout": 0.5, "weight_decay": 0.01, "steps": 120, "check_every": 1, "patience": 120}
+    asked = SETTINGS | {"dropout": 0.5, "weight_decay": 0.01} | steps(120, every=1)
     runs = [Run(seed, asked, Part(np.arange(60), check)) for seed in (1, 2)]
-    start = engine.fit(rows, [Run(run.seed, asked | {"steps": 10}, run.part) for run in runs])
+    start = engine.fit(rows, [Run(run.seed, asked | steps(10), run.part) for run in runs])
     tuned, along = engine.tune(start, rows, runs, frozen, depths=[step / 120 for step in range(121)])
     plain = Plain(PLAIN[engine], rows)
     for k, run in enumerate(runs):
-        steps = list(plain.train({name: array[k] for name, array in start.weights.items()}, run, frozen))
-        wanted = np.array([loss for _, loss in steps])
+        states = list(plain.train({name: array[k] for name, array in start.weights.items()}, run, frozen))
+        wanted = np.array([loss for _, loss in states])
         losses = [cross_entropy(rows.labels[check], engine.predict(network, rows)[k, check]) for network in along]
         np.testing.assert_allclose(losses, wanted, atol=1e-5)
         assert tuned.losses[k] == pytest.approx(wanted.min(), abs=1e-5)
         assert wanted[tuned.kept[k]] == pytest.approx(wanted.min(), abs=1e-5)
-        for name, tensor in steps[-1][0].items():
+        for name, tensor in states[-1][0].items():
             np.testing.assert_allclose(along[-1].weights[name][k], tensor.detach(), atol=2e-5, err_msg=name)
             np.testing.assert_allclose(along[0].weights[name][k], start.weights[name][k], atol=1e-6)
             if frozen and not name.startswith("head"):
@@ -110,9 +118,7 @@ def test_one_hot_vectors_are_never_written_out_and_yet_the_same(engine: NetworkE
         ((np.eye(7) - never.center) * never.scale).astype(np.float32), written.tokens, written.offsets, written.labels
     )
     sparse = Examples(never, written.tokens, written.offsets, written.labels)
-    results = [
-        engine.predict(engine.fit(rows, runs_of(rows, SETTINGS | {"steps": 20})), rows) for rows in (dense, sparse)
-    ]
+    results = [engine.predict(engine.fit(rows, runs_of(rows, SETTINGS | steps(20))), rows) for rows in (dense, sparse)]
     np.testing.assert_allclose(results[0], results[1], atol=1e-5)
 
 
@@ -124,7 +130,7 @@ def test_a_run_has_the_same_numbers_whatever_runs_beside_it(
     monkeypatch.setattr(token_table, "GRAM_TOKENS", gram_tokens)
     rng = np.random.default_rng(3)
     rows = made_examples(rng, 60, 40, 9)
-    asked = SETTINGS | {"dropout": 0.5, "steps": 60, "check_every": 5, "patience": 20}
+    asked = SETTINGS | {"dropout": 0.5} | steps(60, every=5, patience=20)
     part, other = Part(np.arange(30), np.arange(30, 50)), Part(np.arange(20, 60), np.arange(20))
     alone = engine.fit(rows, [Run(2, asked, part)])
     # one of the others runs out of patience long before it
@@ -168,10 +174,10 @@ def test_neither_the_order_of_tokens_nor_other_rows_change_a_network(
 def test_a_run_without_patience_left_is_over_and_marks_change_nothing(engine: NetworkEngine) -> None:
     rng = np.random.default_rng(8)
     rows = made_examples(rng, 60, 40, 9)
-    asked = SETTINGS | {"learning_rate": 1.0, "steps": 200, "check_every": 5, "patience": 20}
+    asked = SETTINGS | {"learning_rate": 1.0} | steps(200, every=5, patience=20)
     runs = [Run(seed, asked, Part(np.arange(30), np.arange(30, 60))) for seed in (1, 2, 3)]
     start = engine.fit(
-        rows, [Run(seed, asked | {"learning_rate": 0.01, "steps": 5}, run.part) for seed, run in enumerate(runs)]
+        rows, [Run(seed, asked | {"learning_rate": 0.01} | steps(5), run.part) for seed, run in enumerate(runs)]
     )
     plain, _ = engine.tune(start, rows, runs, head_only=False)
     marked, along = engine.tune(start, rows, runs, head_only=False, depths=[0.5, 1.0])
@@ -181,3 +187,61 @@ def test_a_run_without_patience_left_is_over_and_marks_change_nothing(engine: Ne
     for name, array in plain.weights.items():
         np.testing.assert_array_equal(array, marked.weights[name], name)
     assert len(along) == 2
+
+
+@pytest.mark.parametrize(
+    ("rows", "limits", "wanted"),
+    [
+        (6400, (100, 0), 200),  # each row once
+        (6401, (100, 0), 201),
+        (300, (100, 0), 100),  # ten times each: a small hospital is not starved
+        (6400, (100, 100), 100),  # the paper's, whatever the rows
+        (50, (100, 100), 100),
+    ],
+)
+def test_a_pass_is_each_row_once_within_limits(rows: int, limits: tuple[int, int], wanted: int) -> None:
+    asked = {"batch": 32, "min_pass_steps": limits[0], "max_pass_steps": limits[1]}
+    assert steps_per_pass(rows, asked) == wanted
+
+
+@both
+def test_a_cap_is_doubled_once_for_a_run_that_validation_loss_has_not_ended(engine: NetworkEngine) -> None:
+    drawn = made_examples(np.random.default_rng(1), 120, 9, 5)
+    labels = np.array([0 in tokens for tokens in np.split(drawn.tokens, drawn.offsets[1:-1])]).astype(np.int8)
+    rows = Examples(drawn.vectors, drawn.tokens, drawn.offsets, labels)
+    part = Part(np.arange(80), np.arange(80, 120))
+
+    def capped(max_passes: int, patience: int, check: bool = True) -> tuple[int, int]:
+        asked = SETTINGS | {"learning_rate": 1e-5} | steps(10) | {"max_passes": max_passes, "patience": patience}
+        network = engine.fit(rows, [Run(1, asked, part if check else Part(part.train, NOBODY))])
+        return network.steps // 10, network.capped[0]
+
+    assert capped(4, 2) == (8, AT_CAP)  # so slow that every look finds it better
+    assert capped(4, 4) == (4, WITHIN)  # patience cannot end it: a fixed number of passes
+    assert capped(4, 2, check=False) == (4, WITHIN)
+    learns = SETTINGS | {"learning_rate": 0.3} | steps(10) | {"max_passes": 1000, "patience": 10}
+    ended = engine.fit(rows, [Run(1, learns, part)])
+    assert ended.capped == [WITHIN]
+    assert ended.kept[0] + 100 == ended.steps > 110
+    beyond = engine.fit(rows, [Run(1, learns | {"max_passes": ended.steps // 10 - 1}, part)])
+    assert beyond.capped == [EXTENDED]
+    assert beyond.kept == ended.kept
+
+
+@both
+@pytest.mark.parametrize("center", [1 / 7, 0.0], ids=["centred", "raw"])
+def test_new_columns_change_no_row_without_them_and_can_be_trained(engine: NetworkEngine, center: float) -> None:
+    rng = np.random.default_rng(4)
+    drawn = made_examples(rng, 60, 7, 5)
+    known = Examples(OneHot(7, center, 3.0), drawn.tokens, drawn.offsets, drawn.labels)
+    source = engine.fit(known, runs_of(known, SETTINGS | steps(20), seeds=2))
+    wide = OneHot(10, 1 / 10 if center else 0.0, 3.0, added=3)
+    as_before = Examples(wide, drawn.tokens, drawn.offsets, drawn.labels)
+    assert engine.widen(source, wide, head_only=True) is None  # what reads the columns is frozen
+    widened = engine.widen(source, wide, head_only=False)
+    assert widened is not None
+    np.testing.assert_allclose(engine.predict(widened, as_before), engine.predict(source, known), atol=1e-6)
+    new = Examples(wide, np.repeat(np.arange(7, 10), 20), np.arange(61), (np.arange(60) < 20).astype(np.int8))
+    tuned, _ = engine.tune(widened, new, runs_of(new, SETTINGS | {"learning_rate": 0.1} | steps(200), 2), False)
+    probability = engine.predict(tuned, new)
+    assert probability[:, :20].min() > probability[:, 20:].max()

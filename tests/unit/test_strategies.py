@@ -40,7 +40,7 @@ def budget_of(name: str) -> Budget:
     how = strategy(name)
     curve = {"sizes": [20], "replicates": 1} if how.has_learning_curve else {}
     return Budget(
-        {"penalty": 0.003, "l1_share": 0.5} if how.trains else {},
+        {"penalty": 0.01, "penalties": 11, "patience": 3, "l1_share": 0.5} if how.trains else {},
         {},
         max_trials=1,
         seeds=2,

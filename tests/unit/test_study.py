@@ -368,7 +368,7 @@ def test_a_budget_holds_only_what_its_strategy_uses(demo: Any) -> None:
     s = study(demo)
     budgets = {strategy: json.loads(s.budget("influenza", "cnn", strategy)) for strategy in s.strategies}
     assert budgets["local"]["searched"] == {"learning_rate": [0.001, 0.003, 0.01, 0.03]}
-    assert budgets["local"]["settings"]["steps"] == 400
+    assert budgets["local"]["settings"]["max_passes"] == 100
     assert budgets["direct"]["settings"] == budgets["direct"]["searched"] == {}
     assert budgets["direct"]["max_trials"] == 1
     # what another strategy alone uses is not in it
@@ -380,18 +380,14 @@ def test_a_budget_holds_only_what_its_strategy_uses(demo: Any) -> None:
 
 
 def test_the_papers_preset_is_the_papers(demo: Any) -> None:
-    for key in ("max_trials", "steps"):
-        del demo[key]
     s = study({**demo, "preset": "paper"})
     given = json.loads(s.budget("influenza", "cnn", "local"))
     assert given["scale"] is False
     assert given["max_trials"] == 1
-    wanted = {"batch": 32, "dropout": 0.5, "filters": 100, "learning_rate": 0.001, "momentum": 0.9, "steps": 5000}
-    assert given["settings"] == wanted | {
-        "weight_decay": 0.001,
-        "check_every": 100,
-        "patience": 5000,
-    }
+    wanted = {"batch": 32, "dropout": 0.5, "filters": 100, "learning_rate": 0.001, "momentum": 0.9}
+    # 50 x 100 steps, a look after each hundred, and none of them left out
+    passes = {"max_passes": 50, "min_pass_steps": 100, "max_pass_steps": 100, "checks_per_pass": 1, "patience": 50}
+    assert given["settings"] == wanted | passes | {"weight_decay": 0.001}
     assert json.loads(s.budget("influenza", "cnn", "tune-all"))["settings"]["learning_rate"] == 0.01
 
 

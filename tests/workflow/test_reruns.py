@@ -148,10 +148,10 @@ TABLE = [
     Row("a seed less", LEARNED, "every arm has all seeds", {"seeds": 1}),
     Row("a trial more", LEARNED, "every arm has the same budget", {"max_trials": 3}),
     Row(
-        "more steps",
+        "more passes",
         OF_LEARNER,
         "the network's arms",
-        {"steps": 30},
+        {"max_passes": 3},
     ),
     Row(
         "other depths of tuning", {"transfer": 8} | EVALUATED, "the arms that are tuned", {"tuning_curve": [0, 0.5, 1]}

@@ -106,7 +106,7 @@ COLUMNS: Mapping[str, Columns] = {
     "training_budget": (
         *_PLACE,
         *columns(_INTEGER, "train_rows", "train_events", "trials", "steps"),
-        *columns(_TEXT, "kept", "chosen"),
+        *columns(_TEXT, "kept", "chosen", "extended", "at_edge"),
         *_REASON,
     ),
     "site": (

@@ -218,5 +218,6 @@ def training_budget(at: Measured) -> Iterator[Row]:
             used.get("steps"),
             ", ".join(map(str, used["kept"])) if "kept" in used else None,
             json.dumps(used["chosen"], sort_keys=True) if "chosen" in used else None,
+            *(", ".join(used[name]) if name in used else None for name in ("extended", "at_edge")),
             result.about["reason"],
         )

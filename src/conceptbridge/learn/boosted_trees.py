@@ -3,8 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from scipy import sparse
 from scipy.special import expit
 
 from conceptbridge.learn.pooled_features import Features, pool
-from conceptbridge.learn.rows import Examples
-from conceptbridge.learn.search import Part, Run, cross_entropy
+from conceptbridge.learn.rows import Examples, OneHot
+from conceptbridge.learn.search import WITHIN, Part, Run, cap_use, cross_entropy
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +39,15 @@ KEPT = {
 
 @dataclass(frozen=True)
 class Forest:
-    """One booster a run, its seed, the number of its trees, and its loss on the rows that checked it; ``steps`` trees
-    were grown for all runs together. ``counts``: whether the number of tokens is one of the features. ``first``: how
-    many trees of each booster make the forest, None for all."""
+    """One booster a run, its seed, its loss on the rows that checked it, and what it used of its cap
+    (``learner.Model.capped``); ``steps`` trees were grown for all runs together. ``counts``: whether the number of
+    tokens is one of the features. ``first``: how many trees of each booster make the forest, None for all."""
 
     boosters: list[lgb.Booster]
     seeds: list[int]
     losses: list[float]
     steps: int
+    capped: list[int]
     counts: bool
     first: list[int] | None = None
 
@@ -63,6 +63,7 @@ class Forest:
             [self.seeds[i] for i in members],
             [self.losses[i] for i in members],
             self.steps,
+            [self.capped[i] for i in members],
             self.counts,
             self.first and [self.first[i] for i in members],
         )
@@ -75,6 +76,7 @@ class Forest:
             [seed for one in each for seed in one.seeds],
             [loss for one in each for loss in one.losses],
             sum(one.steps for one in each),
+            [used for one in each for used in one.capped],
             self.counts,
             self.first and [trees for one in each for trees in one.first or []],
         )
@@ -128,7 +130,28 @@ def tune(
         loss = [_loss(one, features, examples.labels, run.part.check) for one in (tuned, booster)]
         kept.append(tuned if loss[0] <= loss[1] else booster)
         losses.append(min(loss))
-    return Forest(kept, [run.seed for run in runs], losses, len(runs), source.counts), []
+    return Forest(kept, [run.seed for run in runs], losses, len(runs), [WITHIN] * len(runs), source.counts), []
+
+
+def widen(source: Forest, vectors: OneHot, head_only: bool) -> Forest | None:
+    """The source's trees on more features, none of which they use: every prediction is as it was. None where no tree is
+    added that could use them."""
+    if head_only:
+        return None
+    before = 2 * (vectors.width - vectors.added) + source.counts
+    width = before + 2 * vectors.added
+    fields = {
+        "max_feature_idx": str(width - 1),
+        "feature_names": " ".join(f"Column_{i}" for i in range(width)),
+        "feature_infos": " ".join(["none"] * width),
+    }
+    boosters = []
+    for booster in source.boosters:
+        text = booster.model_to_string()
+        for name, value in fields.items():
+            text = re.sub(rf"^{name}=.*$", f"{name}={value}", text, count=1, flags=re.MULTILINE)
+        boosters.append(lgb.Booster(model_str=text))
+    return replace(source, boosters=boosters)
 
 
 def refit(booster: lgb.Booster, leaves: NDArray[np.int32], labels: NDArray[np.int8], decay: float) -> lgb.Booster:
@@ -173,7 +196,7 @@ def load(folder: Path, description: Mapping[str, Any]) -> Forest:
     """The forest that ``Forest.save`` wrote."""
     seeds = description["seeds"]
     boosters = [lgb.Booster(model_file=folder / f"seed-{seed}.txt") for seed in seeds]
-    return Forest(boosters, seeds, [float("nan")] * len(seeds), 0, description["counts"])
+    return Forest(boosters, seeds, [float("nan")] * len(seeds), 0, [WITHIN] * len(seeds), description["counts"])
 
 
 def _boost(
@@ -183,38 +206,38 @@ def _boost(
     counts: bool,
     whole: bool = False,
 ) -> tuple[Forest, list[lgb.Booster]]:
-    """Add at most ``num_iterations`` trees to each of ``starts``; the loss on the checked rows decides how many of them
-    are kept. Also returns the boosters with every tree that was grown: with ``whole`` all of them, without it up to
-    where the loss had not fallen for ``early_stopping_round`` trees."""
-    boosters, losses, steps, grown = [], [], 0, []
+    """Add at most ``num_iterations`` trees to each of ``starts``, twice as many where validation loss has not stopped
+    them by then; the loss on the checked rows decides how many of them are kept. Also returns the boosters with every
+    tree that was grown: until the loss had not fallen for ``early_stopping_round`` trees, and with ``whole`` at least
+    ``num_iterations``."""
+    boosters, losses, steps, capped, grown = [], [], 0, [], []
     features, labels = pool(examples, counts), examples.labels
     for start, run in zip(starts, runs, strict=True):
-        # the first seed's forest of the chosen candidate is there since its trial
-        same = ("grown", id(start), id(run.part), run.seed, whole, *sorted(run.settings.items()))
-        _, made, curve = examples.cached(same, partial(_grow, start, examples, run, counts, whole))
+        made, curve, used = _grow(start, examples, run, counts, whole)
         grown.append(made)
         before = 0 if start is None else start.current_iteration()
         loss, added = float("inf"), made.current_iteration() - before
         if curve:
-            best, added = _lowest(curve, run.settings["early_stopping_round"])
-            check = run.part.check
+            check, best = run.part.check, int(np.argmin(curve))
             loss, unchanged = curve[best], _loss(start, features, labels, check) if start else float("inf")
             if start is not None and unchanged < loss:
                 made, loss = start, unchanged
             else:
                 made = lgb.Booster(model_str=made.model_to_string(num_iteration=before + best + 1))
+            added = len(curve)
             logger.info("seed %d: %d trees, lowest validation loss %.4f", run.seed, made.current_iteration(), loss)
         boosters.append(made)
         losses.append(loss)
+        capped.append(used)
         steps += added
-    return Forest(boosters, [run.seed for run in runs], losses, steps, counts), grown
+    return Forest(boosters, [run.seed for run in runs], losses, steps, capped, counts), grown
 
 
 def _grow(
     start: lgb.Booster | None, examples: Examples, run: Run, counts: bool, whole: bool
-) -> tuple[lgb.Booster | None, lgb.Booster, list[float]]:
-    """``start``; it with every tree that was added; the loss on the checked rows, if there are any, after each of
-    these."""
+) -> tuple[lgb.Booster, list[float], int]:
+    """``start`` with every tree that was added; the loss on the checked rows, if there are any, after each of these
+    until it had not fallen for long enough; what was used of the cap."""
     settings, features = run.settings, pool(examples, counts)
     parameters = {
         "objective": "binary",
@@ -237,14 +260,32 @@ def _grow(
         **(ADDED if start else {}),
     }
     data, *watched = _binned(examples, counts, run.part, parameters, shown=start is not None)
-    curves: dict[str, dict[str, list[float]]] = {}
-    callbacks = [lgb.record_evaluation(curves)] if watched else []
-    if watched and not whole:
-        callbacks.append(lgb.early_stopping(settings["early_stopping_round"], first_metric_only=True, verbose=False))
-    made = lgb.train(
-        parameters, data, settings["num_iterations"], valid_sets=watched, init_model=start, callbacks=callbacks or None
-    )
-    return start, made, curves["valid_0"]["binary_logloss"] if watched else []
+    cap, patience = settings["num_iterations"], settings["early_stopping_round"]
+    # without rows that check it, and where patience cannot end it before, the cap is a number of trees and no limit
+    end = 2 * cap if watched and patience < cap else cap
+    stop = _Stop(patience, cap if whole else 0)
+    made = lgb.train(parameters, data, end, valid_sets=watched, init_model=start, callbacks=[stop] if watched else None)
+    return made, stop.curve, cap_use(len(stop.curve), cap, end, stop.over)
+
+
+class _Stop:
+    """Ends boosting after ``patience`` trees without a lower loss, but not before ``least`` trees."""
+
+    def __init__(self, patience: int, least: int) -> None:
+        self.patience, self.least = patience, least
+        self.curve: list[float] = []
+        self.best, self.trees, self.over = 0, 0, False
+
+    def __call__(self, env: Any) -> None:
+        """Note the loss after a tree; LightGBM calls it."""
+        [(_, _, loss, *_)], self.trees = env.evaluation_result_list, self.trees + 1
+        if not self.over:
+            self.curve.append(loss)
+            if loss < self.curve[self.best]:
+                self.best = len(self.curve) - 1
+            self.over = len(self.curve) - 1 - self.best >= self.patience
+        if self.over and self.trees >= self.least:
+            raise lgb.callback.EarlyStopException(self.best, env.evaluation_result_list)
 
 
 def _binned(examples: Examples, counts: bool, part: Part, parameters: dict[str, Any], shown: bool) -> list[lgb.Dataset]:
@@ -272,21 +313,10 @@ def _binned(examples: Examples, counts: bool, part: Part, parameters: dict[str, 
     return examples.cached(("binned", id(part), parameters["min_data_in_leaf"], shown), make)[1]
 
 
-def _lowest(curve: Sequence[float], patience: int) -> tuple[int, int]:
-    """Position of the lowest loss before it has not fallen for ``patience`` trees, and the trees grown until then."""
-    best = 0
-    for tree, loss in enumerate(curve):
-        if loss < curve[best]:
-            best = tree
-        elif tree - best >= patience:
-            return best, tree + 1
-    return best, len(curve)
-
-
 def _after(source: Forest, grown: Sequence[lgb.Booster], trees: int) -> Forest:
     """The grown forest with only the first ``trees`` of those that were added."""
     first = [kept + trees for kept in source.kept]
-    return Forest(list(grown), source.seeds, [float("nan")] * len(first), 0, source.counts, first)
+    return Forest(list(grown), source.seeds, [float("nan")] * len(first), 0, source.capped, source.counts, first)
 
 
 def _logits(booster: lgb.Booster, trees: int, features: Features, examples: Examples) -> NDArray[np.float64]:

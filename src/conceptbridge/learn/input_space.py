@@ -47,6 +47,19 @@ class Space:
     carried: Matrix | None
     slots: list[int] | None
     projections: list[Projection]
+    #: how many of the one-hot columns, the last ones, are the tokens of a target
+    added: int = 0
+
+    def with_tokens(self, keys: Sequence[str]) -> "Space":
+        """The space of a one-hot model that is tuned at a target, with a column for each of ``keys`` that has none yet.
+
+        The center is that of all columns, and the scale stays: ``learner.Learner.widen`` makes the model to it.
+        """
+        new = [key for key in keys if key not in set(self.names)]
+        names, [onehot] = [*self.names, *new], self.projections
+        center = np.full(len(names), 1 / len(names) if onehot.center.any() else 0, np.float32)
+        projections = [replace(onehot, center=center)]
+        return replace(self, names=names, projections=projections, added=self.added + len(new))
 
     def draws(self, rows: SiteRows, table: Table | None) -> list[Placed]:
         """The site's tokens in each draw of the space.
@@ -58,7 +71,7 @@ class Space:
             column_of = {key: i for i, key in enumerate(self.names)}
             index = np.array([column_of.get(key, -1) for key in rows.keys], dtype=np.int64)
             [onehot] = self.projections
-            return [(OneHot(len(self.names), float(onehot.center[0]), onehot.scale), index)]
+            return [(OneHot(len(self.names), float(onehot.center[0]), onehot.scale, self.added), index)]
         return [self._drawn(rows, table, draw) for draw in range(1, len(self.projections) + 1)]
 
     def _drawn(self, rows: SiteRows, table: Table | None, draw: int) -> Placed:
@@ -108,6 +121,7 @@ class Space:
             "names": self.names,
             "slots": self.slots,
             "scale": [p.scale for p in self.projections],
+            **({"added": self.added} if self.added else {}),
         }
 
 

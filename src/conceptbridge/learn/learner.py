@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from conceptbridge.learn.rows import Examples
+    from conceptbridge.learn.rows import Examples, OneHot
     from conceptbridge.learn.search import Run
 
 # with the imported ones, which every learner needs
@@ -73,7 +73,11 @@ class Saves:
 
 
 class Model(Protocol):
-    """What a learner's models are: one member a run, in the runs' order."""
+    """What a learner's models are: one member a run, in the runs' order.
+
+    A learner that declares a ``cap`` gives its models ``capped`` too: of each member ``search.WITHIN``, ``EXTENDED`` or
+    ``AT_CAP`` (``search.cap_use``).
+    """
 
     @property
     def seeds(self) -> list[int]:
@@ -127,6 +131,15 @@ class Learner(LearnerSpec, ABC, Generic[M]):
         no way but one step.
         """
 
+    def widen(self, model: M, vectors: OneHot, head_only: bool) -> M | None:
+        """The source's model with more inputs, before it is tuned: for the last ``vectors.added`` of the one-hot
+        ``vectors``, tokens of the target that the source never had.
+
+        They begin at zero, or as near to it as they can be trained from; a row without them has the prediction that it
+        had. None, which is the default, leaves the model as it is: these tokens stay missing to it.
+        """
+        return None
+
     @abstractmethod
     def predict(self, model: M, examples: Examples) -> NDArray[np.float64]:
         """Probability of the outcome: shape (members, rows), in the rows' order."""
@@ -160,6 +173,8 @@ class Engine(Protocol[M]):
         self, source: M, examples: Examples, runs: Sequence[Run], head_only: bool, depths: Sequence[float], /
     ) -> tuple[M, list[M]]: ...
 
+    def widen(self, model: M, vectors: OneHot, head_only: bool, /) -> M | None: ...
+
     def predict(self, model: M, examples: Examples, /) -> NDArray[np.float64]: ...
 
     def load(self, folder: Path, description: Mapping[str, Any], /) -> M: ...
@@ -180,6 +195,9 @@ class EngineLearner(Learner[M]):
         self, source: M, examples: Examples, runs: Sequence[Run], head_only: bool, depths: Sequence[float] = ()
     ) -> tuple[M, list[M]]:
         return self.engine().tune(source, examples, runs, head_only, depths)
+
+    def widen(self, model: M, vectors: OneHot, head_only: bool) -> M | None:
+        return self.engine().widen(model, vectors, head_only)
 
     def predict(self, model: M, examples: Examples) -> NDArray[np.float64]:
         return self.engine().predict(model, examples)

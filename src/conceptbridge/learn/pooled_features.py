@@ -1,5 +1,6 @@
 """A fixed number of features from each row's set of tokens, for learners that are no networks over sets."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,15 @@ SIDE_BY_SIDE = 200_000
 def pool(examples: Examples, counts: bool) -> Features:
     """Mean and maximum over the vectors of each row's tokens (zeros where it has none), with ``counts`` also how many
     tokens it has: shape (rows, 2 * width, and one more with counts). Of one-hot vectors both are sparse, uncentred:
-    the share of a token among the row's, and whether it is there."""
+    the share of a token among the row's, and whether it is there. What ``OneHot.added`` tokens add comes last, and the
+    features before are as if a row did not have them, so that a model of the source sees what it knows."""
     return examples.cached(("pooled", counts), lambda: _pool(examples, counts))
 
 
 def _pool(examples: Examples, counts: bool) -> Features:
     lengths = examples.lengths
+    if isinstance(examples.vectors, OneHot) and examples.vectors.added:
+        return _pool_added(examples, counts)
     if isinstance(examples.vectors, OneHot):
         shares = presence(examples, repeated=True)
         shares.data /= np.repeat(np.maximum(lengths, 1), np.diff(shares.indptr)).astype(np.float32)
@@ -48,6 +52,20 @@ def _pool(examples: Examples, counts: bool) -> Features:
     if counts:
         made[:, -1] = lengths
     return made
+
+
+def _pool_added(examples: Examples, counts: bool) -> sparse.csr_matrix:
+    assert isinstance(examples.vectors, OneHot)
+    first = examples.vectors.width - examples.vectors.added
+    known = examples.tokens < first
+    lengths = np.bincount(examples.row_of[known], minlength=len(examples))
+    own = replace(examples.vectors, width=first, added=0)
+    begin = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    old = _pool(Examples(own, examples.tokens[known], begin, examples.labels), counts)
+    new = _pool(replace(examples, vectors=replace(examples.vectors, added=0)), counts=False).tocsc()
+    width = examples.vectors.width
+    blocks = [old, new[:, first:width], new[:, width + first :]]
+    return sparse.csr_matrix(sparse.hstack(blocks, format="csr"))
 
 
 def presence(examples: Examples, repeated: bool = False) -> sparse.csr_matrix:

@@ -47,11 +47,13 @@ class SiteRows:
 
 @dataclass(frozen=True)
 class OneHot:
-    """The vectors ``(identity - center) * scale`` of ``width`` tokens, never written out."""
+    """The vectors ``(identity - center) * scale`` of ``width`` tokens, never written out. The last ``added`` of them
+    are tokens of a target, which the source of the model that is tuned there never had."""
 
     width: int
     center: float
     scale: float
+    added: int = 0
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -97,7 +97,7 @@ def train(arm: Arm, on: Site, labelled: NDArray[np.int64], parts: Sequence[Part]
         def fit(runs: Any, depths: Sequence[float], given: Draws = given) -> Any:
             return draws.fit(of_learner, given, runs), []
 
-        model, _, [spent] = search(fit, [part], budget.settings, budget.searched, budget.max_trials, budget.seeds)
+        model, _, [spent] = search(fit, [part], budget, of_learner)
         probability = draws.predict(of_learner, model, arm.tested(space)) if arm.target else None
         if part.size is None:
             arm.save(model, space, on.name)

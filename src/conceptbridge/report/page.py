@@ -137,6 +137,7 @@ def page(
             "subgroups": [row for row in rows["subgroups"] if _at(row) in named][:MAX_ROWS],
             "breakeven": rows["breakeven"][:MAX_ROWS],
             "training_budget": rows["training_budget"][:MAX_ROWS],
+            "searches": _searches(rows["training_budget"]),
             "summary": rows["summary"][:MAX_ROWS],
             "describe": describe,
             "strategies": [find_strategy(name) for name in dict.fromkeys(row["strategy"] for row in rows["arms"])],
@@ -150,6 +151,13 @@ def page(
             "checklist": checklist(provenance, min_cell_count),
         }
     )
+
+
+def _searches(budgets: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Count the arms that searched anything, those with an extended range or cap, and those still at an edge."""
+    searched = [row for row in budgets if row["trials"] is not None]
+    extended, at_edge = (sum(bool(row[name]) for row in searched) for name in ("extended", "at_edge"))
+    return {"arms": len(searched), "extended": extended, "at_edge": at_edge} if searched else {}
 
 
 def checklist(provenance: Mapping[str, Any], min_cell_count: int) -> list[dict[str, str | None]]:

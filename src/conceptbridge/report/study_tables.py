@@ -101,8 +101,10 @@ STUDY_TABLES = (
     ),
     StudyTable(
         "training_budget",
-        "What each arm was given and what it used. steps: gradient steps or trees, over all trials and seeds. kept: "
-        "those in the model of each seed.",
+        "What each arm was given and what it used. steps: gradient steps, trees or the solver's iterations, over all "
+        "trials and seeds. kept: the step, the trees or the penalty of the path that each seed's model has. extended: "
+        "settings whose searched range, or cap, was extended once because its edge was chosen. at_edge: those whose "
+        "new edge, or doubled cap, was chosen again.",
         "training-budget",
     ),
     StudyTable(

@@ -6,7 +6,7 @@ import nothing heavy at the top.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -37,11 +37,16 @@ BELOW_ONE: Schema = {"type": "number", "minimum": 0, "exclusiveMaximum": 1}
 @dataclass(frozen=True)
 class Setting:
     """A setting of a learner: a description for readers, the JSON ``schema`` of a value, and whether a study may give a
-    list of values instead, of which the best on validation rows is kept."""
+    list of values instead, of which the best on validation rows is kept.
+
+    ``extends``: where that is the lowest or highest of the list, the search goes one step further, in the same ratio.
+    A list that spans the whole range of a setting needs no such step.
+    """
 
     about: str
     schema: Schema
     searchable: bool = True
+    extends: bool = True
 
     @property
     def given(self) -> dict[str, Any]:
@@ -50,6 +55,22 @@ class Setting:
         if not self.searchable:
             return value
         return {"anyOf": [value, {"type": "array", "minItems": 1, "uniqueItems": True, "items": value}]}
+
+    def beyond(self, tried: Sequence[Any], chosen: Any) -> Any:
+        """Return the value one step beyond ``chosen``, in the same ratio, if it is the lowest or highest of the
+        ``tried`` ones; None for another one, and where the setting does not extend or allows no further value."""
+        values = sorted({value for value in tried if isinstance(value, int | float) and not isinstance(value, bool)})
+        if not self.extends or len(values) < 2 or chosen not in (values[0], values[-1]) or values[0] <= 0:
+            return None
+        neighbour = values[1] if chosen == values[0] else values[-2]
+        further = float(f"{chosen * chosen / neighbour:.3g}")
+        further = max(further, self.schema.get("minimum", further))
+        further = min(further, self.schema.get("maximum", further))
+        if further >= (limit := self.schema.get("exclusiveMaximum", float("inf"))):
+            further = (chosen + limit) / 2
+        if self.schema["type"] == "integer":
+            further = round(further)
+        return None if further == chosen else further
 
 
 class LearnerSpec:
@@ -64,8 +85,11 @@ class LearnerSpec:
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
     """The defaults of each preset, in the shape of a study's config. ``fair`` has every setting, another preset only
     what differs."""
-    takes_steps: ClassVar[bool] = False
-    """Whether it trains in steps, so that the study's ``steps`` is one of its settings."""
+    takes_passes: ClassVar[bool] = False
+    """Whether it trains in passes over the rows, so that the study's ``max_passes`` is one of its settings."""
+    cap: ClassVar[str | None] = None
+    """The setting that caps the length of a run that validation loss ends; the learner doubles it once
+    (``Model.capped``). None: it has none."""
 
     @classmethod
     def check(cls, settings: Mapping[str, Any]) -> str | None:
@@ -87,8 +111,17 @@ class LearnerSpec:
     @classmethod
     def searched(cls, settings: Mapping[str, Any]) -> dict[str, list[Any]]:
         """Return those of ``settings`` that are lists of candidates."""
-        declared = {name: setting for part in (*cls.tuning.values(), cls.settings) for name, setting in part.items()}
+        declared = cls._declared()
         return {key: value for key, value in settings.items() if isinstance(value, list) and declared[key].searchable}
+
+    @classmethod
+    def beyond(cls, setting: str, tried: Sequence[Any], chosen: Any) -> Any:
+        """Return the next value of a setting if ``chosen`` is at an edge of the ``tried`` ones; else None."""
+        return cls._declared()[setting].beyond(tried, chosen)
+
+    @classmethod
+    def _declared(cls) -> dict[str, Setting]:
+        return {name: setting for part in (*cls.tuning.values(), cls.settings) for name, setting in part.items()}
 
 
 def find_learner(name: str) -> type[LearnerSpec]:

@@ -186,7 +186,7 @@ class Study:
 
     def compared(self) -> dict[str, Any]:
         """What must be the same at every site whose results share a table: tasks, embeddings, budgets, evaluation."""
-        keys = ("learners", "strategies", "max_trials", "steps", "seeds", "draws")
+        keys = ("learners", "strategies", "max_trials", "max_passes", "seeds", "draws")
         vectors = ("components", "scale", "learning_curve", "tuning_curve")
         tasks = {
             name: self.definition(name) | {key: task[key] for key in ("split", "min_events", "min_rows", "min_values")}
@@ -290,8 +290,8 @@ class Study:
             settings |= base[how.settings_section]
         if not how.trains:
             settings = {}
-        elif declared.takes_steps:
-            settings["steps"] = self.config["steps"]
+        elif declared.takes_passes:
+            settings["max_passes"] = self.config["max_passes"]
         searched = declared.searched(settings)
         part = {key: self.config["tasks"][task][key] for key in ("min_events", "min_rows")}
         part |= {key: self.config[key] for key in ("min_cell_count", "scale")} | {"seeds": self.seeds(drawn)}

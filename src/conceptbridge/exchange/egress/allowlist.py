@@ -72,7 +72,7 @@ TABLES = {name: Table(about, SCHEMAS[name], key) for name, (about, key) in _KEYS
 CSV = {"attrition": ("what is left after each inclusion step", ("step", "persons", "rows", "events"))}
 """CSV files: what each is, and its columns."""
 
-_SPENT = {"trials", "steps", "kept", "chosen"}
+_SPENT = {"trials", "steps", "kept", "chosen", "extended", "at_edge"}
 _QUALITY = {"tables", "read", "kept", "dropped", "repaired", "noted", "persons", "visits", "events", "names"}
 _QUALITY |= {"condition_status", "status_share", "status_recorded"}
 _QUALITY |= {"rows", "unmapped_share", "named_share", "named_by_source_share", "years"}
@@ -92,7 +92,7 @@ DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
         "a model: its seeds, and the space of its inputs",
         frozenset({"learner", "strategy", "source", "target", "seeds", "kept", "space", "recalibration"})
         # and the fields that its learner declares
-        | {"embedding", "fingerprint", "backend", "names", "slots", "scale"},
+        | {"embedding", "fingerprint", "backend", "names", "slots", "scale", "added"},
         frozenset({"recalibration"}),
     ),
     "vocabulary": (

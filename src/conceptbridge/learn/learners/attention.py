@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from conceptbridge.learn.learner import COUNT, Array, Engine, EngineLearner, Saves, Setting
-from conceptbridge.learn.learners.network_settings import DESCENT, TUNED
+from conceptbridge.learn.learners.network_settings import DESCENT, FAIR, PAPER, TUNED
 
 if TYPE_CHECKING:
     from conceptbridge.learn.networks.network import Network
@@ -36,20 +36,19 @@ class Attention(EngineLearner["Network"]):
             "momentum": 0.9,
             "weight_decay": 0.001,
             "learning_rate": _RATES,
-            "check_every": 50,
-            "patience": 500,
+            **FAIR,
             "tune-head": {"learning_rate": _RATES},
             "tune-all": {"learning_rate": _RATES},
         },
         "paper": {
             "learning_rate": 0.003,
-            "check_every": 100,
-            "patience": 5000,
+            **PAPER,
             "tune-head": {"learning_rate": 0.01},
             "tune-all": {"learning_rate": 0.01},
         },
     }
-    takes_steps = True
+    takes_passes = True
+    cap = "max_passes"
     saves = Saves(
         arrays={
             "weights.safetensors": {

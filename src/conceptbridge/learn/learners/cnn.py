@@ -6,13 +6,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from conceptbridge.learn.learner import COUNT, Array, Engine, EngineLearner, Saves, Setting
-from conceptbridge.learn.learners.network_settings import DESCENT, TUNED
+from conceptbridge.learn.learners.network_settings import DESCENT, FAIR, PAPER, TUNED
 
 if TYPE_CHECKING:
     from conceptbridge.learn.networks.network import Network
 
 
 _RATES = [0.001, 0.003, 0.01, 0.03]
+_HEAD_RATES = [0.003, 0.01, 0.03, 0.1]  # of one linear layer
 
 
 class CNN(EngineLearner["Network"]):
@@ -29,20 +30,19 @@ class CNN(EngineLearner["Network"]):
             "momentum": 0.9,
             "weight_decay": 0.001,
             "learning_rate": _RATES,
-            "check_every": 50,
-            "patience": 500,
-            "tune-head": {"learning_rate": _RATES},
+            **FAIR,
+            "tune-head": {"learning_rate": _HEAD_RATES},
             "tune-all": {"learning_rate": _RATES},
         },
         "paper": {
             "learning_rate": 0.001,
-            "check_every": 100,
-            "patience": 5000,
+            **PAPER,
             "tune-head": {"learning_rate": 0.01},
             "tune-all": {"learning_rate": 0.01},
         },
     }
-    takes_steps = True
+    takes_passes = True
+    cap = "max_passes"
     saves = Saves(
         arrays={
             "weights.safetensors": {

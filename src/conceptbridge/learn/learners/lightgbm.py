@@ -28,6 +28,7 @@ class LightGBM(EngineLearner["Forest"]):
     """``tune-head`` refits the leaf values of the source's trees, ``tune-all`` adds trees."""
 
     name = "lightgbm"
+    cap = "num_iterations"
     settings = {
         "counts": Setting("whether the number of tokens is a feature", {"type": "boolean"}, searchable=False),
         **_TREES,
@@ -38,21 +39,22 @@ class LightGBM(EngineLearner["Forest"]):
         ),
     }
     tuning = {
-        "tune-head": {"refit_decay": Setting("weight of the source's leaf values", BELOW_ONE)},
+        "tune-head": {"refit_decay": Setting("weight of the source's leaf values", BELOW_ONE, extends=False)},
         "tune-all": _TREES,
     }
     defaults = {
         "fair": {
             "counts": True,
-            "num_leaves": [7, 31],
+            "num_leaves": [2, 4, 8, 16],
             "min_data_in_leaf": 20,
-            "learning_rate": [0.03, 0.1],
+            "learning_rate": 0.05,
             "features_per_tree": 128,
             "bagging_fraction": 0.8,
-            "num_iterations": 300,
-            "early_stopping_round": 30,
-            "tune-head": {"refit_decay": [0.1, 0.5, 0.9, 0.99]},
-            "tune-all": {"num_leaves": [7, 31], "learning_rate": [0.03, 0.1]},
+            "num_iterations": 2000,
+            "early_stopping_round": 50,
+            # from the source's leaf values to none of them: the range has no further step
+            "tune-head": {"refit_decay": [0.0, 0.5, 0.9, 0.99]},
+            "tune-all": {"num_leaves": [2, 4, 8, 16]},
         },
         "paper": {
             "num_leaves": 31,

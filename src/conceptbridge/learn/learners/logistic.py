@@ -6,34 +6,44 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from conceptbridge.learn.learner import POSITIVE, SHARE, Array, Engine, EngineLearner, Saves, Setting
+from conceptbridge.learn.learner import COUNT, SHARE, Array, Engine, EngineLearner, Saves, Setting
 
 if TYPE_CHECKING:
     from conceptbridge.learn.penalised_regression import Regression
 
 
-_PENALTIES = [0.001, 0.003, 0.01, 0.03]
-_L1_SHARE = Setting("share of the penalty that is L1; the rest is L2", SHARE)
-_TUNED = {"penalty": Setting("of the corrections to the source's coefficients", POSITIVE), "l1_share": _L1_SHARE}
+_L1_SHARE = Setting("share of the penalty that is L1; the rest is L2", SHARE, extends=False)
+_ABOVE_ZERO = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
+_PATH = {
+    "penalty": Setting("the smallest that is tried, as a share of the largest useful penalty", _ABOVE_ZERO),
+    "penalties": Setting("how many are tried, from the largest down; 1: the smallest alone", COUNT, searchable=False),
+    "patience": Setting("penalties without a lower validation loss after which no more are", COUNT, searchable=False),
+    "l1_share": _L1_SHARE,
+}
+#: ten a decade; and one alone
+_FINE = {"penalty": 1e-5, "penalties": 51, "patience": 5}
+_ONE = {"penalties": 1, "patience": 1}
 
 
 class Logistic(EngineLearner["Regression"]):
     """``tune-head`` makes sparse corrections to the source's coefficients, ``tune-all`` small ones."""
 
     name = "logistic"
-    settings = {"penalty": Setting("of the mean cross-entropy", POSITIVE), "l1_share": _L1_SHARE}
-    tuning = {"tune-head": _TUNED, "tune-all": _TUNED}
+    settings = _PATH
+    tuning = {"tune-head": _PATH, "tune-all": _PATH}
+    cap = "penalty"
     defaults = {
         "fair": {
-            "penalty": _PENALTIES,
+            **_FINE,
             "l1_share": 1.0,
-            "tune-head": {"penalty": _PENALTIES, "l1_share": 1.0},
-            "tune-all": {"penalty": [0.001, 0.01, 0.1, 1.0], "l1_share": 0.0},
+            "tune-head": {**_FINE, "l1_share": 1.0},
+            "tune-all": {"penalty": 1e-8, "penalties": 41, "patience": 4, "l1_share": 0.0},
         },
         "paper": {
-            "penalty": 0.003,
-            "tune-head": {"penalty": 0.003, "l1_share": 1.0},
-            "tune-all": {"penalty": 0.01, "l1_share": 0.0},
+            **_ONE,
+            "penalty": 0.1,
+            "tune-head": {**_ONE, "penalty": 0.1, "l1_share": 1.0},
+            "tune-all": {**_ONE, "penalty": 0.001, "l1_share": 0.0},
         },
     }
     saves = Saves(

@@ -2,6 +2,8 @@
 
 from conceptbridge.learn.learner import BELOW_ONE, COUNT, NOT_NEGATIVE, POSITIVE, Setting
 
+_WHOLE = {"type": "integer", "minimum": 0}
+
 _DROPOUT = Setting("share of the pooled features that is dropped in training", BELOW_ONE)
 _WEIGHT_DECAY = Setting("L2 penalty of the weights", NOT_NEGATIVE)
 _LEARNING_RATE = Setting("length of a step", POSITIVE)
@@ -12,7 +14,14 @@ DESCENT = {
     "momentum": Setting("Nesterov momentum", BELOW_ONE),
     "weight_decay": _WEIGHT_DECAY,
     "learning_rate": _LEARNING_RATE,
-    "check_every": Setting("steps between two looks at the validation loss", COUNT, searchable=False),
-    "patience": Setting("steps without a lower validation loss after which a run ends", COUNT, searchable=False),
+    "min_pass_steps": Setting("a pass takes each training row once, in at least this many steps", COUNT, False),
+    "max_pass_steps": Setting("and at most this many; 0: no limit", _WHOLE, False),
+    "checks_per_pass": Setting("looks at the validation loss in a pass", COUNT, searchable=False),
+    "patience": Setting("passes without a lower validation loss after which a run ends", COUNT, searchable=False),
 }
 TUNED = {"dropout": _DROPOUT, "weight_decay": _WEIGHT_DECAY, "learning_rate": _LEARNING_RATE}
+
+#: defaults of the presets: validation loss decides how long a run trains
+FAIR = {"min_pass_steps": 100, "max_pass_steps": 0, "checks_per_pass": 4, "patience": 6}
+#: the paper's "epochs": 100 steps each, however many rows there are, and the whole of them
+PAPER = {"min_pass_steps": 100, "max_pass_steps": 100, "checks_per_pass": 1, "patience": 50}

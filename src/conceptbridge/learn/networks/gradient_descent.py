@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +11,23 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from conceptbridge.learn.networks.compiled_steps import Batches, OtherWeights, Sgd, TableState
-from conceptbridge.learn.networks.network import Matrix, Network, Weights, first_draws, load, logger, training_order
+from conceptbridge.learn.networks.network import (
+    Matrix,
+    Network,
+    TrainingOrder,
+    Weights,
+    first_draws,
+    load,
+    logger,
+    uniform,
+)
 from conceptbridge.learn.networks.token_sets import TokenSets, token_sets
 from conceptbridge.learn.networks.token_table import TokenTable, gram_matrix, product, token_table
-from conceptbridge.learn.rows import Examples
-from conceptbridge.learn.search import Rows, Run
+from conceptbridge.learn.rows import Examples, OneHot
+from conceptbridge.learn.search import WITHIN, Rows, Run, cap_use
+
+#: which of a seed's streams of random numbers the weights of added tokens are from
+WIDENED = 3
 
 
 @dataclass(frozen=True)
@@ -53,6 +65,25 @@ class NetworkEngine:
         """
         return self._descend(source.weights, examples, runs, head_only, depths)
 
+    def widen(self, network: Network, vectors: OneHot, head_only: bool) -> Network | None:
+        """The network with weights for the added tokens, as small and random as those of an untrained one; what it
+        makes of the source's tokens stays as it was. None where these weights are frozen.
+
+        Weights of zero would never be trained: the paper's network learns from the highest number of a row alone, and
+        zero is below that of any token that the source knew.
+        """
+        if head_only:
+            return None
+        width, read = vectors.width, network.weights[self.read]
+        centred = np.float32(vectors.center > 0)
+        drawn = [np.random.default_rng([seed, WIDENED]) for seed in network.seeds]
+        added = np.stack([uniform(rng, (vectors.added, read.shape[2]), width) for rng in drawn])
+        if vectors.added > 1:  # a single one is then centred to nothing
+            added -= centred * added.mean(axis=1, keepdims=True)
+        # a token's numbers are its own weights less the mean of all, which therefore stays what it was
+        added += centred * read.mean(axis=1, keepdims=True)
+        return replace(network, weights=network.weights | {self.read: np.concatenate([read, added], axis=1)})
+
     def predict(self, network: Network, examples: Examples) -> NDArray[np.float64]:
         """Probability of the outcome: shape (members, rows), in the rows' order."""
         vectors, sets = token_sets(examples)
@@ -72,14 +103,15 @@ class NetworkEngine:
     def _descend(
         self, start: Weights, examples: Examples, runs: Sequence[Run], frozen: bool, depths: Sequence[float]
     ) -> tuple[Network, list[Network]]:
-        """Take at most ``steps`` steps of each run from ``start``.
+        """Take the steps of each run from ``start``: at most ``max_passes`` passes over its training rows.
 
-        Every ``check_every`` steps a run's loss on its checked rows is looked at; its weights are kept where that is
-        lowest, ``start`` included, or at the end where there are no such rows. After ``patience`` steps without a lower
-        one it is over. A run's numbers do not depend on the others. With ``depths`` all runs take the same steps.
+        ``checks_per_pass`` times a pass a run's loss on its checked rows is looked at; its weights are kept where that
+        is lowest, ``start`` included, or at the end where there are no such rows. After ``patience`` passes without a
+        lower one it is over. A run whose patience is not over at the cap gets as many passes again. A run's numbers do
+        not depend on the others. With ``depths`` all runs take all steps up to the cap.
         """
-        vectors, sets = token_sets(examples)
-        gram = None if frozen else gram_matrix(vectors)
+        vectors, sets = examples.cached("token sets", lambda: token_sets(examples))
+        gram = None if frozen else examples.cached("gram", lambda: gram_matrix(vectors))
 
         each = []
         for member, run in enumerate(runs):
@@ -94,13 +126,13 @@ class NetworkEngine:
 
         def network(weights: Sequence[Weights], kept: list[int], losses: list[float], steps: int) -> Network:
             joined = {name: np.stack([own[name] for own in weights]) for name in start}
-            return Network(joined, [run.seed for run in runs], kept, losses, steps)
+            return Network(joined, [run.seed for run in runs], kept, losses, steps, [run.capped for run in each])
 
         best = network([run.best for run in each], [run.kept for run in each], [run.lowest for run in each], steps)
         along = []
         for k, depth in enumerate(depths):
-            step = round(depth * runs[0].settings["steps"])
-            along.append(network([of_run[k] for of_run in marked], [step] * len(runs), [math.nan] * len(runs), 0))
+            kept = [run.step_at(depth) for run in each]
+            along.append(network([of_run[k] for of_run in marked], kept, [math.nan] * len(runs), 0))
         return best, along
 
 
@@ -116,43 +148,53 @@ class _Run:
             rows, listed = np.arange(len(sets.labels)), np.arange(table.vectors.shape[0])
             self.pooled = engine.pool(start, table.of(listed), sets, rows)
         self.check_tokens, self.check_sets = sets.of(run.part.check)
-        self.order, self.rng = training_order(run)
+        self.order = TrainingOrder(run)
         self.outputs = start[engine.read].shape[1]
         names = [*engine.body, *engine.head]
         self.shapes = {name: start[name].shape for name in names}
         values = np.concatenate([start[name].ravel(order="F") for name in names])
         self.others = OtherWeights(values, np.zeros_like(values), np.cumsum([start[name].size for name in names]))
         self.best, self.lowest, self.kept, self.taken = start, math.inf, 0, 0
+        self.capped = WITHIN
+        self.pass_steps = steps_per_pass(len(run.part.train), self.settings)
+        self.cap: int = self.settings["max_passes"] * self.pass_steps
+
+    def step_at(self, depth: float) -> int:
+        """The step at a share of the way to the cap."""
+        return round(depth * self.cap)
 
     def descend(self, depths: Sequence[float]) -> Iterator[Weights]:
-        """Go on until it is over; yields the weights after each of ``depths``, shares of the steps."""
-        steps, every, patience = (self.settings[key] for key in ("steps", "check_every", "patience"))
-        marks = {round(depth * steps) for depth in depths}
+        """Go on until it is over; yields the weights after each of ``depths``, shares of the steps up to the cap."""
+        patience = self.settings["patience"] * self.pass_steps
+        every = max(self.pass_steps // self.settings["checks_per_pass"], 1)
+        # without rows that check it, and where patience cannot end it before, the cap is a number of steps and no limit
+        end = 2 * self.cap if len(self.check) and patience < self.cap else self.cap
+        marks = {self.step_at(depth) for depth in depths}
         self.best, self.lowest = self.weights(), self.loss()
-        marked, now = {0: self.best}, 0
-        for step in sorted({*range(every, steps, every), steps} | marks - {0}):
-            self.take_steps(now, step)
-            now = step
+        marked, over = {0: self.best}, False
+        for step in sorted({*range(every, end, every), self.cap, end} | marks - {0}):
+            if over and step > max(marks, default=0):
+                break
+            self.take_steps(step - self.taken)
+            self.taken = step
             if step in marks:
                 marked[step] = self.weights()
-            if step % every and step != steps:
+            if over or (step % every and step not in (self.cap, end)):
                 continue
             self.table.refresh()
             loss = self.loss()
-            # who has run out of patience only goes on for the marks
-            if loss <= self.lowest and step - self.kept <= patience:
+            if loss <= self.lowest:
                 self.best, self.lowest, self.kept = self.weights(), loss, step
-            if step - self.kept >= patience and not marks:
-                break
-        self.taken = now
-        yield from (marked[round(depth * steps)] for depth in depths)
+            # who has run out of patience only goes on for the marks
+            over = step - self.kept >= patience
+            self.capped = cap_use(step, self.cap, end, over)
+        yield from (marked[self.step_at(depth)] for depth in depths)
 
-    def take_steps(self, since: int, until: int) -> None:
-        """Take the steps after step ``since``, up to ``until``."""
-        s, batch = self.settings, self.settings["batch"]
-        rows = self.order[since * batch : until * batch].reshape(-1, batch)
+    def take_steps(self, steps: int) -> None:
+        """Take the next ``steps``."""
+        s = self.settings
         keep = np.float32(1 - s["dropout"])
-        passed = self.rng.random((*rows.shape, self.outputs), dtype=np.float32) < keep
+        rows, passed = self.order.take(steps, self.outputs, keep)
         self.engine.take_steps(
             Batches(rows, passed, np.float32(1) / keep),
             self.sets,
@@ -188,3 +230,10 @@ class _Run:
         parts = np.split(self.others.values, self.others.ends[:-1])
         shaped = zip(self.shapes.items(), parts, strict=True)
         return {name: part.reshape(shape, order="F") for (name, shape), part in shaped}
+
+
+def steps_per_pass(rows: int, settings: Mapping[str, Any]) -> int:
+    """The steps of a pass: as many as take each training row once, but at least ``min_pass_steps`` and, where it is not
+    0, at most ``max_pass_steps``."""
+    steps: int = max(-(-rows // settings["batch"]), settings["min_pass_steps"])
+    return min(steps, settings["max_pass_steps"] or steps)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
-from conceptbridge.learn.search import Run
+from conceptbridge.learn.search import WITHIN, Run
 
 logger = logging.getLogger(__name__)
 
@@ -22,13 +22,15 @@ Weights = dict[str, Matrix]
 @dataclass(frozen=True)
 class Network:
     """A trained network's weights, (runs, inputs, outputs) each, with the seed of each run, the step at which its
-    weights were kept, and its loss on the rows that checked it; ``steps`` were computed for all runs together."""
+    weights were kept, its loss on the rows that checked it, and what it used of its cap (``learner.Model.capped``);
+    ``steps`` were computed for all runs together."""
 
     weights: Weights
     seeds: list[int]
     kept: list[int]
     losses: list[float]
     steps: int
+    capped: list[int]
 
     def take(self, members: Sequence[int]) -> "Network":
         """The network of these members, in this order."""
@@ -39,6 +41,7 @@ class Network:
             [self.kept[i] for i in at],
             [self.losses[i] for i in at],
             self.steps,
+            [self.capped[i] for i in at],
         )
 
     def join(self, others: Sequence["Network"]) -> "Network":
@@ -50,6 +53,7 @@ class Network:
             [kept for one in each for kept in one.kept],
             [loss for one in each for loss in one.losses],
             sum(one.steps for one in each),
+            [used for one in each for used in one.capped],
         )
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -60,8 +64,8 @@ class Network:
 
 def load(folder: Path, description: Mapping[str, Any]) -> Network:
     """The network that ``Network.save`` wrote."""
-    seeds = description["seeds"]
-    return Network(load_file(folder / "weights.safetensors"), seeds, description["kept"], [math.nan] * len(seeds), 0)
+    seeds, weights = description["seeds"], load_file(folder / "weights.safetensors")
+    return Network(weights, seeds, description["kept"], [math.nan] * len(seeds), 0, [WITHIN] * len(seeds))
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, int], fan_in: int) -> Matrix:
@@ -74,11 +78,22 @@ def first_draws(run: Run) -> np.random.Generator:
     return np.random.default_rng(run.seed)
 
 
-def training_order(run: Run) -> tuple[NDArray[np.int64], np.random.Generator]:
-    """The training rows of a run's steps, (steps x batch,), one permutation after another, and what its dropout is
-    drawn from."""
-    rng = np.random.default_rng([run.seed, 1])
-    wanted = run.settings["steps"] * run.settings["batch"]
-    rounds = -(-wanted // len(run.part.train))
-    order = np.concatenate([rng.permutation(run.part.train) for _ in range(rounds)])
-    return order[:wanted], rng
+class TrainingOrder:
+    """The training rows of a run's steps, one permutation after another, and what passes dropout in each."""
+
+    def __init__(self, run: Run) -> None:
+        self.batch, self.rows = run.settings["batch"], run.part.train
+        # of their own, so that neither depends on how many steps are taken at once
+        self.orders, self.dropout = (np.random.default_rng([run.seed, stream]) for stream in (1, 2))
+        self.left = self.rows[:0]
+
+    def take(self, steps: int, outputs: int, keep: np.float32) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """The rows of the next ``steps``, (steps, batch), and which of ``outputs`` features of each pass, where a share
+        ``keep`` does: (steps, batch, outputs)."""
+        wanted = steps * self.batch
+        missing = max(wanted - len(self.left), 0)
+        rounds = -(-missing // len(self.rows))
+        order = np.concatenate([self.left, *(self.orders.permutation(self.rows) for _ in range(rounds))])
+        self.left = order[wanted:]
+        shape = (steps, self.batch)
+        return order[:wanted].reshape(shape), self.dropout.random((*shape, outputs), dtype=np.float32) < keep

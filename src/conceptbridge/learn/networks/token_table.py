@@ -84,7 +84,8 @@ class GramTable(TokenTable):
     def refresh(self) -> None:
         state, dual = self.state, self.state.dual.T
         moved = state.gram @ dual if len(state.gram) else state.scale * (dual - state.shared * dual.sum(axis=0))
-        state.product[:] = np.float32(state.decay[0]) * self.first + moved
+        with np.errstate(over="ignore", invalid="ignore"):  # too high a learning rate ends in numbers that are none
+            state.product[:] = np.float32(state.decay[0]) * self.first + moved
 
     def of(self, listed: NDArray[np.int64]) -> Matrix:
         return self.state.product[listed]

@@ -20,6 +20,10 @@ CANDIDATES = ("none", "intercept", "slope")
 UNCHANGED = (0.0, 1.0)
 #: a saturated probability has no finite logit
 SMALLEST = 1e-6
+#: the least slope. The likelihood rises towards its maximum, so where that is at a lower slope, or a negative one, this
+#: is the best of those that keep the order of the rows. At 0 all rows would tie, though the order is not wrong: a model
+#: that ranks the wrong way round is not turned round, but its probabilities are all near the target's event rate.
+LEAST_SLOPE = 0.01
 
 
 class Recalibrate(SourceModels):
@@ -36,11 +40,11 @@ class Recalibrate(SourceModels):
         given = arm.labelled(trained.space)
         probability = trained.predict(given)
         found = [recalibrate(probability, given[0].labels, part) for part in parts]
-        logits = to_logit(trained.predict(arm.tested(trained.space)))
-        each = [np.stack([apply(x, c) for x, c in zip(logits, of_part, strict=True)]) for _, of_part in found]
+        direct = trained.predict(arm.tested(trained.space))
+        each = [np.stack([apply(p, c) for p, c in zip(direct, of_part, strict=True)]) for _, of_part in found]
         chosen, of_seeds = found[0]
         arm.save(trained.model, trained.space, source, recalibration=of_seeds)
-        spent = Spent(len(CANDIDATES), 0, [0] * arm.budget.seeds, {"recalibration": chosen})
+        spent = Spent(len(CANDIDATES), 0, [0] * arm.budget.seeds, {"recalibration": chosen}, [], [])
         return result_of_parts(asdict(spent), parts, each)
 
 
@@ -56,9 +60,9 @@ def recalibrate(probability: Vector, labels: NDArray[np.int8], part: Part) -> tu
         "intercept": [(intercept(x[part.train], labels[part.train]), 1.0) for x in logits],
         "slope": [intercept_and_slope(x[part.train], labels[part.train]) for x in logits],
     }
-    truth = labels[part.check]
+    truth, checked = labels[part.check], probability[:, part.check]
     losses = {
-        name: sum(cross_entropy(truth, apply(x[part.check], c)) for x, c in zip(logits, coefficients, strict=True))
+        name: sum(cross_entropy(truth, apply(p, c)) for p, c in zip(checked, coefficients, strict=True))
         for name, coefficients in tried.items()
     }
     chosen = min(losses, key=lambda name: losses[name])
@@ -72,11 +76,23 @@ def to_logit(probability: Vector) -> Vector:
     return np.asarray(logit(np.clip(probability, SMALLEST, 1 - SMALLEST)))
 
 
-def apply(logits: Vector, coefficients: tuple[float, float]) -> Vector:
-    """The recalibrated probability."""
+def apply(probability: Vector, coefficients: tuple[float, float]) -> Vector:
+    """The recalibrated probabilities, (rows,): rows tie where they did, and all others keep their order."""
     from scipy.special import expit
 
-    return np.asarray(expit(coefficients[0] + coefficients[1] * logits))
+    if coefficients == UNCHANGED:
+        return probability
+    distinct, row = np.unique(probability, return_inverse=True)
+    return _moved_apart(np.asarray(expit(coefficients[0] + coefficients[1] * to_logit(distinct))))[row]
+
+
+def _moved_apart(rising: Vector) -> Vector:
+    """Probabilities that rise but for what rounding made equal: those are moved by the smallest step of a number."""
+    # numbers from 0 to 1 are ordered as the integers of the same bits are
+    rank, bits = np.arange(len(rising)), (rising + 0.0).view(np.int64)
+    highest = np.ones(1).view(np.int64)[0] - rank[::-1]
+    apart: Vector = np.minimum(np.maximum.accumulate(bits - rank) + rank, highest).view(np.float64)
+    return apart
 
 
 def intercept(logits: Vector, labels: NDArray[np.int8]) -> float:
@@ -89,9 +105,12 @@ def intercept(logits: Vector, labels: NDArray[np.int8]) -> float:
 
 def intercept_and_slope(logits: Vector, labels: NDArray[np.int8]) -> tuple[float, float]:
     """Intercept and slope of the logits, by maximum likelihood (with a ridge far too small to be seen, for labels that
-    the logits separate)."""
+    the logits separate) among slopes of at least ``LEAST_SLOPE``."""
     from sklearn.linear_model import LogisticRegression
 
     spread = float(logits.std()) or 1.0
     model = LogisticRegression(C=1e4).fit((logits / spread)[:, None], labels)
-    return float(model.intercept_[0]), float(model.coef_[0, 0] / spread)
+    slope = float(model.coef_[0, 0] / spread)
+    if slope < LEAST_SLOPE:
+        return intercept(LEAST_SLOPE * logits, labels), LEAST_SLOPE
+    return float(model.intercept_[0]), slope
