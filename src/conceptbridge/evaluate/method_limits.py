@@ -37,9 +37,7 @@ class Scored(NamedTuple):
         # as far from their mean as two independent means of seeds would be
         by_seed = self.by_seed - other.by_seed if same else _apart(self, other)
         mine, theirs = self.mean, other.mean
-        mean = Components(
-            mine.auroc - theirs.auroc, mine.events - theirs.events, mine.non_events - theirs.non_events
-        )
+        mean = Components(mine.auroc - theirs.auroc, mine.events - theirs.events, mine.non_events - theirs.non_events)
         return Scored(by_seed, mean)
 
     def noise(self, clusters: Clusters) -> tuple[float, float]:
@@ -86,7 +84,11 @@ def headline_pairs(comparisons: Sequence[Mapping[str, Any]]) -> list[tuple[str, 
 
 
 def method_rows(
-    task: str, target: str, pairs: Sequence[tuple[str, Arm, Arm | None]], tested: Mapping[Arm, Tested], clusters: Clusters
+    task: str,
+    target: str,
+    pairs: Sequence[tuple[str, Arm, Arm | None]],
+    tested: Mapping[Arm, Tested],
+    clusters: Clusters,
 ) -> Iterator[tuple[Any, ...]]:
     """Yield the rows of ``method_limits``: one per arm of the ``pairs``, then one per difference."""
     nobody = (None,) * len(ARM)
@@ -159,19 +161,21 @@ def method_limits(
 def _limits(
     estimate: float, total: float, parts: Sequence[float], freedom: Sequence[float], difference: bool
 ) -> tuple[float | None, float | None]:
-    """Limits from a variance and the ``parts`` that are known with so many degrees of ``freedom``."""
+    """Limits from a variance, and the ``parts`` that it was worked out from with their degrees of ``freedom``."""
     if not np.isfinite(total) or (not difference and not 0 < estimate < 1):
         return None, None
-    of_parts = degrees(np.array(parts)[:, None], np.array(freedom)[:, None]) * (total / sum(parts)) ** 2 if total else [np.inf]
-    reach = float(quantile(np.asarray(of_parts))[0] * np.sqrt(total))
+    # Satterthwaite's: 2 total² / the variance of the total; noise that was taken off the parts makes them no surer
+    share = total / sum(parts) if total > 0 else 1.0
+    of_total = degrees(np.array(parts)[:, None], np.array(freedom)[:, None]) * share**2
+    reach = float(quantile(of_total)[0] * np.sqrt(total))
     if difference:
         return estimate - reach, estimate + reach
-    reach /= estimate * (1 - estimate)
-    at = logit(estimate)
+    at, reach = logit(estimate), reach / (estimate * (1 - estimate))
     return float(expit(at - reach)), float(expit(at + reach))
 
 
 def _apart(first: Scored, second: Scored) -> NDArray[np.float64]:
     """Two values whose mean is the difference of the means, with the variance of two independent means of seeds."""
     spread = np.sqrt(sum(float(seed_variance(one.by_seed[:, None])[0]) for one in (first, second)))
-    return first.mean.auroc - second.mean.auroc + spread * np.array([-1.0, 1.0])
+    both: NDArray[np.float64] = first.mean.auroc - second.mean.auroc + spread * np.array([-1.0, 1.0])
+    return both

@@ -1,6 +1,5 @@
 """Half-samples of a site: its training and validation persons in two halves, each with the site's test rows."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np

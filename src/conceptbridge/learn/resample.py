@@ -4,12 +4,11 @@ A job reads the rows of one site: local models are trained at each site (``resam
 there (``resample_arms``). Only ``pooled`` and ``leave-one-out`` read the rows of several sites, as they always do.
 """
 
-import json
 import multiprocessing
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,31 +29,10 @@ from conceptbridge.evaluate.schemas import METHOD_LIMITS, Arm, schema, to_table
 from conceptbridge.learn.arm_files import read_entry
 from conceptbridge.learn.arm_job import ArmJob
 from conceptbridge.learn.half_samples import half_sample
+from conceptbridge.learn.resampling import Resampling
 from conceptbridge.learn.run_arm import make_arm, read_site_of
 from conceptbridge.learn.site import TESTED, Site
 from conceptbridge.study.strategies import Needs, strategy
-
-
-@dataclass(frozen=True)
-class Resampling:
-    """What a job of resampling is told: the jobs of the ``arms`` that may be a headline arm at its site, how many
-    half-samples (``resamples``, even) and the ``seed`` of their draw, and the ``sources`` whose rows are here."""
-
-    arms: Sequence[ArmJob]
-    resamples: int
-    seed: int
-    sources: Sequence[str]
-
-    def to_json(self) -> str:
-        """As JSON, the same text for the same resampling."""
-        fields = vars(self) | {"arms": [json.loads(job.to_json()) for job in self.arms]}
-        return json.dumps(fields, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-    @classmethod
-    def from_json(cls, text: str) -> "Resampling":
-        """What ``to_json`` wrote."""
-        fields = json.loads(text)
-        return cls(**fields | {"arms": [ArmJob.from_json(json.dumps(job)) for job in fields["arms"]]})
 
 
 def resample_local(
@@ -128,7 +106,7 @@ def _train_local(
 def _make_arms(
     what: Resampling, task: str, target: str, arms: Mapping[Arm, ArmJob], results: Path, number: int
 ) -> dict[Arm, tuple[str | None, NDArray[np.float64] | None]]:
-    """What each arm predicts of the test rows (seeds, test rows) when it is made from one half-sample, or why nothing."""
+    """What each arm predicts of the test rows (seeds, test rows) when it is made from one half-sample, or why not."""
     with tempfile.TemporaryDirectory(dir=results) as temporary:
         return {
             arm: _make_arm(what, task, target, arm, job, results, Path(temporary) / str(place), number)
@@ -185,9 +163,8 @@ def _of_all_persons(job: ArmJob, arm: Arm, site: Site, results: Path) -> NDArray
 
 def _of_test(folder: Path, source: str, site: Site) -> tuple[str | None, NDArray[np.float64] | None]:
     """What the arm in ``folder`` from a source predicts of the site's test rows, or why it predicts nothing."""
-    tested = site.rows.of(*TESTED)
-    rows = site.rows
-    expected = Rows(*(column[tested] for column in (rows.row_ids, rows.person_ids, rows.labels, rows.split)))
+    rows, tested = site.rows, site.rows.of(*TESTED)
+    expected = Rows(rows.row_ids[tested], rows.person_ids[tested], rows.labels[tested], rows.split[tested])
     for predictions in read_arm(folder, expected):
         if predictions.source == source:
             of_test = predictions.probability[:, expected.split.astype(str) == "test"]
