@@ -20,23 +20,29 @@ def half_sample(site: Site, number: int, *seed: int | str) -> Site:
     rows = site.rows
     labelled = np.isin(rows.split.astype(str), LABELLED)
     _, person = np.unique(rows.person_ids[labelled], return_inverse=True)
-    stratum = _strata(person, rows.split[labelled].astype(str), rows.labels[labelled])
-    first = _first_half(stratum, *seed, site.name, number // 2)
+    stratum = strata(person, rows.split[labelled].astype(str), rows.labels[labelled])
+    first = first_half(stratum, *seed, site.name, number // 2)
     kept = ~labelled
     kept[labelled] = (first if number % 2 == 0 else ~first)[person]
     return replace(site, rows=rows.take(np.flatnonzero(kept)))
 
 
-def _strata(person: NDArray[np.intp], split: NDArray[np.str_], labels: NDArray[np.int8]) -> NDArray[np.int64]:
-    """Number each person's stratum (persons,) by whether the person has an event and a row of each split."""
+def strata(person: NDArray[np.intp], split: NDArray[np.str_], labels: NDArray[np.int8]) -> NDArray[np.int64]:
+    """Number each person's stratum (persons,) by whether the person has an event and a row of each split.
+
+    ``person`` (rows,) counts from 0; ``split`` and ``labels`` are of the same rows.
+    """
     stratum = np.zeros(int(person.max(initial=-1)) + 1, np.int64)
     for bit, rows in enumerate((labels == 1, *(split == name for name in LABELLED))):
         stratum |= (np.bincount(person[rows], minlength=len(stratum)) > 0).astype(np.int64) << bit
     return stratum
 
 
-def _first_half(stratum: NDArray[np.int64], *seed: int | str) -> NDArray[np.bool_]:
-    """Which persons are in the first half: of each stratum as many as in the second, or one more or less."""
+def first_half(stratum: NDArray[np.int64], *seed: int | str) -> NDArray[np.bool_]:
+    """Which persons (persons,) are in the first half: of each stratum as many as in the second, or one more or less.
+
+    ``seed`` names the draw in words.
+    """
     generator = random(*seed)
     first = np.zeros(len(stratum), np.bool_)
     for number in np.unique(stratum):
