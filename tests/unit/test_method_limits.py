@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -161,7 +163,7 @@ def test_limits_add_the_variances_once_and_take_satterthwaite_s_degrees_of_freed
     freedom = (person + seed) ** 2 / (person**2 / 49 + seed**2 / 2)
     reach = stats.t.ppf(0.975, freedom) * np.sqrt(person + seed)
     alone = method_limits(whole, [], CLUSTERS, difference=True)
-    assert (alone.lower, alone.upper) == (pytest.approx(0.8 - reach), pytest.approx(0.8 + reach))
+    assert [alone.lower, alone.upper] == pytest.approx([0.8 - reach, 0.8 + reach])
     assert alone.method_lower is None
 
 
@@ -187,21 +189,22 @@ def compare(results: Path, target: str, *pairs: tuple[str, str]) -> Path:
             arms.append(Arm(EMBEDDING.name, LEARNER, name, source))
         names = dict(zip((*ARM, *(f"ref_{part}" for part in ARM)), (*arms[0], *arms[1]), strict=True))
         rows.append({"task": TASK, "target": target, "question": question, "metric": "auroc"} | names)
-    path = results / layout.place(layout.METRICS, task=TASK, target=target, table="comparisons")
+    path: Path = results / layout.place(layout.METRICS, task=TASK, target=target, table="comparisons")
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(SCHEMAS["comparisons"].empty_table().from_pylist(rows, SCHEMAS["comparisons"]), path)
+    pq.write_table(pa.Table.from_pylist(rows, SCHEMAS["comparisons"]), path)
     return path
 
 
 def resampled(
     results: Path, target: str, comparisons: Path, sources: tuple[str, ...] = SOURCES, processes: int = 1
-) -> list[dict]:
+) -> list[dict[str, Any]]:
     """The table of the target, its local models and those of its sources made before."""
     for site in dict.fromkeys([*sources, target]):
         out = results / layout.place(layout.RESAMPLED, task=TASK, site=site)
         resample_local(Resampling([job_of("local", site)], 4, 1, sources), TASK, site, [comparisons], results, out)
     what = Resampling.from_json(Resampling([job_of(name, target) for name in OWN], 4, 1, sources).to_json())
-    return resample_arms(what, TASK, target, comparisons, results, processes).to_pylist()
+    found: list[dict[str, Any]] = resample_arms(what, TASK, target, comparisons, results, processes).to_pylist()
+    return found
 
 
 @pytest.mark.parametrize("target", [SOURCES[0], TARGETS[0]])

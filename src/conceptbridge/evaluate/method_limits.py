@@ -148,26 +148,32 @@ def method_limits(
     Satterthwaite's degrees of freedom, of an AUROC on the scale of its logit.
     """
     person, seed = whole.noise(clusters)
-    freedom = [clusters.freedom, max(len(whole.by_seed) - 1.0, 1.0)]
-    models = _limits(whole.mean.auroc, person + seed, [person, seed], freedom, difference)
+    estimate, freedom = whole.mean.auroc, [clusters.freedom, max(len(whole.by_seed) - 1.0, 1.0)]
+    reach = _reach(person + seed, [person, seed], freedom)
+    models = _around(estimate, reach, difference)
     if not halves:
-        return MethodLimits(whole.mean.auroc, *models, None, None, None)
+        return MethodLimits(estimate, *models, None, None, None)
     training, gross = training_variance(halves, clusters)
-    parts, freedom = [person, seed, gross if training > 0 else 0.0], [*freedom, float(len(halves))]
-    method = _limits(whole.mean.auroc, person + seed + training, parts, freedom, difference)
-    return MethodLimits(whole.mean.auroc, *models, *method, float(np.sqrt(training)))
+    # what was taken off as noise makes the rest no surer
+    parts = [person, seed, gross if training > 0 else 0.0]
+    wider = _reach(person + seed + training, parts, [*freedom, float(len(halves))])
+    # the seeds alone have few degrees of freedom, and a part more gives the sum more of them
+    method = _around(estimate, max(reach, wider), difference)
+    return MethodLimits(estimate, *models, *method, float(np.sqrt(training)))
 
 
-def _limits(
-    estimate: float, total: float, parts: Sequence[float], freedom: Sequence[float], difference: bool
-) -> tuple[float | None, float | None]:
-    """Limits from a variance, and the ``parts`` that it was worked out from with their degrees of ``freedom``."""
-    if not np.isfinite(total) or (not difference and not 0 < estimate < 1):
-        return None, None
-    # Satterthwaite's: 2 total² / the variance of the total; noise that was taken off the parts makes them no surer
+def _reach(total: float, parts: Sequence[float], freedom: Sequence[float]) -> float:
+    """How far limits are from an estimate of variance ``total``; ``parts``, each with its degrees of ``freedom``, are
+    what it was worked out from."""
     share = total / sum(parts) if total > 0 else 1.0
     of_total = degrees(np.array(parts)[:, None], np.array(freedom)[:, None]) * share**2
-    reach = float(quantile(of_total)[0] * np.sqrt(total))
+    return float(quantile(of_total)[0] * np.sqrt(total))
+
+
+def _around(estimate: float, reach: float, difference: bool) -> tuple[float | None, float | None]:
+    """Limits at this distance from an estimate, of an AUROC on the scale of its logit; None where there are none."""
+    if not np.isfinite(reach) or (not difference and not 0 < estimate < 1):
+        return None, None
     if difference:
         return estimate - reach, estimate + reach
     at, reach = logit(estimate), reach / (estimate * (1 - estimate))

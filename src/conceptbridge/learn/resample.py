@@ -32,7 +32,7 @@ from conceptbridge.learn.half_samples import half_sample
 from conceptbridge.learn.resampling import Resampling
 from conceptbridge.learn.run_arm import make_arm, read_site_of
 from conceptbridge.learn.site import TESTED, Site
-from conceptbridge.study.strategies import Needs, strategy
+from conceptbridge.study.strategies import LOCAL, Needs, strategy
 
 
 def resample_local(
@@ -44,7 +44,8 @@ def resample_local(
     ``{half-sample}/{embedding}/{learner}/``, each the folder of an arm; it is empty where no headline arm uses the
     site's models.
     """
-    needed = {(arm.embedding, arm.learner) for path in comparisons for arm in _headlines(path) if arm.source == site}
+    used = [arm for path in comparisons for arm in _headlines(path) if arm.source == site and _is_local_based(arm)]
+    needed = {(arm.embedding, arm.learner) for arm in used}
     jobs = [job for job in what.arms if (job.embedding.name, job.learner) in needed]
     with atomic_folder(out) as folder:
         write_json({"models": sorted(needed)}, folder / "resampled.json")
@@ -107,7 +108,7 @@ def _make_arms(
     what: Resampling, task: str, target: str, arms: Mapping[Arm, ArmJob], results: Path, number: int
 ) -> dict[Arm, tuple[str | None, NDArray[np.float64] | None]]:
     """What each arm predicts of the test rows (seeds, test rows) when it is made from one half-sample, or why not."""
-    with tempfile.TemporaryDirectory(dir=results) as temporary:
+    with tempfile.TemporaryDirectory(dir=results, prefix=".resample.") as temporary:
         return {
             arm: _make_arm(what, task, target, arm, job, results, Path(temporary) / str(place), number)
             for place, (arm, job) in enumerate(arms.items())
@@ -118,7 +119,7 @@ def _make_arm(
     what: Resampling, task: str, target: str, arm: Arm, job: ArmJob, results: Path, out: Path, number: int
 ) -> tuple[str | None, NDArray[np.float64] | None]:
     needs, at = strategy(job.strategy).needs, half_sample(read_site_of(job, results, target), number, what.seed, task)
-    if needs == Needs.OWN_ROWS:
+    if job.strategy == LOCAL:
         return _of_test(_local(_resampled(results, task, target), number, job), arm.source, at)
     given: dict[str, Any] = {}
     sources = [site for site in what.sources if site != target]
@@ -127,7 +128,7 @@ def _make_arm(
         if arm.source not in what.sources:
             return f"the training persons of {arm.source} are not here", None
         given["source_arms"] = {arm.source: _local(_resampled(results, task, arm.source), number, job)}
-    else:
+    elif needs == Needs.SHARED_ROWS:
         given["other_sites"] = [
             half_sample(read_site_of(job, results, site), number, what.seed, task) for site in sources
         ]
@@ -181,6 +182,11 @@ def _headlines(comparisons: Path) -> list[Arm]:
 def _read(comparisons: Path) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = pq.read_table(comparisons).to_pylist()
     return rows
+
+
+def _is_local_based(arm: Arm) -> bool:
+    """Whether the arm is a local model, or starts from one."""
+    return arm.strategy == LOCAL or strategy(arm.strategy).needs == Needs.SOURCE_MODELS
 
 
 def _key(job: ArmJob) -> tuple[str, str, str]:
