@@ -65,8 +65,8 @@ def measured(folder: Path, splits: Splits = WHOLE, last: str = "800,940,110", **
         "metrics": [metric(split, rows, events) for split, (_, rows, events) in splits.items() if split != "train"],
         "training_budget": [(TASK, *ARM, SITE, *splits["train"][1:], 1, 7, "7", "{}", None)],
     } | rows
-    for name, schema in SCHEMAS.items():
-        write_parquet(to_table(made.get(name, []), schema), folder / f"metrics/{TASK}/{SITE}/{name}.parquet")
+    for name, columns in SCHEMAS.items():
+        write_parquet(to_table(made.get(name, []), columns), folder / f"metrics/{TASK}/{SITE}/{name}.parquet")
     at = folder / "tasks" / TASK / SITE
     tokens = [
         {"token": n, "key": f"{n}|present", "text": f"concept {n}", "concept_id": n, "rows": 40 - 20 * n}
