@@ -131,11 +131,13 @@ def drawn_again(rows: Rows, random: np.random.Generator) -> Rows:
     return rows.take(np.repeat(np.arange(len(rows.label)), times[rows.person]))
 
 
-def study(number: int, of: Population, events: int, resamples: int, bootstrap: bool) -> list[tuple[float, ...]] | None:
+def study(
+    number: int, of: Population, events: int, resamples: int, bootstrap: bool, times: int
+) -> list[tuple[float, ...]] | None:
     """One study: per quantity (`NAMES`) lower and upper limit in each of `WAYS`, then both training variances."""
     random = np.random.default_rng([11, events, number])
     persons = round(events / PREVALENCE / ROWS_PER_PERSON)
-    train, validation, test = (of.draw(random, count) for count in (persons, persons // 3, persons))
+    train, validation, test = (of.draw(random, count) for count in (persons, persons // 3, times * persons))
     if min(train.label.sum(), validation.label.sum(), test.label.sum()) < 3:
         return None
     clusters = person_clusters(test.label, test.person)
@@ -196,12 +198,12 @@ def auroc(label: np.ndarray, risk: np.ndarray) -> float:
 
 
 def coverage(
-    events: int, studies: int, resamples: int, processes: int = 1, bootstrap: bool = True
+    events: int, studies: int, resamples: int, processes: int = 1, bootstrap: bool = True, times: int = 1
 ) -> Iterator[tuple[str, str, float, float]]:
     """Yield (quantity, way, share of limits that hold the truth, mean width), then the standard deviations."""
     of = population()
     mean, spread = truth(of, events)
-    one = partial(study, of=of, events=events, resamples=resamples, bootstrap=bootstrap)
+    one = partial(study, of=of, events=events, resamples=resamples, bootstrap=bootstrap, times=times)
     with ProcessPoolExecutor(processes) as pool:
         found = np.array([each for each in pool.map(one, range(studies), chunksize=8) if each], dtype=np.float64)
     for place, name in enumerate(NAMES):
@@ -225,11 +227,12 @@ def main() -> None:
     parser.add_argument("--resamples", type=int, default=20)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--no-bootstrap", dest="bootstrap", action="store_false", help="half the time")
+    parser.add_argument("--times", type=int, default=1, help="test persons for each training person")
     asked = parser.parse_args()
     for events in asked.events:
         print(f"\n{events} events, {asked.studies} studies, {asked.resamples} resamples")
         print(f"{'':18}{'':44}{'coverage':>10}{'mean width, SD':>18}")
-        lines = coverage(events, asked.studies, asked.resamples, asked.processes, asked.bootstrap)
+        lines = coverage(events, asked.studies, asked.resamples, asked.processes, asked.bootstrap, asked.times)
         for name, way, share, size in lines:
             print(f"{name:18}{way:44}{'' if np.isnan(share) else f'{share:.1%}':>10}{size:18.4f}", flush=True)
 
