@@ -13,7 +13,7 @@ as each way finds it.
 
 import argparse
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ from scipy.special import expit
 
 from conceptbridge.evaluate.delong import Clusters, person_clusters
 from conceptbridge.evaluate.method_limits import Scored, method_limits, score, training_variance
+from conceptbridge.evaluate.scales import FISHER_Z, LOGIT
 from conceptbridge.learn.half_samples import first_half, strata
 
 TOKENS, WIDTH, PREVALENCE, ROWS_PER_PERSON = 80, 12, 0.1, 1.5
@@ -158,11 +159,11 @@ def study(
     found = []
     for place, one in enumerate(whole):
         of_splits = [(first[place], second[place]) for first, second in pairs]
-        limits = method_limits(one, of_splits, clusters, difference=place == 2)
+        limits = method_limits(one, of_splits, clusters, FISHER_Z if place == 2 else LOGIT)
         spread = float(np.var([each[place].mean.auroc for each in again], ddof=1)) if bootstrap else np.nan
         # the same formula, with the bootstrap's variance in the place of the halves'
         as_halves = [_apart_by(spread, one)] * resamples if bootstrap else []
-        wide = method_limits(one, as_halves, clusters, difference=place == 2)
+        wide = method_limits(one, as_halves, clusters, FISHER_Z if place == 2 else LOGIT)
         found.append((*limits[1:5], *wide[3:5], training_variance(of_splits, clusters)[0], spread))
     return found
 
@@ -170,8 +171,8 @@ def study(
 def _apart_by(spread: float, like: Scored) -> tuple[Scored, Scored]:
     """Two scores without noise whose distance gives this training variance."""
     still = like.mean._replace(events=0 * like.mean.events, non_events=0 * like.mean.non_events)
-    zero = Scored(np.zeros(1), still._replace(auroc=0.0))
-    return Scored(np.full(1, 2 * np.sqrt(spread)), still._replace(auroc=2 * float(np.sqrt(spread)))), zero
+    zero = Scored((np.zeros(1),), still._replace(auroc=0.0))
+    return Scored((np.zeros(1),), still._replace(auroc=2 * float(np.sqrt(spread)))), zero
 
 
 def truth(of: Population, events: int, samples: int = 300) -> tuple[np.ndarray, np.ndarray]:
@@ -198,14 +199,13 @@ def auroc(label: np.ndarray, risk: np.ndarray) -> float:
 
 
 def coverage(
-    events: int, studies: int, resamples: int, processes: int = 1, bootstrap: bool = True, times: int = 1
+    pool: Executor, events: int, studies: int, resamples: int, bootstrap: bool = True, times: int = 1
 ) -> Iterator[tuple[str, str, float, float]]:
     """Yield (quantity, way, share of limits that hold the truth, mean width), then the standard deviations."""
     of = population()
     mean, spread = truth(of, events)
     one = partial(study, of=of, events=events, resamples=resamples, bootstrap=bootstrap, times=times)
-    with ProcessPoolExecutor(processes) as pool:
-        found = np.array([each for each in pool.map(one, range(studies), chunksize=8) if each], dtype=np.float64)
+    found = np.array([each for each in pool.map(one, range(studies), chunksize=8) if each], dtype=np.float64)
     for place, name in enumerate(NAMES):
         for way, label in enumerate(WAYS if bootstrap else WAYS[:2]):
             lower, upper = found[:, place, 2 * way], found[:, place, 2 * way + 1]
@@ -229,12 +229,13 @@ def main() -> None:
     parser.add_argument("--no-bootstrap", dest="bootstrap", action="store_false", help="half the time")
     parser.add_argument("--times", type=int, default=1, help="test persons for each training person")
     asked = parser.parse_args()
-    for events in asked.events:
-        print(f"\n{events} events, {asked.studies} studies, {asked.resamples} resamples")
-        print(f"{'':18}{'':44}{'coverage':>10}{'mean width, SD':>18}")
-        lines = coverage(events, asked.studies, asked.resamples, asked.processes, asked.bootstrap, asked.times)
-        for name, way, share, size in lines:
-            print(f"{name:18}{way:44}{'' if np.isnan(share) else f'{share:.1%}':>10}{size:18.4f}", flush=True)
+    with ProcessPoolExecutor(asked.processes) as pool:
+        for events in asked.events:
+            print(f"\n{events} events, {asked.studies} studies, {asked.resamples} resamples")
+            print(f"{'':18}{'':44}{'coverage':>10}{'mean width, SD':>18}")
+            lines = coverage(pool, events, asked.studies, asked.resamples, asked.bootstrap, asked.times)
+            for name, way, share, size in lines:
+                print(f"{name:18}{way:44}{'' if np.isnan(share) else f'{share:.1%}':>10}{size:18.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -294,7 +294,9 @@ class Plan:
             for learner in self.learners
             for name in strategies
         ]
-        return {"resampling": Resampling(arms, evaluation["resamples"], evaluation["seed"], here).to_json()}
+        fewest = max(evaluation["min_persons"], self.study.config["min_cell_count"])
+        what = Resampling(arms, evaluation["resamples"], evaluation["seed"], here, fewest)
+        return {"resampling": what.to_json()}
 
     def _feasibility(self) -> Settings:
         config = self.study.config

@@ -14,9 +14,14 @@ from scipy import stats
 from scipy.special import expit, logit
 
 from conceptbridge import layout
-from conceptbridge.evaluate.delong import Components, person_clusters, variance
+from conceptbridge.evaluate.arm_result import ArmResult
+from conceptbridge.evaluate.comparisons import Controls, Pair, compare
+from conceptbridge.evaluate.delong import Components, components, mean_of, person_clusters, variance
+from conceptbridge.evaluate.intervals import auroc_limits
 from conceptbridge.evaluate.method_limits import HEADLINES, Scored, method_limits, score, training_variance
-from conceptbridge.evaluate.schemas import ARM, SCHEMAS, Arm
+from conceptbridge.evaluate.metrics import METRICS
+from conceptbridge.evaluate.scales import FISHER_Z, LOGIT
+from conceptbridge.evaluate.schemas import ARM, RECOMMENDATION, SCHEMAS, Arm
 from conceptbridge.learn.half_samples import half_sample
 from conceptbridge.learn.resample import _of_half, resample_arms, resample_local
 from conceptbridge.learn.resampling import Resampling
@@ -91,7 +96,7 @@ def scored(auroc: float, events: int = 50, sd: float = 0.02, by_seed: tuple[floa
     """An AUROC whose standard error between test persons is about ``sd``, and the distance of each seed from it."""
     pattern = np.tile([1.0, -1.0], events) * sd / np.sqrt(2 * events)
     of = np.arange(2 * events) < events
-    return Scored(auroc + np.array(by_seed), Components(auroc, np.where(of, pattern, 0), np.where(of, 0, pattern)))
+    return Scored((auroc + np.array(by_seed),), Components(auroc, np.where(of, pattern, 0), np.where(of, 0, pattern)))
 
 
 CLUSTERS = person_clusters(np.repeat([1, 0], 50), np.arange(100))
@@ -139,7 +144,9 @@ def test_limits_of_the_method_are_never_narrower_and_stay_on_the_scale(
     auroc: float, sd: float, apart: list[float], difference: bool
 ) -> None:
     halves = [(scored(0.5 + one / 2), scored(0.5 - one / 2)) for one in apart]
-    limits = method_limits(scored(auroc, sd=sd, by_seed=(-0.01, 0.01)), halves, CLUSTERS, difference)
+    limits = method_limits(
+        scored(auroc, sd=sd, by_seed=(-0.01, 0.01)), halves, CLUSTERS, FISHER_Z if difference else LOGIT
+    )
     assert limits.lower is not None
     assert limits.upper is not None
     assert limits.method_lower is not None
@@ -153,7 +160,7 @@ def test_limits_add_the_variances_once_and_take_satterthwaite_s_degrees_of_freed
     whole = scored(0.8, sd=0.02, by_seed=(-0.01, 0.0, 0.01))
     person = float(variance(whole.mean.events, whole.mean.non_events, CLUSTERS))
     seed, training = 0.01**2 / 3, 0.06**2 / 4
-    limits = method_limits(whole, [(scored(0.83), scored(0.77))] * 10, CLUSTERS, difference=False)
+    limits = method_limits(whole, [(scored(0.83), scored(0.77))] * 10, CLUSTERS, LOGIT)
     assert limits.training_sd == pytest.approx(0.03)
     total = person + seed + training
     freedom = total**2 / (person**2 / 49 + seed**2 / 2 + training**2 / 10)
@@ -162,15 +169,53 @@ def test_limits_add_the_variances_once_and_take_satterthwaite_s_degrees_of_freed
     assert limits.method_upper == pytest.approx(expit(logit(0.8) + reach))
     freedom = (person + seed) ** 2 / (person**2 / 49 + seed**2 / 2)
     reach = stats.t.ppf(0.975, freedom) * np.sqrt(person + seed)
-    alone = method_limits(whole, [], CLUSTERS, difference=True)
-    assert [alone.lower, alone.upper] == pytest.approx([0.8 - reach, 0.8 + reach])
+    alone = method_limits(whole, [], CLUSTERS, FISHER_Z)
+    reach /= 1 - 0.8**2
+    assert [alone.lower, alone.upper] == pytest.approx(
+        [np.tanh(np.arctanh(0.8) - reach), np.tanh(np.arctanh(0.8) + reach)]
+    )
     assert alone.method_lower is None
 
 
-def test_a_difference_without_as_many_seeds_has_the_variance_of_both() -> None:
+def test_two_arms_add_the_variances_of_their_seeds_and_an_arm_s_halves_pair_them() -> None:
     first, second = scored(0.8, by_seed=(-0.01, 0.01)), scored(0.7, by_seed=(-0.02, 0.0, 0.02))
-    _, seed = first.minus(second).noise(CLUSTERS)
-    assert seed == pytest.approx(0.02**2 / 2 / 2 + 0.02**2 / 3)
+    (_, *seeds), freedom = first.minus(second).variances(CLUSTERS)
+    assert seeds == pytest.approx([0.02**2 / 2 / 2, 0.02**2 / 3])
+    assert freedom == [49, 1, 2]
+    # the same draws of a control in both halves: their luck is in neither half alone
+    (_, *seeds), _ = first.apart_from(scored(0.7, by_seed=(-0.01, 0.01))).variances(CLUSTERS)
+    assert seeds == pytest.approx([0])
+
+
+def measured(arm: Arm, parts: list[Components], persons: int) -> ArmResult:
+    """What evaluation measures of an arm, with no other metric than AUROC."""
+    by_seed = np.zeros((len(parts), len(METRICS)))
+    by_seed[:, METRICS.index("auroc")] = [part.auroc for part in parts]
+    none, influence = np.full(len(METRICS), np.nan), np.zeros((2, persons), np.float32)
+    rest = (none, none, influence, mean_of(parts), [], None, [])
+    return ArmResult(arm, {}, [*range(len(parts))], {"test": None}, {"test": by_seed}, [], *rest)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 2**32))
+def test_limits_for_the_trained_models_are_those_of_metrics_and_comparisons(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    label, person = np.repeat([1, 0], [30, 90]), random.integers(0, 60, 120)
+    clusters = person_clusters(label, person)
+    results = {}
+    for name, seeds in (("first", 3), ("second", 2)):
+        parts = [components(label, random.normal(label, 1), clusters) for _ in range(seeds)]
+        arm = Arm(name, "cnn", "local", "here")
+        results[arm] = (parts, Scored((np.array([one.auroc for one in parts]),), mean_of(parts)))
+    (arm, (parts, whole)), (other, (_, second)) = results.items()
+    found = method_limits(whole, [], clusters, LOGIT)
+    expected = auroc_limits(whole.mean, whole.by_seed[0], clusters)
+    assert [found.lower, found.upper] == pytest.approx(list(expected))
+    asked = [Pair(RECOMMENDATION, arm, other, None)]
+    compared = {arm: measured(arm, parts, clusters.persons) for arm, (parts, _) in results.items()}
+    [(_, differences)] = compare(compared, asked, Controls({}), clusters)
+    found = method_limits(whole.minus(second), [], clusters, FISHER_Z)
+    assert [found.estimate, found.lower, found.upper] == pytest.approx(list(differences[0][1:4]))
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +223,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_study(tmp_path_factory.mktemp("results"))
 
 
-def compare(results: Path, target: str, *pairs: tuple[str, str]) -> Path:
+def table_of(results: Path, target: str, *pairs: tuple[str, str]) -> Path:
     """The table of comparisons of a target: for each question the strategies of both arms."""
     rows = []
     for question, (first, second) in zip(HEADLINES, pairs, strict=False):
@@ -196,13 +241,20 @@ def compare(results: Path, target: str, *pairs: tuple[str, str]) -> Path:
 
 
 def resampled(
-    results: Path, target: str, comparisons: Path, sources: tuple[str, ...] = SOURCES, processes: int = 1
+    results: Path,
+    target: str,
+    comparisons: Path,
+    sources: tuple[str, ...] = SOURCES,
+    processes: int = 1,
+    min_persons: int = 5,
 ) -> list[dict[str, Any]]:
     """The table of the target, its local models and those of its sources made before."""
     for site in dict.fromkeys([*sources, target]):
         out = results / layout.place(layout.RESAMPLED, task=TASK, site=site)
-        resample_local(Resampling([job_of("local", site)], 4, 1, sources), TASK, site, [comparisons], results, out)
-    what = Resampling.from_json(Resampling([job_of(name, target) for name in OWN], 4, 1, sources).to_json())
+        resample_local(Resampling([job_of("local", site)], 4, 1, sources, 5), TASK, site, [comparisons], results, out)
+    what = Resampling.from_json(
+        Resampling([job_of(name, target) for name in OWN], 4, 1, sources, min_persons).to_json()
+    )
     found: list[dict[str, Any]] = resample_arms(what, TASK, target, comparisons, results, processes).to_pylist()
     return found
 
@@ -212,7 +264,7 @@ def test_every_strategy_has_limits_of_the_method(results: Path, target: str) -> 
     transferred = [name for name in OWN if name != "local"]
     for start in range(0, len(transferred), 3):
         names = transferred[start : start + 3]
-        rows = resampled(results, target, compare(results, target, *((name, "local") for name in names)))
+        rows = resampled(results, target, table_of(results, target, *((name, "local") for name in names)))
         assert [row["strategy"] for row in rows] == [names[0], "local", *names[1:], *names]
         assert [row["quantity"] for row in rows] == ["auroc"] * (1 + len(names)) + ["difference"] * len(names)
         for row in rows:
@@ -225,12 +277,12 @@ def test_every_strategy_has_limits_of_the_method(results: Path, target: str) -> 
 
 
 def test_it_is_the_same_in_two_processes(results: Path) -> None:
-    comparisons = compare(results, SOURCES[0], ("direct", "local"))
+    comparisons = table_of(results, SOURCES[0], ("direct", "local"))
     assert resampled(results, SOURCES[0], comparisons) == resampled(results, SOURCES[0], comparisons, processes=2)
 
 
 def test_a_source_whose_rows_are_elsewhere_is_a_reason(results: Path) -> None:
-    rows = resampled(results, SOURCES[0], compare(results, SOURCES[0], ("direct", "local")), sources=SOURCES[:1])
+    rows = resampled(results, SOURCES[0], table_of(results, SOURCES[0], ("direct", "local")), sources=SOURCES[:1])
     reason = f"no limits of the method: in a half-sample, the training persons of {SOURCES[1]} are not here"
     assert [row["reason"] for row in rows] == [reason, None, reason]
     assert [row["resamples"] for row in rows] == [0, 4, 0]
@@ -238,9 +290,17 @@ def test_a_source_whose_rows_are_elsewhere_is_a_reason(results: Path) -> None:
     assert [row["method_lower"] is None for row in rows] == [True, False, True]
 
 
+def test_of_too_few_test_persons_nothing_is_shown(results: Path) -> None:
+    rows = resampled(results, SOURCES[0], table_of(results, SOURCES[0], ("direct", "local")), min_persons=60)
+    assert len(rows) == 3
+    assert {row["reason"] for row in rows} == {"fewer than 60 test persons with the event"}
+    numbers = ("estimate", "lower", "upper", "method_lower", "method_upper", "training_sd")
+    assert all(row[name] is None for row in rows for name in numbers)
+
+
 def test_a_site_that_no_headline_arm_uses_trains_nothing(results: Path, tmp_path: Path) -> None:
-    comparisons = compare(results, SOURCES[0], ("pooled", "local"))
-    what = Resampling([job_of("local", SOURCES[1])], 4, 1, SOURCES)
+    comparisons = table_of(results, SOURCES[0], ("pooled", "local"))
+    what = Resampling([job_of("local", SOURCES[1])], 4, 1, SOURCES, 5)
     resample_local(what, TASK, SOURCES[1], [comparisons], results, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["resampled.json"]
 

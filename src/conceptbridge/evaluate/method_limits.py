@@ -9,41 +9,40 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.special import expit, logit
 
-from conceptbridge.evaluate.bootstrap import degrees, quantile
 from conceptbridge.evaluate.delong import Clusters, Components, components, mean_of, variance
-from conceptbridge.evaluate.intervals import seed_variance
-from conceptbridge.evaluate.schemas import ARM, RECOMMENDATION, VS_BEST_LOCAL, VS_BEST_TRANSFERRED, Arm
+from conceptbridge.evaluate.intervals import AT_THE_END, NO_LIMITS, auroc_at_the_end, seed_variance
+from conceptbridge.evaluate.scales import FISHER_Z, LOGIT, Scale, degrees, limits_on
+from conceptbridge.evaluate.schemas import ARM, PRIMARY, VS_BEST_TRANSFERRED, Arm
 
-HEADLINES = (RECOMMENDATION, VS_BEST_LOCAL, VS_BEST_TRANSFERRED)
+HEADLINES = (*PRIMARY, VS_BEST_TRANSFERRED)
 """The questions whose arms are headline arms: ``comparisons.pairs`` says what each compares."""
 
 AUROC, DIFFERENCE = "auroc", "difference"
 """What a row of ``method_limits`` is about."""
 
-NO_ANALYTIC_LIMITS = "no limits: an AUROC of 0 or 1, or a class that one person alone has"
-
 
 class Scored(NamedTuple):
-    """An AUROC on the test rows, or a difference of two: of every seed (seeds,), and the mean with its components."""
+    """An AUROC on the test rows, or a difference of two: of every seed of each arm in it (seeds,), and the mean over
+    seeds with its components."""
 
-    by_seed: NDArray[np.float64]
+    by_seed: tuple[NDArray[np.float64], ...]
     mean: Components
 
     def minus(self, other: "Scored") -> "Scored":
-        """This one less another on the same test rows; seeds are paired where there are as many."""
-        same = len(self.by_seed) == len(other.by_seed)
-        # as far from their mean as two independent means of seeds would be
-        by_seed = self.by_seed - other.by_seed if same else _apart(self, other)
-        mine, theirs = self.mean, other.mean
-        mean = Components(mine.auroc - theirs.auroc, mine.events - theirs.events, mine.non_events - theirs.non_events)
-        return Scored(by_seed, mean)
+        """One arm less another: both have seeds of their own."""
+        return Scored((*self.by_seed, *other.by_seed), _less(self.mean, other.mean))
 
-    def noise(self, clusters: Clusters) -> tuple[float, float]:
-        """The variance of the mean over seeds between test persons, and between seeds."""
+    def apart_from(self, other: "Scored") -> "Scored":
+        """The same arm trained on other persons: seed k of one is seed k of the other (of a control, the same draw)."""
+        by_seed = tuple(mine - theirs for mine, theirs in zip(self.by_seed, other.by_seed, strict=True))
+        return Scored(by_seed, _less(self.mean, other.mean))
+
+    def variances(self, clusters: Clusters) -> tuple[list[float], list[float]]:
+        """The variance of the mean between test persons and between the seeds of each arm; the degrees of freedom."""
         person = float(variance(self.mean.events, self.mean.non_events, clusters))
-        return person, float(seed_variance(self.by_seed[:, None])[0])
+        seeds = [float(seed_variance(values[:, None])[0]) for values in self.by_seed]
+        return [person, *seeds], [clusters.freedom, *(max(len(values) - 1.0, 1.0) for values in self.by_seed)]
 
 
 class MethodLimits(NamedTuple):
@@ -63,7 +62,7 @@ class MethodLimits(NamedTuple):
 
 class Tested(NamedTuple):
     """A headline arm on the test rows: trained on all persons, and on each half-sample (2k and 2k + 1 are the halves of
-    split k); ``reason`` says why a half-sample has none."""
+    split k); ``reason`` says why there is one or more of them without a model."""
 
     whole: Scored
     halves: Sequence[Scored]
@@ -83,40 +82,52 @@ def headline_pairs(comparisons: Sequence[Mapping[str, Any]]) -> list[tuple[str, 
     return pairs
 
 
+def headline_arms(pairs: Sequence[tuple[str, Arm, Arm | None]]) -> list[Arm]:
+    """The arms of ``headline_pairs``, each once."""
+    return list(dict.fromkeys(arm for _, *both in pairs for arm in both if arm is not None))
+
+
 def method_rows(
     task: str,
     target: str,
     pairs: Sequence[tuple[str, Arm, Arm | None]],
-    tested: Mapping[Arm, Tested],
+    tested: Mapping[Arm, Tested | str],
     clusters: Clusters,
 ) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of ``method_limits``: one per arm of the ``pairs``, then one per difference."""
-    nobody = (None,) * len(ARM)
-    for arm in dict.fromkeys(one for _, *both in pairs for one in both if one is not None):
-        if arm in tested:
-            yield task, target, AUROC, None, *arm, *nobody, *_numbers(tested[arm], clusters, difference=False)
+    """Yield the rows of ``method_limits``: one per arm of the ``pairs``, then one per difference.
+
+    In the place of what was ``tested`` of an arm may stand the reason why nothing was, or may be shown.
+    """
+    for arm in headline_arms(pairs):
+        yield task, target, AUROC, None, *arm, *[None] * len(ARM), *_numbers(tested[arm], clusters, LOGIT)
     for question, arm, other in pairs:
-        if other is not None and arm in tested and other in tested:
-            first, second = tested[arm], tested[other]
-            apart = Tested(
-                first.whole.minus(second.whole),
-                [one.minus(two) for one, two in zip(first.halves, second.halves, strict=False)],
-                first.reason or second.reason,
-            )
-            yield task, target, DIFFERENCE, question, *arm, *other, *_numbers(apart, clusters, difference=True)
+        if other is not None:
+            apart = _minus(tested[arm], tested[other])
+            yield task, target, DIFFERENCE, question, *arm, *other, *_numbers(apart, clusters, FISHER_Z)
 
 
-def _numbers(tested: Tested, clusters: Clusters, difference: bool) -> tuple[Any, ...]:
+def _minus(first: Tested | str, second: Tested | str) -> Tested | str:
+    if isinstance(first, str) or isinstance(second, str):
+        return first if isinstance(first, str) else str(second)
+    # where an arm lacks a half-sample there is a reason, and they are not looked at
+    halves = [one.minus(other) for one, other in zip(first.halves, second.halves, strict=False)]
+    return Tested(first.whole.minus(second.whole), halves, first.reason or second.reason)
+
+
+def _numbers(tested: Tested | str, clusters: Clusters, scale: Scale) -> tuple[Any, ...]:
+    if isinstance(tested, str):
+        return *[None] * len(MethodLimits._fields), 0, tested
     halves = [] if tested.reason else list(zip(tested.halves[::2], tested.halves[1::2], strict=True))
-    found = method_limits(tested.whole, halves, clusters, difference)
-    reason = tested.reason or (NO_ANALYTIC_LIMITS if found.lower is None else None)
-    return *found, 2 * len(halves), reason
+    found = method_limits(tested.whole, halves, clusters, scale)
+    one_person = NO_LIMITS if min(clusters.with_event, clusters.with_non_event) < 2 else None
+    at_the_end = AT_THE_END if halves and found.method_lower is None else None
+    return *found, 2 * len(halves), tested.reason or one_person or at_the_end
 
 
 def score(label: ArrayLike, probability: NDArray[np.float64], clusters: Clusters) -> Scored:
     """Measure the AUROC of ``probability`` (seeds, test rows) on rows with these labels; both classes must be there."""
     of_seeds = [components(label, of_seed, clusters) for of_seed in probability]
-    return Scored(np.array([one.auroc for one in of_seeds]), mean_of(of_seeds))
+    return Scored((np.array([one.auroc for one in of_seeds]),), mean_of(of_seeds))
 
 
 def training_variance(halves: Sequence[tuple[Scored, Scored]], clusters: Clusters) -> tuple[float, float]:
@@ -129,59 +140,53 @@ def training_variance(halves: Sequence[tuple[Scored, Scored]], clusters: Cluster
     already.
 
     A bootstrap of training persons is no way to the same number: at the optimum of a model the AUROC is level, so that
-    the resample's distance from the sample counts beside the sample's from the truth, and its variance is up to three
+    the resample's distance from the sample counts beside the sample's from the truth, and its variance is about three
     times too large (``benchmarks/method_limits.py``).
     """
-    apart = [first.minus(second) for first, second in halves]
+    apart = [first.apart_from(second) for first, second in halves]
     gross = float(np.mean([one.mean.auroc**2 for one in apart])) / 4
-    noise = float(np.mean([sum(one.noise(clusters)) for one in apart])) / 4
+    noise = float(np.mean([sum(one.variances(clusters)[0]) for one in apart])) / 4
     return max(gross - noise, 0.0), gross
 
 
 def method_limits(
-    whole: Scored, halves: Sequence[tuple[Scored, Scored]], clusters: Clusters, difference: bool
+    whole: Scored, halves: Sequence[tuple[Scored, Scored]], clusters: Clusters, scale: Scale
 ) -> MethodLimits:
-    """Return the limits of an AUROC, or a ``difference`` of two, of models of all training persons (``whole``).
+    """Return the limits of an AUROC, or a difference of two, of models of all training persons (``whole``).
 
-    The variance for these trained models is that between test persons (DeLong's, by person) and that between seeds; for
-    the method, that between training samples as well. Limits are those of the t distribution with Welch and
-    Satterthwaite's degrees of freedom, of an AUROC on the scale of its logit.
+    The variance for these trained models is that between test persons (DeLong's, by person) and that between the seeds
+    of each arm; for the method, that between training samples as well. Limits are those of the t distribution on
+    ``scale``, with Welch and Satterthwaite's degrees of freedom: those for these models are the same as in the tables
+    ``metrics`` and ``comparisons``. Limits for the method hold the others.
     """
-    person, seed = whole.noise(clusters)
-    estimate, freedom = whole.mean.auroc, [clusters.freedom, max(len(whole.by_seed) - 1.0, 1.0)]
-    reach = _reach(person + seed, [person, seed], freedom)
-    models = _around(estimate, reach, difference)
+    estimate, (parts, freedom) = whole.mean.auroc, whole.variances(clusters)
+    models = _limits(scale, estimate, sum(parts), parts, freedom)
+    if scale is LOGIT and estimate in (0, 1) and np.isfinite(parts[0]):
+        models = auroc_at_the_end(estimate, clusters)
     if not halves:
         return MethodLimits(estimate, *models, None, None, None)
     training, gross = training_variance(halves, clusters)
     # what was taken off as noise makes the rest no surer
-    parts = [person, seed, gross if training > 0 else 0.0]
-    wider = _reach(person + seed + training, parts, [*freedom, float(len(halves))])
-    # the seeds alone have few degrees of freedom, and a part more gives the sum more of them
-    method = _around(estimate, max(reach, wider), difference)
-    return MethodLimits(estimate, *models, *method, float(np.sqrt(training)))
+    more = [*parts, gross if training > 0 else 0.0]
+    lower, upper = _limits(scale, estimate, sum(parts) + training, more, [*freedom, float(len(halves))])
+    if models[0] is not None and models[1] is not None and lower is not None and upper is not None:
+        # seeds alone have few degrees of freedom, and a part more gives the sum more of them
+        lower, upper = min(lower, models[0]), max(upper, models[1])
+    return MethodLimits(estimate, *models, lower, upper, float(np.sqrt(training)))
 
 
-def _reach(total: float, parts: Sequence[float], freedom: Sequence[float]) -> float:
-    """How far limits are from an estimate of variance ``total``; ``parts``, each with its degrees of ``freedom``, are
-    what it was worked out from."""
+def _limits(
+    scale: Scale, estimate: float, total: float, parts: Sequence[float], freedom: Sequence[float]
+) -> tuple[float | None, float | None]:
+    """Limits from a variance, and the ``parts`` that it was worked out from, each with its degrees of ``freedom``."""
+    if not np.isfinite(total):
+        return None, None
     share = total / sum(parts) if total > 0 else 1.0
     of_total = degrees(np.array(parts)[:, None], np.array(freedom)[:, None]) * share**2
-    return float(quantile(of_total)[0] * np.sqrt(total))
+    bounds = limits_on(scale, np.array([estimate]), np.array([total]), of_total)
+    lower, upper = (None if np.isnan(bound[0]) else float(bound[0]) for bound in bounds)
+    return lower, upper
 
 
-def _around(estimate: float, reach: float, difference: bool) -> tuple[float | None, float | None]:
-    """Limits at this distance from an estimate, of an AUROC on the scale of its logit; None where there are none."""
-    if not np.isfinite(reach) or (not difference and not 0 < estimate < 1):
-        return None, None
-    if difference:
-        return estimate - reach, estimate + reach
-    at, reach = logit(estimate), reach / (estimate * (1 - estimate))
-    return float(expit(at - reach)), float(expit(at + reach))
-
-
-def _apart(first: Scored, second: Scored) -> NDArray[np.float64]:
-    """Two values whose mean is the difference of the means, with the variance of two independent means of seeds."""
-    spread = np.sqrt(sum(float(seed_variance(one.by_seed[:, None])[0]) for one in (first, second)))
-    both: NDArray[np.float64] = first.mean.auroc - second.mean.auroc + spread * np.array([-1.0, 1.0])
-    return both
+def _less(first: Components, second: Components) -> Components:
+    return Components(first.auroc - second.auroc, first.events - second.events, first.non_events - second.non_events)

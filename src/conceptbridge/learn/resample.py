@@ -22,8 +22,8 @@ from threadpoolctl import threadpool_limits
 from conceptbridge import layout
 from conceptbridge.core.atomic_files import atomic_folder, write_json
 from conceptbridge.evaluate.delong import person_clusters
-from conceptbridge.evaluate.measure import flaw
-from conceptbridge.evaluate.method_limits import Scored, Tested, headline_pairs, method_rows, score
+from conceptbridge.evaluate.measure import flaw, too_few
+from conceptbridge.evaluate.method_limits import Tested, headline_arms, headline_pairs, method_rows, score
 from conceptbridge.evaluate.predictions import Rows, read_arm
 from conceptbridge.evaluate.schemas import METHOD_LIMITS, Arm, schema, to_table
 from conceptbridge.learn.arm_files import read_entry
@@ -44,7 +44,12 @@ def resample_local(
     ``{half-sample}/{embedding}/{learner}/``, each the folder of an arm; it is empty where no headline arm uses the
     site's models.
     """
-    used = [arm for path in comparisons for arm in _headlines(path) if arm.source == site and _is_local_based(arm)]
+    used = [
+        arm
+        for path in comparisons
+        for arm in headline_arms(headline_pairs(_read(path)))
+        if arm.source == site and _is_local_based(arm)
+    ]
     needed = {(arm.embedding, arm.learner) for arm in used}
     jobs = [job for job in what.arms if (job.embedding.name, job.learner) in needed]
     with atomic_folder(out) as folder:
@@ -60,31 +65,27 @@ def resample_arms(
     Local models are those that ``resample_local`` trained at each site. An arm without limits of the method says why in
     ``reason``.
     """
-    named = _headlines(comparisons)
-    jobs = {_key(job): job for job in what.arms}
-    arms = {arm: jobs[arm.embedding, arm.learner, arm.strategy] for arm in named}
-    site = read_site_of(next(iter(arms.values())), results, target) if arms else None
-    if site is None or flaw(site.rows.labels[site.rows.of("test")], "test") is not None:
+    pairs, jobs = headline_pairs(_read(comparisons)), {_key(job): job for job in what.arms}
+    arms = {arm: jobs[arm.embedding, arm.learner, arm.strategy] for arm in headline_arms(pairs)}
+    if not arms:
         return schema(METHOD_LIMITS).empty_table()
+    site = read_site_of(next(iter(arms.values())), results, target)
     test = site.rows.of("test")
     label, clusters = site.rows.labels[test], person_clusters(site.rows.labels[test], site.rows.person_ids[test])
-    whole = {arm: _of_all_persons(job, arm, site, results) for arm, job in arms.items()}
-    each = _each_half(partial(_make_arms, what, task, target, arms, results), what.resamples, processes)
-    halves: dict[Arm, list[Scored]] = {arm: [] for arm in arms}
-    reasons: dict[Arm, str] = {}
-    for of_half in each:
-        for arm, (reason, probability) in of_half.items():
-            if reason is None and probability is not None:
-                halves[arm].append(score(label, probability, clusters))
-            else:
-                reasons.setdefault(arm, f"no limits of the method: in a half-sample, {reason}")
-    tested = {
-        arm: Tested(score(label, probability, clusters), halves[arm], reasons.get(arm))
-        for arm, probability in whole.items()
-        if probability is not None
-    }
-    rows = method_rows(task, target, headline_pairs(_read(comparisons)), tested, clusters)
-    return to_table(list(rows), schema(METHOD_LIMITS))
+    tested: dict[Arm, Tested | str] = {}
+    if why := flaw(label, "test") or too_few(clusters, what.min_persons):
+        tested = dict.fromkeys(arms, why)
+    else:
+        whole = {arm: _of_all_persons(job, arm, site, results) for arm, job in arms.items()}
+        each = _each_half(partial(_make_arms, what, task, target, arms, results), what.resamples, processes)
+        for arm, (reason, probability) in whole.items():
+            halves = [of_half[arm] for of_half in each]
+            scores = [score(label, of_half, clusters) for _, of_half in halves if of_half is not None]
+            lacks = next((f"no limits of the method: in a half-sample, {why}" for why, _ in halves if why), None)
+            tested[arm] = (
+                str(reason) if probability is None else Tested(score(label, probability, clusters), scores, lacks)
+            )
+    return to_table(list(method_rows(task, target, pairs, tested, clusters)), schema(METHOD_LIMITS))
 
 
 def _each_half(work: Callable[[int], Any], resamples: int, processes: int) -> list[Any]:
@@ -157,9 +158,9 @@ def _of_half(job: ArmJob, target: str, results: Path, source: str) -> ArmJob:
     return replace(job, budget=held)
 
 
-def _of_all_persons(job: ArmJob, arm: Arm, site: Site, results: Path) -> NDArray[np.float64] | None:
+def _of_all_persons(job: ArmJob, arm: Arm, site: Site, results: Path) -> tuple[str | None, NDArray[np.float64] | None]:
     folder = layout.arm(results, job.task, job.embedding.folder, job.learner, job.strategy, site.name)
-    return _of_test(folder, arm.source, site)[1]
+    return _of_test(folder, arm.source, site)
 
 
 def _of_test(folder: Path, source: str, site: Site) -> tuple[str | None, NDArray[np.float64] | None]:
@@ -171,12 +172,6 @@ def _of_test(folder: Path, source: str, site: Site) -> tuple[str | None, NDArray
             of_test = predictions.probability[:, expected.split.astype(str) == "test"]
             return predictions.reason, of_test if predictions.reason is None else None
     return f"no model from {source}", None
-
-
-def _headlines(comparisons: Path) -> list[Arm]:
-    """The arms that a target's table of comparisons names in its headlines, each once."""
-    pairs = headline_pairs(_read(comparisons))
-    return list(dict.fromkeys(arm for _, *both in pairs for arm in both if arm is not None))
 
 
 def _read(comparisons: Path) -> list[dict[str, Any]]:

@@ -11,12 +11,14 @@ from conceptbridge.learn.arm_job import ArmJob
 @dataclass(frozen=True)
 class Resampling:
     """What a job of resampling is told: the jobs of the ``arms`` that may be a headline arm at its site, how many
-    half-samples (``resamples``, even) and the ``seed`` of their draw, and the ``sources`` whose rows are here."""
+    half-samples (``resamples``, even) and the ``seed`` of their draw, the ``sources`` whose rows are here, and of how
+    many test persons of each class nothing is shown."""
 
     arms: Sequence[ArmJob]
     resamples: int
     seed: int
     sources: Sequence[str]
+    min_persons: int
 
     def to_json(self) -> str:
         """As JSON, the same text for the same resampling."""
