@@ -233,7 +233,7 @@ TABLE = [
         "another template of texts",
         {"vocabulary": 2} | EMBEDDED | ROWS,
         "vocabularies and all after them, but no cohort",
-        {"texts": {"absent": "No {name}"}},
+        {"states": "words", "texts": {"absent": "No {name}"}},
     ),
     Row(
         "min_cell_count",
