@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 from interval_coverage import POPULATIONS, QUANTITIES, Population, coverage, sample
+from method_limits import WAYS
+from method_limits import coverage as method_coverage
 
 from conceptbridge.evaluate.comparisons import Controls, Pair, compare
 from conceptbridge.evaluate.delong import components, person_clusters
@@ -117,7 +119,21 @@ def limits(run: Run) -> Iterator[Figure]:
             yield _share(f"{quantity} {value:.3f}, {events} events, {name}", float(one), 0.93, 0.97)
 
 
-SECTIONS: dict[str, Section] = {"noise": noise, "equal": equal, "draws": draws, "limits": limits}
+def methods(run: Run) -> Iterator[Figure]:
+    """How often limits for a method hold its mean over training samples, by the events that it is trained on."""
+    for events in (30, 100, 300):
+        for quantity, way, share, _ in method_coverage(run.pool, events, 2 * run.studies, 20, bootstrap=False):
+            if way == WAYS[1]:
+                yield _share(f"{quantity}, {events} events", share, 0.93, 0.97)
+
+
+SECTIONS: dict[str, Section] = {
+    "noise": noise,
+    "equal": equal,
+    "draws": draws,
+    "limits": limits,
+    "methods": methods,
+}
 
 
 def _share(what: str, value: float, least: float, most: float) -> Figure:

@@ -36,6 +36,8 @@ SOURCES_MODEL = "arms/{task}/{embedding}/{learner}/sources/{strategy}"  # for ta
 ROWS_DIGEST = "arms/{task}/{embedding}/rows.sha256"
 MODELS_DIGEST = "arms/{task}/{embedding}/{learner}/models.sha256"
 
+RESAMPLED = "resamples/{task}/{site}"  # a site's local models on half-samples of its training persons
+
 METRICS = "metrics/{task}/{target}/{table}.parquet"
 TABLE = "tables/{table}.{suffix}"
 FIGURE = "figures/{figure}.{suffix}"

@@ -5,7 +5,7 @@ job re-runs when its settings change, so they hold what the job reads from the c
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -18,12 +18,13 @@ from conceptbridge.exchange.receive.find_aggregates import find_aggregates
 from conceptbridge.exchange.receive.find_bundles import find_bundles
 from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
 from conceptbridge.learn.registry import LEARNERS
+from conceptbridge.learn.resampling import Resampling
 from conceptbridge.sites.converters.converter import CONVERTERS
 from conceptbridge.sites.extract import check_needs, extract_files, find_tables
 from conceptbridge.sites.formats.format import FORMATS
 from conceptbridge.study.config import read_study
 from conceptbridge.study.embeddings import Embedding
-from conceptbridge.study.strategies import STRATEGIES, Needs
+from conceptbridge.study.strategies import LOCAL, STRATEGIES, Needs
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.study.study import Study
 
@@ -155,6 +156,8 @@ class Plan:
             return (CONVERTERS[converter.name],) if converter else ()
         if rule in ("figures", "report"):  # strategies label their arms
             return tuple(STRATEGIES[name] for name in self.study.config["strategies"])
+        if rule in ("resample_local", "resample"):  # the headline arms may be any
+            return (*map(STRATEGIES.__getitem__, self.study.strategies), *map(LEARNERS.__getitem__, self.learners))
         if "learner" not in wildcards:
             return tuple(self.study.by_id[wildcards["embedding"]].modules) if rule in _OF_EMBEDDINGS else ()
         own = (STRATEGIES[wildcards["strategy"]],) if "strategy" in wildcards else ()
@@ -189,7 +192,10 @@ class Plan:
     def _units(self, **wildcards: str) -> Settings:
         return {"min_cell_count": self.study.config["min_cell_count"]}
 
-    _tables = _learn_vectors = _units
+    _learn_vectors = _units
+
+    def _tables(self) -> Settings:
+        return self._units() | {"resampled": "--resampled" if self.resampled else ""}
 
     def _train(self, **wildcards: str) -> Settings:
         return {"arm": self.arm(**wildcards).to_json()}
@@ -261,11 +267,36 @@ class Plan:
 
     def _evaluate(self, task: str, target: str) -> Settings:
         config = self.study.config
+        settings = {key: value for key, value in config["evaluation"].items() if key not in ("training", "resamples")}
         more = {"min_cell_count": config["min_cell_count"], "drawn": [e.name for e in self.embeddings if e.drawn]}
         return {
-            "settings": canonical(config["evaluation"] | more),
+            "settings": canonical(settings | more),
             "controls": canonical(self.study.controls()),
         }
+
+    @property
+    def resampled(self) -> bool:
+        """Whether the headline arms are trained again on half-samples of their training persons."""
+        return bool(self.study.config["evaluation"]["training"] == "resampled")
+
+    def _resample_local(self, task: str, site: str) -> Settings:
+        return self._resampling(task, site, [LOCAL])
+
+    def _resample(self, task: str, target: str) -> Settings:
+        return self._resampling(task, target, self.study.strategies)
+
+    def _resampling(self, task: str, site: str, strategies: Sequence[str]) -> Settings:
+        evaluation = self.study.config["evaluation"]
+        here = [site for site in self.study.sources if site in self.study.own]
+        arms = [
+            self.arm(task, e.id, learner, name, site)
+            for e in self.embeddings
+            for learner in self.learners
+            for name in strategies
+        ]
+        fewest = max(evaluation["min_persons"], self.study.config["min_cell_count"])
+        what = Resampling(arms, evaluation["resamples"], evaluation["seed"], here, fewest)
+        return {"resampling": what.to_json()}
 
     def _feasibility(self) -> Settings:
         config = self.study.config

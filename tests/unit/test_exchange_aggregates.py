@@ -12,7 +12,7 @@ import pytest
 
 from conceptbridge.core.atomic_files import write_json, write_parquet
 from conceptbridge.core.errors import StudyError
-from conceptbridge.evaluate.schemas import SCHEMAS, to_table
+from conceptbridge.evaluate.schemas import METHOD_LIMITS, SCHEMAS, schema, to_table
 from conceptbridge.exchange.egress.check import check_egress
 from conceptbridge.exchange.egress.residual_counts import check_residual_counts
 from conceptbridge.exchange.egress.site_secrets import SiteSecrets
@@ -65,8 +65,8 @@ def measured(folder: Path, splits: Splits = WHOLE, last: str = "800,940,110", **
         "metrics": [metric(split, rows, events) for split, (_, rows, events) in splits.items() if split != "train"],
         "training_budget": [(TASK, *ARM, SITE, *splits["train"][1:], 1, 7, "7", "{}", "", "", None)],
     } | rows
-    for name, schema in SCHEMAS.items():
-        write_parquet(to_table(made.get(name, []), schema), folder / f"metrics/{TASK}/{SITE}/{name}.parquet")
+    for name, columns in SCHEMAS.items():
+        write_parquet(to_table(made.get(name, []), columns), folder / f"metrics/{TASK}/{SITE}/{name}.parquet")
     at = folder / "tasks" / TASK / SITE
     tokens = [
         {"token": n, "key": f"{n}|present", "text": f"concept {n}", "concept_id": n, "rows": 40 - 20 * n}
@@ -183,6 +183,19 @@ def test_what_is_sent_can_be_received(tmp_path: Path) -> None:
     assert pq.read_table(into / f"sites/{SITE}/vocabulary.parquet")["text"].to_pylist() == ["Cough"]
     quality = json.loads((into / f"sites/{SITE}/quality.json").read_text())
     assert quality["tables"]["person"] == {"read": None, "kept": 895, "dropped": {"x": "under 10"}}
+
+
+def test_limits_for_methods_go_along_where_the_study_has_them_and_only_there(tmp_path: Path) -> None:
+    into = tmp_path / "coordinator"
+    into.mkdir()
+    of_method = f"metrics/{TASK}/{SITE}/method_limits.parquet"
+    row = (TASK, SITE, "auroc", None, *ARM, *[None] * 4, 0.8, 0.7, 0.9, 0.6, 0.95, 0.03, 20, None)
+    write_parquet(to_table([row], schema(METHOD_LIMITS)), tmp_path / "results" / of_method)
+    receive_aggregates(sent(tmp_path), SITE, [TASK], NAMES, into)
+    assert not (into / of_method).exists()
+    study = STUDY | {"evaluation": {"training": "resampled"}}
+    receive_aggregates(sent(tmp_path, study=study), SITE, [TASK], NAMES, into)
+    assert pq.read_table(into / of_method).to_pylist()[0]["training_sd"] == 0.03
 
 
 def test_the_release_report_says_what_leaves(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from tiny_study import LEARNERS, SITES, STRATEGIES, TINY, snakemake
+from tiny_study import LEARNERS, SITES, STRATEGIES, TINY, finish, snakemake
 
 pytestmark = pytest.mark.workflow
 
@@ -62,6 +62,21 @@ def test_the_page_is_written(done: Path) -> None:
     page = (done / "results/report/index.html").read_text(encoding="utf-8")
     assert "riverside" in page
     assert "http://" not in page.replace("http://www.w3.org", "")
+
+
+def test_limits_for_methods_are_added_to_a_finished_study(done: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(done, tmp_path / "copy")
+    evaluation = TINY["evaluation"] | {"training": "resampled", "resamples": 4}
+    said = finish(folder, TINY | {"evaluation": evaluation}, "results/report/index.html")
+    assert "rule train:" not in said
+    limits = duckdb.read_parquet(str(folder / "results/tables/method_limits.parquet")).to_arrow_table().to_pylist()
+    assert {row["target"] for row in limits} == set(SITES)
+    estimated = [row for row in limits if row["lower"] is not None]
+    assert any(row["quantity"] == "difference" for row in estimated)
+    for row in estimated:
+        assert (row["method_lower"] is None) == (row["reason"] is not None)
+        assert row["reason"] or row["method_lower"] <= row["lower"] < row["upper"] <= row["method_upper"]
+    assert "Table: limits for methods" in (folder / "results/report/index.html").read_text(encoding="utf-8")
 
 
 def test_snakemake_s_own_report_has_the_page_tables_and_figures(done: Path, tmp_path: Path) -> None:

@@ -165,6 +165,13 @@ TABLE = [
     ),
     Row("a task less", JOINT, "what compares tasks", SMALL, done=two_tasks, dry_run=True),
     Row(
+        "limits for methods",
+        {"resample_local": 2, "resample": 2} | JOINT,
+        "the headline arms, on half-samples; no arm is trained or evaluated again",
+        {"evaluation": TINY["evaluation"] | {"training": "resampled"}},
+        dry_run=True,
+    ),
+    Row(
         "a site more",
         dict.fromkeys(("simulate", "ingest", "vocabulary", "cohort", "sequences", "leaks", "embed"), 1)
         | {"compute_texts": 1, "rows_digest": 2, "train": 4, "models_digest": 4, "transfer": 24, "pool": 24}
@@ -226,7 +233,7 @@ TABLE = [
         "another template of texts",
         {"vocabulary": 2} | EMBEDDED | ROWS,
         "vocabularies and all after them, but no cohort",
-        {"texts": {"absent": "No {name}"}},
+        {"states": "words", "texts": {"absent": "No {name}"}},
     ),
     Row(
         "min_cell_count",
@@ -476,6 +483,8 @@ def test_an_edit_in_any_module_runs_the_rules_again_that_import_it(
         "fetch_models",
         "convert",
         "learn_vectors",
+        "resample",
+        "resample_local",
         # exchange: no part of a study on one disk
         "write_bundle",
         "receive",

@@ -46,6 +46,29 @@ def others_of(wildcards):
     return at(layout.SOURCES_MODEL if shared else layout.ROWS_DIGEST, **wildcards)
 
 
+def of_embeddings(tables, site, task):
+    """The tables of a site's vectors, of all embeddings."""
+    return [file for e in EMBEDDINGS for file in tables(e.id, site, task)]
+
+
+def resampled_at(wildcards):
+    """The sites whose models a target's headline arms may start from: the sources with rows here, and the target."""
+    here = [site for site in study.sources if site in study.own]
+    return list(dict.fromkeys([*here, wildcards.target]))
+
+
+def others_rows(wildcards):
+    """The rows and vectors of the other sources, where a strategy of the study reads rows of several sites."""
+    if not study.strategies_that_need(Needs.SHARED_ROWS):
+        return []
+    return [
+        file
+        for site in study.others(wildcards.target)
+        for file in rows(site, wildcards.task)
+        + of_embeddings(vectors, site, wildcards.task)
+    ]
+
+
 def measured_at(wildcards):
     """What evaluation found at the site itself, where it is tested."""
     if wildcards.site not in study.targets:
@@ -72,4 +95,5 @@ def told_of_site(site):
 def told_of_models(site):
     """What it tells of the models that are tested at the site."""
     metrics = at(layout.METRICS, target=site)
-    return expand(metrics, task=TASKS, table=METRIC_TABLES, allow_missing=True)
+    tables = METRIC_TABLES + ["method_limits"] * plan.resampled
+    return expand(metrics, task=TASKS, table=tables, allow_missing=True)

@@ -118,6 +118,15 @@ COLUMNS: Mapping[str, Columns] = {
 }
 """Name -> columns and their types; each table is a file of that name. ``evaluate.evaluate`` says what is in them."""
 
+METHOD_LIMITS: Columns = (
+    *columns(_TEXT, "task", "target", "quantity", "question", *ARM, *(f"ref_{name}" for name in ARM)),
+    *columns(_NUMBER, "estimate", "lower", "upper", "method_lower", "method_upper", "training_sd"),
+    *columns(_SMALL, "resamples"),
+    *_REASON,
+)
+"""The table ``method_limits``, which a study with ``evaluation.training: resampled`` has too: one row per headline arm
+(``quantity`` auroc) and per difference between two of them. ``evaluate.method_limits`` says what is in it."""
+
 
 def schema(of: Columns) -> Any:
     """Return the ``pyarrow.Schema`` of columns."""

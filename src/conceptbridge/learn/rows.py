@@ -34,6 +34,22 @@ class SiteRows:
         """Positions of the rows of these splits, in row_id order."""
         return np.flatnonzero(np.isin(self.split.astype(str), splits))
 
+    def take(self, rows: NDArray[np.int64]) -> "SiteRows":
+        """Only these rows, in this order; the tokens' counts are of the training rows among them."""
+        lengths = np.diff(self.offsets)[rows]
+        offsets = _offsets(lengths)
+        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        kept = replace(
+            self,
+            row_ids=self.row_ids[rows],
+            person_ids=self.person_ids[rows],
+            labels=self.labels[rows],
+            split=self.split[rows],
+            tokens=self.tokens[np.repeat(self.offsets[rows], lengths) + within],
+            offsets=offsets,
+        )
+        return kept.trained_on(kept.of("train"))
+
     def trained_on(self, rows: NDArray[np.int64]) -> "SiteRows":
         """The same rows, with only these as training rows in the tokens' counts."""
         inside = np.zeros(len(self.row_ids), np.bool_)

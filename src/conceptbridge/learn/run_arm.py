@@ -20,7 +20,7 @@ def run_arm(job: ArmJob, results: Path, out: Path) -> None:
     Raises StudyError when there is no such strategy, or a source's model was made with another embedding.
     """
     needs = strategy(job.strategy).needs
-    target = _read(job, results, job.target) if job.target is not None else None
+    target = read_site_of(job, results, job.target) if job.target is not None else None
     others: list[Site] = []
     source_arms: dict[str, Path] = {}
     shared_arm: Path | None = None
@@ -30,7 +30,7 @@ def run_arm(job: ArmJob, results: Path, out: Path) -> None:
     elif needs == Needs.SHARED_ROWS and job.from_shared_model:
         shared_arm = layout.sources_model(results, *where, job.strategy)
     elif needs == Needs.SHARED_ROWS:
-        others = [_read(job, results, site) for site in job.sources]
+        others = [read_site_of(job, results, site) for site in job.sources]
     make_arm(job, out, target, others, source_arms, shared_arm)
 
 
@@ -50,7 +50,8 @@ def make_arm(
         write_arm(folder, target, how.run(arm))
 
 
-def _read(job: ArmJob, results: Path, site: str) -> Site:
+def read_site_of(job: ArmJob, results: Path, site: str) -> Site:
+    """Read a site's rows of the job's task, with the vectors that the job needs there, from below ``results``."""
     table = None
     if job.embedding.tables is not None and not job.embedding.learned:
         table = layout.vectors(results, job.embedding.tables, site)

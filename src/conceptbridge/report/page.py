@@ -48,6 +48,7 @@ SECTIONS = {
     "decisions": Section("Calibration, decisions", "Calibration and decisions"),
     "arms": Section("All arms", "All arms"),
     "comparisons": Section("Comparisons", "Comparisons"),
+    "method-limits": Section("Trained models or methods", "Limits for these trained models, and for the methods"),
     "summary": Section("Over all sites", "Over all sites, and at a new site"),
     "subgroups": Section("Subgroups", "Subgroups"),
     "sites": Section("Sites", "Sites"),

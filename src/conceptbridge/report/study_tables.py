@@ -5,7 +5,7 @@ Plain names alone, so that the rules can read them while they plan.
 
 from typing import NamedTuple
 
-from conceptbridge.evaluate.schemas import ARM, COLUMNS, Columns, columns
+from conceptbridge.evaluate.schemas import ARM, COLUMNS, METHOD_LIMITS, Columns, columns
 
 GATE, PRIMARY_TEST, EXPLORATORY = "gate", "primary", "exploratory"
 """Kinds of comparisons: whether anything is better than chance; the family that claims rest on; all others."""
@@ -64,6 +64,16 @@ STUDY_TABLES = (
         "(family says how many), and never below the p_holm of the gate. `exploratory`: all others; nothing is "
         "claimed of them.",
         "comparisons",
+    ),
+    StudyTable(
+        "method_limits",
+        "The headline arms (quantity auroc) and the differences between them, on test rows. lower, upper: 95 % limits "
+        "for these trained models, which cover the draw of test persons and of seeds. method_lower, method_upper: for "
+        "the method, with the draw of training persons too; training_sd is the standard deviation that it gives, from "
+        "models of half the training persons each (resamples). AUROC: on the logit scale. Empty unless "
+        "evaluation.training is resampled.",
+        "method-limits",
+        METHOD_LIMITS,
     ),
     StudyTable("metrics", "Every metric of every arm.", "decisions", long=True),
     StudyTable("seeds", "Every metric of every arm and seed.", long=True),

@@ -42,6 +42,7 @@ def tables(
     site: Sequence[str],
     min_cell_count: int,
     target: Sequence[str] | None = None,
+    resampled: bool = False,
 ) -> dict[str, pa.Table]:
     """Join what is known of every task and site, in the order of ``task`` and ``site``.
 
@@ -57,6 +58,7 @@ def tables(
     - ``overlap``: per ordered pair of sites, the number of the target's tokens (as far as they may be shared) and the
       share of them whose key, or whose text in lower case, the source has: of distinct tokens, and weighted by the
       training rows that hold them. Null where the target has no token.
+    - ``method_limits``: as ``learn.resample`` wrote it of each target where models were ``resampled``, else empty.
     - ``leaks``: per cohort, the ``NEAREST`` predictors by single-token AUROC, as many by name, and all suspicious ones.
 
     Raises StudyError when a file is missing.
@@ -76,6 +78,7 @@ def tables(
         "auroc_matrix": _auroc_matrix(arms),
         "summary": summary,
         "comparisons": comparisons,
+        "method_limits": joined("method_limits") if resampled else _SCHEMAS["method_limits"].empty_table(),
         "sites": joined("site"),
         "splits": _splits(tasks, task, site),
         "overlap": _overlap(tasks, task, site, min_cell_count),

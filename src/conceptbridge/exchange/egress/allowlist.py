@@ -1,11 +1,12 @@
 """What may leave a site: tables and documents by name, with every column or key that they may have."""
 
 import re
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from conceptbridge.evaluate.schemas import SCHEMAS
+from conceptbridge.evaluate.schemas import METHOD_LIMITS, SCHEMAS, schema
 from conceptbridge.tasks.leaks import SCHEMA as LEAKS
 from conceptbridge.tasks.prevalence import SCHEMA as PREVALENCE
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
@@ -14,7 +15,7 @@ from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 COUNTS = frozenset({"persons", "persons_with_event", "rows", "events", "train_rows", "train_events", "read", "visits"})
 #: numbers that come from the study's settings, or are positions in a list
 SETTINGS = frozenset(
-    {"seed", "seeds", "steps", "trials", "size", "smallest", "largest", "bin", "wide_bin", "replicates"}
+    {"seed", "seeds", "steps", "trials", "size", "smallest", "largest", "bin", "wide_bin", "replicates", "resamples"}
 )
 #: what a column of persons, visits, rows or dates would be called
 ROW_LEVEL = re.compile(r"(^|_)(person|subject|patient|visit|row|encounter|mrn|birth|date|datetime)(_|$)|_id$", re.I)
@@ -60,6 +61,7 @@ SHARED_TOKENS = pa.schema(
 
 _TOKEN = ("key", "concept_id")
 TABLES = {name: Table(about, SCHEMAS[name], key) for name, (about, key) in _KEYS.items()} | {
+    "method_limits": Table("limits for methods", schema(METHOD_LIMITS), (*_QUESTION[:3], "quantity", *_QUESTION[4:])),
     "tokens": Table("concepts that training rows hold", SHARED_TOKENS, ("key",), _TOKEN),
     "vocabulary": Table(
         "concepts of enough persons, with their texts", VOCABULARY, ("key",), (*_TOKEN, "concept_code")
@@ -68,6 +70,7 @@ TABLES = {name: Table(about, SCHEMAS[name], key) for name, (about, key) in _KEYS
     "leaks": Table("predictors nearest to the outcome", LEAKS, ("key",), _TOKEN),
 }
 """Parquet files, by the name of the file without its suffix."""
+
 
 CSV = {"attrition": ("what is left after each inclusion step", ("step", "persons", "rows", "events"))}
 """CSV files: what each is, and its columns."""
@@ -112,3 +115,9 @@ DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
 """JSON files, by name: what each is, the keys it may have at any depth, and the keys below which any key may stand."""
 
 PROSE = {".md": "a text for readers", ".html": "a page for readers"}
+
+
+def target_tables(study: Mapping[str, Any]) -> list[str]:
+    """The tables of each task at a target, of a study that compares so (``Study.compared``)."""
+    resampled = study.get("evaluation", {}).get("training") == "resampled"
+    return [*SCHEMAS, *(["method_limits"] if resampled else [])]

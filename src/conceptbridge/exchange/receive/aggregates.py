@@ -9,8 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.evaluate.schemas import SCHEMAS
-from conceptbridge.exchange.egress.allowlist import CSV, TABLES
+from conceptbridge.exchange.egress.allowlist import CSV, TABLES, target_tables
 from conceptbridge.exchange.package import read_package, strict_json
 
 #: bytes of an unpacked table: far above any study's
@@ -31,7 +30,8 @@ def receive_aggregates(
         about = read_package(file, "results", folder)
         if about.get("site") != site:
             raise StudyError(f"{file}: is of another site; the config expects {site}")
-        expected = set(_expected_files(site, tasks, about.get("role") != "source"))
+        of_target = target_tables(about["study"]) if about.get("role") != "source" else []
+        expected = set(_expected_files(site, tasks, of_target))
         actual = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
         if wrong := sorted(actual ^ expected):
             fault = "is missing" if wrong[0] in expected else "does not belong in an aggregate results file"
@@ -43,11 +43,10 @@ def receive_aggregates(
             shutil.copyfile(folder / name, results / name)
 
 
-def _expected_files(site: str, tasks: Sequence[str], is_target: bool) -> Iterator[str]:
-    """Yield the files of a site's aggregates, relative to the study's results."""
+def _expected_files(site: str, tasks: Sequence[str], of_target: Sequence[str]) -> Iterator[str]:
+    """Yield the files of a site's aggregates, relative to the study's results; ``of_target`` are tables of a target."""
     for task in tasks:
-        if is_target:
-            yield from (f"metrics/{task}/{site}/{table}.parquet" for table in SCHEMAS)
+        yield from (f"metrics/{task}/{site}/{table}.parquet" for table in of_target)
         yield from (f"tasks/{task}/{site}/{name}" for name in _OF_TASK)
     yield from (f"sites/{site}/{name}" for name in ("quality.json", "vocabulary.parquet"))
 

@@ -21,8 +21,7 @@ from conceptbridge.core.atomic_files import write_json, write_parquet
 from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.disclosure.suppress import keep_enough
 from conceptbridge.disclosure.token_counts import shared_tokens, train_rows
-from conceptbridge.evaluate.schemas import SCHEMAS
-from conceptbridge.exchange.egress.allowlist import SHARED_TOKENS
+from conceptbridge.exchange.egress.allowlist import SHARED_TOKENS, target_tables
 from conceptbridge.exchange.egress.check import check_about, check_egress
 from conceptbridge.exchange.egress.release_report import write_release_report
 from conceptbridge.exchange.egress.site_secrets import SiteSecrets, existing
@@ -44,7 +43,7 @@ def write_aggregates(results: Path, about: Mapping[str, Any], secrets: SiteSecre
         for task in about["study"]["tasks"]:
             metrics, of_task = (Path(kind) / task / site for kind in ("metrics", "tasks"))
             if about["role"] != "source":
-                for table in SCHEMAS:
+                for table in target_tables(about["study"]):
                     _copy(results / metrics / f"{table}.parquet", folder / metrics / f"{table}.parquet")
             for name in ("attrition.csv", "leaks.parquet", "splits.parquet"):
                 _copy(results / of_task / name, folder / of_task / name)
