@@ -110,7 +110,7 @@ def test_no_slope_is_steeper_than_the_penalty(seed: int, l1_share: float, repeat
         assert zero.all() or share < 1
         assert (np.abs(slope[zero]) <= l1 * 1.01).all()
         np.testing.assert_allclose(slope[~zero], -l1 * np.sign(now.coefficients[~zero]), atol=0.01 * l1 + 1e-6)
-        assert probability.mean() == pytest.approx(labels.mean(), abs=1e-4)
+        assert probability.mean() == pytest.approx(labels.mean(), abs=1e-3)
 
 
 def test_the_path_ends_when_validation_loss_has_risen_and_its_end_is_extended_once() -> None:
