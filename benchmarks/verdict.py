@@ -120,7 +120,7 @@ def limits(run: Run) -> Iterator[Figure]:
         for quantity, one in zip(QUANTITIES, share, strict=True):
             held.setdefault((quantity, events), []).append(float(one))
     for (quantity, events), shares in held.items():
-        holds = 0.93 <= min(shares) and max(shares) <= 0.97
+        holds = min(shares) >= 0.93 and max(shares) <= 0.97
         value = f"{min(shares):.1%} to {max(shares):.1%}"
         yield Figure(f"coverage, {quantity}, {events} events", value, "93% to 97%", holds)
 
