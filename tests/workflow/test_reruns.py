@@ -41,6 +41,8 @@ MEASURED = {"embedding_quality": 1, "embedding_tables": 1}
 EMBEDDED = {"compute_texts": 2, "embed": 2} | MEASURED
 # random's arms, but onehot's not
 OF_RANDOM = {"rows_digest": 1, "train": 4, "models_digest": 2, "transfer": 8, "pool": 4}
+# of one embedding, without its rows' digest
+OF_ONEHOT = {rule: jobs for rule, jobs in OF_RANDOM.items() if rule != "rows_digest"}
 INGESTED = {"ingest": 2, "vocabulary": 2, "cohort": 2} | EMBEDDED | ROWS
 # one learner's arms, on both embeddings
 OF_LEARNER = {"train": 4, "models_digest": 2, "transfer": 8, "pool": 4} | EVALUATED
@@ -144,8 +146,9 @@ TABLE = [
         dry_run=True,
     ),
     Row("no pooling", EVALUATED, "what compares arms", {"share_rows": False}, dry_run=True),
-    Row("a seed more", LEARNED, "every arm has all seeds", {"seeds": 3}),
-    Row("a seed less", LEARNED, "every arm has all seeds", {"seeds": 1}),
+    Row("a seed more", OF_ONEHOT | EVALUATED, "every arm has all seeds, but a control's are its draws", {"seeds": 3}),
+    Row("a seed less", OF_ONEHOT | EVALUATED, "every arm has all seeds, but a control's are its draws", {"seeds": 1}),
+    Row("a draw more", OF_ONEHOT | EVALUATED, "as many arms, those of the control", {"draws": 6}),
     Row("a trial more", LEARNED, "every arm has the same budget", {"max_trials": 3}),
     Row(
         "more passes",
