@@ -102,7 +102,9 @@ def write_arm(
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(pa.concat_tables(parts) if parts else schema.empty_table(), folder / "predictions.parquet")
     spent = {"trials": 4, "steps": 2400, "kept": [300] * len(seeds), "chosen": {"learning_rate": 0.01}}
-    spent |= {"extended": [], "at_edge": []}
+    # an edge was chosen of the arms of one embedding, and again after its extension
+    at_edge = ["learning_rate"] if "minilm-aaaaaaaaaaaa" in folder.parts else []
+    spent |= {"extended": at_edge, "at_edge": at_edge}
     about = {
         name: {"reason": value if isinstance(value, str) else None, "train_rows": 800, "train_events": 160}
         | ({} if isinstance(value, str) else {"spent": spent})

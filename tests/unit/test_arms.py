@@ -445,8 +445,8 @@ def test_a_site_of_hardly_any_row_is_not_estimable_and_breaks_nothing(
 ) -> None:
     tiny = site(write_site(tmp_path / "tiny", CONCEPTS, rows=rows), "tiny")
     for learner, settings in LEARNERS:
-        if "steps" in settings:
-            settings = settings | {"steps": 2}
+        if "max_passes" in settings:
+            settings = settings | {"max_passes": 2}
         train_local(tiny, learner, embedding(), budget(settings), tmp_path / learner)
         entry = json.loads((tmp_path / learner / "arm.json").read_text())["sources"]["tiny"]
         assert entry["reason"] == "fewer than 5 events among the training rows at tiny"

@@ -366,6 +366,16 @@ def test_the_page_shows_the_study(results):
     assert "torch" in text  # provenance
 
 
+def test_arms_at_an_edge_are_counted(results):
+    rows = read(results, "training_budget")
+    at_edge = [row for row in rows if row["at_edge"]]
+    assert {row["embedding"] for row in at_edge} == {"minilm"}
+    assert {row["at_edge"] for row in at_edge} == {row["extended"] for row in at_edge} == {"learning_rate"}
+    searched = [row for row in rows if row["trials"] is not None]
+    page = (results / "report" / "index.html").read_text(encoding="utf-8")
+    assert f"{len(at_edge)} of {len(searched)} arms chose an edge or cap after one extension" in page
+
+
 def test_real_data_are_not_called_simulated(results, tmp_path):
     write_json({"versions": {}}, tmp_path / "provenance.json")
     out = tmp_path / "index.html"
