@@ -11,12 +11,15 @@ import argparse
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from interval_coverage import POPULATIONS, QUANTITIES, Population, coverage, sample
 from method_limits import WAYS
 from method_limits import coverage as method_coverage
+from verdict_studies import SECTIONS as OF_STUDIES
+from verdict_studies import Figure
 
 from conceptbridge.evaluate.comparisons import Controls, Pair, compare
 from conceptbridge.evaluate.delong import components, person_clusters
@@ -25,21 +28,14 @@ from conceptbridge.evaluate.schemas import VS_CONTROL, Arm
 from made_arms import Arms, result_of, study_of
 
 
-class Figure(NamedTuple):
-    """One measured figure; ``bound`` says what it should be."""
-
-    what: str
-    value: str
-    bound: str
-    holds: bool
-
-
 class Run(NamedTuple):
-    """What a section may use: processes, and how many made-up studies and samples to draw."""
+    """What a section may use: processes, how many made-up studies and samples to draw, and a folder for studies."""
 
     pool: Executor
     studies: int
     samples: int
+    folder: Path
+    cores: int
 
 
 Section = Callable[[Run], Iterator[Figure]]
@@ -133,12 +129,17 @@ def methods(run: Run) -> Iterator[Figure]:
                 yield _share(f"{quantity}, {events} events", share, 0.93, 0.97)
 
 
+def _of_studies(name: str, run: Run) -> Iterator[Figure]:
+    return OF_STUDIES[name](run.folder, run.cores)
+
+
 SECTIONS: dict[str, Section] = {
     "noise": noise,
     "equal": equal,
     "draws": draws,
     "limits": limits,
     "methods": methods,
+    **{name: partial(_of_studies, name) for name in OF_STUDIES},
 }
 
 
@@ -154,13 +155,15 @@ def main() -> None:
     parser.add_argument("--studies", type=int, default=200, help="made-up studies of each kind")
     parser.add_argument("--samples", type=int, default=2000, help="made-up test sets of each kind")
     parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--folder", type=Path, default=Path("verdict"), help="where sections run their studies")
     asked = parser.parse_args()
     if unknown := sorted(set(asked.sections) - set(SECTIONS)):
         parser.error(f"there are no sections {', '.join(unknown)}; there are {', '.join(SECTIONS)}")
     print("| section | figure | value | bound | holds |\n|---|---|---|---|---|")
     with ProcessPoolExecutor(asked.processes) as pool:
+        run = Run(pool, asked.studies, asked.samples, asked.folder.resolve(), asked.processes)
         for name in asked.sections or SECTIONS:
-            for figure in SECTIONS[name](Run(pool, asked.studies, asked.samples)):
+            for figure in SECTIONS[name](run):
                 holds = "" if not figure.bound else "yes" if figure.holds else "NO"
                 print(f"| {name} | {figure.what} | {figure.value} | {figure.bound} | {holds} |", flush=True)
 

@@ -17,6 +17,7 @@ from conceptbridge.learn import boosted_trees
 from conceptbridge.learn import penalised_regression as regression
 from conceptbridge.learn import penalised_solver as solver
 from conceptbridge.learn.arm_job import Budget
+from conceptbridge.learn.learners.logistic import Logistic
 from conceptbridge.learn.pooled_features import pool, presence
 from conceptbridge.learn.rows import Examples, OneHot
 from conceptbridge.learn.search import AT_CAP, EXTENDED, WITHIN, Part, Run, Spent, candidates, search, sized_parts
@@ -382,3 +383,19 @@ def test_target_sizes_are_nested_and_split_no_person(seed: int, persons: int, si
             assert held <= set(both)
             assert trained <= set(part.train)  # what trains a smaller model never checks a larger one
             held, trained = set(both), set(part.train)
+
+
+def test_a_path_goes_on_though_the_loss_rises_before_it_falls() -> None:
+    """Many rare tokens carry the signal, so the first ones to enter are noise."""
+    rng = np.random.default_rng(2)
+    held = rng.random((800, 87)) < np.repeat([0.3, 0.01], [24, 63])
+    risk = 1 / (1 + np.exp(1 - held[:, 24:] @ np.where(np.arange(63) % 2, 4, -4)))
+    row, token = np.nonzero(held)
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=800))])
+    rows = Examples(OneHot(87, 0.0, 1.0), token, offsets, (rng.random(800) < risk).astype(np.int8))
+    path = {name: Logistic.default("fair")[name] for name in Logistic.settings}
+    part = Part(np.arange(600), np.arange(600, 800))
+    model = regression.fit(rows, [Run(1, path, part)])
+    [first] = regression.fit(rows, [Run(1, path | {"penalty": 1.0, "penalties": 1}, part)]).losses
+    assert model.losses[0] < 0.75 * first
+    assert (model.coefficients != 0).sum() > 60

@@ -189,7 +189,9 @@ def _path(
 ) -> _Kept:
     """Go down the penalties from the largest useful one, and keep what the checked rows like best.
 
-    Without such rows the middle penalty is taken. ``penalties: 1`` is the smallest one alone.
+    The first half of the penalties is tried in any case: where many rare tokens carry the signal, the first few to
+    enter can be noise, and the loss rises before it falls. Without checked rows the middle penalty is taken.
+    ``penalties: 1`` is the smallest one alone.
     """
     smallest, count, share = settings["penalty"], settings["penalties"], settings["l1_share"]
     start = no_coefficients(given, labels, offset)
@@ -208,7 +210,7 @@ def _path(
         loss = cross_entropy(truth, expit(checked_offset + checked @ change + shift))
         if loss < best.loss or (not len(truth) and step == (count + 1) // 2):
             best = _Kept(step, loss, change, shift, WITHIN, 0)
-        over = searched and step - best.at >= settings["patience"]
+        over = searched and step > count // 2 and step - best.at >= settings["patience"]
         capped = cap_use(step, count, end, over)
         if over or (not len(truth) and best.steps == 0 and step == (count + 1) // 2):
             break

@@ -17,7 +17,9 @@ _ABOVE_ZERO = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 _PATH = {
     "penalty": Setting("the smallest that is tried, as a share of the largest useful penalty", _ABOVE_ZERO),
     "penalties": Setting("how many are tried, from the largest down; 1: the smallest alone", COUNT, searchable=False),
-    "patience": Setting("penalties without a lower validation loss after which no more are", COUNT, searchable=False),
+    "patience": Setting(
+        "penalties without a lower validation loss that end the path, in its second half", COUNT, searchable=False
+    ),
     "l1_share": _L1_SHARE,
 }
 #: ten a decade; and one alone
