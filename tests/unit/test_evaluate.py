@@ -13,8 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 import made_study as made
 from conceptbridge.core.errors import StudyError
-from conceptbridge.evaluate.comparisons import headline_arms
 from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
+from conceptbridge.evaluate.method_limits import headline_arms, headline_pairs
 from conceptbridge.evaluate.schemas import SCHEMAS, Arm
 
 TARGET = "lakeside"
@@ -227,7 +227,7 @@ def test_limits_and_p_of_every_comparison_agree(evaluation):
 
 
 def test_the_headline_arms_are_those_of_the_primary_comparisons(evaluation):
-    arms = headline_arms(evaluation["comparisons"].to_pylist())
+    arms = headline_arms(headline_pairs(evaluation["comparisons"].to_pylist()))
     [row] = rows(evaluation["comparisons"], question="recommendation", metric="auroc")
     assert [arms[0].embedding, arms[1].embedding, arms[1].strategy] == ["minilm", "onehot", "local"]
     assert arms[0] == Arm(*(row[name] for name in Arm._fields))

@@ -1,7 +1,7 @@
 """Which arm is recommended, by validation rows alone, and paired differences between arms on the same test rows."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,8 @@ from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.scales import FISHER_Z, LOGIT, degrees, limits_on, p_on
 from conceptbridge.evaluate.schemas import (
     ANY_ABOVE_CHANCE,
-    ARM,
     CHANCE,
     CONTROL,
-    PRIMARY,
     RECOMMENDATION,
     TRANSFER_GAIN,
     VS_BEST_LOCAL,
@@ -168,21 +166,6 @@ def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Controls, cho
         local = arm._replace(strategy=LOCAL, source=target)
         if arm.source != target and local in results:
             yield Pair(TRANSFER_GAIN, arm, local, None)
-
-
-def headline_arms(comparisons: Iterable[Mapping[str, Any]]) -> list[Arm]:
-    """Return the arms that the primary comparisons of one task and target name, each once, in order.
-
-    ``comparisons`` are rows of that table: the recommended arm, the reference and the best local arms.
-    """
-    arms = [
-        Arm(*(row[prefix + name] for name in ARM))
-        for row in comparisons
-        if row["question"] in PRIMARY and row["metric"] == "auroc"
-        for prefix in ("", "ref_")
-        if row[f"{prefix}embedding"] is not None
-    ]
-    return list(dict.fromkeys(arms))
 
 
 def compare(
