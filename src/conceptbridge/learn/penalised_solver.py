@@ -23,6 +23,8 @@ ITERATIONS, TOLERANCE = 500, 1e-9
 #: Newton's steps at most, the relative change of the objective after which the next would be too small to see, and the
 #: share of the penalty by which a slope may miss its condition
 NEWTON, SETTLED, SLACK = 30, 1e-6, 1e-3
+#: signs that change on the way of one Newton step, at most
+CHANGES = 100
 #: columns that are added at once at least
 ADDED = 20
 #: the least standard deviation of a dense column that is used, and the columns that are standardised at once
@@ -173,11 +175,12 @@ def _lasso(curvature: Vector, slope: Vector, c: Vector, l1: float) -> Vector:
 
     Of the coordinates that are not zero, whose signs are taken as known, the minimum is that of a system of equations;
     one that would change its sign stops at zero, and a zero whose slope is steeper than ``l1`` joins (Lee et al. 2007,
-    Efficient sparse coding algorithms, section 3).
+    Efficient sparse coding algorithms, section 3). Each change of a sign lowers the objective, so that it may end before
+    the minimum: nearly collinear columns can take each other's place thousands of times.
     """
     x = c.copy()
     signs = np.sign(x)
-    for _ in range(10 * len(c) + 10):
+    for _ in range(CHANGES):
         active = signs != 0
         if active.any():
             at = np.flatnonzero(active)
