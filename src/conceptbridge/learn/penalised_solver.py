@@ -175,8 +175,8 @@ def _lasso(curvature: Vector, slope: Vector, c: Vector, l1: float) -> Vector:
 
     Of the coordinates that are not zero, whose signs are taken as known, the minimum is that of a system of equations;
     one that would change its sign stops at zero, and a zero whose slope is steeper than ``l1`` joins (Lee et al. 2007,
-    Efficient sparse coding algorithms, section 3). Each change of a sign lowers the objective, so that it may end before
-    the minimum: nearly collinear columns can take each other's place thousands of times.
+    Efficient sparse coding algorithms, section 3). Each change of a sign lowers the objective, so it may end before the
+    minimum: nearly collinear columns can take each other's place thousands of times.
     """
     x = c.copy()
     signs = np.sign(x)
