@@ -103,7 +103,8 @@ def test_a_split_that_keeps_who_never_comes_back_is_warned_of(deaths: Path, tmp_
     rows, _ = cohort(deaths, tmp_path, TIME | {"persons": "returning"})
     order = rows["split"].map({"train": 0, "validation": 1, "test": 2})
     rows.loc[order < order.groupby(rows["person_id"]).transform("max"), "split"] = None
-    table = split_table(rows, (None, len(rows), int(rows["label"].sum())), True, 10).to_pylist()
+    every, none = (len(rows), len(rows), int(rows["label"].sum())), (None, None, None)
+    table = split_table(rows, every, none, True, 10).to_pylist()
     assert [line["parts"] for line in table[1:]] == [True, True, False]
     text = warning(table)
     assert text is not None
@@ -180,3 +181,20 @@ def test_nothing_is_compared_where_few_events_are_expected() -> None:
     test = compare_prevalence(np.arange(220), label, group, 3)
     assert np.isnan(test.p[1:]).all()
     assert not test.parts.any()
+
+
+@pytest.mark.parametrize(
+    ("rows", "events", "shown"),
+    [
+        (18_287, None, 0.12),  # 2,221 to 2,230 events are 12.1 or 12.2 %
+        (400_000, None, 0.0056),
+        (None, None, 0.12),
+        (2_600, None, None),  # 85 or 86 %
+    ],
+)
+def test_prevalence_before_the_split_is_as_exact_as_the_splits_tell_it(
+    rows: int | None, events: int | None, shown: float | None
+) -> None:
+    table = pd.DataFrame({"person_id": range(40), "label": [0, 1] * 20, "split": ["train"] * 40})
+    before = split_table(table, (None, rows, events), (None, rows or 18_287, 2221), True, 10).to_pylist()[0]
+    assert before["prevalence"] == shown

@@ -85,7 +85,7 @@ def make_cohort(
         writer.writerow(Step._fields)
         writer.writerows((step.step, *counts) for step, counts in zip(steps, shown, strict=True))
     one_split = task["split"].get("persons") != "returning"
-    write_parquet(split_table(before, shown[-2], one_split, min_cell_count), splits)
+    write_parquet(split_table(before, shown[-2], shown[-1], one_split, min_cell_count), splits)
 
 
 def described(db: duckdb.DuckDBPyConnection) -> pa.Table:

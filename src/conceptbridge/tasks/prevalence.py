@@ -25,6 +25,9 @@ SCHEMA = pa.schema(
         ("parts", pa.bool_()),  # the prevalence parts from that before the split by more than sampling allows
     ]
 )
+#: persons, rows, events; None where they may not be shown
+Counts = tuple[int | None, int | None, int | None]
+
 #: prevalence parts where Holm's p is below this, and it is this much higher or lower
 ALPHA, RATIO = 0.01, 1.1
 #: with fewer expected events (of independent rows) a normal approximation does not hold, and nothing is tested
@@ -92,13 +95,12 @@ def compare_prevalence(
     return Comparison(p_value, far & (np.nan_to_num(p_value, nan=1.0) < ALPHA))
 
 
-def split_table(
-    rows: pd.DataFrame, before: tuple[int | None, int | None, int | None], one_split: bool, min_cell_count: int
-) -> pa.Table:
+def split_table(rows: pd.DataFrame, before: Counts, after: Counts, one_split: bool, min_cell_count: int) -> pa.Table:
     """Return ``SCHEMA`` of ``rows`` (person_id, label, split; the split is null where the row is in none).
 
-    ``before`` are persons, rows and events before the split as far as they may be shown. ``one_split``: no person can
-    be in two splits. Small counts are blank, as are those that would give them away, with their shares and p.
+    ``before`` and ``after`` are persons, rows and events before the split and of all splits, as far as they may be
+    shown. ``one_split``: no person can be in two splits. Small counts are blank, as are those that would give them
+    away, with their shares and p.
     """
     group = pd.Categorical(rows["split"], SPLITS).codes.astype(np.intp)
     group[group < 0] = len(SPLITS)
@@ -108,7 +110,9 @@ def split_table(
     persons, of_rows, events = (np.array(column, dtype=np.int64) for column in zip(*counts, strict=True))
     shown = [suppress_parts(persons, min_cell_count), *suppress_classes(of_rows, events, min_cell_count)]
     returns = np.isin(person, person[group == 0])
-    lines: list[tuple[Any, ...]] = [(BEFORE, *before, _prevalence(*before[1:]), None, None, False)]
+    lines: list[tuple[Any, ...]] = [
+        (BEFORE, *before, _prevalence_before(before, after, min_cell_count), None, None, False)
+    ]
     for n, split in enumerate(SPLITS):
         part = group == n
         seen = [int(c[n]) if ok[n] else None for c, ok in zip((persons, of_rows, events), shown, strict=True)]
@@ -126,13 +130,30 @@ def warning(lines: Sequence[Mapping[str, Any]]) -> str | None:
         return None
 
     def share(line: Mapping[str, Any]) -> str:
-        return "too few to show" if line["prevalence"] is None else f"{100 * line['prevalence']:.1f} %"
+        return "not shown" if line["prevalence"] is None else f"{100 * line['prevalence']:.1f} %"
 
     shares = ", ".join(f"{line['split']} {share(line)}{' (parts)' if line['parts'] else ''}" for line in lines)
     return (
         f"Prevalence of the outcome: {shares}. That is more than sampling allows: the split selects rows, or the "
         "outcome drifts. A model expects the prevalence of its training rows, so its probabilities will be off."
     )
+
+
+def _prevalence_before(before: Counts, after: Counts, min_cell_count: int) -> float | None:
+    """Return the prevalence before the split, where counts are hidden as exactly as ``after`` tells it by itself.
+
+    A count is hidden where it is less than ``min_cell_count`` above that of all splits: the prevalence is rounded so
+    that all these counts would have the same.
+    """
+    if None not in before[1:]:
+        return _prevalence(*before[1:])
+    if not after[1] or after[2] is None:
+        return None
+    spare = min_cell_count - 1
+    rows = (before[1], before[1]) if before[1] is not None else (after[1], after[1] + spare)
+    events = (before[2], before[2]) if before[2] is not None else (after[2], after[2] + spare)
+    least, most = events[0] / rows[1], events[1] / rows[0]
+    return next((round(least, n) for n in (4, 3, 2) if round(least, n) == round(most, n)), None)
 
 
 def _prevalence(rows: int | None, events: int | None) -> float | None:
