@@ -58,6 +58,12 @@ class Arm:
         about |= {"target": self.target.name} if self.target else {}
         save_model(model, space, self.folder / "models" / source, about | more)
 
+    @property
+    def labels(self) -> NDArray[np.int8]:
+        """Of the target's training and validation rows."""
+        rows = self.target_site.rows
+        return rows.labels[rows.of(*LABELLED)]
+
     def labelled(self, space: Space) -> Draws:
         """The target's training and validation rows, as a model of ``space`` sees them."""
         return self.target_site.draws(space, self.target_site.rows.of(*LABELLED), self.budget.min_rows)

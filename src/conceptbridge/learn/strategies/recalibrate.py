@@ -37,9 +37,8 @@ class Recalibrate(SourceModels):
 
     def transfer(self, arm: Arm, source: str, trained: TrainedModel, parts: Sequence[Part]) -> SourceResult:
         """Recalibrate every seed's model on each of ``parts``."""
-        given = arm.labelled(trained.space)
-        probability = trained.predict(given)
-        found = [recalibrate(probability, given[0].labels, part) for part in parts]
+        probability = trained.predict(arm.labelled(trained.space))
+        found = [recalibrate(probability, arm.labels, part) for part in parts]
         direct = trained.predict(arm.tested(trained.space))
         each = [np.stack([apply(p, c) for p, c in zip(direct, of_part, strict=True)]) for _, of_part in found]
         chosen, of_seeds = found[0]
