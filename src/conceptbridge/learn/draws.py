@@ -19,18 +19,21 @@ Draws = list[Examples]
 
 def fit(learner: Learner[Any], draws: Draws, runs: Sequence[Run]) -> Any:
     """``learner.fit``, each run on its seed's draw."""
-    groups = _by_draw([run.seed for run in runs], draws)
-    return _join([learner.fit(draws[k], [runs[i] for i in at]) for k, at in groups.items()], groups)
+    groups, parts = _by_draw([run.seed for run in runs], draws), []
+    for k, at in groups.items():
+        parts.append(learner.fit(draws[k], [runs[i] for i in at]))
+        _forget(draws, k)
+    return _join(parts, groups)
 
 
 def tune(
     learner: Learner[Any], source: Any, draws: Draws, runs: Sequence[Run], head_only: bool, depths: Sequence[float]
 ) -> tuple[Any, list[Any]]:
     """``learner.tune``, each run on its seed's draw."""
-    groups = _by_draw([run.seed for run in runs], draws)
-    parts = [
-        learner.tune(source.take(at), draws[k], [runs[i] for i in at], head_only, depths) for k, at in groups.items()
-    ]
+    groups, parts = _by_draw([run.seed for run in runs], draws), []
+    for k, at in groups.items():
+        parts.append(learner.tune(source.take(at), draws[k], [runs[i] for i in at], head_only, depths))
+        _forget(draws, k)
     along = [_join([there[n] for _, there in parts], groups) for n in range(min(len(there) for _, there in parts))]
     return _join([tuned for tuned, _ in parts], groups), along
 
@@ -40,7 +43,14 @@ def predict(learner: Learner[Any], model: Any, draws: Draws) -> NDArray[np.float
     result = np.empty((len(model.seeds), len(draws[0])))
     for k, at in _by_draw(model.seeds, draws).items():
         result[at] = learner.predict(model.take(at), draws[k])
+        _forget(draws, k)
     return result
+
+
+def _forget(draws: Draws, k: int) -> None:
+    """Keep what a learner computed from the first draw, which is searched on; of all draws it would fill the memory."""
+    if k:
+        draws[k].cache.clear()
 
 
 def _by_draw(seeds: Sequence[int], draws: Draws) -> dict[int, list[int]]:
