@@ -53,7 +53,14 @@ def test_two_studies_are_modules_of_one_workflow(tmp_path: Path) -> None:
     here, elsewhere = {"simulate": {"persons": 300, "seed": 1}, "embeddings": ["random"]}, {"extract": "simulated"}
     for name, changed in (
         ("one", {}),
-        ("two", {"sites": {"riverside": elsewhere, "prairie": elsewhere}, "texts": {"absent": "no {name}"}}),
+        (
+            "two",
+            {
+                "sites": {"riverside": elsewhere, "prairie": elsewhere},
+                "states": "words",
+                "texts": {"absent": "no {name}"},
+            },
+        ),
     ):
         study = TINY | here | {"results": name, "embedding_cache": "cache"} | changed
         (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump(study))
@@ -64,7 +71,9 @@ def test_two_studies_are_modules_of_one_workflow(tmp_path: Path) -> None:
     assert (tmp_path / "mine.txt").read_text().count('"random","random"') == 2
     # a change of one study leaves the other alone
     study = yaml.safe_load((tmp_path / "two.yaml").read_text())
-    (tmp_path / "two.yaml").write_text(yaml.safe_dump(study | {"texts": {"absent": "without {name}"}}))
+    (tmp_path / "two.yaml").write_text(
+        yaml.safe_dump(study | {"states": "words", "texts": {"absent": "without {name}"}})
+    )
     planned = run(tmp_path, tmp_path / "Snakefile", "--dry-run")
     assert (jobs(planned, "one_vocabulary"), jobs(planned, "two_vocabulary")) == (0, 2)
 
