@@ -30,7 +30,7 @@ for metric in ("auroc", "brier", "calibration_slope"):
     assert abs(measured.loc[metric, "estimate"] - estimate) < 1e-9
 for changed, message in (
     ({"embeddings": ["onehot"]}, "the study has no embedding 'random'"),
-    ({"texts": {"absent": "No {name}"}}, "definition.texts.absent"),
+    ({"states": "words"}, "definition.states"),
 ):
     try:
         bundle.predict(Study.read(config | changed), "lakeshore")
