@@ -73,7 +73,7 @@ def study_of(number: int, arms: Arms) -> pa.Table:
                 parts = [components(label[test], one[test], clusters) for one in probability]
                 chosen_on = [roc_auc_score(label[validation], one[validation]) for one in probability]
                 results[arm] = result_of(arm, parts, chosen_on, clusters.persons)
-        controls, reference = Controls(CONTROLS, DRAWN), Reference("local", "onehot", None)
+        controls, reference = Controls(CONTROLS, DRAWN, "onehot"), Reference("local", "onehot", None)
         asked = pairs(results, target, controls, choose(results, target, controls, reference))
         none = [None] * len(Arm._fields)
         for pair, differences in compare(results, list(asked), controls, clusters):

@@ -326,6 +326,21 @@ def test_a_perfect_arm_is_above_chance(tmp_path):
     assert gate["p"] < 1e-4
 
 
+def test_the_gate_asks_every_arm_that_can_be_recommended(results):
+    """One-hot codes can, where they are the reference's: a study may have nothing else, or nothing better."""
+    alone = {"embeddings": {"onehot": made.EMBEDDINGS["onehot"]}, "controls": {"onehot": []}}
+    found = evaluate_made(results, **alone, strategies=["local"])["comparisons"]
+    [chosen] = rows(found, question="recommendation", metric="auroc")
+    [gate] = rows(found, question="any_above_chance")
+    assert (chosen["embedding"], gate["reason"]) == ("onehot", None)
+    assert gate["p"] < 1e-4
+    other = {"reference": {"strategy": "local", "embedding": "minilm", "learner": None}}
+    without = evaluate_made(results, settings=other)["comparisons"]
+    assert rows(without, question="any_above_chance")[0]["p"] != rows(
+        evaluate_made(results)["comparisons"], question="any_above_chance"
+    )[0]["p"]
+
+
 def test_few_rows_without_the_event_hide_the_events_too(tmp_path):
     label = np.r_[np.ones(92, int), np.zeros(8, int)]
     evaluation = one_arm(tmp_path, label, np.linspace(0, 1, 100))

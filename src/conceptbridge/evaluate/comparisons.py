@@ -44,15 +44,21 @@ class Controls(NamedTuple):
     """The embeddings without meaning.
 
     ``beside`` maps each control to the embeddings whose place it takes. Those that are ``drawn`` have vectors that say
-    nothing, so that nobody would use a model on them; one-hot codes are a control that a hospital can use.
+    nothing, so that nobody would use a model on them; one-hot codes are a control that a hospital can use. The
+    embedding of the ``reference`` may be recommended, control or not.
     """
 
     beside: Mapping[str, Sequence[str]]
     drawn: Sequence[str] = ()
+    reference: str | None = None
 
     def of(self, embedding: str) -> list[str]:
         """Return the controls that are compared with an embedding."""
         return [name for name, embeddings in self.beside.items() if embedding in embeddings]
+
+    def may_be_recommended(self, embedding: str) -> bool:
+        """Say whether an arm on the embedding may be recommended."""
+        return embedding not in self.beside or embedding == self.reference
 
 
 class Choice(NamedTuple):
@@ -94,14 +100,11 @@ class Difference(NamedTuple):
 def choose(results: Mapping[Arm, ArmResult], target: str, controls: Controls, reference: Reference) -> Choice:
     """Choose the arms with the highest mean AUROC over seeds on validation rows; the first of equals.
 
-    The recommended arm is the best of all arms except those on a control embedding (the reference's own embedding
-    counts as no control here). The best transferred arm comes from the same candidates. The best local arm may be on
+    The recommended arm is the best of all arms that may be recommended (``Controls``). The best transferred arm comes from the same candidates. The best local arm may be on
     one-hot codes in any study, as a hospital can use it. The reference is the best of the arms that it describes, in
     any embedding where the study lacks the one it names.
     """
-    candidates = [
-        arm for arm in results if arm.embedding not in controls.beside or arm.embedding == reference.embedding
-    ]
+    candidates = [arm for arm in results if controls.may_be_recommended(arm.embedding)]
     of_reference = [
         arm
         for arm in results
@@ -124,7 +127,7 @@ def choose(results: Mapping[Arm, ArmResult], target: str, controls: Controls, re
 def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Controls, choice: Choice) -> Iterator[Pair]:
     """Yield the comparisons in the order of the table. The first four questions lead to claims:
 
-    - *any_above_chance*: all arms on embeddings that are no control, against an AUROC of 0.5;
+    - *any_above_chance*: all arms that may be recommended, against an AUROC of 0.5;
     - *recommendation*: the recommended arm against the reference;
     - *vs_best_local*: the recommended arm against the best local arm;
     - *vs_local_control*: the recommended arm against the best local arm on a control, where that is better still on
@@ -186,7 +189,7 @@ def compare(
         if reason:
             yield pair, [Difference(METRICS[at], None, None, None, None, None, None, reason) for at in metrics]
         elif pair.arm is None:
-            of_arms = [result for arm, result in results.items() if arm.embedding not in controls.beside]
+            of_arms = [result for arm, result in results.items() if controls.may_be_recommended(arm.embedding)]
             p, why = any_above_chance(of_arms, clusters), next((one.reason["test"] for one in of_arms), None)
             method, reason = (f"{DELONG}, {LOGIT.name}", None) if p is not None else (None, why)
             yield pair, [Difference("auroc", None, None, None, None, p, method, reason)]

@@ -106,7 +106,7 @@ def evaluate(
     if reference.embedding not in arms.embeddings:
         reference = reference._replace(embedding=None)
     min_cell_count = context.settings.min_cell_count
-    controls = Controls(arms.controls, settings["drawn"])
+    controls = Controls(arms.controls, settings["drawn"], reference.embedding)
     counts = {split: table_rows.counts_of(rows.of(split).label, min_cell_count) for split in SPLITS}
     at = table_rows.Measured(
         task,
