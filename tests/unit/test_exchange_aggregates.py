@@ -1,6 +1,7 @@
 """Aggregate results files: what may be left over between their tables, and which ones a coordinator takes."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,10 @@ def test_what_leaves_nothing_over_is_no_finding(tmp_path: Path) -> None:
     bins = [bin_of(0, 0.5, 10 / 110), bin_of(1, 0.5, 20 / 110)]
     sexes = [group("sex", "female", 120, 12), group("sex", "male", 100, 18)]
     check_residual_counts(measured(tmp_path / "c", seeds=fine, binned_curves=bins, subgroups=sexes), MINIMUM)
+    # a source alone is not tested: it has splits and attrition, and no metrics
+    source = measured(tmp_path / "e")
+    shutil.rmtree(source / "metrics")
+    check_residual_counts(source, MINIMUM)
 
 
 def sent(folder: Path, **about: Any) -> Path:

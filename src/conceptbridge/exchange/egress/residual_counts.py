@@ -49,7 +49,7 @@ def _check_site(name: str, tables: Mapping[str, pd.DataFrame], task_folder: Path
             _reject(small, f"{name}: attrition and splits: {count}")
         small = _few_in_several_splits(_total(last, "persons"), list(known["persons"].values()), min_cell_count)
         _reject(small, f"{name}: attrition and splits: persons in more than one split")
-    for row in tables["site"].to_dict("records"):
+    for row in tables["site"].to_dict("records") if "site" in tables else []:
         left = (row["persons"] - row["persons_with_event"], row["events"] - row["persons_with_event"])
         small = any(is_small(count, min_cell_count) for count in left)  # of an unknown count: NaN, which is not small
         _reject(small, f"{name}/site.parquet: persons_with_event")
