@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,30 @@ def test_a_one_hot_model_that_is_tuned_gets_the_tokens_that_its_source_never_had
     transfer(there, learner, "direct", {"riverside": tmp_path / "tune-all"}, "f" * 64, budget({}), tmp_path / "again")
     both = [pq.read_table(tmp_path / arm / "predictions.parquet")["probability"] for arm in ("tune-all", "again")]
     np.testing.assert_allclose(*both, rtol=1e-6)
+
+
+def test_what_checks_a_model_is_what_it_is_scored_on(riverside: Path, tmp_path: Path) -> None:
+    """The source knows cough, of which no training row of the target tells: its validation rows do, and are read so."""
+    whole = site(write_site(tmp_path / "there", CONCEPTS, seed=3), "there")
+    rows, cough = whole.rows, whole.rows.keys.index("cough|present")
+    held = np.array([cough in tokens for tokens in np.split(rows.tokens, rows.offsets[1:-1])])
+    there = replace(whole, rows=rows.take(np.flatnonzero(~(held & (rows.split == "train")))))
+    assert there.rows.training_rows[cough] == 0
+    train_local(site(riverside, "riverside"), "logistic", embedding(), budget(LOGISTIC), tmp_path / "arm")
+    trained = load_model(tmp_path / "arm/models/riverside", "logistic", "f" * 64)
+    job = ArmJob("made", "there", ["riverside"], "tune-all", "logistic", ArmEmbedding(**embedding()), budget({}))
+    arm = Arm(job, tmp_path, there)
+    splits = (there.rows.split[there.rows.of(*pair)] for pair in (("train", "validation"), ("validation", "test")))
+    check, scored = (
+        trained.predict(seen)[:, split == "validation"]
+        for seen, split in zip((arm.labelled(trained.space), arm.tested(trained.space)), splits, strict=True)
+    )
+    np.testing.assert_array_equal(check, scored)
+    # only what is learned from is without tokens of too few training rows
+    few = Arm(replace(job, budget=replace(job.budget, min_rows=10_000)), tmp_path, there)
+    learned = few.labelled(trained.space, few.budget.min_rows)[0]
+    train = there.rows.split[there.rows.of("train", "validation")] == "train"
+    assert learned.lengths[train].max() == 0 < learned.lengths[~train].max()
 
 
 def test_a_point_of_the_learning_curve_adds_the_tokens_of_its_own_rows(riverside: Path, tmp_path: Path) -> None:

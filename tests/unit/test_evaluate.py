@@ -336,9 +336,10 @@ def test_the_gate_asks_every_arm_that_can_be_recommended(results):
     assert gate["p"] < 1e-4
     other = {"reference": {"strategy": "local", "embedding": "minilm", "learner": None}}
     without = evaluate_made(results, settings=other)["comparisons"]
-    assert rows(without, question="any_above_chance")[0]["p"] != rows(
-        evaluate_made(results)["comparisons"], question="any_above_chance"
-    )[0]["p"]
+    assert (
+        rows(without, question="any_above_chance")[0]["p"]
+        != rows(evaluate_made(results)["comparisons"], question="any_above_chance")[0]["p"]
+    )
 
 
 def test_few_rows_without_the_event_hide_the_events_too(tmp_path):

@@ -100,9 +100,9 @@ class Difference(NamedTuple):
 def choose(results: Mapping[Arm, ArmResult], target: str, controls: Controls, reference: Reference) -> Choice:
     """Choose the arms with the highest mean AUROC over seeds on validation rows; the first of equals.
 
-    The recommended arm is the best of all arms that may be recommended (``Controls``). The best transferred arm comes from the same candidates. The best local arm may be on
-    one-hot codes in any study, as a hospital can use it. The reference is the best of the arms that it describes, in
-    any embedding where the study lacks the one it names.
+    The recommended arm is the best of all arms that may be recommended (``Controls``). The best transferred arm comes
+    from the same candidates. The best local arm may be on one-hot codes in any study, as a hospital can use it. The
+    reference is the best of the arms that it describes, in any embedding where the study lacks the one it names.
     """
     candidates = [arm for arm in results if controls.may_be_recommended(arm.embedding)]
     of_reference = [

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -168,15 +168,31 @@ def merge(sites: Sequence[SiteRows]) -> SiteRows:
     )
 
 
-def examples(rows: SiteRows, vectors: Vectors, index: NDArray[np.int64], chosen: NDArray[np.int64]) -> Examples:
+class Missing(NamedTuple):
+    """The ``tokens`` (of the site, a mask) that some rows are without: those at these positions among the chosen."""
+
+    tokens: NDArray[np.bool_]
+    rows: NDArray[np.int64]
+
+
+def examples(
+    rows: SiteRows,
+    vectors: Vectors,
+    index: NDArray[np.int64],
+    chosen: NDArray[np.int64],
+    missing: Missing | None = None,
+) -> Examples:
     """The ``chosen`` rows in their order; ``index`` (tokens,) is the position of each token's vector.
 
-    Missing is masked: tokens without a vector (index -1) are left out.
+    Missing is masked: tokens without a vector (index -1), and ``missing`` ones, are left out.
     """
     lengths = np.diff(rows.offsets)[chosen]
     row_of = np.repeat(np.arange(len(chosen)), lengths)
     within = np.arange(len(row_of)) - np.repeat(_offsets(lengths)[:-1], lengths)
-    at = index[rows.tokens[rows.offsets[chosen][row_of] + within]]
+    token = rows.tokens[rows.offsets[chosen][row_of] + within]
+    at = index[token]
+    if missing is not None:
+        at[np.isin(row_of, missing.rows) & missing.tokens[token]] = -1
     return Examples(
         vectors=vectors,
         tokens=at[at >= 0],

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.learn.draws import Draws
 from conceptbridge.learn.input_space import Space, Table, join_tables
-from conceptbridge.learn.rows import SiteRows, examples, merge, read_rows
+from conceptbridge.learn.rows import Missing, SiteRows, examples, merge, read_rows
 
 #: splits with labels that a model may learn from, and those that it predicts
 LABELLED, TESTED = ("train", "validation"), ("validation", "test")
@@ -24,11 +24,18 @@ class Site:
     rows: SiteRows
     table: Table | None
 
-    def draws(self, space: Space, rows: NDArray[np.int64], min_rows: int = 0) -> Draws:
-        """These rows as a model of ``space`` sees them, without the tokens of fewer than ``min_rows`` training rows."""
+    def draws(
+        self, space: Space, rows: NDArray[np.int64], min_rows: int = 0, learned: NDArray[np.int64] | None = None
+    ) -> Draws:
+        """These rows as a model of ``space`` sees them.
+
+        Those that it learns from, at the positions ``learned`` among them, are without the tokens of fewer than
+        ``min_rows`` training rows. Rows that check a model have all their tokens, as those that it is tested on do.
+        """
+        rare = self.rows.training_rows < min_rows
+        missing = Missing(rare, learned) if learned is not None and rare.any() else None
         placed = space.draws(self.rows, self.table)
-        enough = self.rows.training_rows >= min_rows
-        return [examples(self.rows, vectors, np.where(enough, index, -1), rows) for vectors, index in placed]
+        return [examples(self.rows, vectors, index, rows, missing) for vectors, index in placed]
 
     def without_labels(self) -> "Site":
         """The same site for whom must not see a label: all are -1."""

@@ -64,9 +64,11 @@ class Arm:
         rows = self.target_site.rows
         return rows.labels[rows.of(*LABELLED)]
 
-    def labelled(self, space: Space) -> Draws:
-        """The target's training and validation rows, as a model of ``space`` sees them."""
-        return self.target_site.draws(space, self.target_site.rows.of(*LABELLED), self.budget.min_rows)
+    def labelled(self, space: Space, min_rows: int = 0) -> Draws:
+        """The target's training and validation rows, as a model of ``space`` sees them; one that learns from the
+        training rows does so without the tokens of fewer than ``min_rows`` of them."""
+        labelled = self.target_site.rows.of(*LABELLED)
+        return self.target_site.draws(space, labelled, min_rows, split_part(self.target_site, labelled).train)
 
     def tested(self, space: Space) -> Draws:
         """The target's validation and test rows, as a model of ``space`` sees them."""
@@ -98,7 +100,7 @@ def train(arm: Arm, on: Site, labelled: NDArray[np.int64], parts: Sequence[Part]
             if part.size is None:
                 return SourceResult({"reason": f"{error} at {on.name}"})
             continue
-        given = seen.draws(space, labelled, budget.min_rows)
+        given = seen.draws(space, labelled, budget.min_rows, part.train)
 
         def fit(runs: Any, depths: Sequence[float], given: Draws = given) -> Any:
             return draws.fit(of_learner, given, runs), []

@@ -25,13 +25,14 @@ class Tuning(SourceModels):
 
     def transfer(self, arm: Arm, source: str, trained: TrainedModel, parts: Sequence[Part]) -> SourceResult:
         """Tune every seed's model on each of ``parts``, and keep what the validation rows like best on the way."""
-        shared = arm.labelled(trained.space), arm.tested(trained.space)
+        least = arm.budget.min_rows
+        shared = arm.labelled(trained.space, least), arm.tested(trained.space)
         each: list[Probability] = []
         about: Spent | None = None
         along: list[Probability] = []
         for part in parts:
             wider = self.with_target_tokens(arm, trained, part)
-            given, tested = shared if wider is trained else (arm.labelled(wider.space), arm.tested(wider.space))
+            given, tested = shared if wider is trained else (arm.labelled(wider.space, least), arm.tested(wider.space))
 
             def tune(runs: Any, depths: Sequence[float], start: TrainedModel = wider, given: Any = given) -> Any:
                 members = start.model.take([start.model.seeds.index(run.seed) for run in runs])
