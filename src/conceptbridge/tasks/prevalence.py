@@ -42,10 +42,14 @@ class Comparison(NamedTuple):
 
 
 def compare_prevalence(
-    person: NDArray[np.int64], label: NDArray[np.int8], group: NDArray[np.intp], splits: int
+    person: NDArray[np.int64],
+    label: NDArray[np.int8],
+    group: NDArray[np.intp],
+    splits: int,
+    judged: NDArray[np.int64] | None = None,
 ) -> Comparison:
     """Compare the prevalence of each split with that of all rows. All are (rows,); a row of no split has a group >=
-    ``splits``.
+    ``splits``. ``judged`` (splits,) are the events to judge a split by, where those that it has are a secret.
 
     The difference is the sum of a_i (y_i - p) with a_i = [i in the split] / n_split - 1 / n, p the prevalence of all
     rows. Under the hypothesis that all rows have this prevalence, its variance is p (1 - p) times
@@ -76,6 +80,7 @@ def compare_prevalence(
         float(np.clip(product / count / variance, -1, 1)) if count else 0.0 for product, count in moments
     )
     size = np.bincount(group, minlength=splits)
+    of_split = np.bincount(group, weights=label, minlength=splits) if judged is None else judged
     for split in range(splits):
         if not size[split] or size[split] == n:
             continue
@@ -83,7 +88,7 @@ def compare_prevalence(
         alone = (weight**2 * m).sum()
         spread = alone + inside * (weight**2 * m * (m - 1)).sum() + between * across(weight * m)
         design = max(spread / alone, 1.0)
-        difference = label[group == split].mean() - p
+        difference = of_split[split] / size[split] - p
         ratio[split] = 1 + difference / p
         if size[split] * min(p, 1 - p) / design >= MIN_EXPECTED:
             p_value[split] = 2 * norm.sf(abs(difference) / np.sqrt(variance * alone * design))
@@ -100,15 +105,18 @@ def split_table(rows: pd.DataFrame, before: Counts, after: Counts, one_split: bo
 
     ``before`` and ``after`` are persons, rows and events before the split and of all splits, as far as they may be
     shown. ``one_split``: no person can be in two splits. Small counts are blank, as are those that would give them
-    away, with their shares and p.
+    away, with their shares and p. A split with a small number of events, or of rows without, parts only where
+    ``min_cell_count`` - 1 would.
     """
     group = pd.Categorical(rows["split"], SPLITS).codes.astype(np.intp)
     group[group < 0] = len(SPLITS)
     label, person = rows["label"].to_numpy(), rows["person_id"].to_numpy()
-    test = compare_prevalence(person, label, group, len(SPLITS))
     counts = [(len(np.unique(person[part])), part.sum(), label[part].sum()) for part in (group == n for n in range(3))]
     persons, of_rows, events = (np.array(column, dtype=np.int64) for column in zip(*counts, strict=True))
     shown = [suppress_parts(persons, min_cell_count), *suppress_classes(of_rows, events, min_cell_count)]
+    most = min_cell_count - 1
+    judged = np.where(shown[2], events, np.clip(events, most, np.maximum(of_rows - most, most)))
+    test = compare_prevalence(person, label, group, len(SPLITS), judged)
     returns = np.isin(person, person[group == 0])
     lines: list[tuple[Any, ...]] = [
         (BEFORE, *before, _prevalence_before(before, after, min_cell_count), None, None, False)
