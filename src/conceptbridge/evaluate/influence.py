@@ -1,4 +1,4 @@
-"""How far each person moves a metric: first derivatives, for the acceleration of BCa limits."""
+"""How far each person moves a metric: first derivatives, from which its variance between persons follows."""
 
 import numpy as np
 from numpy.typing import NDArray
