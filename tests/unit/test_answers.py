@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from conceptbridge.report.answers import Interval, answers
+from conceptbridge.report.answers import answers
+from conceptbridge.report.case import Interval
 
 NAMES = ("embedding", "learner", "strategy", "source")
 ARM = {"task": "t", "learner": "cnn", "target": "here", "reason": None}
@@ -112,7 +113,7 @@ def test_a_local_model_without_meaning_has_to_be_beaten_too_and_is_never_recomme
 
 
 def test_no_local_model_leaves_nothing_to_compare_with():
-    assert answer_to(None).verdict == "Use the transferred model: there is no local model to compare with."
+    assert answer_to(None).verdict == "Only transferred models: there is no local one to compare with."
 
 
 @pytest.mark.parametrize(
@@ -153,8 +154,16 @@ def test_a_gain_at_home_is_called_what_it_is(difference, recommended, verdict, g
 
 
 def test_the_reference_is_compared_with_nothing():
-    answer = answer_to(None, recommended=LOCAL)
+    answer = answer_to(
+        None, recommended=LOCAL, others=[compared("vs_best_transferred", LOCAL, TRANSFERRED, NOT_TESTED)]
+    )
     assert answer.verdict == "Keep your own model: no transferred model did better on the validation rows."
+    assert [line.role for line in answer.evidence] == ["recommended", "best transferred model (exploratory)"]
+
+
+def test_where_nothing_was_transferred_nothing_is_said_of_it():
+    answer = answer_to(None, recommended=LOCAL)
+    assert answer.verdict == "Keep your own model: there is no transferred one to compare with."
     assert len(answer.evidence) == 1
 
 

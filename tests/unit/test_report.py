@@ -266,7 +266,7 @@ def test_the_answer_follows_the_numbers(results):
         *2 * ["control (exploratory)"],
     ]
     scarce = found[made.SCARCE]
-    assert scarce.verdict == "Use the transferred model: there is no local model to compare with."
+    assert scarce.verdict == "Only transferred models: there is no local one to compare with."
     assert "no arm of the reference is estimable" in scarce.sentence
 
 

@@ -16,7 +16,8 @@ from conceptbridge.core.atomic_files import write_text
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.evaluate.schemas import PRIMARY, TRANSFER_GAIN, VS_BEST_TRANSFERRED, VS_CONTROL
-from conceptbridge.report.answers import answers, describe, key_of
+from conceptbridge.report.answers import answers
+from conceptbridge.report.case import describe, key_of
 from conceptbridge.report.figures.registry import study_figures
 from conceptbridge.report.study_tables import EXPLORATORY, PRIMARY_TEST, STUDY_TABLES
 from conceptbridge.study.strategies import strategy as find_strategy

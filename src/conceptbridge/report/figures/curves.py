@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from conceptbridge.evaluate.schemas import RECOMMENDATION
-from conceptbridge.report.answers import describe, key_of
+from conceptbridge.report.case import describe, key_of
 from conceptbridge.report.figures.panels import LINES, Row, panels
 
 Key = tuple[Any, ...]
