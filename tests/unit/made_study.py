@@ -235,7 +235,8 @@ def _tokens(site: int) -> pa.Table:
     texts = [f"finding {key}" for key in keys[:9]] + ["Cough" if site else "cough"]
     concepts = [int(key.split(":")[0]) for key in keys]
     return pa.table(
-        {"token": range(10), "key": keys, "text": texts, "concept_id": concepts, "rows": [50] * 5 + [10] * 5}
+        {"token": range(10), "key": keys, "text": texts, "concept_id": concepts, "state": ["present"] * 10}
+        | {"rows": [50] * 5 + [10] * 5}
     )
 
 

@@ -147,7 +147,7 @@ def _context(
     if files.sequences is not None and files.tokens is not None:
         tokens = read_tokens(files.sequences, files.tokens[target], test.row_id)
         for source, paths in _sources(files.tokens, target).items():
-            share, shares = unseen_events(tokens, *seen_by(paths, measured.min_cell_count))
+            share, shares = unseen_events(tokens, seen_by(paths, measured.min_cell_count))
             unseen_by[source] = by_share(share)
             unseen_rows.append((task, source, target, *shares.values()))
     divisions = subgroups(

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from conceptbridge.disclosure.suppress import keep_enough
-from conceptbridge.tasks.tokens import Tokens, share_of_rows, unseen
+from conceptbridge.tasks.tokens import Seen, Tokens, share_of_rows, unseen
 
 UNKNOWN = "unknown"
 OTHER = "other"
@@ -61,13 +61,13 @@ def subgroups(
     return dimensions
 
 
-def unseen_events(tokens: Tokens, keys: pa.Array, texts: pa.Array) -> tuple[NDArray[np.float64], dict[str, Any]]:
+def unseen_events(tokens: Tokens, seen: Seen) -> tuple[NDArray[np.float64], dict[str, Any]]:
     """Return the share of each row's events whose token the source has never seen (rows,), and shares of all events.
 
     A row without any event has NaN. The shares are of ``events`` whose key was not seen, and of ``events_by_text``
-    whose text, in lower case, was not seen either: an embedding does not lead to a name that the source knows.
+    whose text, in its state slot, was not seen either: an embedding does not lead to a name that the source knows.
     """
-    by_key, by_text = unseen(tokens, keys, texts)
+    by_key, by_text = unseen(tokens, seen)
     share = share_of_rows(tokens, by_key)
     total = len(tokens.token)
     return share, {

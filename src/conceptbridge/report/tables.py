@@ -24,6 +24,7 @@ from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.multiple_testing import gated, holm
 from conceptbridge.evaluate.schemas import ANY_ABOVE_CHANCE, ARM, ARM_AT_TARGET, PRIMARY, schema, to_table
 from conceptbridge.report.study_tables import AS_EVALUATED, EXPLORATORY, GATE, PRIMARY_TEST, STUDY_TABLES
+from conceptbridge.tasks.tokens import places
 
 ESTIMATED, NOT_ESTIMABLE = "estimated", "not estimable"
 
@@ -56,7 +57,7 @@ def tables(
     - ``comparisons``: as evaluation wrote them, with Holm's p in the one family that claims rest on, all targets and
       tasks together, and in the gate before it.
     - ``overlap``: per ordered pair of sites, the number of the target's tokens (as far as they may be shared) and the
-      share of them whose key, or whose text in lower case, the source has: of distinct tokens, and weighted by the
+      share of them whose key, or whose text and state slot, the source has: of distinct tokens, and weighted by the
       training rows that hold them. Null where the target has no token.
     - ``method_limits``: as ``learn.resample`` wrote it of each target where models were ``resampled``, else empty.
     - ``leaks``: per cohort, the ``NEAREST`` predictors by single-token AUROC, as many by name, and all suspicious ones.
@@ -232,16 +233,18 @@ def _overlap(tasks: Path, task: Sequence[str], site: Sequence[str], min_cell_cou
     for one in task:
         tokens = {}
         for at in site:
-            read = pq.read_table(_existing(tasks / one / at / "tokens.parquet"), columns=["key", "text", "rows"])
+            read = pq.read_table(
+                _existing(tasks / one / at / "tokens.parquet"), columns=["key", "text", "state", "rows"]
+            )
             tokens[at] = shared_tokens(read, train_rows(_existing(tasks / one / at / "splits.parquet")), min_cell_count)
         for source, target in permutations(site, 2):
             theirs, ours = tokens[source], tokens[target]
             shares: list[float | None] = []
-            for known, asked in [
-                (theirs["key"], ours["key"]),
-                (pc.utf8_lower(theirs["text"]), pc.utf8_lower(ours["text"])),
-            ]:
-                shared = pc.is_in(asked, value_set=known.combine_chunks()).to_numpy()
+            for known, asked in (
+                (theirs["key"].combine_chunks(), ours["key"].combine_chunks()),
+                (places(theirs), places(ours)),
+            ):
+                shared = pc.is_in(asked, value_set=known).to_numpy(zero_copy_only=False)
                 weight = pc.fill_null(ours["rows"], 0).to_numpy()
                 shares.append(float(shared.mean()) if len(shared) else None)
                 shares.append(float(np.average(shared, weights=weight)) if weight.sum() else None)

@@ -12,18 +12,21 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.suppress import keep_enough
+from conceptbridge.vocabulary.states import slots_of
 
 Mask = NDArray[np.bool_]
 
 
 class Tokens(NamedTuple):
-    """The events of rows as tokens: ``row`` and ``token`` (events,), ``key``, ``text`` and ``concept`` (tokens,)."""
+    """The events of rows as tokens: ``row`` and ``token`` (events,), ``key``, ``text``, ``place`` (``places``) and
+    ``concept`` (tokens,)."""
 
     rows: int
     row: NDArray[np.intp]
     token: NDArray[np.intp]
     key: pa.Array
     text: pa.Array
+    place: pa.Array
     concept: NDArray[np.int64]
 
 
@@ -41,37 +44,53 @@ def read_tokens(sequences: Path, tokens: Path, row_id: NDArray[np.int64]) -> Tok
             f"{sequences}: {index.null_count} rows of the cohort have no sequence; run the task's rules again"
         )
     lists = table["tokens"].combine_chunks().take(index)
-    known = pq.read_table(tokens, columns=["key", "text", "concept_id"])
+    known = pq.read_table(tokens, columns=["key", "text", "concept_id", "state"])
     return Tokens(
         len(row_id),
         lists.value_parent_indices().to_numpy().astype(np.intp),
         lists.flatten().to_numpy().astype(np.intp),
         known["key"].combine_chunks(),
         known["text"].combine_chunks(),
+        places(known),
         known["concept_id"].to_numpy(),
     )
 
 
-def seen_by(paths: Sequence[Path], min_cell_count: int) -> tuple[pa.Array, pa.Array]:
-    """Return the keys, and the texts in lower case, that the training rows of these sites hold (``tokens.parquet``).
+def places(tokens: pa.Table) -> pa.Array:
+    """Return where an embedding places each token: its text in lower case, and its state slot, which a text leaves out
+    where states are slots."""
+    slots = pa.array(slots_of(tokens["state"].to_pylist())).cast(pa.string())
+    return pc.binary_join_element_wise(pc.utf8_lower(tokens["text"].combine_chunks()), slots, "|")
+
+
+class Seen(NamedTuple):
+    """What a site's training rows hold: ``key``, ``place`` (``places``), and ``text`` in lower case, (tokens,) each."""
+
+    key: pa.Array
+    place: pa.Array
+    text: pa.Array
+
+
+def seen_by(paths: Sequence[Path], min_cell_count: int) -> Seen:
+    """Return what the training rows of these sites hold (``tokens.parquet``).
 
     A token of fewer than ``min_cell_count`` rows counts as unseen: a site that shares its tokens leaves it out
     (``disclosure.token_counts``). A shared token's count can be blank.
     """
     for path in paths:
         _check_exists(path)
-    tables = [pq.read_table(path, columns=["key", "text", "rows"]) for path in paths]
+    tables = [pq.read_table(path, columns=["key", "text", "state", "rows"]) for path in paths]
     seen = pa.concat_tables([keep_enough(table, "rows", min_cell_count) for table in tables])
-    return seen["key"].combine_chunks(), pc.utf8_lower(seen["text"].combine_chunks())
+    return Seen(seen["key"].combine_chunks(), places(seen), pc.utf8_lower(seen["text"].combine_chunks()))
 
 
-def unseen(tokens: Tokens, keys: pa.Array, texts: pa.Array) -> tuple[Mask, Mask]:
-    """Say which tokens are not among these keys, and which are among neither the keys nor the texts (lower case).
+def unseen(tokens: Tokens, seen: Seen) -> tuple[Mask, Mask]:
+    """Say which tokens have no key that was seen, and which have neither such a key nor such a place.
 
     Both are (tokens,). An embedding can place a token by its text; one-hot columns know the key alone.
     """
-    by_key = ~pc.is_in(tokens.key, value_set=keys).to_numpy(zero_copy_only=False)
-    return by_key, by_key & ~pc.is_in(pc.utf8_lower(tokens.text), value_set=texts).to_numpy(zero_copy_only=False)
+    by_key = ~pc.is_in(tokens.key, value_set=seen.key).to_numpy(zero_copy_only=False)
+    return by_key, by_key & ~pc.is_in(tokens.place, value_set=seen.place).to_numpy(zero_copy_only=False)
 
 
 def share_of_rows(tokens: Tokens, chosen: Mask) -> NDArray[np.float64]:

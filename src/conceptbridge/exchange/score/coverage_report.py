@@ -48,14 +48,14 @@ def coverage(
     records = np.bincount(events.token, minlength=len(events.key))
     used = np.flatnonzero(rows)
     used = used[np.argsort(-records[used], kind="stable")]
-    keys, texts = seen_by([known], min_cell_count)
-    new_key, new_text = (new[used] for new in unseen(events, keys, texts))
+    seen = seen_by([known], min_cell_count)
+    new_key, new_text = (new[used] for new in unseen(events, seen))
     text = events.text.take(pa.array(used))
     nearest: list[str | None] = [None] * len(used)
     similarity = np.full(len(used), np.nan)
     if own_table is not None and source_table is not None:
         indices = np.flatnonzero(new_text)
-        neighbours = _nearest(text.take(pa.array(indices)).to_pylist(), own_table, source_table, texts)
+        neighbours = _nearest(text.take(pa.array(indices)).to_pylist(), own_table, source_table, seen.text)
         for index, (neighbour, cosine) in zip(indices, neighbours, strict=True):
             nearest[index], similarity[index] = neighbour, cosine
     else:

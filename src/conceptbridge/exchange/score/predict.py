@@ -41,7 +41,7 @@ def score(
     listed = pq.read_table(cohort, columns=["row_id", "person_id", "index_date", "split"])
     listed = listed.filter(pc.equal(listed["split"], "test"))
     events = read_tokens(sequences, tokens, listed["row_id"].to_numpy())
-    by_key, by_text = (share_of_rows(events, new) for new in unseen(events, *seen_by([known], min_cell_count)))
+    by_key, by_text = (share_of_rows(events, new) for new in unseen(events, seen_by([known], min_cell_count)))
     reason = read_entry(arm, source)["reason"]
     probability = np.full((1, len(listed)), np.nan)
     if reason is None:
