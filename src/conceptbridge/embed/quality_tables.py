@@ -47,10 +47,10 @@ ALIGNMENT = pa.schema(
 )
 NOTES = {
     "embeddings": "No patient is used. similarity, relatedness: Spearman correlation of cosine with physicians' "
-    "ratings (UMNSRS), over the pairs counted. polarity, where states are words: distance of opposite states (X and Not X, low "
-    "and high) over that of two texts at random; 0 says that the embedding cannot tell them apart. nearest: cosine of a target's text "
-    "to the nearest one at the source, mean over ordered pairs of sites; nearest_unshared: of texts that the source "
-    "lacks.",
+    "ratings (UMNSRS), over the pairs counted. polarity, where states are words: distance of opposite states (X and "
+    "Not X, low and high) over that of two texts at random; 0 says that the embedding cannot tell them apart. nearest: "
+    "cosine of a target's text to the nearest one at the source, mean over ordered pairs of sites; nearest_unshared: "
+    "of texts that the source lacks.",
     "alignment": "shared_concepts: share of the target's concepts that the source has. nearest: cosine of a target's "
     "text to the nearest one at the source, mean over texts; nearest_unshared: over the texts that the source lacks.",
 }
