@@ -52,6 +52,28 @@ def test_a_survey_shows_no_small_count(tmp_path: Path) -> None:
     assert found["sample"]["events per parameter"] is None
 
 
+def test_a_survey_tells_no_more_than_the_table_of_splits_beside_it(tmp_path: Path) -> None:
+    """That all rows but a few have the event, or none has it, is a secret; so is what would tell it by subtraction."""
+    found = survey(tmp_path, site(tmp_path, 60, 55))
+    assert found["splits"]["train"] == {"persons": 60, "rows": 60, "events": None}
+    # 20 events in training, 15 in validation, 3 in test
+    came = {0: range(60), 365: range(100, 150), 730: range(200, 250)}
+    sick = {0: range(20), 365: range(100, 115), 730: range(200, 203)}
+    made = Site(
+        tmp_path / "periods",
+        task(),
+        min_cell_count=10,
+        person=[person(i) for i in range(300)],
+        visit_occurrence=[visit(i, after(days)) for days, people in came.items() for i in people],
+        condition_occurrence=[condition(i, after(days + 2), FLU) for days, people in sick.items() for i in people],
+    )
+    found = survey(tmp_path / "periods", made)
+    shown = {split: about["events"] for split, about in found["splits"].items()}
+    assert shown == {split: made.splits[split]["events"] for split in shown}
+    told = found["sample"]["events per parameter"], found["sample"]["parameters carried"]
+    assert (told != (None, None)) == (shown["train"] is not None)
+
+
 def test_an_empty_cohort_is_surveyed(tmp_path: Path) -> None:
     found = survey(tmp_path, Site(tmp_path, task(), person=[person(1)]))
     assert found["years"] == {}

@@ -127,10 +127,11 @@ def test_no_class_of_a_group_is_small_or_can_be_worked_out(groups: list[tuple[in
     events, rows = [k for k, _ in groups], [k + n for k, n in groups]
     rows_shown, events_shown = suppress_classes(rows, events, MINIMUM)
     assert all(ok or not k_ok for ok, k_ok in zip(rows_shown, events_shown, strict=True))
-    for of_class in (events, [n - k for n, k in zip(rows, events, strict=True)]):
-        assert all(count >= MINIMUM for count, ok in zip(of_class, events_shown, strict=True) if ok)
-        hidden = [count for count, ok in zip(of_class, events_shown, strict=True) if not ok]
-        assert not hidden or not events_shown.any() or (len(hidden) > 1 and sum(hidden) >= MINIMUM)
+    filled = [(k, n, ok) for (k, n), ok in zip(groups, events_shown, strict=True) if k + n]  # no rows, no secret
+    for of_class in ([(k, ok) for k, _, ok in filled], [(n, ok) for _, n, ok in filled]):
+        assert all(count >= MINIMUM for count, ok in of_class if ok)
+        hidden = [count for count, ok in of_class if not ok]
+        assert not hidden or len(hidden) == len(filled) or (len(hidden) > 1 and sum(hidden) >= MINIMUM)
 
 
 @unhurried
@@ -356,3 +357,10 @@ def test_possible_counts_are_those_that_look_the_same(cells: list[int]) -> None:
         return
     possible = [k for k in range(a + min(b, c) + 1) if d - a + k >= 0]
     assert [k for k in possible if few(k) == few(a)] == list(range(least[0], greatest[0] + 1))
+
+
+def test_a_group_without_rows_keeps_no_secret() -> None:
+    rows_shown, events_shown = suppress_classes([60, 0, 0], [20, 0, 0], 10)
+    assert rows_shown.all()
+    assert events_shown.all()
+    assert not suppress_classes([60, 40, 0], [20, 0, 0], 10)[1][:2].any()

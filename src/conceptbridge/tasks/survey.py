@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json
-from conceptbridge.disclosure.suppress import hide_parts, hide_small, is_enough
+from conceptbridge.disclosure.suppress import hide_parts, hide_small, suppress_classes, suppress_parts
 from conceptbridge.tasks.splits import SPLITS
 
 #: expected shrinkage, and the assumed share of the greatest possible R² (Riley et al., BMJ 2020;368:m441)
@@ -29,13 +29,18 @@ def make_survey(
     held = pq.read_table(tokens, columns=["rows"])["rows"].to_numpy()
 
     by_split = [people[people["split"] == name] for name in SPLITS]
-    columns = {
-        "persons": [part["person_id"].nunique() for part in by_split],
-        "rows": [len(part) for part in by_split],
-        "events": [int(part["label"].sum()) for part in by_split],
+    persons, of_rows, of_events = np.array(
+        [(part["person_id"].nunique(), len(part), int(part["label"].sum())) for part in by_split]
+    ).T
+    # as in the table of splits
+    shown = (suppress_parts(persons, min_cell_count), *suppress_classes(of_rows, of_events, min_cell_count))
+    columns = dict(
+        zip(("persons", "rows", "events"), zip((persons, of_rows, of_events), shown, strict=True), strict=True)
+    )
+    splits = {
+        name: {key: int(counts[n]) if seen[n] else None for key, (counts, seen) in columns.items()}
+        for n, name in enumerate(SPLITS)
     }
-    shown = {key: hide_parts(parts, min_cell_count) for key, parts in columns.items()}
-    splits = {name: {key: parts[n] for key, parts in shown.items()} for n, name in enumerate(SPLITS)}
     training = people.loc[people["split"] == "train", "label"]
     rows, events = len(training), int(training.sum())
     parameters = int((held >= settings["min_rows"]).sum())
@@ -51,7 +56,7 @@ def make_survey(
                 "ninth decile": float(np.quantile(steps, 0.9)) if len(steps) else None,
                 "rows without any": hide_small(int((steps == 0).sum()), min_cell_count),
             },
-            "sample": _sample(rows, events, parameters, settings["min_events"], min_cell_count),
+            "sample": _sample(rows, events, parameters, settings["min_events"], splits["train"]["events"] is not None),
         },
         out,
     )
@@ -71,7 +76,7 @@ def parameters_carried(rows: int, events: int) -> int:
     return math.floor(rows * (SHRINKAGE - 1) * math.log(1 - r2 / SHRINKAGE))
 
 
-def _sample(rows: int, events: int, parameters: int, min_events: int, min_cell_count: int) -> dict[str, Any]:
+def _sample(rows: int, events: int, parameters: int, min_events: int, shown: bool) -> dict[str, Any]:
     fewest = min(events, rows - events)
     carried = parameters_carried(rows, events)
     if fewest < min_events:
@@ -81,10 +86,9 @@ def _sample(rows: int, events: int, parameters: int, min_events: int, min_cell_c
         verdict = "enough for a regression on all tokens"
     else:
         verdict = "enough to train, too few for a regression on all tokens without a penalty"
-    safe = is_enough(fewest, min_cell_count)
     return {
         "verdict": verdict,
         "parameters": parameters,
-        "events per parameter": round(events / parameters, 2) if parameters and safe else None,
-        "parameters carried": carried if safe else None,
+        "events per parameter": round(events / parameters, 2) if parameters and shown else None,
+        "parameters carried": carried if shown else None,
     }
