@@ -176,6 +176,20 @@ def test_a_translated_model_can_be_tuned_widened_saved_and_read_again(trained: T
     assert loss(replace(wide, model=tuned)) <= loss(wide) + 1e-3
 
 
+def test_a_clinicians_word_overrides_an_equal_code(trained: TrainedModel) -> None:
+    there = rows_of(KEYS, seed=1)
+    swap = {KEYS[0]: KEYS[2], KEYS[2]: KEYS[0]}
+    table = pa.Table.from_pylist(
+        [{"token": t, "stands_for": s, "by": "corrected", "weight": 1.0} for t, s in swap.items()], schema=SCHEMA
+    )
+    swapped = replace(there, keys=[swap.get(key, key) for key in KEYS])
+    made = translate_model(trained, table)
+    np.testing.assert_array_equal(predicted(made, swapped), predicted(trained, there))
+    left_out = pa.Table.from_pylist([{"token": KEYS[0], "stands_for": None, "by": "corrected"}], schema=SCHEMA)
+    without = replace(there, keys=["unknown|present", *KEYS[1:]])
+    np.testing.assert_array_equal(predicted(translate_model(trained, left_out), there), predicted(trained, without))
+
+
 def test_only_one_hot_can_be_translated() -> None:
     trained = trained_on("logistic", rows_of(KEYS))
     other = replace(trained, space=replace(trained.space, backend="random", embedding="random"))

@@ -1,7 +1,9 @@
 """What a target's tokens stand for at a source, by name and by behaviour."""
 
+import re
 from collections.abc import Sequence
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -9,9 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.backends.random import RandomVectors
 from conceptbridge.embed.lexical import lexical_vectors
 from conceptbridge.translate import translation
+from conceptbridge.translate.corrections import read_corrections
 from conceptbridge.translate.profile import Profile, count_profile
 from conceptbridge.translate.translation import MASS, MOST, Words, translate
 
@@ -71,6 +75,7 @@ def test_the_same_site_twice_is_the_identity() -> None:
     assert set(table["weight"].to_pylist()) == {1.0}
     np.testing.assert_allclose(table["profile_cosine"].to_numpy(), 1, atol=1e-5)
     assert set(table["agreement"].to_pylist()) == {1.0}
+    assert set(table["by"].to_pylist()) == {"same code"}
 
 
 def test_behaviour_finds_what_names_do_not_tell_and_names_what_behaviour_does_not() -> None:
@@ -122,6 +127,7 @@ def test_a_state_that_the_source_never_records_is_left_out() -> None:
     assert len(absent) == len(FINDINGS)
     assert absent["stands_for"].isna().all()
     assert absent["weight"].isna().all()
+    assert set(absent["by"]) == {"left out"}
 
 
 def test_where_few_codes_are_shared_the_nearest_names_serve_as_anchors() -> None:
@@ -199,3 +205,56 @@ def test_names_alike_have_lexical_vectors_alike() -> None:
     np.testing.assert_array_equal(cough, case)
     assert np.linalg.norm(cough) == pytest.approx(1)
     assert not none.any()
+
+
+# -- a clinician's word
+
+
+def write(folder: Path, *lines: str) -> Path:
+    (folder / "words.csv").write_text("\n".join(["token,stands_for", *lines]), encoding="utf-8")
+    return folder / "words.csv"
+
+
+def test_a_correction_overrides_the_translation_and_an_equal_code(tmp_path: Path) -> None:
+    here, there = hospital("here", 1), hospital("there", 2)
+    file = write(
+        tmp_path,
+        "there:Cough|present,here:Rash|present",
+        "there:Fever|absent,nothing",
+        "shared 3|present,here:Chill|present",
+        "there:Chill|present,",  # not looked at yet
+    )
+    table = translate(there, here, read_corrections(file, there.keys, here.keys)).to_pandas()
+    made = table[table["by"] == "corrected"].set_index("token")
+    assert made["stands_for"].fillna("").to_dict() == {
+        "there:Cough|present": "here:Rash|present",
+        "there:Fever|absent": "",
+        "shared 3|present": "here:Chill|present",
+    }
+    assert made["weight"].dropna().tolist() == [1, 1]
+    others = table[table["by"] != "corrected"].reset_index(drop=True)
+    before = translate(there, here).to_pandas()
+    assert others.equals(before[~before["token"].isin(made.index)].reset_index(drop=True))
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("there:Coughh|present,nothing", "line 3: the target has no token 'there:Coughh|present' (did you mean"),
+        ("there:Cough|present,here:Coughs|present", "line 3: the source has no token 'here:Coughs|present' (did you"),
+        ("there:Fever|present,nothing", "line 3: 'there:Fever|present' is named twice"),
+        ("there:Cough|present,here:Cough|absent", "of the state present, and 'here:Cough|absent' of absent"),
+    ],
+)
+def test_a_wrong_correction_stops_with_its_line(tmp_path: Path, line: str, said: str) -> None:
+    file = write(tmp_path, "there:Fever|present,here:Fever|present", line)
+    with pytest.raises(StudyError, match=re.escape(said)):
+        read_corrections(file, hospital("there", 2).keys, hospital("here", 1).keys)
+
+
+def test_a_file_that_is_no_table_of_corrections_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("token,means\n")
+    with pytest.raises(StudyError, match="no column 'stands_for'"):
+        read_corrections(tmp_path / "a.csv", [], [])
+    with pytest.raises(StudyError, match="cannot be read"):
+        read_corrections(tmp_path / "none.csv", [], [])

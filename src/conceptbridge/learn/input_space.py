@@ -49,7 +49,7 @@ class Space:
     projections: list[Projection]
     #: how many of the one-hot columns, the last ones, are the tokens of a target
     added: int = 0
-    #: keys of a target's tokens that are read as one of the one-hot columns, and the key of that column
+    #: keys of a target's tokens that are read as one of the one-hot columns, and the key of that column; "" for none
     read_as: Mapping[str, str] = field(default_factory=dict)
 
     def with_tokens(self, keys: Sequence[str]) -> "Space":

@@ -21,7 +21,7 @@ from conceptbridge.learn.input_space import Table
 from conceptbridge.learn.rows import SiteRows
 from conceptbridge.study.backends import find_backend
 from conceptbridge.translate.profile import MAX_ANCHORS, Profile, count_profile
-from conceptbridge.translate.translation import Words
+from conceptbridge.translate.translation import CORRECTED, Words
 
 
 def profile_of(rows: SiteRows, min_cell_count: int, max_anchors: int = MAX_ANCHORS) -> Profile:
@@ -46,22 +46,37 @@ def words_of(rows: SiteRows, known: Sequence[str], table: Table | None, profile:
 def translate_model(trained: TrainedModel, translation: pa.Table) -> TrainedModel:
     """The model with what its target's tokens stand for (``translation.SCHEMA``).
 
-    Where a token stands for others that the model has no column for, these count as nothing; a token that is left with
-    nothing stays missing to it. Raises StudyError where the model is not one-hot.
+    A token of equal code is read as itself, unless a clinician has said otherwise. Where one stands for others that the
+    model has no column for, these count as nothing; a token that is left with nothing stays missing to it. Raises
+    StudyError where the model is not one-hot.
     """
     space = trained.space
     if find_backend(space.backend).vectors != "none":
         raise StudyError(f"a model of {space.embedding} cannot be translated: only one-hot columns are tokens")
+    read_as = _corrected(space.names, translation)
+    if read_as:
+        space = replace(space, read_as=read_as)
     keys, mix = mix_of(space.names, translation)
     if not keys:
-        return trained
+        return replace(trained, space=space)
     [onehot] = space.projections
     model = trained.learner.translate(trained.model, mix, float(onehot.center[0]))
     if model is not None:
         return replace(trained, model=model, space=space.translated(keys))
     heaviest = {key: space.names[mix.indices[mix.indptr[i] : mix.indptr[i + 1]][mix[[i]].data.argmax()]]
                 for i, key in enumerate(keys)}  # fmt: skip
-    return replace(trained, space=replace(space, read_as=heaviest))
+    return replace(trained, space=replace(space, read_as=read_as | heaviest))
+
+
+def _corrected(columns: Sequence[str], translation: pa.Table) -> dict[str, str]:
+    """The tokens of equal code that a clinician says are something else: the key of its column, or of none."""
+    known = set(columns)
+    named = (translation[name].to_pylist() for name in ("token", "stands_for", "by"))
+    return {
+        token: stands_for or ""
+        for token, stands_for, by in zip(*named, strict=True)
+        if by == CORRECTED and token in known and stands_for != token
+    }
 
 
 def mix_of(columns: Sequence[str], translation: pa.Table) -> tuple[list[str], sparse.csr_array]:

@@ -8,7 +8,7 @@ that are the softmax over s of ``S(t, s) / TEMPERATURE``, where
 A part that a token has no vector, or no profile, for is zero. Nothing is thresholded.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,9 @@ MASS, MOST = 0.999, 50
 #: scores that are worked out at once
 BLOCK = 20_000_000
 
+#: why a token stands for what it does
+SAME_CODE, TRANSLATED, CORRECTED, LEFT_OUT = "same code", "translated", "corrected", "left out"
+
 Matrix = NDArray[np.float32]
 
 #: one row: a token of the target and one that it stands for (null: it is left out), heaviest first
@@ -38,6 +41,7 @@ SCHEMA = pa.schema(
         ("token", pa.string()),
         ("text", pa.string()),
         ("stands_for", pa.string()),
+        ("by", pa.string()),  # SAME_CODE, TRANSLATED, CORRECTED (a clinician's word) or LEFT_OUT (no such state there)
         ("weight", pa.float32()),
         ("name_cosine", pa.float32()),  # null where one of the two has no vector
         ("profile_cosine", pa.float32()),  # null where one of the two has no profile
@@ -75,30 +79,40 @@ class _Seen:
     own_anchor: NDArray[np.int64]
 
 
-def translate(target: Words, source: Words) -> pa.Table:
+def translate(target: Words, source: Words, corrections: Mapping[str, str | None] | None = None) -> pa.Table:
     """The translation (``SCHEMA``) of each token of ``target``, by key, into tokens of ``source``.
 
+    ``corrections`` override it (``corrections.read_corrections``): the token that one stands for, or None for nothing.
     Neither the order of tokens nor any label plays a part. Takes memory for ``BLOCK`` scores at a time.
     """
+    corrections = corrections or {}
     target, source = _by_key(target), _by_key(source)
     there, here = _see(target, source)
     target_slots, source_slots = target.slots, source.slots
     place = {key: i for i, key in enumerate(source.keys)}
-    same = np.array([place.get(key, -1) for key in target.keys], np.int64)
+    fixed = np.array([place.get(corrections.get(key) or key, -1) for key in target.keys], np.int64)
+    fixed[[key in corrections and corrections[key] is None for key in target.keys]] = _NOTHING
     rows: list[_Row] = []
     for slot in np.unique(target_slots):
         mine, theirs = np.flatnonzero(target_slots == slot), np.flatnonzero(source_slots == slot)
         step = max(1, BLOCK // max(len(theirs), 1))
         for first in range(0, len(mine), step):
-            rows += _read(mine[first : first + step], theirs, there, here, same)
+            rows += _read(mine[first : first + step], theirs, there, here, fixed)
     token, stands_for, weight, name, profile, agreement = (
-        (list(column) for column in zip(*rows, strict=True)) if (rows) else ([] for _ in range(6))
+        (list(column) for column in zip(*rows, strict=True)) if rows else ([] for _ in range(6))
     )
+
+    def why(t: int, s: int) -> str:
+        if target.keys[t] in corrections:
+            return CORRECTED
+        return LEFT_OUT if s < 0 else SAME_CODE if target.keys[t] == source.keys[s] else TRANSLATED
+
     order = np.argsort(np.array(token, np.int64), kind="stable")
     columns = [
         pa.array([target.keys[token[i]] for i in order], pa.string()),
         pa.array([target.texts[token[i]] for i in order], pa.string()),
         pa.array([None if stands_for[i] < 0 else source.keys[stands_for[i]] for i in order], pa.string()),
+        pa.array([why(token[i], stands_for[i]) for i in order], pa.string()),
         *(
             pa.array([float(column[i]) for i in order], pa.float32(), from_pandas=True)
             for column in (weight, name, profile, agreement)
@@ -107,12 +121,14 @@ def translate(target: Words, source: Words) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
+#: in place of a token of the source: a clinician says that the target's token stands for none
+_NOTHING = -2
 #: token, what it stands for, weight, name's and profile's cosine, agreement
 _Row = tuple[int, int, float, float, float, float]
 
 
 def _read(
-    tokens: NDArray[np.int64], candidates: NDArray[np.int64], there: _Seen, here: _Seen, same: NDArray[np.int64]
+    tokens: NDArray[np.int64], candidates: NDArray[np.int64], there: _Seen, here: _Seen, fixed: NDArray[np.int64]
 ) -> list[_Row]:
     """The rows of these target's tokens, all of one slot, whose ``candidates`` are the source's tokens of it."""
     nan = float("nan")
@@ -130,8 +146,11 @@ def _read(
     at = {int(s): i for i, s in enumerate(candidates)}
     rows: list[_Row] = []
     for i, t in enumerate(tokens):
-        if same[t] >= 0:
-            chosen, weights = np.array([at[int(same[t])]]), np.ones(1, np.float32)
+        if fixed[t] == _NOTHING:
+            rows.append((int(t), -1, nan, nan, nan, nan))
+            continue
+        if fixed[t] >= 0:
+            chosen, weights = np.array([at[int(fixed[t])]]), np.ones(1, np.float32)
         else:
             chosen, weights = _softmax(scores[i])
         others = np.sort(profiles[i][known_s])
