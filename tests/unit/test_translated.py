@@ -2,23 +2,28 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.learn import draws
 from conceptbridge.learn.arm_files import TrainedModel, load_model, save_model
+from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
 from conceptbridge.learn.input_space import fit_space
 from conceptbridge.learn.registry import learner
 from conceptbridge.learn.rows import SiteRows
+from conceptbridge.learn.run_arm import make_arm
 from conceptbridge.learn.search import Part, Run
 from conceptbridge.learn.site import Site
 from conceptbridge.learn.translated import profile_of, translate_model, words_of
 from conceptbridge.study.learners import LEARNERS
 from conceptbridge.translate.translation import SCHEMA, translate
+from made_site import CONCEPTS, site, write_site
 
 KEYS = [f"{i}|{state}" for i in range(6) for state in ("present", "absent")]
 OWN = tuple(LEARNERS.own)
@@ -148,7 +153,7 @@ def test_what_the_model_has_no_column_for_counts_as_nothing(trained: TrainedMode
     assert predicted(half, there).shape == predicted(trained, there).shape
 
 
-def test_a_translated_model_can_be_tuned_widened_saved_and_read_again(trained: TrainedModel, tmp_path: Any) -> None:
+def test_a_translated_model_can_be_tuned_widened_saved_and_read_again(trained: TrainedModel, tmp_path: Path) -> None:
     keys = [renamed(key) for key in KEYS[:-2]] + ["own|present", KEYS[-1]]
     there = rows_of(keys, seed=1)
     start = translate_model(trained, table_of({renamed(key): {key: 1.0} for key in KEYS}))
@@ -188,6 +193,26 @@ def test_a_clinicians_word_overrides_an_equal_code(trained: TrainedModel) -> Non
     left_out = pa.Table.from_pylist([{"token": KEYS[0], "stands_for": None, "by": "corrected"}], schema=SCHEMA)
     without = replace(there, keys=["unknown|present", *KEYS[1:]])
     np.testing.assert_array_equal(predicted(translate_model(trained, left_out), there), predicted(trained, without))
+
+
+@pytest.mark.parametrize("strategy", ["direct", "recalibrate", "tune-head", "tune-all"])
+def test_strategies_start_from_the_translated_model(tmp_path: Path, strategy: str) -> None:
+    """A hospital of other codes, perfectly translated, has the arm of a hospital of the source's codes."""
+    settings = {"penalty": 0.01, "penalties": 11, "patience": 3, "l1_share": 0.5}
+    budget = Budget(settings, {}, 1, seeds=2, min_events=5, min_rows=1, min_cell_count=5, scale=True)
+    onehot = ArmEmbedding("onehot", "f" * 64, "onehot")
+    source = site(write_site(tmp_path / "source", CONCEPTS), "source", table=False)
+    make_arm(ArmJob("made", "source", [], "local", "logistic", onehot, budget), tmp_path / "local", source)
+    own = [f"pt has {text}" for text in CONCEPTS]
+    table = table_of({f"{mine}|present": {f"{text}|present": 1.0} for mine, text in zip(own, CONCEPTS, strict=True)})
+    said = {}
+    for name, texts, translations in (("same", CONCEPTS, {}), ("other", own, {"source": table}), ("lost", own, {})):
+        target = site(write_site(tmp_path / name, texts, seed=3), "target", table=False)
+        job = ArmJob("made", "target", ["source"], strategy, "logistic", onehot, budget)
+        make_arm(job, tmp_path / f"{name} arm", target, (), {"source": tmp_path / "local"}, None, translations)
+        said[name] = pq.read_table(tmp_path / f"{name} arm/predictions.parquet")["probability"].to_numpy()
+    np.testing.assert_allclose(said["other"], said["same"], atol=1e-6)
+    assert np.abs(said["lost"] - said["same"]).max() > 0.01
 
 
 def test_only_one_hot_can_be_translated() -> None:
