@@ -1,6 +1,7 @@
 """Another hospital's words: how well is the source's one-hot model used at a target, by what translates its tokens?
 
     python benchmarks/translation.py --seeds 1 2 3 --folder /tmp/translation
+    python benchmarks/translation.py --seeds 1 2 3 --folder /tmp/translation --tuned 20 50 100 250
 
 Runs no workflow: the library makes the built-in network's hospitals, one network a seed, and a local model at each,
 and uses it unchanged at the others. What has been made in ``--folder`` is not made again. Prints the mean AUROC on
@@ -17,9 +18,10 @@ import argparse
 import json
 import logging
 import time
-from collections.abc import Iterator
-from itertools import permutations
+from collections.abc import Iterator, Sequence
+from itertools import permutations, product
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -38,7 +40,7 @@ from conceptbridge.embed.vectors import read_vectors, vector_table
 from conceptbridge.learn.arm_files import TrainedModel, load_model
 from conceptbridge.learn.input_space import Table
 from conceptbridge.learn.rows import SiteRows, read_rows
-from conceptbridge.learn.run_arm import run_arm
+from conceptbridge.learn.run_arm import make_arm, run_arm
 from conceptbridge.learn.site import Site
 from conceptbridge.learn.translated import profile_of, translate_model, words_of
 from conceptbridge.plan import Plan
@@ -59,11 +61,12 @@ BRIDGES = ("onehot", "slots", "random", "names", "lexical", "behaviour", "both",
 REFERENCE = "slots"
 
 
-def plan_of(persons: int, seed: int, learners: list[str]) -> Plan:
+def plan_of(persons: int, seed: int, learners: list[str], events: Sequence[int] = ()) -> Plan:
     """The demo's study, with one-hot and MiniLM alone."""
     config: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     config |= {"simulate": {"persons": persons, "seed": seed}, "embeddings": ["onehot", "minilm"]}
-    config |= {"learners": dict.fromkeys(learners), "strategies": ["local", "direct"]}
+    config |= {"learners": dict.fromkeys(learners), "strategies": ["local", "direct", "tune-all"]}
+    config |= {"learning_curve": {"events": list(events), "replicates": 2}, "seeds": 1 if events else 3}
     return Plan.read(config)
 
 
@@ -208,6 +211,62 @@ def cells(persons: int, seed: int, learners: list[str], folder: Path) -> list[di
     return found
 
 
+def tuned_cells(persons: int, seed: int, learners: list[str], events: list[int], folder: Path) -> list[dict[str, Any]]:
+    """One row per target, source, learner, arm and number of local events: AUROC on test rows, mean of the draws.
+
+    Arms: local one-hot; `tune-all` of the source's one-hot model, of its translation, and of the model of slots."""
+    plan, results = plan_of(persons, seed, learners, events), folder / f"network-{persons}-{seed}"
+    onehot, minilm = (e.id for e in plan.embeddings)
+    sites = plan.study.sites
+    rows = {site: read_rows(*layout.rows(results, TASK, site)) for site in sites}
+    tables = {site: read_vectors(layout.vectors(results, minilm, site)) for site in sites}
+    profiles = {site: profile_of(rows[site], plan.study.config["min_cell_count"]) for site in sites}
+    found = []
+    for target, learner in product(sites, learners):
+        others = [site for site in sites if site != target]
+        both = {}
+        for s in others:
+            there = rows[target], rows[s], (profiles[target], profiles[s]), (tables[target], tables[s])
+            both[s] = dict(bridges(*there))["both"]
+        arms = {"local": ("local", onehot, None), "translated": ("tune-all", onehot, both)}
+        arms |= {"onehot": ("tune-all", onehot, None), "slots": ("tune-all", minilm, None)}
+        for name, (strategy, embedding, translations) in arms.items():
+            job = plan.arm(TASK, embedding, learner, strategy, target)
+            sources = {s: layout.arm(results, TASK, embedding, learner, "local", s) for s in job.sources}
+            for s in sources:
+                trained_at(plan, s, embedding, learner, results)
+            with TemporaryDirectory() as out:
+                site = Site(target, rows[target], tables[target] if embedding == minilm else None)
+                make_arm(job, Path(out) / "arm", site, (), sources, None, translations)
+                curves = pd.read_parquet(Path(out) / "arm/curves.parquet")
+            curves = curves[(curves["split"] == "test") & curves["size"].notna()]
+            for (source, size), of_size in curves.groupby(["source", "size"]):
+                drawn = of_size.groupby(["replicate", "row_id"]).agg(
+                    label=("label", "first"), p=("probability", "mean")
+                )
+                auroc = np.mean([roc_auc_score(d["label"], d["p"]) for _, d in drawn.groupby("replicate")])
+                at = {"seed": seed, "learner": learner, "target": target, "arm": name, "events": int(size)}
+                # a local arm is its own source
+                found += [at | {"source": s, "auroc": auroc} for s in (others if name == "local" else [source])]
+    return found
+
+
+def tuned_summary(found: pd.DataFrame) -> pd.DataFrame:
+    """One row per learner and number of events: each arm's mean AUROC, and what the translated one is better by."""
+    wide = found.pivot(index=["learner", "events", "seed", "source", "target"], columns="arm", values="auroc").dropna()
+    result = []
+    for (learner, events), cells_of in wide.groupby(["learner", "events"]):
+        row = {"learner": learner, "events": events, **cells_of.mean().round(3).to_dict()}
+        for other in ("local", "slots"):
+            apart = cells_of["translated"] - cells_of[other]
+            row |= {
+                f"minus {other}": limits(apart.groupby("seed").mean()),
+                "better than " + other: f"{(apart > 0).mean():.0%}",
+            }
+        result.append(row | {"cells": len(cells_of)})
+    return pd.DataFrame(result)
+
+
 def limits(values: pd.Series) -> str:
     """Mean and 95 % limits of the seeds' means: Student's t."""
     n, mean = len(values), values.mean()
@@ -247,8 +306,17 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=20000)
     parser.add_argument("--learners", nargs="+", default=["logistic"])
     parser.add_argument("--folder", type=Path, required=True, help="where networks and models are kept")
+    parser.add_argument("--tuned", type=int, nargs="+", metavar="EVENTS", help="tune on so many local events instead")
     a = parser.parse_args()
     logging.disable(logging.WARNING)
+    if a.tuned:
+        for seed in a.seeds:
+            cells(a.persons, seed, a.learners, a.folder)  # the models that are tuned
+        tuned = pd.DataFrame(
+            [c for seed in a.seeds for c in tuned_cells(a.persons, seed, a.learners, a.tuned, a.folder)]
+        )
+        print(tuned_summary(tuned).to_string(index=False))
+        return
     found = pd.DataFrame([cell for seed in a.seeds for cell in cells(a.persons, seed, a.learners, a.folder)])
     found.to_csv(a.folder / "translation.csv", index=False)
     print(summary(found).to_string(index=False))

@@ -1,6 +1,7 @@
 """What a site tells of its tokens: counts of persons, suppressed, and correlations read from them."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from conceptbridge.core.errors import StudyError
 from conceptbridge.translate.profile import HIDDEN, Profile, count_profile
+from conceptbridge.translate.profile_file import read_profile, write_profile
 
 KEYS = ["1|present", "2|present", "3|present", "4|present"]
 
@@ -138,3 +141,40 @@ def test_no_hidden_pair_can_be_worked_out(total: int, data: st.DataObject) -> No
             possible &= small
     for pair in hidden:
         assert len(set(together[pair][possible])) >= MINIMUM
+
+
+# -- the file
+
+
+def test_a_profile_is_the_same_once_it_is_read_again(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    held = rng.random((600, 12)) < rng.uniform(0.02, 0.8, 12)
+    made = profile_of(held, 10, anchors=5)
+    write_profile(made, tmp_path / "profile.parquet")
+    again = read_profile(tmp_path / "profile.parquet")
+    assert (again.keys, again.total, again.min_cell_count) == (made.keys, 600, 10)
+    for name in ("persons", "anchors", "pairs"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(made, name))
+    np.testing.assert_array_equal(again.correlations(), made.correlations())
+
+
+def test_the_file_has_nothing_of_a_few_persons(tmp_path: Path) -> None:
+    rng = np.random.default_rng(6)
+    held = rng.random((300, 9)) < rng.uniform(0.01, 0.99, 9)
+    write_profile(profile_of(held, 10), tmp_path / "profile.parquet")
+    table = pd.read_parquet(tmp_path / "profile.parquet")
+    assert len(table) > 9
+    assert table["persons"].between(10, 290).all()
+    alone = table[table["anchor"].isna()].set_index("token")["persons"]
+    pairs = table.dropna()
+    left = [alone[pairs[name]].to_numpy() - pairs["persons"].to_numpy() for name in ("token", "anchor")]
+    neither = 300 - left[0] - left[1] - pairs["persons"].to_numpy()
+    assert min(np.min(cell) for cell in (*left, neither)) >= 10
+
+
+def test_another_file_is_no_profile(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_text("no")
+    pd.DataFrame({"token": ["a"]}).to_parquet(tmp_path / "b.parquet")
+    for name in ("a", "b", "none"):
+        with pytest.raises(StudyError, match="this is no profile of a site"):
+            read_profile(tmp_path / f"{name}.parquet")
