@@ -3,9 +3,11 @@
 import re
 from collections.abc import Sequence
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -17,6 +19,7 @@ from conceptbridge.embed.lexical import lexical_vectors
 from conceptbridge.translate import translation
 from conceptbridge.translate.corrections import read_corrections
 from conceptbridge.translate.profile import Profile, count_profile
+from conceptbridge.translate.sheet import review_sheet, shares_of_records
 from conceptbridge.translate.translation import MASS, MOST, Words, translate
 
 FINDINGS = (
@@ -258,3 +261,49 @@ def test_a_file_that_is_no_table_of_corrections_is_told_so(tmp_path: Path) -> No
         read_corrections(tmp_path / "a.csv", [], [])
     with pytest.raises(StudyError, match="cannot be read"):
         read_corrections(tmp_path / "none.csv", [], [])
+
+
+# -- the review sheet
+
+
+def test_a_sheet_that_is_filled_in_is_a_file_of_corrections(tmp_path: Path) -> None:
+    here, there = hospital("here", 1), hospital("there", 2)
+    table = translate(there, here)
+    assert there.profile is not None
+    persons = dict(zip(there.profile.keys, there.profile.persons.tolist(), strict=True))
+    sheet = pd.read_csv(StringIO(review_sheet(table, there, here)))
+    assert sorted(sheet["token"]) == sorted(there.keys)
+    assert sheet["persons"].is_monotonic_decreasing
+    assert sheet["persons"].tolist() == [persons[token] for token in sheet["token"]]
+    best = table.to_pandas().drop_duplicates("token").set_index("token")["stands_for"]
+    assert sheet.set_index("token")["reading_1"].to_dict() == best.to_dict()
+    assert sheet["stands_for"].isna().all()
+    sheet["stands_for"] = sheet["stands_for"].astype(object)
+    sheet.loc[0, "stands_for"] = sheet.loc[0, "reading_2"] if sheet.loc[0, "by"] == "translated" else "nothing"
+    sheet.to_csv(tmp_path / "sheet.csv", index=False)
+    assert list(read_corrections(tmp_path / "sheet.csv", there.keys, here.keys)) == [sheet.loc[0, "token"]]
+
+
+def test_a_hidden_count_is_not_on_the_sheet_and_its_token_comes_last() -> None:
+    here, there = hospital("here", 1), hospital("there", 2)
+    assert there.vectors is not None
+    rare = Words(
+        [*there.keys, "there:rare|present"], [*there.texts, "Rare, with, commas"], there.vectors[[*range(56), 0]],
+        there.profile,
+    )  # fmt: skip
+    sheet = pd.read_csv(StringIO(review_sheet(translate(rare, here), rare, here)))
+    assert sheet["token"].iloc[-1] == "there:rare|present"
+    assert np.isnan(sheet["persons"].iloc[-1])
+    assert sheet["text"].iloc[-1] == "Rare, with, commas"
+
+
+def test_shares_of_records_say_how_much_is_read_by_what() -> None:
+    rows = [
+        {"token": "a", "stands_for": "a", "by": "same code"},
+        {"token": "b", "stands_for": "x", "by": "translated"},
+        {"token": "b", "stands_for": "y", "by": "translated"},
+        {"token": "c", "stands_for": None, "by": "left out"},
+    ]
+    table = pa.Table.from_pylist(rows, schema=translation.SCHEMA)
+    assert shares_of_records(table, {"a": 5, "b": 3, "c": 2}) == {"left out": 0.2, "same code": 0.5, "translated": 0.3}
+    assert shares_of_records(table, {}) == {}
