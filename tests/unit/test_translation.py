@@ -188,11 +188,17 @@ def test_blocks_make_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(whole["weight"], parts["weight"], rtol=1e-4)
 
 
-def test_names_without_vectors_or_profiles_have_no_cosine() -> None:
+def test_a_token_of_which_nothing_is_known_is_left_out() -> None:
     source = Words(["s|present", "r|present"], ["s", "r"], np.array([[1.0, 0], [0, 1]]), None)
     table = translate(Words(["t|present"], ["t"], np.zeros((1, 2)), None), source)
+    assert table["by"].to_pylist() == ["left out"]
+    assert table["stands_for"].null_count == table["weight"].null_count == table["agreement"].null_count == 1
+    # a name that resembles none of them tells as little of each
+    apart = Words(source.keys, source.texts, np.array([[1.0, 0, 0], [0, 1, 0]]), None)
+    table = translate(Words(["t|present"], ["t"], np.array([[0, 0, 1.0]]), None), apart)
     assert table["weight"].to_pylist() == [0.5, 0.5]
-    assert table["name_cosine"].null_count == table["profile_cosine"].null_count == table["agreement"].null_count == 2
+    assert table["name_cosine"].to_pylist() == [0, 0]
+    assert table["profile_cosine"].null_count == table["agreement"].null_count == 2
 
 
 def test_nothing_to_translate_is_an_empty_table() -> None:

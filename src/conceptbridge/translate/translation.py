@@ -5,7 +5,8 @@ that are the softmax over s of ``S(t, s) / TEMPERATURE``, where
 
     S = cosine of the names' vectors + cosine of the profiles - 0.1 * (difference of log prevalence)^2 / 2.
 
-A part that a token has no vector, or no profile, for is zero. Nothing is thresholded.
+A part that a token has no vector, or no profile, for is zero; a token that has neither is left out. Nothing is
+thresholded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,7 +42,7 @@ SCHEMA = pa.schema(
         ("token", pa.string()),
         ("text", pa.string()),
         ("stands_for", pa.string()),
-        ("by", pa.string()),  # SAME_CODE, TRANSLATED, CORRECTED (a clinician's word) or LEFT_OUT (no such state there)
+        ("by", pa.string()),  # SAME_CODE, TRANSLATED, CORRECTED (a clinician's word) or LEFT_OUT
         ("weight", pa.float32()),
         ("name_cosine", pa.float32()),  # null where one of the two has no vector
         ("profile_cosine", pa.float32()),  # null where one of the two has no profile
@@ -146,7 +147,8 @@ def _read(
     at = {int(s): i for i, s in enumerate(candidates)}
     rows: list[_Row] = []
     for i, t in enumerate(tokens):
-        if fixed[t] == _NOTHING:
+        unknown = fixed[t] < 0 and not named[i] and not known[i]
+        if fixed[t] == _NOTHING or unknown:
             rows.append((int(t), -1, nan, nan, nan, nan))
             continue
         if fixed[t] >= 0:
