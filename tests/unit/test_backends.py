@@ -38,6 +38,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "random": {"parent": "remote"},
     "shuffled": {"parent": "remote"},
     "cooccurrence": {"width": 4},
+    "lexical": {"width": 8},
     "precomputed": {"file": "a.npz", "file_sha256": "0" * 64, "key": "text", "missing": "zero", "width": 8},
     "openai": {"model": "m", "url": "http://127.0.0.1:1", "width": WIDTH},
     "sentence-transformers": MODEL | {"model": "/a/model", "pooling": "mean", "weights_sha256": "0" * 64},

@@ -154,6 +154,10 @@ def widen(source: Forest, vectors: OneHot, head_only: bool) -> Forest | None:
     return replace(source, boosters=boosters)
 
 
+def translate(source: Forest, mix: sparse.csr_array, center: float) -> None:
+    """None: a tree asks whether a token is there, and a part of one is nothing that it has seen."""
+
+
 def refit(booster: lgb.Booster, leaves: NDArray[np.int32], labels: NDArray[np.int8], decay: float) -> lgb.Booster:
     """New values for the leaves of a forest: the old ones times ``decay``, the rest what Newton's step gives on these
     rows, tree after tree, times the tree's shrinkage.

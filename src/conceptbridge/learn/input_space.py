@@ -5,8 +5,8 @@ concept's name, and the result stands in the place of the token's state slot, wi
 """
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,17 +49,26 @@ class Space:
     projections: list[Projection]
     #: how many of the one-hot columns, the last ones, are the tokens of a target
     added: int = 0
+    #: keys of a target's tokens that are read as one of the one-hot columns, and the key of that column; "" for none
+    read_as: Mapping[str, str] = field(default_factory=dict)
 
     def with_tokens(self, keys: Sequence[str]) -> "Space":
         """The space of a one-hot model that is tuned at a target, with a column for each of ``keys`` that has none yet.
 
         The center is that of all columns, and the scale stays: ``learner.Learner.widen`` makes the model to it.
         """
-        new = [key for key in keys if key not in set(self.names)]
+        known = {*self.names, *self.read_as}
+        new = [key for key in keys if key not in known]
         names, [onehot] = [*self.names, *new], self.projections
         center = np.full(len(names), 1 / len(names) if onehot.center.any() else 0, np.float32)
         projections = [replace(onehot, center=center)]
         return replace(self, names=names, projections=projections, added=self.added + len(new))
+
+    def translated(self, keys: Sequence[str]) -> "Space":
+        """The space of a one-hot model with a column for each of ``keys``, none of which it has, and no center:
+        ``learner.Learner.translate`` makes the model to it."""
+        names, [onehot] = [*self.names, *keys], self.projections
+        return replace(self, names=names, projections=[replace(onehot, center=np.zeros(len(names), np.float32))])
 
     def draws(self, rows: SiteRows, table: Table | None) -> list[Placed]:
         """The site's tokens in each draw of the space.
@@ -69,7 +78,7 @@ class Space:
         """
         if find_backend(self.backend).vectors == "none":
             column_of = {key: i for i, key in enumerate(self.names)}
-            index = np.array([column_of.get(key, -1) for key in rows.keys], dtype=np.int64)
+            index = np.array([column_of.get(self.read_as.get(key, key), -1) for key in rows.keys], dtype=np.int64)
             [onehot] = self.projections
             return [(OneHot(len(self.names), float(onehot.center[0]), onehot.scale, self.added), index)]
         return [self._drawn(rows, table, draw) for draw in range(1, len(self.projections) + 1)]
@@ -122,6 +131,7 @@ class Space:
             "slots": self.slots,
             "scale": [p.scale for p in self.projections],
             **({"added": self.added} if self.added else {}),
+            **({"read_as": dict(self.read_as)} if self.read_as else {}),
         }
 
 

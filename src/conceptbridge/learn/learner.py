@@ -19,6 +19,7 @@ from conceptbridge.study.learners import BELOW_ONE, COUNT, NOT_NEGATIVE, POSITIV
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from scipy.sparse import csr_array
 
     from conceptbridge.learn.rows import Examples, OneHot
     from conceptbridge.learn.search import Run
@@ -140,6 +141,16 @@ class Learner(LearnerSpec, ABC, Generic[M]):
         """
         return None
 
+    def translate(self, model: M, mix: csr_array, center: float) -> M | None:
+        """The source's one-hot model with more inputs, for tokens of a target that are read as mixes of the source's.
+
+        ``mix`` (tokens, inputs before) has what each stands for; ``center`` is that of the one-hot vectors before. The
+        inputs after are those before and then the tokens, of vectors ``identity * scale``, without a center. A row
+        without such a token has the prediction that it had, to the byte. None, which is the default, where a mix is
+        nothing to the model: each of these tokens is then read as the one that it stands for most.
+        """
+        return None
+
     @abstractmethod
     def predict(self, model: M, examples: Examples) -> NDArray[np.float64]:
         """Probability of the outcome: shape (members, rows), in the rows' order."""
@@ -175,6 +186,8 @@ class Engine(Protocol[M]):
 
     def widen(self, model: M, vectors: OneHot, head_only: bool, /) -> M | None: ...
 
+    def translate(self, model: M, mix: csr_array, center: float, /) -> M | None: ...
+
     def predict(self, model: M, examples: Examples, /) -> NDArray[np.float64]: ...
 
     def load(self, folder: Path, description: Mapping[str, Any], /) -> M: ...
@@ -198,6 +211,9 @@ class EngineLearner(Learner[M]):
 
     def widen(self, model: M, vectors: OneHot, head_only: bool) -> M | None:
         return self.engine().widen(model, vectors, head_only)
+
+    def translate(self, model: M, mix: csr_array, center: float) -> M | None:
+        return self.engine().translate(model, mix, center)
 
     def predict(self, model: M, examples: Examples) -> NDArray[np.float64]:
         return self.engine().predict(model, examples)

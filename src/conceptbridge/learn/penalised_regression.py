@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from scipy.sparse import csr_array
 from scipy.special import expit
 
 from conceptbridge.learn.penalised_solver import Columns, Solution, columns, largest_penalty, no_coefficients, solve
@@ -99,6 +100,13 @@ def tune(
 def widen(source: Regression, vectors: OneHot, head_only: bool) -> Regression:
     """The source with the coefficients of the added tokens, zeros: every prediction is as it was."""
     return replace(source, coefficients=np.pad(source.coefficients, ((0, 0), (0, vectors.added))))
+
+
+def translate(source: Regression, mix: csr_array, center: float) -> Regression:
+    """The source with coefficients for tokens that are mixes of its own: a row's score is the sum over its tokens, so
+    that a finding which is recorded under two names counts as it does at the source, with both."""
+    added = (mix @ source.coefficients.T).T
+    return replace(source, coefficients=np.concatenate([source.coefficients, added], axis=1))
 
 
 def predict(regression: Regression, examples: Examples) -> NDArray[np.float64]:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import pyarrow as pa
+
 from conceptbridge import layout
 from conceptbridge.core.atomic_files import atomic_folder
 from conceptbridge.learn.arm_files import write_arm
@@ -41,12 +43,13 @@ def make_arm(
     other_sites: Sequence[Site] = (),
     source_arms: Mapping[str, Path] | None = None,
     shared_arm: Path | None = None,
+    translations: Mapping[str, pa.Table] | None = None,
 ) -> None:
     """Make an arm from what has been read and write its folder to ``out``; see ``training.Arm``."""
     how = strategy(job.strategy)
     seen = target if target is None or how.uses_target_labels else target.without_labels()
     with atomic_folder(out) as folder:
-        arm = Arm(job, folder, seen, other_sites, source_arms or {}, shared_arm)
+        arm = Arm(job, folder, seen, other_sites, source_arms or {}, shared_arm, translations or {})
         write_arm(folder, target, how.run(arm))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from conceptbridge.disclosure.suppress import both_classes_at_least
@@ -36,6 +37,8 @@ class Arm:
     source_arms: Mapping[str, Path] = field(default_factory=dict)
     #: folder of the model of all sources' rows, for a target that is none of them
     shared_arm: Path | None = None
+    #: source -> what the target's tokens stand for there; its one-hot model is then brought in the target's words
+    translations: Mapping[str, pa.Table] = field(default_factory=dict)
 
     @property
     def budget(self) -> Budget:
@@ -49,8 +52,16 @@ class Arm:
         return self.target
 
     def load(self, arm: Path, source: str) -> TrainedModel:
-        """A source's model in the folder ``arm``. Raises StudyError when it was made with another embedding."""
-        return load_model(arm / "models" / source, self.job.learner, self.job.embedding.fingerprint)
+        """A source's model in the folder ``arm``, translated where there is a translation.
+
+        Raises StudyError when it was made with another embedding, or cannot be translated.
+        """
+        trained = load_model(arm / "models" / source, self.job.learner, self.job.embedding.fingerprint)
+        if source not in self.translations:
+            return trained
+        from conceptbridge.learn.translated import translate_model  # SciPy takes long to import
+
+        return translate_model(trained, self.translations[source])
 
     def save(self, model: Any, space: Space, source: str, **more: Any) -> None:
         """Save a source's model in the arm's folder."""

@@ -153,6 +153,7 @@ BACKENDS = Registry(
         "random": "conceptbridge.embed.backends.random:Random",
         "shuffled": "conceptbridge.embed.backends.shuffled:Shuffled",
         "cooccurrence": "conceptbridge.embed.backends.cooccurrence:Cooccurrence",
+        "lexical": "conceptbridge.embed.backends.lexical:Lexical",
         "precomputed": "conceptbridge.embed.backends.precomputed:Precomputed",
         "openai": "conceptbridge.embed.backends.openai:OpenAI",
         "sentence-transformers": "conceptbridge.embed.backends.language_models:SentenceTransformers",

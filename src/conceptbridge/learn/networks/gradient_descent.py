@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from conceptbridge.learn.networks.compiled_steps import Batches, OtherWeights, Sgd, TableState
@@ -83,6 +84,13 @@ class NetworkEngine:
         # a token's numbers are its own weights less the mean of all, which therefore stays what it was
         added += centred * read.mean(axis=1, keepdims=True)
         return replace(network, weights=network.weights | {self.read: np.concatenate([read, added], axis=1)})
+
+    def translate(self, network: Network, mix: csr_array, center: float) -> Network:
+        """The network with weights for tokens that are mixes of its own. What the center takes from the weights is
+        taken here, once."""
+        own = np.stack([one - np.float32(center) * one.sum(axis=0) for one in network.weights[self.read]])
+        added = np.stack([np.asarray(mix @ of_member, np.float32) for of_member in own])
+        return replace(network, weights=network.weights | {self.read: np.concatenate([own, added], axis=1)})
 
     def predict(self, network: Network, examples: Examples) -> NDArray[np.float64]:
         """Probability of the outcome: shape (members, rows), in the rows' order."""
