@@ -100,7 +100,8 @@ class NetworkEngine:
             own = {name: array[i] for name, array in network.weights.items()}
             table = product(own[self.read], vectors)
             logits = self.logits(own, self.pool(own, table, sets, np.arange(len(examples))))
-            of_member[:] = 1 / (1 + np.exp(logits[:, 0].astype(np.float64) - logits[:, 1]))
+            with np.errstate(over="ignore"):  # a probability too small to tell from 0
+                of_member[:] = 1 / (1 + np.exp(logits[:, 0].astype(np.float64) - logits[:, 1]))
         return result
 
     @staticmethod
