@@ -19,6 +19,7 @@ import json
 import logging
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import permutations, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -237,7 +238,8 @@ def tuned_cells(persons: int, seed: int, learners: list[str], events: list[int],
                 trained_at(plan, s, embedding, learner, results)
             with TemporaryDirectory() as out:
                 site = Site(target, rows[target], tables[target] if embedding == minilm else None)
-                make_arm(job, Path(out) / "arm", site, (), sources, None, translations)
+                into = {source: partial(translate_model, translation=of) for source, of in translations.items()}
+                make_arm(job, Path(out) / "arm", site, (), sources, None, into)
                 curves = pd.read_parquet(Path(out) / "arm/curves.parquet")
             curves = curves[(curves["split"] == "test") & curves["size"].notna()]
             for (source, size), of_size in curves.groupby(["source", "size"]):

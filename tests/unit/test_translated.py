@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,8 @@ def test_strategies_start_from_the_translated_model(tmp_path: Path, strategy: st
     for name, texts, translations in (("same", CONCEPTS, {}), ("other", own, {"source": table}), ("lost", own, {})):
         target = site(write_site(tmp_path / name, texts, seed=3), "target", table=False)
         job = ArmJob("made", "target", ["source"], strategy, "logistic", onehot, budget)
-        make_arm(job, tmp_path / f"{name} arm", target, (), {"source": tmp_path / "local"}, None, translations)
+        into = {source: partial(translate_model, translation=of) for source, of in translations.items()}
+        make_arm(job, tmp_path / f"{name} arm", target, (), {"source": tmp_path / "local"}, None, into)
         said[name] = pq.read_table(tmp_path / f"{name} arm/predictions.parquet")["probability"].to_numpy()
     np.testing.assert_allclose(said["other"], said["same"], atol=1e-6)
     assert np.abs(said["lost"] - said["same"]).max() > 0.01

@@ -1,13 +1,11 @@
 """One entry for every arm: read what its strategy needs, let the strategy make it, write its folder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import pyarrow as pa
 
 from conceptbridge import layout
 from conceptbridge.core.atomic_files import atomic_folder
-from conceptbridge.learn.arm_files import write_arm
+from conceptbridge.learn.arm_files import TrainedModel, write_arm
 from conceptbridge.learn.arm_job import ArmJob
 from conceptbridge.learn.site import Site, read_site
 from conceptbridge.learn.training import Arm
@@ -43,7 +41,7 @@ def make_arm(
     other_sites: Sequence[Site] = (),
     source_arms: Mapping[str, Path] | None = None,
     shared_arm: Path | None = None,
-    translations: Mapping[str, pa.Table] | None = None,
+    translations: Mapping[str, Callable[[TrainedModel], TrainedModel]] | None = None,
 ) -> None:
     """Make an arm from what has been read and write its folder to ``out``; see ``training.Arm``."""
     how = strategy(job.strategy)

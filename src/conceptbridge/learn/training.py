@@ -1,13 +1,12 @@
 """What strategies share: the arm that is being made, the rows it may learn from, and training on them."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from conceptbridge.disclosure.suppress import both_classes_at_least
@@ -37,8 +36,8 @@ class Arm:
     source_arms: Mapping[str, Path] = field(default_factory=dict)
     #: folder of the model of all sources' rows, for a target that is none of them
     shared_arm: Path | None = None
-    #: source -> what the target's tokens stand for there; its one-hot model is then brought in the target's words
-    translations: Mapping[str, pa.Table] = field(default_factory=dict)
+    #: source -> how its model is brought in the target's words (``translated.translate_model``)
+    translations: Mapping[str, Callable[[TrainedModel], TrainedModel]] = field(default_factory=dict)
 
     @property
     def budget(self) -> Budget:
@@ -57,11 +56,7 @@ class Arm:
         Raises StudyError when it was made with another embedding, or cannot be translated.
         """
         trained = load_model(arm / "models" / source, self.job.learner, self.job.embedding.fingerprint)
-        if source not in self.translations:
-            return trained
-        from conceptbridge.learn.translated import translate_model  # SciPy takes long to import
-
-        return translate_model(trained, self.translations[source])
+        return self.translations[source](trained) if source in self.translations else trained
 
     def save(self, model: Any, space: Space, source: str, **more: Any) -> None:
         """Save a source's model in the arm's folder."""
