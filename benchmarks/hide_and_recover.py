@@ -28,13 +28,14 @@ from conceptbridge.learn.registry import learner
 from conceptbridge.learn.rows import SiteRows, read_rows
 from conceptbridge.learn.run_arm import make_arm
 from conceptbridge.learn.site import Site
-from conceptbridge.learn.translated import profile_of, translate_model, words_of
+from conceptbridge.learn.site_profile import profile_of
+from conceptbridge.learn.translated import translate_model
 from conceptbridge.sites.ingest import ingest
 from conceptbridge.sites.records import AS_RECORDED
 from conceptbridge.study.config import package_data
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
-from conceptbridge.translate.translation import translate
+from conceptbridge.translate.translation import translate, words_of
 from conceptbridge.vocabulary.build import make_vocabulary
 
 TEXTS = {"states": "slots", "present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
@@ -110,7 +111,10 @@ def draw(rows: SiteRows, number: int) -> dict[str, float]:
     with TemporaryDirectory() as folder:
         model = trained_on(here, Path(folder) / "arm")
     profiles = profile_of(lost, MINIMUM), profile_of(here, MINIMUM)
-    words = words_of(lost, lost.keys, None, profiles[0]), words_of(here, profiles[1].keys, None, profiles[1])
+    words = (
+        words_of(lost.keys, lost.texts, lost.keys, None, profiles[0]),
+        words_of(here.keys, here.texts, profiles[1].keys, None, profiles[1]),
+    )
     tested = there.of("test")
 
     def auroc(trained: TrainedModel, of: SiteRows) -> float:

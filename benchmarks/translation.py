@@ -43,7 +43,8 @@ from conceptbridge.learn.input_space import Table
 from conceptbridge.learn.rows import SiteRows, read_rows
 from conceptbridge.learn.run_arm import make_arm, run_arm
 from conceptbridge.learn.site import Site
-from conceptbridge.learn.translated import profile_of, translate_model, words_of
+from conceptbridge.learn.site_profile import profile_of
+from conceptbridge.learn.translated import translate_model
 from conceptbridge.plan import Plan
 from conceptbridge.simulate.names import draw_names
 from conceptbridge.simulate.network import model, streams, write_extract
@@ -51,7 +52,7 @@ from conceptbridge.sites.ingest import ingest
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
 from conceptbridge.translate.profile import Profile
-from conceptbridge.translate.translation import SCHEMA, Words, translate
+from conceptbridge.translate.translation import SCHEMA, Words, translate, words_of
 from conceptbridge.vocabulary.build import make_vocabulary
 from conceptbridge.vocabulary.states import slots_of
 from conceptbridge.vocabulary.texts import site_tokens
@@ -148,8 +149,8 @@ def bridges(
     def words(by: Any, behaviour: bool) -> tuple[Words, Words]:
         target, source = (by if by is not None else (None, None)), profiles
         return (
-            words_of(rows, rows.keys, target[0], source[0] if behaviour else None),
-            words_of(there, profiles[1].keys, target[1], source[1] if behaviour else None),
+            words_of(rows.keys, rows.texts, rows.keys, target[0], source[0] if behaviour else None),
+            words_of(there.keys, there.texts, profiles[1].keys, target[1], source[1] if behaviour else None),
         )
 
     yield "random", translate(*words(drawn, False))

@@ -57,6 +57,7 @@ class Study(checked.Study):
             for embedding in self.embeddings
             for learner in self.config["learners"]
             for how in self.strategies_at(target)
+            if self.has_arms(self.embeddings[embedding], how)
             for source in self._sources(how, target)
         ]
 

@@ -31,6 +31,9 @@ COMPUTED = "embeddings/{embedding}/{site}.computed.json"
 TERMS = "embeddings/{embedding}/terms.json"
 EMBEDDING_QUALITY = "embeddings/{embedding}/quality.json"
 
+PROFILE = "profiles/{task}/{site}.parquet"  # what a site's tokens keep company with
+TRANSLATIONS = "translations/{task}/{embedding}/{target}"  # one file per source: the target's tokens in its words
+
 ARM = "arms/{task}/{embedding}/{learner}/{strategy}/{target}"
 SOURCES_MODEL = "arms/{task}/{embedding}/{learner}/sources/{strategy}"  # for targets that are not sources
 ROWS_DIGEST = "arms/{task}/{embedding}/rows.sha256"

@@ -27,14 +27,18 @@ from conceptbridge.study.embeddings import Embedding
 from conceptbridge.study.strategies import LOCAL, STRATEGIES, Needs
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.study.study import Study
+from conceptbridge.translate.corrections import check_sites, digest_of
+from conceptbridge.translate.translation_job import TranslationJob
 
 Settings = dict[str, Any]
 
 #: rule -> its script, if that has another name
 _SCRIPTS = {
     **dict.fromkeys(("train", "pool", "pool_sources", "transfer"), "arm"),
+    **dict.fromkeys(("pool_translated", "pool_sources_translated", "transfer_translated"), "translated_arm"),
     **dict.fromkeys(("rows_digest", "models_digest"), "digest"),
     "compute_terms": "compute_texts",
+    "profile": "count_profile",
     "receive_vocabulary": "receive_tokens",
 }
 #: rules whose jobs run an embedding's own code
@@ -63,6 +67,7 @@ class Plan:
         aggregate results file of another study.
         """
         study = read_study(config)
+        check_sites(study.translations, study.sites)
         return cls(
             study,
             {site: _row_files(study, site) for site in _with_files(study)},
@@ -110,7 +115,8 @@ class Plan:
                 for source in self.study.others(site):
                     for e in self.embeddings:
                         for learner in self.learners:
-                            if source not in self.bundles or (task, e.name, learner) in self.bundles[source]:
+                            name = self.study.trained_as[e.name].name
+                            if source not in self.bundles or (task, name, learner) in self.bundles[source]:
                                 names = {"task": task, "site": site, "source": source}
                                 yield names | {"embedding": e.id, "learner": learner}
 
@@ -163,6 +169,16 @@ class Plan:
         own = (STRATEGIES[wildcards["strategy"]],) if "strategy" in wildcards else ()
         return (LEARNERS[wildcards["learner"]], *own)
 
+    def arms_at(self, target: str) -> list[dict[str, str]]:
+        """The arms of a task at a target: names of embedding (its folder), learner and strategy."""
+        return [
+            {"embedding": e.id, "learner": learner, "strategy": name}
+            for e in self.embeddings
+            for learner in self.learners
+            for name in self.study.strategies_at(target)
+            if self.study.has_arms(e, name)
+        ]
+
     def arm(self, task: str, embedding: str, learner: str, strategy: str, target: str | None = None) -> ArmJob:
         """The job of an arm; without a target, that of the shared model of all sources."""
         needs = find_strategy(strategy).needs
@@ -170,15 +186,26 @@ class Plan:
         # a job that uses no other site must not depend on which sites there are
         others = self.study.others(target) if target else self.study.sources
         sources = [] if shared or needs == Needs.OWN_ROWS else others
-        budget = self._budget(task, learner, strategy, self.study.by_id[embedding].drawn)
-        return ArmJob(task, target, sources, strategy, learner, self._arm_embeddings[embedding], budget, shared)
+        e = self.study.by_id[embedding]
+        budget = self._budget(task, learner, strategy, e.drawn and not e.translated)
+        hub = self.hub(strategy, target) if e.translated and needs == Needs.SHARED_ROWS else None
+        return ArmJob(task, target, sources, strategy, learner, self._arm_embeddings[embedding], budget, shared, hub)
+
+    def hub(self, strategy: str, target: str | None) -> str:
+        """The site in whose words the rows of several are read: the target, where it is a source and its own rows are
+        among them, else the first source."""
+        if target in self.study.sources and find_strategy(strategy).uses_target_labels:
+            return str(target)
+        return (self.study.others(target) if target else self.study.sources)[0]
 
     @cached_property
     def _arm_embeddings(self) -> dict[str, ArmEmbedding]:
-        return {
-            folder: ArmEmbedding(e.name, e.fingerprint, e.spec["backend"], folder, e.tables.id if e.tables else None)
-            for folder, e in self.study.by_id.items()
-        }
+        result = {}
+        for folder, e in self.study.by_id.items():
+            seen = self.study.trained_as.get(e.name, e)
+            tables, models = seen.tables.id if seen.tables else None, None if seen is e else seen.id
+            result[folder] = ArmEmbedding(e.name, seen.fingerprint, seen.spec["backend"], folder, tables, models)
+        return result
 
     @cache  # noqa: B019 - a plan lives as long as the run
     def _budget(self, task: str, learner: str, strategy: str, drawn: bool) -> Budget:
@@ -192,7 +219,7 @@ class Plan:
     def _units(self, **wildcards: str) -> Settings:
         return {"min_cell_count": self.study.config["min_cell_count"]}
 
-    _learn_vectors = _units
+    _learn_vectors = _profile = _units
 
     def _tables(self) -> Settings:
         return self._units() | {"resampled": "--resampled" if self.resampled else ""}
@@ -201,6 +228,23 @@ class Plan:
         return {"arm": self.arm(**wildcards).to_json()}
 
     _pool = _pool_sources = _transfer = _train
+    _pool_translated = _pool_sources_translated = _transfer_translated = _train
+
+    def _translate(self, task: str, embedding: str, target: str) -> Settings:
+        e = self.study.by_id[embedding]
+        assert e.parent is not None and e.parent.tables is not None
+        job = TranslationJob(
+            task,
+            target,
+            self.study.others(target),
+            e.parent.tables.id,
+            e.parent.spec["backend"],
+            e.spec.get("profiles", "own"),
+            self.study.seeds(False) if e.drawn else 1,
+            self.study.config["min_cell_count"],
+            digest_of(self.study.translations, target),
+        )
+        return {"translation": job.to_json()}
 
     def _simulate(self, site: str) -> Settings:
         return dict(self.study.config["simulate"])
@@ -269,9 +313,16 @@ class Plan:
         config = self.study.config
         settings = {key: value for key, value in config["evaluation"].items() if key not in ("training", "resamples")}
         more = {"min_cell_count": config["min_cell_count"], "drawn": [e.name for e in self.embeddings if e.drawn]}
+        more["trained_as"] = {e.name: self.study.trained_as[e.name].name for e in self.study.translated}
         return {
             "settings": canonical(settings | more),
             "controls": canonical(self.study.controls()),
+            "without": canonical(
+                {
+                    e.name: [name for name in self.study.strategies if not self.study.has_arms(e, name)]
+                    for e in self.study.translated
+                }
+            ),
         }
 
     @property
@@ -293,6 +344,7 @@ class Plan:
             for e in self.embeddings
             for learner in self.learners
             for name in strategies
+            if self.study.has_arms(e, name)
         ]
         fewest = max(evaluation["min_persons"], self.study.config["min_cell_count"])
         what = Resampling(arms, evaluation["resamples"], evaluation["seed"], here, fewest)
@@ -372,6 +424,7 @@ def mistakes(study: Study) -> list[str]:
         *(partial(_bundles, study, site) for site in study.bundled),
         *(partial(_check_file, study.patients(site), site) for site in study.scored),
         partial(_vocabulary_files, study),
+        partial(check_sites, study.translations, study.sites),
         lambda: study.term_pairs,
     ]
     messages = []
@@ -411,6 +464,7 @@ def _bundles(study: Study, site: str) -> dict[tuple[str, str, str], Path]:
         (task, e.name, learner): study.model(site, task, e, learner)
         for task in study.config["tasks"]
         for e in study.embeddings.values()
+        if not e.translated
         for learner in study.config["learners"]
     }
     return find_bundles(study.bundles(site), site, models)

@@ -37,6 +37,7 @@ SETTINGS = {
     "min_cell_count": 10,
     "min_persons": 10,
     "drawn": ["random"],
+    "trained_as": {},
 }
 """The config's evaluation, min_cell_count, and the controls whose vectors are drawn."""
 

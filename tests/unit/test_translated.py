@@ -21,9 +21,10 @@ from conceptbridge.learn.rows import SiteRows
 from conceptbridge.learn.run_arm import make_arm
 from conceptbridge.learn.search import Part, Run
 from conceptbridge.learn.site import Site
-from conceptbridge.learn.translated import profile_of, translate_model, words_of
+from conceptbridge.learn.site_profile import profile_of
+from conceptbridge.learn.translated import read_as_tokens, translate_draws, translate_model
 from conceptbridge.study.learners import LEARNERS
-from conceptbridge.translate.translation import SCHEMA, translate
+from conceptbridge.translate.translation import SCHEMA, translate, words_of
 from made_site import CONCEPTS, site, write_site
 
 KEYS = [f"{i}|{state}" for i in range(6) for state in ("present", "absent")]
@@ -97,9 +98,9 @@ def renamed(key: str) -> str:
 
 def test_equal_vocabularies_give_the_predictions_of_one_hot_byte_for_byte(trained: TrainedModel) -> None:
     there = rows_of(KEYS, seed=1)
-    words = words_of(there, KEYS, None, profile_of(there, 10))
+    words = words_of(there.keys, there.texts, KEYS, None, profile_of(there, 10))
     source = rows_of(KEYS)
-    table = translate(words, words_of(source, KEYS, None, profile_of(source, 10)))
+    table = translate(words, words_of(source.keys, source.texts, KEYS, None, profile_of(source, 10)))
     assert predicted(translate_model(trained, table), there).tobytes() == predicted(trained, there).tobytes()
 
 
@@ -142,7 +143,7 @@ def test_a_regression_mixes_coefficients() -> None:
 def test_trees_read_a_token_as_what_it_stands_for_most() -> None:
     trained = trained_on("lightgbm", rows_of(KEYS))
     mixed = translate_model(trained, table_of({"new|present": {KEYS[1]: 0.4, KEYS[0]: 0.6}}))
-    assert mixed.space.read_as == {"new|present": KEYS[0]}
+    assert mixed.space.read_as == [{"new|present": KEYS[0]}]
     assert mixed.space.with_tokens(["new|present", "newer|present"]).names == [*KEYS, "newer|present"]
 
 
@@ -150,7 +151,7 @@ def test_what_the_model_has_no_column_for_counts_as_nothing(trained: TrainedMode
     there = rows_of([*KEYS, "a|present", "b|present", "c|absent"], seed=1)
     half = translate_model(trained, table_of({"a|present": {"no|present": 0.5, KEYS[0]: 0.5}, "c|absent": {None: 0.0},
                                               "b|present": {"no|present": 1.0}}))  # fmt: skip
-    assert {*half.space.names, *half.space.read_as} == {*KEYS, "a|present"}
+    assert {*half.space.names, *(key for one in half.space.read_as for key in one)} == {*KEYS, "a|present"}
     assert predicted(half, there).shape == predicted(trained, there).shape
 
 
@@ -194,6 +195,41 @@ def test_a_clinicians_word_overrides_an_equal_code(trained: TrainedModel) -> Non
     left_out = pa.Table.from_pylist([{"token": KEYS[0], "stands_for": None, "by": "corrected"}], schema=SCHEMA)
     without = replace(there, keys=["unknown|present", *KEYS[1:]])
     np.testing.assert_array_equal(predicted(translate_model(trained, left_out), there), predicted(trained, without))
+
+
+def test_each_seed_of_a_control_is_read_in_its_own_draw(trained: TrainedModel) -> None:
+    there = rows_of([renamed(KEYS[0]), *KEYS[1:]], seed=1)
+    tables = [table_of({renamed(KEYS[0]): {key: 1.0}}) for key in KEYS[:2]]
+    both = predicted(translate_draws(trained, tables), there)
+    for i, table in enumerate(tables):
+        np.testing.assert_allclose(both[i], predicted(translate_model(trained, table), there)[i], atol=1e-12)
+    assert np.abs(both[0] - predicted(translate_model(trained, tables[1]), there)[0]).max() > 0.01
+
+
+def test_rows_can_be_read_in_the_words_of_a_hub() -> None:
+    there = rows_of(["mine|present", "own|present", "no|present", KEYS[3]], seed=2)
+    rows = [
+        {"token": "mine|present", "stands_for": KEYS[0], "by": "translated", "weight": 0.6},
+        {"token": "mine|present", "stands_for": KEYS[1], "by": "translated", "weight": 0.4},
+        {"token": "own|present", "stands_for": None, "by": "left out"},
+        {"token": "no|present", "stands_for": None, "by": "corrected"},
+        {"token": KEYS[3], "stands_for": KEYS[0], "by": "corrected", "weight": 1.0},
+    ]
+    read = read_as_tokens(there, pa.Table.from_pylist(rows, schema=SCHEMA))
+    assert read.keys == [KEYS[0], "own|present"]
+    here, before = held_by(read), held_by(there)
+    np.testing.assert_array_equal(here[:, 0], before[:, 0] | before[:, 3])
+    np.testing.assert_array_equal(here[:, 1], before[:, 1])
+    np.testing.assert_array_equal(read.training_rows, here[there.of("train")].sum(axis=0))
+    same = read_as_tokens(there, table_of({key: {key: 1.0} for key in there.keys}))
+    assert same.keys == there.keys
+    np.testing.assert_array_equal(same.tokens, there.tokens)
+
+
+def held_by(rows: SiteRows) -> np.ndarray:
+    held = np.zeros((len(rows.row_ids), len(rows.keys)), bool)
+    held[np.repeat(np.arange(len(held)), np.diff(rows.offsets)), rows.tokens] = True
+    return held
 
 
 @pytest.mark.parametrize("strategy", ["direct", "recalibrate", "tune-head", "tune-all"])

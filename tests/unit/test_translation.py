@@ -17,7 +17,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.backends.random import RandomVectors
 from conceptbridge.embed.lexical import lexical_vectors
 from conceptbridge.translate import translation
-from conceptbridge.translate.corrections import read_corrections
+from conceptbridge.translate.corrections import check_sites, corrections, digest_of, read_corrections
 from conceptbridge.translate.profile import Profile, count_profile
 from conceptbridge.translate.sheet import review_sheet, shares_of_records
 from conceptbridge.translate.translation import MASS, MOST, Words, translate
@@ -220,8 +220,14 @@ def test_names_alike_have_lexical_vectors_alike() -> None:
 
 
 def write(folder: Path, *lines: str) -> Path:
-    (folder / "words.csv").write_text("\n".join(["token,stands_for", *lines]), encoding="utf-8")
+    (folder / "words.csv").write_text(
+        "\n".join(["target,source,token,stands_for", *(f"there,here,{line}" for line in lines)]), encoding="utf-8"
+    )
     return folder / "words.csv"
+
+
+def said_of(files: list[Path], target: Words, source: Words) -> dict[str, str | None]:
+    return read_corrections(files, ("there", target.keys), ("here", source.keys))
 
 
 def test_a_correction_overrides_the_translation_and_an_equal_code(tmp_path: Path) -> None:
@@ -233,7 +239,7 @@ def test_a_correction_overrides_the_translation_and_an_equal_code(tmp_path: Path
         "shared 3|present,here:Chill|present",
         "there:Chill|present,",  # not looked at yet
     )
-    table = translate(there, here, read_corrections(file, there.keys, here.keys)).to_pandas()
+    table = translate(there, here, said_of([file], there, here)).to_pandas()
     made = table[table["by"] == "corrected"].set_index("token")
     assert made["stands_for"].fillna("").to_dict() == {
         "there:Cough|present": "here:Rash|present",
@@ -249,8 +255,8 @@ def test_a_correction_overrides_the_translation_and_an_equal_code(tmp_path: Path
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("there:Coughh|present,nothing", "line 3: the target has no token 'there:Coughh|present' (did you mean"),
-        ("there:Cough|present,here:Coughs|present", "line 3: the source has no token 'here:Coughs|present' (did you"),
+        ("there:Coughh|present,nothing", "line 3: there has no token 'there:Coughh|present' (did you mean"),
+        ("there:Cough|present,here:Coughs|present", "line 3: here has no token 'here:Coughs|present' (did you"),
         ("there:Fever|present,nothing", "line 3: 'there:Fever|present' is named twice"),
         ("there:Cough|present,here:Cough|absent", "of the state present, and 'here:Cough|absent' of absent"),
     ],
@@ -258,15 +264,27 @@ def test_a_correction_overrides_the_translation_and_an_equal_code(tmp_path: Path
 def test_a_wrong_correction_stops_with_its_line(tmp_path: Path, line: str, said: str) -> None:
     file = write(tmp_path, "there:Fever|present,here:Fever|present", line)
     with pytest.raises(StudyError, match=re.escape(said)):
-        read_corrections(file, hospital("there", 2).keys, hospital("here", 1).keys)
+        said_of([file], hospital("there", 2), hospital("here", 1))
 
 
 def test_a_file_that_is_no_table_of_corrections_is_told_so(tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("token,means\n")
+    (tmp_path / "a.csv").write_text("target,source,token,means\n")
     with pytest.raises(StudyError, match="no column 'stands_for'"):
-        read_corrections(tmp_path / "a.csv", [], [])
+        list(corrections([tmp_path / "a.csv"]))
     with pytest.raises(StudyError, match="cannot be read"):
-        read_corrections(tmp_path / "none.csv", [], [])
+        list(corrections([tmp_path / "none.csv"]))
+
+
+def test_a_line_counts_for_its_own_two_sites_alone(tmp_path: Path) -> None:
+    file = tmp_path / "words.csv"
+    file.write_text("target,source,token,stands_for\nthere,elsewhere,there:Cough|present,nothing\n")
+    assert said_of([file], hospital("there", 2), hospital("here", 1)) == {}
+    before = digest_of([file], "there"), digest_of([file], "here")
+    assert before[0] is not None
+    assert before[1] is None
+    check_sites([file], ["there", "elsewhere"])
+    with pytest.raises(StudyError, match=re.escape("line 2: the source 'elsewhere' is no site of the study")):
+        check_sites([file], ["there", "here"])
 
 
 # -- the review sheet
@@ -277,7 +295,7 @@ def test_a_sheet_that_is_filled_in_is_a_file_of_corrections(tmp_path: Path) -> N
     table = translate(there, here)
     assert there.profile is not None
     persons = dict(zip(there.profile.keys, there.profile.persons.tolist(), strict=True))
-    sheet = pd.read_csv(StringIO(review_sheet(table, there, here)))
+    sheet = pd.read_csv(StringIO(review_sheet(table, ("there", there), ("here", here))))
     assert sorted(sheet["token"]) == sorted(there.keys)
     assert sheet["persons"].is_monotonic_decreasing
     assert sheet["persons"].tolist() == [persons[token] for token in sheet["token"]]
@@ -287,7 +305,7 @@ def test_a_sheet_that_is_filled_in_is_a_file_of_corrections(tmp_path: Path) -> N
     sheet["stands_for"] = sheet["stands_for"].astype(object)
     sheet.loc[0, "stands_for"] = sheet.loc[0, "reading_2"] if sheet.loc[0, "by"] == "translated" else "nothing"
     sheet.to_csv(tmp_path / "sheet.csv", index=False)
-    assert list(read_corrections(tmp_path / "sheet.csv", there.keys, here.keys)) == [sheet.loc[0, "token"]]
+    assert list(said_of([tmp_path / "sheet.csv"], there, here)) == [sheet.loc[0, "token"]]
 
 
 def test_a_hidden_count_is_not_on_the_sheet_and_its_token_comes_last() -> None:
@@ -297,7 +315,7 @@ def test_a_hidden_count_is_not_on_the_sheet_and_its_token_comes_last() -> None:
         [*there.keys, "there:rare|present"], [*there.texts, "Rare, with, commas"], there.vectors[[*range(56), 0]],
         there.profile,
     )  # fmt: skip
-    sheet = pd.read_csv(StringIO(review_sheet(translate(rare, here), rare, here)))
+    sheet = pd.read_csv(StringIO(review_sheet(translate(rare, here), ("there", rare), ("here", here))))
     assert sheet["token"].iloc[-1] == "there:rare|present"
     assert np.isnan(sheet["persons"].iloc[-1])
     assert sheet["text"].iloc[-1] == "Rare, with, commas"

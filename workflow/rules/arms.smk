@@ -22,6 +22,7 @@ rule train:
         "<logs>/train/{task}/{embedding}/{learner}/{strategy}/{target}.log",
     wildcard_constraints:
         strategy=that_need(Needs.OWN_ROWS),
+        embedding=TRAINED,
     conda:
         "../envs/conceptbridge.yaml"
     resources:
@@ -79,6 +80,7 @@ use rule train as pool_sources with:
         "<logs>/pool_sources/{task}/{embedding}/{learner}/{strategy}.log",
     wildcard_constraints:
         strategy=that_need(Needs.SHARED_ROWS),
+        embedding=TRAINED,
 
 
 use rule train as pool with:
@@ -90,6 +92,7 @@ use rule train as pool with:
         "<logs>/pool/{task}/{embedding}/{learner}/{strategy}/{target}.log",
     wildcard_constraints:
         strategy=that_need(Needs.SHARED_ROWS),
+        embedding=TRAINED,
     resources:
         # the rows of all sources, of which the target's are one part
         mem_mb=grow(2000, per_mb=30 * len(study.sources)),
@@ -106,3 +109,47 @@ use rule train as transfer with:
         "<logs>/transfer/{task}/{embedding}/{learner}/{strategy}/{target}.log",
     wildcard_constraints:
         strategy=that_need(Needs.SOURCE_MODELS),
+        embedding=TRAINED,
+
+
+# The same on a translation: the models are one-hot's, and where rows of several sites are joined, one site's words are used.
+use rule transfer as transfer_translated with:
+    input:
+        rows=rows("{target}"),
+        translations=lambda w: translations(w.embedding, w.target, w.task),
+        sources=models_of_sources,
+    log:
+        "<logs>/transfer_translated/{task}/{embedding}/{learner}/{strategy}/{target}.log",
+    wildcard_constraints:
+        strategy=that_need(Needs.SOURCE_MODELS),
+        embedding=TRANSLATED,
+    params:
+        job=job("transfer_translated"),
+
+
+use rule pool_sources as pool_sources_translated with:
+    input:
+        sources_rows,
+        translations_of_sources,
+    log:
+        "<logs>/pool_sources_translated/{task}/{embedding}/{learner}/{strategy}.log",
+    wildcard_constraints:
+        strategy=that_need(Needs.SHARED_ROWS),
+        embedding=TRANSLATED,
+    params:
+        job=job("pool_sources_translated"),
+
+
+use rule pool as pool_translated with:
+    input:
+        rows=rows("{target}"),
+        translations=lambda w: translations(w.embedding, w.target, w.task),
+        others=others_of,
+        of_others=translations_of_sources,
+    log:
+        "<logs>/pool_translated/{task}/{embedding}/{learner}/{strategy}/{target}.log",
+    wildcard_constraints:
+        strategy=that_need(Needs.SHARED_ROWS),
+        embedding=TRANSLATED,
+    params:
+        job=job("pool_translated"),

@@ -18,12 +18,10 @@ rule evaluate:
             at(layout.TOKENS, task=w.task, site=site)
             for site in plan.modelled(w.target)
         ],
-        arms=lambda w: expand(
-            at(layout.ARM, task=w.task, target=w.target),
-            embedding=[e.id for e in EMBEDDINGS],
-            learner=LEARNERS,
-            strategy=study.strategies_at(w.target),
-        ),
+        arms=lambda w: [
+            at(layout.ARM, task=w.task, target=w.target, **arm)
+            for arm in plan.arms_at(w.target)
+        ],
     output:
         expand(at(layout.METRICS), table=METRIC_TABLES, allow_missing=True),
     log:
@@ -43,7 +41,7 @@ rule evaluate:
         strategies=lambda w: study.strategies_at(w.target),
     shell:
         "python {params.job[script]:q} --arms {params.job[results]:q}/arms/{wildcards.task} --task {wildcards.task} --target {wildcards.target}"
-        " --embeddings {params.embeddings:q} --controls {params.job[controls]:q} --learners {params.learners:q}"
+        " --embeddings {params.embeddings:q} --controls {params.job[controls]:q} --without {params.job[without]:q} --learners {params.learners:q}"
         " --strategies {params.strategies:q} --cohort {input.cohort:q} --sequences {input.sequences:q}"
         " --sites {params.sites:q} --tokens {input.tokens:q} --settings {params.job[settings]:q}"
         " --processes {threads} --out {params.out:q} > {log:q} 2>&1"

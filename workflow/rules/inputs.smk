@@ -26,6 +26,37 @@ def known_vectors(w, site):
     return [at(table) for table in plan.known_vectors(w.embedding, site, w.task)]
 
 
+def words(embedding, site, task):
+    """What a site's tokens are to a translation: the tokens, the vectors of their names, their profiles."""
+    names = study.by_id[embedding].parent.tables.id
+    of_site = [at(kind, task=task, site=site) for kind in (layout.TOKENS, layout.PROFILE)]
+    return [*of_site, at(layout.VECTORS, embedding=names, site=site)]
+
+
+def translations(embedding, site, task):
+    """The site's tokens in the words of each source."""
+    return at(layout.TRANSLATIONS, embedding=embedding, target=site, task=task)
+
+
+def translations_of_sources(wildcards):
+    """The same of each source, where the rows of several sites are joined."""
+    return [
+        translations(wildcards.embedding, site, wildcards.task)
+        for site in study.sources
+    ]
+
+
+def models_of_sources(wildcards):
+    """A digest of the local models that a translation uses."""
+    local_arms = study.trained_as[study.by_id[wildcards.embedding].name].id
+    return at(
+        layout.MODELS_DIGEST,
+        task=wildcards.task,
+        embedding=local_arms,
+        learner=wildcards.learner,
+    )
+
+
 def that_need(needs):
     """The study's strategies that one rule serves, as a regular expression."""
     return "|".join(study.strategies_that_need(needs)) or "none"

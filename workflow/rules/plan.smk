@@ -24,6 +24,9 @@ except StudyError as error:
 study = plan.study
 RESULTS = study.config["results"]
 TASKS, EMBEDDINGS, LEARNERS = plan.tasks, plan.embeddings, plan.learners
+# folders of the embeddings that are translations, and of those that are not, as regular expressions
+TRANSLATED = "|".join(e.id for e in study.translated) or "none"
+TRAINED = "|".join(folder for folder, e in study.by_id.items() if not e.translated)
 # beside the rules; of rules that Snakemake takes from a repository elsewhere, those of the installed package
 SCRIPTS = Path(str(workflow.current_basedir)).parent / "scripts"
 if not SCRIPTS.is_dir():
@@ -72,6 +75,8 @@ UNTRACKED = {
     "cache": Untracked(os.path.expanduser(study.config["embedding_cache"])),
     # what changes a vector is in the embedding's folder; the rest of an entry (url, price) runs nothing
     "catalogue": Untracked(canonical(study.catalogue)),
+    # what they say of a target is in its translations' settings
+    "corrections": Untracked(canonical(study.translations)),
 }
 
 

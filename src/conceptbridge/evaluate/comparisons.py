@@ -45,12 +45,18 @@ class Controls(NamedTuple):
 
     ``beside`` maps each control to the embeddings whose place it takes. Those that are ``drawn`` have vectors that say
     nothing, so that nobody would use a model on them; one-hot codes are a control that a hospital can use. The
-    embedding of the ``reference`` may be recommended, control or not.
+    embedding of the ``reference`` may be recommended, control or not. ``trained_as`` maps a translation to the
+    embedding whose local models it uses.
     """
 
     beside: Mapping[str, Sequence[str]]
     drawn: Sequence[str] = ()
     reference: str | None = None
+    trained_as: Mapping[str, str] = {}
+
+    def local_of(self, arm: Arm, target: str) -> Arm:
+        """Return the local arm at the target that a transferred one is compared with: of its embedding and learner."""
+        return arm._replace(embedding=self.trained_as.get(arm.embedding, arm.embedding), strategy=LOCAL, source=target)
 
     def of(self, embedding: str) -> list[str]:
         """Return the controls that are compared with an embedding."""
@@ -139,7 +145,7 @@ def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Controls, cho
     - *vs_best_transferred*: the recommended arm, where it is local, against the best transferred arm;
     - *control*: the recommended arm against each control in its embedding's place;
     - *vs_control*: each embedding against each of its controls, all else equal;
-    - *transfer_gain*: each transferred arm against the local arm of its embedding and learner.
+    - *transfer_gain*: each transferred arm against the local arm of its embedding and learner (``local_of``).
     """
     recommended = choice.recommended
     if recommended is not None:
@@ -155,18 +161,20 @@ def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Controls, cho
             if other is not None and other != recommended:
                 yield Pair(question, recommended, other, None)
         yield Pair(CHANCE, recommended, None, None)
-        for control in controls.of(recommended.embedding):
+        of_it = [name for name in controls.of(recommended.embedding) if recommended._replace(embedding=name) in results]
+        for control in of_it:
             yield Pair(CONTROL, recommended, recommended._replace(embedding=control), None)
-        of_it = controls.of(recommended.embedding)
         if recommended.embedding not in controls.beside and not set(of_it) & set(controls.drawn):
-            why = f"the study has no control of {recommended.embedding}: add shuffled or random to its embeddings"
+            name = "translated-shuffled" if recommended.embedding in controls.trained_as else "shuffled or random"
+            why = f"the study has no control of {recommended.embedding}: add {name} to its embeddings"
             yield Pair(CONTROL, recommended, None, why)
     for arm in results:
         if arm.embedding not in controls.beside:
             for control in controls.of(arm.embedding):
-                yield Pair(VS_CONTROL, arm, arm._replace(embedding=control), None)
+                if (in_its_place := arm._replace(embedding=control)) in results:
+                    yield Pair(VS_CONTROL, arm, in_its_place, None)
     for arm in results:
-        local = arm._replace(strategy=LOCAL, source=target)
+        local = controls.local_of(arm, target)
         if arm.source != target and local in results:
             yield Pair(TRANSFER_GAIN, arm, local, None)
 

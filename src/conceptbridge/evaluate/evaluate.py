@@ -35,6 +35,7 @@ class ArmFolders(NamedTuple):
 
     ``folder`` holds ``{embedding_id}/{learner}/{strategy}/{target}/``; ``embeddings`` maps names to ids, and
     ``controls`` maps the names among them that carry no meaning to those of the embeddings whose place each takes.
+    ``without`` maps an embedding to the strategies that have no arms on it.
     """
 
     folder: Path
@@ -42,12 +43,14 @@ class ArmFolders(NamedTuple):
     controls: Mapping[str, Sequence[str]]
     learners: Sequence[str]
     strategies: Sequence[str]
+    without: Mapping[str, Sequence[str]] = {}
 
     def at(self, target: str) -> dict[Arm, Path]:
         """Return each arm, without its source, and its folder at a target."""
         return {
             Arm(name, learner, strategy, ""): self.folder / embedding / learner / strategy / target
             for (name, embedding), learner, strategy in product(self.embeddings.items(), self.learners, self.strategies)
+            if strategy not in self.without.get(name, ())
         }
 
 
@@ -64,8 +67,9 @@ def evaluate(
 ) -> dict[str, pa.Table]:
     """Evaluate all arms of ``task`` at ``target``: estimates, their limits and paired differences.
 
-    ``settings`` is the config's ``evaluation`` with ``min_cell_count`` and ``drawn``, the controls whose vectors are
-    drawn. Returns the tables of :data:`SCHEMAS`, the same for any number of ``processes``:
+    ``settings`` is the config's ``evaluation`` with ``min_cell_count``, ``drawn``, the controls whose vectors are
+    drawn, and ``trained_as`` (``comparisons.Controls``). Returns the tables of :data:`SCHEMAS`, the same for any number
+    of ``processes``:
 
     - ``metrics``: one row per arm, split, metric and cut. The estimate is the mean over all seeds, ``seed_sd`` their
       standard deviation (null with one seed). Test rows have 95 % limits that cover the draw of test persons, whole
@@ -106,7 +110,7 @@ def evaluate(
     if reference.embedding not in arms.embeddings:
         reference = reference._replace(embedding=None)
     min_cell_count = context.settings.min_cell_count
-    controls = Controls(arms.controls, settings["drawn"], reference.embedding)
+    controls = Controls(arms.controls, settings["drawn"], reference.embedding, settings["trained_as"])
     counts = {split: table_rows.counts_of(rows.of(split).label, min_cell_count) for split in SPLITS}
     at = table_rows.Measured(
         task,

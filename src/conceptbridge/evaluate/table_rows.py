@@ -11,7 +11,7 @@ from conceptbridge.disclosure.suppress import both_classes_at_least, hide_small,
 from conceptbridge.evaluate.arm_result import ArmResult
 from conceptbridge.evaluate.bootstrap import random
 from conceptbridge.evaluate.break_even import Curve, break_even
-from conceptbridge.evaluate.comparisons import LOCAL, Choice, Controls, compare, pairs
+from conceptbridge.evaluate.comparisons import Choice, Controls, compare, pairs
 from conceptbridge.evaluate.delong import mean_of, variance
 from conceptbridge.evaluate.intervals import seed_sd
 from conceptbridge.evaluate.measure import ArmEvaluator
@@ -170,7 +170,7 @@ def break_evens(at: Measured) -> Iterator[Row]:
             continue
         auroc = result.components.auroc
         constant = (auroc, auroc + at.evaluator.shifts(result.components).astype(np.float64))
-        for local in dict.fromkeys([arm._replace(strategy=LOCAL, source=at.target), at.choice.reference]):
+        for local in dict.fromkeys([at.controls.local_of(arm, at.target), at.choice.reference]):
             if local is None or local.source != at.target or local not in curves:
                 continue
             curve, transferred = curves[local], curves.get(arm)

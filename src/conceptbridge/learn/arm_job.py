@@ -32,13 +32,20 @@ class Budget:
 @dataclass(frozen=True)
 class ArmEmbedding:
     """An arm's embedding: ``folder`` names it below the arms, ``tables`` the folder of its vectors (None for one-hot:
-    it has none; a shuffled one permutes its parent's)."""
+    it has none; a shuffled one permutes its parent's). ``models`` names the folder of the local arms that a translation
+    uses: of one-hot, whose fingerprint and backend it then has, as its models are one-hot models."""
 
     name: str
     fingerprint: str
     backend: str
     folder: str = ""
     tables: str | None = None
+    models: str | None = None
+
+    @property
+    def local_arms(self) -> str:
+        """The folder of its local arms."""
+        return self.models or self.folder
 
     @property
     def drawn(self) -> bool:
@@ -56,7 +63,8 @@ class ArmJob:
     """One arm: a learner on an embedding, by one strategy, at one target.
 
     ``sources`` are the other sites whose models or rows it uses. Without a ``target`` the model of all sources' rows is
-    trained alone; with ``from_shared_model`` that model is used at a target that is no source.
+    trained alone; with ``from_shared_model`` that model is used at a target that is no source. ``hub``: of a
+    translation that joins the rows of several sites, the site in whose words all are read.
     """
 
     task: str
@@ -67,6 +75,7 @@ class ArmJob:
     embedding: ArmEmbedding
     budget: Budget
     from_shared_model: bool = False
+    hub: str | None = None
 
     def to_json(self) -> str:
         """The job as JSON, the same text for the same job."""

@@ -6,7 +6,7 @@ concept's name, and the result stands in the place of the token's state slot, wi
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,15 +49,16 @@ class Space:
     projections: list[Projection]
     #: how many of the one-hot columns, the last ones, are the tokens of a target
     added: int = 0
-    #: keys of a target's tokens that are read as one of the one-hot columns, and the key of that column; "" for none
-    read_as: Mapping[str, str] = field(default_factory=dict)
+    #: keys of a target's tokens that are read as one of the one-hot columns, and the key of that column, "" for none:
+    #: nothing, one, or one per draw
+    read_as: Sequence[Mapping[str, str]] = ()
 
     def with_tokens(self, keys: Sequence[str]) -> "Space":
         """The space of a one-hot model that is tuned at a target, with a column for each of ``keys`` that has none yet.
 
         The center is that of all columns, and the scale stays: ``learner.Learner.widen`` makes the model to it.
         """
-        known = {*self.names, *self.read_as}
+        known = {*self.names, *(key for one in self.read_as for key in one)}
         new = [key for key in keys if key not in known]
         names, [onehot] = [*self.names, *new], self.projections
         center = np.full(len(names), 1 / len(names) if onehot.center.any() else 0, np.float32)
@@ -78,9 +79,12 @@ class Space:
         """
         if find_backend(self.backend).vectors == "none":
             column_of = {key: i for i, key in enumerate(self.names)}
-            index = np.array([column_of.get(self.read_as.get(key, key), -1) for key in rows.keys], dtype=np.int64)
             [onehot] = self.projections
-            return [(OneHot(len(self.names), float(onehot.center[0]), onehot.scale, self.added), index)]
+            vectors = OneHot(len(self.names), float(onehot.center[0]), onehot.scale, self.added)
+            return [
+                (vectors, np.array([column_of.get(read_as.get(key, key), -1) for key in rows.keys], dtype=np.int64))
+                for read_as in self.read_as or [{}]
+            ]
         return [self._drawn(rows, table, draw) for draw in range(1, len(self.projections) + 1)]
 
     def _drawn(self, rows: SiteRows, table: Table | None, draw: int) -> Placed:
@@ -131,7 +135,7 @@ class Space:
             "slots": self.slots,
             "scale": [p.scale for p in self.projections],
             **({"added": self.added} if self.added else {}),
-            **({"read_as": dict(self.read_as)} if self.read_as else {}),
+            **({"read_as": [dict(one) for one in self.read_as]} if self.read_as else {}),
         }
 
 

@@ -11,36 +11,15 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy import sparse
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.embed.vectors import Matrix
 from conceptbridge.learn.arm_files import TrainedModel
-from conceptbridge.learn.input_space import Table
 from conceptbridge.learn.rows import SiteRows
 from conceptbridge.study.backends import find_backend
-from conceptbridge.translate.profile import MAX_ANCHORS, Profile, count_profile
-from conceptbridge.translate.translation import CORRECTED, Words
-
-
-def profile_of(rows: SiteRows, min_cell_count: int, max_anchors: int = MAX_ANCHORS) -> Profile:
-    """A site's profile from its training rows of a task; see ``profile.count_profile``."""
-    training = rows.take(rows.of("train"))
-    person = np.repeat(training.person_ids, np.diff(training.offsets))
-    total = len(np.unique(training.person_ids))
-    return count_profile(rows.keys, person, training.tokens, total, min_cell_count, max_anchors)
-
-
-def words_of(rows: SiteRows, known: Sequence[str], table: Table | None, profile: Profile | None) -> Words:
-    """A site's tokens that others may know of, those in ``known``, as translation sees them.
-
-    ``table``: texts and vectors of their names; None where names play no part, as ``profile`` where behaviour does not.
-    """
-    chosen = set(known)
-    at = [i for i, key in enumerate(rows.keys) if key in chosen]
-    texts = [rows.texts[i] for i in at]
-    return Words([rows.keys[i] for i in at], texts, None if table is None else _vectors(texts, table), profile)
+from conceptbridge.translate.translation import CORRECTED
 
 
 def translate_model(trained: TrainedModel, translation: pa.Table) -> TrainedModel:
@@ -55,7 +34,7 @@ def translate_model(trained: TrainedModel, translation: pa.Table) -> TrainedMode
         raise StudyError(f"a model of {space.embedding} cannot be translated: only one-hot columns are tokens")
     read_as = _corrected(space.names, translation)
     if read_as:
-        space = replace(space, read_as=read_as)
+        space = replace(space, read_as=[read_as])
     keys, mix = mix_of(space.names, translation)
     if not keys:
         return replace(trained, space=space)
@@ -65,7 +44,63 @@ def translate_model(trained: TrainedModel, translation: pa.Table) -> TrainedMode
         return replace(trained, model=model, space=space.translated(keys))
     heaviest = {key: space.names[mix.indices[mix.indptr[i] : mix.indptr[i + 1]][mix[[i]].data.argmax()]]
                 for i, key in enumerate(keys)}  # fmt: skip
-    return replace(trained, space=replace(space, read_as=read_as | heaviest))
+    return replace(trained, space=replace(space, read_as=[read_as | heaviest]))
+
+
+def translate_draws(trained: TrainedModel, translations: Sequence[pa.Table]) -> TrainedModel:
+    """The model with one translation, or with one per draw of a control: the member of seed k with draw k.
+
+    A token is read in every draw or in none.
+    """
+    if len(translations) == 1:
+        return translate_model(trained, translations[0])
+    names = trained.space.names
+    read = set.intersection(*(set(mix_of(names, table)[0]) for table in translations))
+    fixed = pa.array(sorted(read | set(names)), pa.string())
+    tables = [table.filter(pc.is_in(table["token"], value_set=fixed)) for table in translations]
+    members = trained.model.seeds
+    each = [
+        translate_model(replace(trained, model=trained.model.take([i])), tables[seed - 1])
+        for i, seed in enumerate(members)
+    ]
+    first, read_as = each[0], [one.space.read_as[0] if one.space.read_as else {} for one in each]
+    space = replace(first.space, read_as=read_as if any(read_as) else ())
+    return replace(first, model=first.model.join([one.model for one in each[1:]]), space=space)
+
+
+def read_as_tokens(rows: SiteRows, translation: pa.Table) -> SiteRows:
+    """A site's rows in the words of a hub: each token as the one that it stands for most.
+
+    A token that stands for none stays itself, unless a clinician has said that it is nothing: then it is missing.
+    """
+    first: dict[str, tuple[str | None, str]] = {}
+    named = (translation[name].to_pylist() for name in ("token", "stands_for", "by"))
+    for token, stands_for, by in zip(*named, strict=True):
+        first.setdefault(token, (stands_for, by))
+    place: dict[str, int] = {}
+    origin: list[int] = []
+    moved = np.full(len(rows.keys), -1, np.int32)
+    for i, key in enumerate(rows.keys):
+        stands_for, by = first.get(key, (None, ""))
+        if stands_for is None and by == CORRECTED:
+            continue
+        hub = stands_for or key
+        if hub not in place:
+            place[hub] = len(origin)
+            origin.append(i)
+        moved[i] = place[hub]
+    tokens = moved[rows.tokens]
+    row_of = np.repeat(np.arange(len(rows.row_ids)), np.diff(rows.offsets))[tokens >= 0]
+    lengths = np.bincount(row_of, minlength=len(rows.row_ids))
+    read = replace(
+        rows,
+        keys=list(place),
+        texts=[rows.texts[i] for i in origin],
+        slots=rows.slots[origin],
+        tokens=tokens[tokens >= 0],
+        offsets=np.concatenate([[0], np.cumsum(lengths)]),
+    )
+    return read.trained_on(read.of("train"))
 
 
 def _corrected(columns: Sequence[str], translation: pa.Table) -> dict[str, str]:
@@ -93,12 +128,3 @@ def mix_of(columns: Sequence[str], translation: pa.Table) -> tuple[list[str], sp
     data = np.array([weight for _, weight in flat], np.float64)
     indices: NDArray[np.int64] = np.array([column for column, _ in flat], np.int64)
     return keys, sparse.csr_array((data, indices, ends), shape=(len(keys), len(columns)))
-
-
-def _vectors(texts: Sequence[str | None], table: Table) -> Matrix:
-    index = {text: i for i, text in enumerate(table[0])}
-    result = np.zeros((len(texts), table[1].shape[1]), np.float32)
-    for i, text in enumerate(texts):
-        if text is not None and text in index:
-            result[i] = table[1][index[text]]
-    return result

@@ -65,7 +65,8 @@ class Backend:
     #: "learned": from the training rows of a source, one table per task and source (``learn``);
     #: "permuted": the parent's vectors, which each model assigns to the wrong texts;
     #: "none": there are none; a model has one column per token
-    vectors: ClassVar[Literal["computed", "published", "learned", "permuted", "none"]] = "computed"
+    #: "translated": there are none; it uses the one-hot models of the study, in the target's words
+    vectors: ClassVar[Literal["computed", "published", "learned", "permuted", "none", "translated"]] = "computed"
     #: the fields of an entry besides COMMON_FIELDS, each with its JSON schema
     fields: ClassVar[Mapping[str, Schema]] = {}
     #: the fields that an entry must have
@@ -154,6 +155,7 @@ BACKENDS = Registry(
         "shuffled": "conceptbridge.embed.backends.shuffled:Shuffled",
         "cooccurrence": "conceptbridge.embed.backends.cooccurrence:Cooccurrence",
         "lexical": "conceptbridge.embed.backends.lexical:Lexical",
+        "translated": "conceptbridge.embed.backends.translated:Translated",
         "precomputed": "conceptbridge.embed.backends.precomputed:Precomputed",
         "openai": "conceptbridge.embed.backends.openai:OpenAI",
         "sentence-transformers": "conceptbridge.embed.backends.language_models:SentenceTransformers",

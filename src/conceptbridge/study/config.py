@@ -15,7 +15,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.core.schema import check, fill_defaults
 from conceptbridge.core.text import nearest
 from conceptbridge.sites.converters.converter import CONVERTERS, find_converter
-from conceptbridge.study.embeddings import check_catalogue, find_embedding, of_each_parent
+from conceptbridge.study.embeddings import Embedding, check_catalogue, find_embedding, of_each_parent
 from conceptbridge.study.learners import LEARNERS, LearnerSpec, find_learner
 from conceptbridge.study.strategies import STRATEGIES, Needs, strategy
 from conceptbridge.study.study import HOSPITALS, SIMULATED, Study
@@ -121,8 +121,10 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
                 f"can have `extract: simulated`{nearest(site, HOSPITALS)}; give the folder of {site}'s own extract"
             )
     embeddings = {name: find_embedding(name, entries, "embeddings") for name in names}
+    if (read := [name for name, e in embeddings.items() if e.translated]) and not _onehot(embeddings):
+        raise StudyError(f"config: embeddings: {read[0]} uses the one-hot models of the study; add onehot")
     _check_reference(full["evaluation"]["reference"], embeddings, full["learners"], full["strategies"])
-    used = [e for one in embeddings.values() for e in (one, one.parent, one.fallback) if e]
+    used = [e for one in embeddings.values() for e in one.needed]
     return Study(full, embeddings, {e.name: entries[e.name] for e in used})
 
 
@@ -172,6 +174,10 @@ def _fill_learner(learner: type[LearnerSpec], settings: dict[str, Any], preset: 
         settings[key] = value | settings.get(key, {}) if key in learner.tuning else settings.get(key, value)
     if wrong := learner.check(settings):
         raise StudyError(f"config: learners.{learner.name}: {wrong}")
+
+
+def _onehot(embeddings: Mapping[str, Embedding]) -> list[str]:
+    return [name for name, e in embeddings.items() if e.backend.vectors == "none"]
 
 
 def _check_reference(

@@ -39,13 +39,23 @@ class Embedding:
 
     @property
     def control(self) -> bool:
-        """Whether its vectors carry no meaning: one-hot, random or shuffled."""
-        return self.backend.control
+        """Whether it carries no meaning: one-hot, random or shuffled vectors, or a translation by such."""
+        return self.backend.control or self._translated_at_random
 
     @property
     def drawn(self) -> bool:
-        """Whether each seed draws its vectors anew: seed k is draw k."""
-        return self.backend.drawn
+        """Whether each seed draws its vectors, or its translation, anew: seed k is draw k."""
+        return self.backend.drawn or self._translated_at_random
+
+    @property
+    def translated(self) -> bool:
+        """Whether it is a translation, which uses the one-hot models of the study."""
+        return self.backend.vectors == "translated"
+
+    @property
+    def _translated_at_random(self) -> bool:
+        by_names = self.parent is not None and self.parent.control
+        return self.translated and (by_names or self.spec.get("profiles") == "shuffled")
 
     @property
     def remote(self) -> bool:
@@ -60,15 +70,21 @@ class Embedding:
     @property
     def shareable(self) -> bool:
         """Whether its models may leave the site. A permuted one may not: it holds every text of its source, even rare
-        ones."""
-        return self.backend.vectors != "permuted"
+        ones. A translation has none of its own."""
+        return self.backend.vectors not in ("permuted", "translated")
 
     @property
     def tables(self) -> "Embedding | None":
-        """The embedding whose tables hold the vectors: a permuted one uses its parent's, one-hot needs none."""
-        if self.backend.vectors == "none":
+        """The embedding whose tables hold the vectors that a model sees: a permuted one uses its parent's, one-hot and
+        translations need none."""
+        if self.backend.vectors in ("none", "translated"):
             return None
         return self.parent if self.backend.vectors == "permuted" else self
+
+    @property
+    def needed(self) -> "list[Embedding]":
+        """The embedding, its parent and its fallback, and what these need."""
+        return [self, *(one for part in (self.parent, self.fallback) if part for one in part.needed)]
 
     @property
     def modules(self) -> list[str]:
@@ -129,12 +145,18 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
     parent = fallback = None
     if "parent" in spec:
         parent = find_embedding(spec["parent"], catalogue, f"the parent of {name}", (*asked_by, name))
-        if parent.parent is not None or "width" not in parent.spec or parent.learned:
+        if backend.vectors == "translated":
+            if parent.backend.vectors not in ("computed", "published"):
+                raise StudyError(
+                    f"{at}: its parent {parent.name} has no vectors of names; choose an embedding of texts"
+                )
+        elif parent.parent is not None or "width" not in parent.spec or parent.learned:
             raise StudyError(f"{at}: its parent {parent.name} must be a real embedding")
-        spec["width"] = parent.spec["width"]
+        else:
+            spec["width"] = parent.spec["width"]
     backend.check(name, spec)
     identity = backend.identity_of(spec)
-    if backend.vectors == "permuted" and parent is not None:
+    if backend.vectors in ("permuted", "translated") and parent is not None:
         identity["parent"] = parent.fingerprint
     if isinstance(missing := spec.get("missing"), dict):
         fallback = find_embedding(missing["backend"], catalogue, f"{name}: missing", (*asked_by, name))
@@ -147,10 +169,11 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
 
 
 def of_each_parent(names: Sequence[str], catalogue: dict[str, Any]) -> list[str]:
-    """Give the controls among ``names`` that name no parent the study's own embeddings, in ``catalogue``, in place.
+    """Give those among ``names`` that name no parent the study's own embeddings, in ``catalogue``, in place.
 
     Returns all names. With one parent a control keeps its name. With several there is one control for each: `shuffled`
-    becomes `shuffled-PARENT`; `random`, which differs in width alone, becomes `random-WIDTH`.
+    becomes `shuffled-PARENT`; `random`, which differs in width alone, becomes `random-WIDTH`. A translation has the
+    study's first, or ``lexical``.
 
     Raises StudyError if there is nothing to shuffle.
     """
@@ -158,6 +181,8 @@ def of_each_parent(names: Sequence[str], catalogue: dict[str, Any]) -> list[str]
     result: list[str] = []
     for name in names:
         entry = catalogue.get(name, {})
+        if entry.get("backend") == "translated":
+            catalogue[name] = {"parent": next(iter(parents), "lexical")} | entry
         if "parent" in entry or not find_backend(entry.get("backend", "onehot")).drawn:
             result.append(name)
             continue

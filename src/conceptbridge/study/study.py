@@ -141,6 +141,11 @@ class Study:
         return str(Path(self.config["data"]).expanduser() / Path(path).expanduser())
 
     @property
+    def translations(self) -> list[Path]:
+        """The files of a clinician's words on what tokens stand for."""
+        return [Path(self._data(file)) for file in self.config["translations"]]
+
+    @property
     def term_pairs(self) -> list[Path]:
         """The files of rated term pairs. Raises StudyError if the folder that the config names has none."""
         if not self.config["term_pairs"]:
@@ -156,6 +161,17 @@ class Study:
         """The embeddings by the name of their folder, including the parents of controls."""
         embeddings = [*self.embeddings.values(), *(e.parent for e in self.embeddings.values() if e.parent)]
         return {e.id: e for e in embeddings}
+
+    @cached_property
+    def translated(self) -> list[Embedding]:
+        """The embeddings that are translations."""
+        return [e for e in self.embeddings.values() if e.translated]
+
+    @cached_property
+    def trained_as(self) -> dict[str, Embedding]:
+        """The embedding whose local models are used for each embedding, by name: its own, a translation one-hot's."""
+        onehot = next((e for e in self.embeddings.values() if e.backend.vectors == "none"), None)
+        return {name: onehot if e.translated and onehot else e for name, e in self.embeddings.items()}
 
     @cached_property
     def sources(self) -> list[str]:
@@ -205,13 +221,18 @@ class Study:
         return int(self.config["draws" if drawn else "seeds"])
 
     def controls(self) -> dict[str, list[str]]:
-        """The controls, each with the study's embeddings that it stands beside: all, its parent, or those as wide."""
+        """The controls, each with the study's embeddings that it stands beside: all, its parent, or those as wide.
+
+        A control that is a translation stands beside translations.
+        """
         result = {}
         for control in (e for e in self.embeddings.values() if e.control):
             beside = [e for e in self.embeddings.values() if not e.control]
+            if control.drawn:  # a translation's is a translation
+                beside = [e for e in beside if e.translated == control.translated]
             if control.parent is not None and control.backend.vectors == "permuted":
                 beside = [control.parent]
-            elif control.parent is not None:
+            elif control.parent is not None and not control.translated:
                 beside = [e for e in beside if e.spec.get("width") == control.spec["width"]]
             result[control.name] = [e.name for e in beside]
         return result
@@ -271,6 +292,16 @@ class Study:
         """The strategies of the arms at a target: without a model of the other sources' rows where there is one other
         source, as that source's own model is the same."""
         return [name for name in self.strategies if self._adds(name, target)]
+
+    def has_arms(self, embedding: Embedding, name: str) -> bool:
+        """Whether there are arms of the strategy on the embedding. A translation trains no local model of its own; one
+        that is drawn is a control of what single sources' models do."""
+        needs = strategy(name).needs
+        return (
+            not embedding.translated
+            or needs == Needs.SOURCE_MODELS
+            or (needs == Needs.SHARED_ROWS and not embedding.drawn)
+        )
 
     def _adds(self, name: str, target: str) -> bool:
         return not strategy(name).same_for_other_targets or len(self.others(target)) > 1

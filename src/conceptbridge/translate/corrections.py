@@ -1,49 +1,90 @@
-"""A clinician's word on what a target's token stands for, in a CSV file: it overrides the translation."""
+"""A clinician's word on what a target's token stands for, in CSV files: it overrides the translation."""
 
 import csv
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import nearest
 from conceptbridge.vocabulary.states import SLOTS, slots_of
 
-#: the file's columns: a token of the target, and the source's token that it stands for, or ``NOTHING``
-COLUMNS = ("token", "stands_for")
+#: a file's columns: two sites, a token of the target, and the source's token that it stands for, or ``NOTHING``
+COLUMNS = ("target", "source", "token", "stands_for")
 NOTHING = "nothing"
 
 
-def read_corrections(file: Path, target: Sequence[str], source: Sequence[str]) -> dict[str, str | None]:
-    """What each token of the file stands for, None for nothing; a row without ``stands_for`` says nothing yet.
+class Correction(NamedTuple):
+    """A line of a file; ``where`` names it in messages."""
 
-    ``target`` and ``source`` are the keys of the two sites' tokens. Raises StudyError, with the line, for a token that
-    is not among them, one that is named twice, or one whose state is another.
+    where: str
+    target: str
+    source: str
+    token: str
+    stands_for: str
+
+
+def corrections(files: Sequence[Path]) -> Iterator[Correction]:
+    """Yield the lines that say something: a line without ``stands_for`` says nothing yet.
+
+    Raises StudyError for a file that cannot be read, or lacks a column.
     """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StudyError(f"{file}: these translations cannot be read ({error})") from error
-    reader = csv.DictReader(text.splitlines())
-    missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-    if missing:
-        raise StudyError(f"{file}: has no column {missing[0]!r}; its columns are to be {', '.join(COLUMNS)}")
+    for file in files:
+        try:
+            text = file.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            raise StudyError(f"{file}: these translations cannot be read ({error})") from error
+        reader = csv.DictReader(text.splitlines())
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
+        if missing:
+            raise StudyError(f"{file}: has no column {missing[0]!r}; its columns are to be {', '.join(COLUMNS)}")
+        for row in reader:
+            values = [(row[name] or "").strip() for name in COLUMNS]
+            if values[-1]:
+                yield Correction(f"{file}: line {reader.line_num}", *values)
+
+
+def check_sites(files: Sequence[Path], sites: Collection[str]) -> None:
+    """Raise StudyError, with the line, where a file names a site that there is not, or one as both of the two."""
+    for line in corrections(files):
+        for what, site in (("target", line.target), ("source", line.source)):
+            if site not in sites:
+                raise StudyError(f"{line.where}: the {what} {site!r} is no site of the study{nearest(site, sites)}")
+        if line.target == line.source:
+            raise StudyError(f"{line.where}: target and source are both {line.target!r}")
+
+
+def digest_of(files: Sequence[Path], target: str) -> str | None:
+    """A digest of what the files say of this target's tokens; None where they say nothing of them."""
+    said = sorted(line[1:] for line in corrections(files) if line.target == target)
+    return hashlib.sha256(repr(said).encode()).hexdigest() if said else None
+
+
+def read_corrections(
+    files: Sequence[Path], target: tuple[str, Sequence[str]], source: tuple[str, Sequence[str]]
+) -> dict[str, str | None]:
+    """What each token of the files stands for, None for nothing.
+
+    ``target`` and ``source`` are the two sites' names and their tokens' keys; lines of other sites are passed over.
+    Raises StudyError, with the line, for a token that is not among them, one that is named twice, or one whose state is
+    another.
+    """
     result: dict[str, str | None] = {}
-    at_target, at_source = set(target), set(source)
-    for row in reader:
-        token, stands_for = ((row[name] or "").strip() for name in COLUMNS)
-        where = f"{file}: line {reader.line_num}"
-        if not stands_for:
+    (at_target, tokens), (at_source, known) = ((name, dict.fromkeys(keys)) for name, keys in (target, source))
+    for where, its_target, its_source, token, stands_for in corrections(files):
+        if (its_target, its_source) != (at_target, at_source):
             continue
-        if token not in at_target:
-            raise StudyError(f"{where}: the target has no token {token!r}{nearest(token, target)}")
+        if token not in tokens:
+            raise StudyError(f"{where}: {at_target} has no token {token!r}{nearest(token, tokens)}")
         if token in result:
             raise StudyError(f"{where}: {token!r} is named twice; keep one of the lines")
         if stands_for == NOTHING:
             result[token] = None
             continue
-        if stands_for not in at_source:
+        if stands_for not in known:
             raise StudyError(
-                f"{where}: the source has no token {stands_for!r}{nearest(stands_for, source)}; "
+                f"{where}: {at_source} has no token {stands_for!r}{nearest(stands_for, known)}; "
                 f"write {NOTHING!r} to leave the token out"
             )
         slots = slots_of([key.rpartition("|")[2] for key in (token, stands_for)])

@@ -13,25 +13,25 @@ from conceptbridge.translate.translation import Words
 SHOWN = 3
 
 
-def review_sheet(translation: pa.Table, target: Words, source: Words) -> str:
+def review_sheet(translation: pa.Table, target: tuple[str, Words], source: tuple[str, Words]) -> str:
     """The sheet as CSV: tokens of the most persons first, those of hidden counts last, each with what it is read as.
 
     ``stands_for`` is for the clinician to fill in, with a key that the sheet shows or any other token of the source, or
-    with "nothing"; the sheet is then a file of corrections (``corrections.read_corrections``). Persons are those of the
-    target's profile: no count is shown that the profile hides.
+    with "nothing"; the sheet is then a file of corrections (``corrections.read_corrections``). ``target`` and
+    ``source`` are the two sites' names and words. Persons are those of the target's profile: no count is shown that the
+    profile hides.
     """
-    profile = target.profile
+    profile = target[1].profile
     persons = dict(zip(profile.keys, profile.persons.tolist(), strict=True)) if profile is not None else {}
-    texts = dict(zip(source.keys, source.texts, strict=True))
-    token, stands_for = COLUMNS
-    header = [token, "text", "persons", "by"]
+    texts = dict(zip(source[1].keys, source[1].texts, strict=True))
+    header = [*COLUMNS[:3], "text", "persons", "by"]
     for n in range(1, SHOWN + 1):
         header += [f"reading_{n}", f"reading_{n}_text", f"weight_{n}"]
-    header += ["name_cosine", "agreement", stands_for]
+    header += ["name_cosine", "agreement", COLUMNS[3]]
     rows = []
     for key, readings in translation.to_pandas().groupby("token", sort=False):
         first, count = readings.iloc[0], persons.get(str(key))
-        row = [key, first["text"] or "", "" if count is None else count, first["by"]]
+        row = [target[0], source[0], key, first["text"] or "", "" if count is None else count, first["by"]]
         for n in range(SHOWN):
             reading = readings.iloc[n] if n < len(readings) and pd.notna(readings.iloc[n]["stands_for"]) else None
             if reading is None:
@@ -39,7 +39,7 @@ def review_sheet(translation: pa.Table, target: Words, source: Words) -> str:
             else:
                 row += [reading["stands_for"], texts.get(reading["stands_for"]) or "", _rounded(reading["weight"])]
         rows.append([*row, _rounded(first["name_cosine"]), _rounded(first["agreement"]), ""])
-    rows.sort(key=lambda row: (-(row[2] or 0), row[0]))
+    rows.sort(key=lambda row: (-(row[4] or 0), row[2]))
     file = StringIO()
     csv.writer(file, lineterminator="\n").writerows([header, *rows])
     return file.getvalue()

@@ -10,7 +10,7 @@ thresholded.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
@@ -56,17 +56,43 @@ SCHEMA = pa.schema(
 class Words:
     """A site's tokens as translation sees them: their keys, their texts, and their names' ``vectors`` (tokens, width),
     zeros where there is none, or None where names play no part; and its ``profile``, None where behaviour plays none.
+    ``behaves_as``: of a control, the token whose profile each has.
     """
 
     keys: Sequence[str]
     texts: Sequence[str | None]
     vectors: Matrix | None
     profile: Profile | None
+    behaves_as: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def slots(self) -> NDArray[np.int64]:
         """The state slot of each token: (tokens,)."""
         return slots_of([key.rpartition("|")[2] for key in self.keys])
+
+
+def words_of(
+    keys: Sequence[str],
+    texts: Sequence[str | None],
+    known: Sequence[str],
+    table: tuple[Sequence[str], Matrix] | None,
+    profile: Profile | None,
+) -> Words:
+    """The tokens ``keys`` of a site, with their ``texts``, as far as others may know of them: those in ``known``.
+
+    ``table``: texts and vectors of their names; None where names play no part, as ``profile`` where behaviour does not.
+    """
+    chosen = set(known)
+    at = [i for i, key in enumerate(keys) if key in chosen]
+    named = [texts[i] for i in at]
+    vectors = None
+    if table is not None:
+        place = {text: i for i, text in enumerate(table[0])}
+        vectors = np.zeros((len(at), table[1].shape[1]), np.float32)
+        for i, text in enumerate(named):
+            if text is not None and text in place:
+                vectors[i] = table[1][place[text]]
+    return Words([keys[i] for i in at], named, vectors, profile)
 
 
 @dataclass(frozen=True)
@@ -204,7 +230,7 @@ def _profile_cosine(tokens: NDArray[np.int64], candidates: NDArray[np.int64], th
 def _by_key(words: Words) -> Words:
     order = sorted(range(len(words.keys)), key=lambda i: words.keys[i])
     vectors = None if words.vectors is None else _unit(np.asarray(words.vectors, np.float32)[order])
-    return Words([words.keys[i] for i in order], [words.texts[i] for i in order], vectors, words.profile)
+    return replace(words, keys=[words.keys[i] for i in order], texts=[words.texts[i] for i in order], vectors=vectors)
 
 
 def _see(target: Words, source: Words) -> tuple[_Seen, _Seen]:
@@ -229,7 +255,8 @@ def _profiled(words: Words, names: Matrix, columns: list[str]) -> _Seen:
     profile = words.profile
     assert profile is not None
     at_key = {key: i for i, key in enumerate(profile.keys)}
-    at = np.array([at_key.get(key, -1) for key in words.keys], np.int64)
+    behaves_as = [words.behaves_as.get(key, key) for key in words.keys]
+    at = np.array([at_key.get(key, -1) for key in behaves_as], np.int64)
     known = at >= 0
     of_anchor = {profile.keys[i]: n for n, i in enumerate(profile.anchors)}
     phi = profile.correlations()[:, [of_anchor[key] for key in columns]]
@@ -238,7 +265,7 @@ def _profiled(words: Words, names: Matrix, columns: list[str]) -> _Seen:
     profiles[known, : len(columns)] = phi[at[known]]
     prevalence[known] = profile.log_prevalence()[at[known]]
     place = {key: n for n, key in enumerate(columns)}
-    return _Seen(names, _unit(profiles), prevalence, np.array([place.get(key, -1) for key in words.keys], np.int64))
+    return _Seen(names, _unit(profiles), prevalence, np.array([place.get(key, -1) for key in behaves_as], np.int64))
 
 
 def _anchors(target: Words, source: Words, names: list[Matrix] | None) -> tuple[list[str], list[str]]:

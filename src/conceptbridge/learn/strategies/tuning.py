@@ -65,6 +65,6 @@ class Tuning(SourceModels):
         )
         if space.added == 0:
             return trained
-        [(vectors, _)] = space.draws(rows, None)
+        vectors, _ = space.draws(rows, None)[0]
         model = trained.learner.widen(trained.model, vectors, self.head_only)
         return trained if model is None else replace(trained, model=model, space=space)
