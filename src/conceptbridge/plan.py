@@ -219,7 +219,7 @@ class Plan:
     def _units(self, **wildcards: str) -> Settings:
         return {"min_cell_count": self.study.config["min_cell_count"]}
 
-    _learn_vectors = _profile = _units
+    _learn_vectors = _profile = _receive_profile = _units
 
     def _tables(self) -> Settings:
         return self._units() | {"resampled": "--resampled" if self.resampled else ""}
@@ -383,7 +383,7 @@ class Plan:
 
     def _predict(self, embedding: str, **others: str) -> Settings:
         return {
-            "fingerprint": self.study.by_id[embedding].fingerprint,
+            "fingerprint": self._arm_embeddings[embedding].fingerprint,
             "min_cell_count": self.study.config["min_cell_count"],
         }
 

@@ -14,10 +14,12 @@ from tiny_study import TINY, finish, task
 pytestmark = pytest.mark.workflow
 
 SOURCE, TARGET, CLINIC = "riverside", "lakeshore", "clinic"
+EMBEDDINGS = ["onehot", "random", "translated"]
 STRATEGIES = ["local", "direct", "recalibrate", "tune-head", "tune-all"]
 STUDY: dict[str, Any] = (
     TINY
-    | {"name": "exchange", "simulate": {"persons": 900, "seed": 1}, "embeddings": ["random"], "min_cell_count": 5}
+    | {"name": "exchange", "simulate": {"persons": 900, "seed": 1}, "min_cell_count": 5}
+    | {"embeddings": EMBEDDINGS}
     | {"learners": {"cnn": TINY["learners"]["cnn"]}, "strategies": STRATEGIES}
     | task(
         min_rows=5,
@@ -73,19 +75,28 @@ def test_a_hospital_without_one_code_of_the_source_is_scored_and_told_what_the_m
     sites = {CLINIC: {"extract": "extract", "patients": "patients.csv"}, SOURCE: {"bundles": "../mail"}}
     run(folder, sites, "score")
     scores = folder / "results/scores/influenza" / CLINIC / SOURCE
-    (path,) = scores.glob("*/cnn.csv")
+    (path,) = scores.glob("random-*/cnn.csv")
     rows = duckdb.read_csv(str(path)).to_arrow_table().to_pylist()
     asked = duckdb.read_csv(str(folder / "patients.csv")).to_arrow_table().to_pylist()
     assert {(r["person_id"], r["index_date"]) for r in rows} == {(r["person_id"], r["index_date"]) for r in asked}
     assert all(0 <= r["probability"] <= 1 for r in rows)
     assert {r["unseen_key"] for r in rows if r["tokens"]} == {1.0}  # not one code in common
     assert min(r["unseen_text"] for r in rows if r["tokens"]) < 1  # but names
-    (path,) = scores.glob("*/coverage.csv")
+    (path,) = scores.glob("random-*/coverage.csv")
     table = duckdb.read_csv(str(path)).to_arrow_table().to_pylist()
     assert {row["known"] for row in table} == {"text", "near"}
     assert all((row["similarity"] is not None) == (row["known"] == "near") for row in table)
     sheet = path.with_suffix(".md").read_text(encoding="utf-8")
     assert re.search(r"\| key \|.*\| 0 \| 0\.0% \|", sheet)
+    (path,) = scores.glob("translated-*/coverage.csv")
+    read = duckdb.read_csv(str(path)).to_arrow_table().to_pylist()
+    assert {row["known"] for row in read} <= {"read", "unseen"}
+    same_name = [row for row in read if row["known"] == "read" and row["text"] == row["nearest"]]
+    assert len(same_name) > len(read) / 5  # it has names alone, and some patients
+    told = {name: duckdb.read_csv(str(next(scores.glob(f"{name}-*/cnn.csv")))).to_arrow_table() for name in EMBEDDINGS}
+    of_all = {name: set(table["probability"].to_pylist()) for name, table in told.items()}
+    assert len(of_all["onehot"]) == 1  # it knows nothing of anybody
+    assert len(of_all["translated"]) > 10
 
 
 def _recode(extract: Path) -> None:

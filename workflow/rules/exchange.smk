@@ -17,6 +17,7 @@ rule write_bundle:
         vocabulary=at(layout.VOCABULARY),
         cdm=at(layout.CDM),
         tokens=at(layout.TOKENS),
+        profile=sent_profile,
         cohorts=expand(at(layout.COHORT), task=TASKS, allow_missing=True),
         measured=measured_at,
     output:
@@ -32,7 +33,7 @@ rule write_bundle:
         site=subpath(input.vocabulary, parent=True),
     shell:
         "python {params.job[script]:q} --about {params.job[about]:q} --arm {input.arm:q} --site {params.site:q}"
-        " --tokens {input.tokens:q} --cohorts {input.cohorts:q} --measured {input.measured:q}"
+        " --tokens {input.tokens:q} --profile {input.profile:q} --cohorts {input.cohorts:q} --measured {input.measured:q}"
         " --config {params.job[config]:q} --folders {params.job[folder]:q} --out {output.file:q}"
         " --sheet {output.sheet:q} > {log:q} 2>&1"
 
@@ -78,6 +79,22 @@ rule receive_tokens:
     shell:
         "python {params.job[script]:q} --source {wildcards.received} --bundle {input.bundles:q} --tokens {output:q}"
         " > {log:q} 2>&1"
+
+
+rule receive_profile:
+    input:
+        bundles=lambda w: plan.bundles_of(w.received, w.task),
+    output:
+        at(layout.PROFILE, site="{received}"),
+    log:
+        "<logs>/receive_profile/{task}/{received}.log",
+    conda:
+        "../envs/conceptbridge.yaml"
+    params:
+        job=job("receive_profile"),
+    shell:
+        "python {params.job[script]:q} --source {wildcards.received} --bundle {input.bundles:q}"
+        " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"
 
 
 rule receive_vocabulary:
@@ -139,7 +156,15 @@ rule predict:
     input:
         rows=PATIENTS_ROWS,
         table=lambda w: known_vectors(w, w.site),
-        arm=at(layout.ARM, strategy="local", target="{source}"),
+        translations=translations_of_patients,
+        arm=lambda w: at(
+            layout.ARM,
+            task=w.task,
+            embedding=local_arms(w.embedding),
+            learner=w.learner,
+            strategy="local",
+            target=w.source,
+        ),
         known=at(layout.TOKENS, site="{source}"),
     output:
         at(layout.SCORES),
@@ -152,7 +177,7 @@ rule predict:
     shell:
         "python {params.job[script]:q} --site {wildcards.site} --rows {input.rows:q} --table {input.table:q}"
         " --learner {wildcards.learner} --source {wildcards.source} --arm {input.arm:q}"
-        " --fingerprint {params.job[fingerprint]} --known {input.known:q}"
+        " --translations {input.translations:q} --fingerprint {params.job[fingerprint]} --known {input.known:q}"
         " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"
 
 
@@ -162,6 +187,7 @@ rule coverage_sheet:
         known=at(layout.TOKENS, site="{source}"),
         own=lambda w: known_vectors(w, w.site),
         theirs=lambda w: known_vectors(w, w.source),
+        translations=translations_of_patients,
     output:
         csv=at(layout.COVERAGE),
         sheet=at(layout.COVERAGE_SHEET),
@@ -173,7 +199,7 @@ rule coverage_sheet:
         job=job("coverage_sheet"),
     shell:
         "python {params.job[script]:q} --rows {input.rows:q} --known {input.known:q} --own {input.own:q}"
-        " --theirs {input.theirs:q} --title {params.job[title]:q}"
+        " --theirs {input.theirs:q} --source {wildcards.source} --translations {input.translations:q} --title {params.job[title]:q}"
         " --min-cell-count {params.job[min_cell_count]} --csv {output.csv:q} --sheet {output.sheet:q}"
         " > {log:q} 2>&1"
 

@@ -29,7 +29,9 @@ def known_vectors(w, site):
 def words(embedding, site, task):
     """What a site's tokens are to a translation: the tokens, the vectors of their names, their profiles."""
     names = study.by_id[embedding].parent.tables.id
-    of_site = [at(kind, task=task, site=site) for kind in (layout.TOKENS, layout.PROFILE)]
+    of_site = [
+        at(kind, task=task, site=site) for kind in (layout.TOKENS, layout.PROFILE)
+    ]
     return [*of_site, at(layout.VECTORS, embedding=names, site=site)]
 
 
@@ -46,13 +48,33 @@ def translations_of_sources(wildcards):
     ]
 
 
+def translations_of_patients(w):
+    """The same of a site with patients to score, where the models are used on a translation."""
+    return (
+        translations(w.embedding, w.site, w.task)
+        if study.by_id[w.embedding].translated
+        else []
+    )
+
+
+def sent_profile(w):
+    """The profile that a site's one-hot models take with them, where the study translates."""
+    used = study.translated and local_arms(study.translated[0].id) == w.embedding
+    return at(layout.PROFILE, site=w.site, task=w.task) if used else []
+
+
+def local_arms(embedding):
+    """The folder of the local arms that are used on an embedding."""
+    return study.trained_as[study.by_id[embedding].name].id
+
+
 def models_of_sources(wildcards):
     """A digest of the local models that a translation uses."""
-    local_arms = study.trained_as[study.by_id[wildcards.embedding].name].id
+    embedding = local_arms(wildcards.embedding)
     return at(
         layout.MODELS_DIGEST,
         task=wildcards.task,
-        embedding=local_arms,
+        embedding=embedding,
         learner=wildcards.learner,
     )
 

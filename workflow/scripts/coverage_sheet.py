@@ -9,7 +9,8 @@ from conceptbridge.exchange.score.coverage_report import coverage, write_coverag
 
 def main(a: argparse.Namespace) -> None:
     cohort, tokens, sequences = a.rows
-    table = coverage(cohort, tokens, sequences, a.known, a.own, a.theirs, a.min_cell_count)
+    translation = a.translations / f"{a.source}.parquet" if a.translations else None
+    table = coverage(cohort, tokens, sequences, a.known, a.own, a.theirs, a.min_cell_count, translation)
     write_coverage(table, a.title, a.min_cell_count, a.csv, a.sheet)
 
 
@@ -19,6 +20,8 @@ if __name__ == "__main__":
     p.add_argument("--known", type=Path, required=True, help="the source's tokens")
     p.add_argument("--own", type=Path, nargs="?", help="vectors of the site's texts; none for one-hot")
     p.add_argument("--theirs", type=Path, nargs="?", help="vectors of the source's texts")
+    p.add_argument("--source", required=True, help="the site that the model is from")
+    p.add_argument("--translations", type=Path, nargs="?", help="folder of the site's translations, if one is used")
     p.add_argument("--title", required=True)
     p.add_argument("--min-cell-count", type=int, required=True)
     p.add_argument("--csv", type=Path, required=True)

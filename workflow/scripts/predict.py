@@ -10,7 +10,9 @@ from conceptbridge.learn.site import read_site
 
 def main(a: argparse.Namespace) -> None:
     site = read_site(a.site, a.rows, a.table)
-    score(site, a.learner, a.arm, a.source, a.fingerprint, tuple(a.rows), a.known, a.min_cell_count, a.out)
+    translation = a.translations / f"{a.source}.parquet" if a.translations else None
+    rows = tuple(a.rows)
+    score(site, a.learner, a.arm, a.source, a.fingerprint, rows, a.known, a.min_cell_count, a.out, translation)
 
 
 if __name__ == "__main__":
@@ -23,6 +25,7 @@ if __name__ == "__main__":
     p.add_argument("--arm", type=Path, required=True, help="folder of its local arm")
     p.add_argument("--fingerprint", required=True, help="of the embedding that the model has to be made with")
     p.add_argument("--known", type=Path, required=True, help="the source's tokens")
+    p.add_argument("--translations", type=Path, nargs="?", help="folder of the site's translations, if one is used")
     p.add_argument("--min-cell-count", type=int, required=True)
     p.add_argument("--out", type=Path, required=True, help="CSV to write")
     run(p, main)

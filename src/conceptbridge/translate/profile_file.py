@@ -48,8 +48,10 @@ def profile_table(profile: Profile, only: Collection[str] | None = None) -> pa.T
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def read_profile(path: Path, min_cell_count: int, max_anchors: int = MAX_ANCHORS) -> Profile:
-    """Read what ``write_profile`` wrote. Raises StudyError if it is no such file."""
+def read_profile(
+    path: Path, min_cell_count: int, max_anchors: int = MAX_ANCHORS, shown: str | None = None
+) -> Profile:
+    """Read what ``write_profile`` wrote. Raises StudyError, which names it as ``shown``, if it is no such file."""
     try:
         table = pq.read_table(path)
         if table.schema.remove_metadata() != SCHEMA:
@@ -69,6 +71,10 @@ def read_profile(path: Path, min_cell_count: int, max_anchors: int = MAX_ANCHORS
             result[place[token], column[anchor]] = count
             if token in column:
                 result[place[anchor], column[token]] = count
+        own, anchor_persons = persons[:, None], persons[anchors]
+        most, fewest = np.minimum(own, anchor_persons), own + anchor_persons - (total or 0)
+        if ((result != HIDDEN) & ((result > most) | (result < fewest))).any() or (persons > (total or 0)).any():
+            raise ValueError("it has counts that cannot be")
     except (OSError, pa.ArrowInvalid, KeyError, TypeError, ValueError) as error:
-        raise StudyError(f"{path}: this is no profile of a site ({error}); make it again") from error
+        raise StudyError(f"{shown or path}: this is no profile of a site ({error}); make it again") from error
     return Profile(keys, persons, total or 0, anchors, result, min_cell_count)

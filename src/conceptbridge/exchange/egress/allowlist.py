@@ -9,6 +9,7 @@ import pyarrow as pa
 from conceptbridge.evaluate.schemas import METHOD_LIMITS, SCHEMAS, schema
 from conceptbridge.tasks.leaks import SCHEMA as LEAKS
 from conceptbridge.tasks.prevalence import SCHEMA as PREVALENCE
+from conceptbridge.translate.profile_file import SCHEMA as PROFILE
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 
 #: counts of persons, rows or events: none may be below min_cell_count
@@ -60,12 +61,14 @@ SHARED_TOKENS = pa.schema(
 """Tokens as they may leave: those of at least ``min_cell_count`` training rows."""
 
 _TOKEN = ("key", "concept_id")
+_PAIR = ("token", "anchor")
 TABLES = {name: Table(about, SCHEMAS[name], key) for name, (about, key) in _KEYS.items()} | {
     "method_limits": Table("limits for methods", schema(METHOD_LIMITS), (*_QUESTION[:3], "quantity", *_QUESTION[4:])),
     "tokens": Table("concepts that training rows hold", SHARED_TOKENS, ("key",), _TOKEN),
     "vocabulary": Table(
         "concepts of enough persons, with their texts", VOCABULARY, ("key",), (*_TOKEN, "concept_code")
     ),
+    "profile": Table("persons with each concept, and with pairs of them", PROFILE, _PAIR, _PAIR),
     "splits": Table("how often the outcome comes in each split", PREVALENCE, ("split",)),
     "leaks": Table("predictors nearest to the outcome", LEAKS, ("key",), _TOKEN),
 }

@@ -59,7 +59,7 @@ def _allowed_names(file: str, site: str, names: Mapping[str, Sequence[str]]) -> 
 
 def _check(path: Path, where: str, names: Mapping[str, Sequence[str]]) -> None:
     if path.suffix == ".parquet":
-        _check_table(path, where, names)
+        check_table(path, where, names)
     elif path.suffix == ".json":
         strict_json(path.read_bytes(), where)
     else:
@@ -68,7 +68,11 @@ def _check(path: Path, where: str, names: Mapping[str, Sequence[str]]) -> None:
             raise StudyError(f"{where}: does not have the columns {', '.join(CSV['attrition'][1])}")
 
 
-def _check_table(path: Path, where: str, names: Mapping[str, Sequence[str]]) -> None:
+def check_table(path: Path, where: str, names: Mapping[str, Sequence[str]]) -> None:
+    """Check a received table, declared by the name of its file; ``names`` are those that a column may have.
+
+    Raises StudyError, which begins with ``where``.
+    """
     try:
         file = pq.ParquetFile(path)
         groups = (file.metadata.row_group(n).total_byte_size for n in range(file.metadata.num_row_groups))

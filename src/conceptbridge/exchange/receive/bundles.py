@@ -12,11 +12,15 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.package import check_fields, plain_text, read_package, shown, strict_json
 from conceptbridge.exchange.receive.find_bundles import check_bundle
 from conceptbridge.exchange.receive.model_files import check_model
+from conceptbridge.study.backends import find_backend
 from conceptbridge.tasks.sequences import TOKENS
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 
 #: characters of a text (a concept's name in a state), and tokens in a bundle
 MAX_TEXT, MAX_TOKENS = 2_000, 1_000_000
+
+#: of a one-hot model: what the source's tokens keep company with
+PROFILE = "profile.parquet"
 
 _TEXTS = ("key", "domain", "state")
 _OPTIONAL_TEXTS = ("vocabulary", "concept_code", "name", "named_by", "text")
@@ -56,7 +60,7 @@ def receive(bundle: Path | None, expected: Mapping[str, Any], width: int | None,
             name, learner, task = expected["embedding"]["name"], expected["learner"], expected["task"]
             entry = {"reason": f"{source} has sent no bundle of {learner} on {name} for {task}"}
         else:
-            files, about = _unpacked(bundle, expected, Path(temporary) / "files")
+            files, about = unpacked(bundle, expected, Path(temporary) / "files")
             metrics = strict_json((files / "metrics.json").read_bytes(), f"{bundle}: metrics.json")
             check_fields(metrics, _COUNTS, f"{bundle}: metrics.json")
             entry = {**metrics["trained"], "reason": about["reason"]}
@@ -84,17 +88,20 @@ def _tokens(bundles: Sequence[Path], source: str) -> list[dict[str, Any]]:
     tokens: dict[str, dict[str, Any]] = {}
     for bundle in bundles:
         with tempfile.TemporaryDirectory() as temporary:
-            files, _ = _unpacked(bundle, {"source": source}, Path(temporary) / "files")
+            files, _ = unpacked(bundle, {"source": source}, Path(temporary) / "files")
             for token in _read_tokens(files / "vocabulary.json", f"{bundle}: vocabulary.json"):
                 tokens.setdefault(token["key"], token)
     return [tokens[key] for key in sorted(tokens)]
 
 
-def _unpacked(bundle: Path, expected: Mapping[str, Any], into: Path) -> tuple[Path, dict[str, Any]]:
+def unpacked(bundle: Path, expected: Mapping[str, Any], into: Path) -> tuple[Path, dict[str, Any]]:
+    """Unpack a bundle, and return its folder and what it says of itself. Raises StudyError if it is not as expected."""
     about = read_package(bundle, "bundle", into)
     check_bundle(about, expected, bundle)
     names = {"vocabulary.json", "metrics.json", "card.md"} | ({"model"} if about["reason"] is None else set())
     present = {path.name for path in into.iterdir() if path.is_dir() == (path.name == "model")}
+    if PROFILE in present and find_backend(about["embedding"]["backend"]).vectors == "none":
+        names.add(PROFILE)  # where the sender's study translates
     for name in sorted(present ^ names | {path.name for path in into.iterdir()} - names):
         fault = "is missing" if name in names else "does not belong in such a bundle"
         raise StudyError(f"{bundle}: {name}: {fault}")

@@ -13,12 +13,14 @@ from conceptbridge.core.atomic_files import atomic_file, write_text
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.tasks.tokens import read_tokens, seen_by, unseen
+from conceptbridge.translate.run_translation import read_translations
 
 #: how a model knows a token, the best way first, and what that means
 KNOWN = {
     "key": "the source has the same concept in the same state",
     "text": "the source has another code of the same name",
     "near": "the source has neither; the name's vector places it near what it has",
+    "read": "the source has it under other codes; it is read as those",
     "unseen": "the model does not see it",
 }
 #: tokens of each kind that the report lists, and texts compared at once
@@ -33,13 +35,14 @@ def coverage(
     own_table: Path | None,
     source_table: Path | None,
     min_cell_count: int,
+    translation: Path | None = None,
 ) -> pa.Table:
     """Return one row per token of the listed patients (test rows of ``cohort``), the most frequent first.
 
     ``known`` are the source's tokens; ``own_table`` and ``source_table`` the vectors of the two sites' texts, None for
-    one-hot, where only the same key is known. Columns: key, text, domain, rows (patients' rows that have it, null if
+    one-hot, where only the same key is known, or the token that one is read as (``translation``). Columns: key, text, domain, rows (patients' rows that have it, null if
     fewer than ``min_cell_count``), records (of all its days; null with rows), known (of ``KNOWN``), nearest (the
-    source's text with the nearest vector) and similarity (its cosine).
+    source's text with the nearest vector, or that it is read as) and similarity (its name's cosine).
     """
     listed = pq.read_table(cohort, columns=["row_id", "split"])
     events = read_tokens(sequences, tokens, listed.filter(pc.equal(listed["split"], "test"))["row_id"].to_numpy())
@@ -60,8 +63,14 @@ def coverage(
             nearest[index], similarity[index] = neighbour, cosine
     else:
         new_text = new_key
+    read = np.zeros(len(used), np.bool_)
+    if translation is not None:
+        readings = _readings(translation, known)
+        for at, key in enumerate(events.key.take(pa.array(used)).to_pylist()):
+            if new_key[at] and key in readings:
+                read[at], (nearest[at], similarity[at]) = True, readings[key]
     near = ~np.isnan(similarity)
-    how = np.select([~new_key, ~new_text, near], ["key", "text", "near"], "unseen")
+    how = np.select([~new_key, ~new_text, read, near], ["key", "text", "read", "near"], "unseen")
     shown = is_enough(rows[used], min_cell_count)
     domain = pq.read_table(tokens, columns=["domain"])["domain"].combine_chunks().take(pa.array(used))
     return pa.table(
@@ -76,6 +85,17 @@ def coverage(
             "similarity": pa.array(similarity, from_pandas=True),
         }
     )
+
+
+def _readings(translation: Path, known: Path) -> dict[str, tuple[str | None, float]]:
+    """Return what each token is read as most: its text, and the name's cosine (NaN where there is none)."""
+    text_of = dict(zip(*(pq.read_table(known, columns=["key", "text"]).to_pydict().values()), strict=True))
+    result: dict[str, tuple[str | None, float]] = {}
+    for row in read_translations(translation)[0].select(["token", "stands_for", "name_cosine"]).to_pylist():
+        if row["stands_for"] is not None:
+            cosine = float("nan") if row["name_cosine"] is None else row["name_cosine"]
+            result.setdefault(row["token"], (text_of.get(row["stands_for"]) or row["stands_for"], cosine))
+    return result
 
 
 def _nearest(
@@ -127,7 +147,8 @@ def _report(table: pa.Table, title: str, min_cell_count: int) -> str:
         cosine = f"{np.median(similarity[inside]):.2f}" if how == "near" and inside.any() else ""
         share = records[inside].sum() / total
         lines.append(f"| {how} | {meaning} | {int(inside.sum())} | {share:.1%} | {cosine} |")
-    for how, head in (("text", "Known by name alone"), ("near", "Placed by the nearest name"), ("unseen", "Not seen")):
+    listed = {"text": "Known by name alone", "near": "Placed by the nearest name", "read": "Read as other codes"}
+    for how, head in (listed | {"unseen": "Not seen"}).items():
         rows = table.filter(pc.equal(table["known"], how)).slice(0, LISTED).to_pylist()
         if rows:
             lines += ["", f"## {head}: the most frequent", "", "| text | rows | nearest | similarity |"]

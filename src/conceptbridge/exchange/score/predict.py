@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 from conceptbridge.core.atomic_files import atomic_file
 from conceptbridge.learn.arm_files import load_model, read_entry
 from conceptbridge.learn.site import Site
+from conceptbridge.learn.translated import translate_draws
 from conceptbridge.tasks.tokens import read_tokens, seen_by, share_of_rows, unseen
+from conceptbridge.translate.run_translation import read_translations
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +29,7 @@ def score(
     known: Path,
     min_cell_count: int,
     out: Path,
+    translation: Path | None = None,
 ) -> None:
     """Write one line per listed patient (the test rows of ``site``) to the CSV ``out``.
 
@@ -34,6 +37,7 @@ def score(
     deviation over seeds; both are empty if the source has no model. ``tokens`` are the patient's, and ``unseen_key``
     and ``unseen_text`` the share of them whose key, and whose key and text, are not among those that at least
     ``min_cell_count`` training rows of the source have (``known``). ``rows``: the site's cohort, tokens and sequences.
+    ``translation``: the site's tokens in the words of the source, for a one-hot model.
 
     Raises StudyError if the model was made with another embedding than ``fingerprint``.
     """
@@ -46,6 +50,8 @@ def score(
     probability = np.full((1, len(listed)), np.nan)
     if reason is None:
         trained = load_model(arm / "models" / source, learner, fingerprint)
+        if translation is not None:
+            trained = translate_draws(trained, read_translations(translation))
         probability = trained.predict(site.draws(trained.space, site.rows.of("test")))
     else:
         logger.warning("no model from %s: %s", source, reason)

@@ -3,6 +3,7 @@
 manifest.json      ``about_schema``: source, task and its definition, embedding and how to get it, learner, versions
 model/             model.json and weights (safetensors or LightGBM's text); absent if there was too little to train on
 vocabulary.json    the source's concepts of at least min_cell_count training rows, with their texts
+profile.parquet    of a one-hot model, where the study translates: persons with each concept, and with pairs of them
 metrics.json       how the model performs at its source: the aggregates of the joint tables
 card.md            the same for readers
 """
@@ -19,7 +20,7 @@ from typing import Any
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from conceptbridge.core.atomic_files import write_json, write_text
+from conceptbridge.core.atomic_files import write_json, write_parquet, write_text
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.suppress import keep_enough
 from conceptbridge.exchange.egress.check import check_about, check_egress
@@ -29,6 +30,7 @@ from conceptbridge.exchange.package import showable, strict_json, write_package
 from conceptbridge.exchange.send.model_card import card
 from conceptbridge.learn.registry import learner
 from conceptbridge.study.backends import find_backend
+from conceptbridge.translate.profile_file import profile_table, read_profile
 
 #: fields of a token; its counts stay at the site
 TOKEN = ("key", "concept_id", "vocabulary", "concept_code", "domain", "name", "named_by", "state", "text")
@@ -45,12 +47,13 @@ def write_bundle(
     secrets: SiteSecrets,
     out: Path,
     report: Path,
+    profile: Path | None = None,
 ) -> None:
     """Write the bundle of the local arm in the folder ``arm`` to ``out``, and what leaves with it to ``report``.
 
     ``about``: the fields of a bundle's manifest but ``version`` and ``reason``. ``vocabulary`` and ``tokens`` are the
-    site's and the task's; ``measured`` is the folder of its metrics, None if it was not tested at its source. A one-hot
-    column of fewer than ``min_cell_count`` training rows is sent without its name, so that no target matches it.
+    site's and the task's; ``measured`` is the folder of its metrics, None if it was not tested at its source;
+    ``profile`` that of its tokens, to go with it. A one-hot column of fewer than ``min_cell_count`` training rows is sent without its name, so that no target matches it.
 
     Raises StudyError if something must not leave the site.
     """
@@ -69,6 +72,9 @@ def write_bundle(
             keys = {token["key"] for token in shared}
             _copy_model(arm / "models" / about["source"], folder / "model", keys)
         write_json({"tokens": shared}, folder / "vocabulary.json")
+        if profile is not None:
+            told = profile_table(read_profile(profile, min_cell_count), {token["key"] for token in shared})
+            write_parquet(told, folder / "profile.parquet")
         write_json(metrics, folder / "metrics.json")
         write_text(card(about, metrics, len(shared)), folder / "card.md")
         for path in folder.rglob("*.json"):  # the sender learns what a receiver would reject
