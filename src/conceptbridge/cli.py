@@ -140,6 +140,21 @@ _add_target("aggregates", "aggregates", "Pack the sites' results, for the coordi
 _add_target("fetch-models", "fetch_models", "Download the study's language models, for machines without internet.")
 
 
+@app.command(cls=_HandsOn)
+def translations(ctx: typer.Context, study: StudyFile) -> None:
+    """Write what a site's words are read as, for a clinician to correct. Options after STUDY.yaml go to snakemake."""
+    checked = Study.read(study)
+    if not any(not e.drawn for e in checked.translated):
+        raise StudyError(f"{study}: this study translates nothing; add `translated` to its embeddings")
+    status = _snakemake(study, ctx.args, "translations")
+    if status == 0:
+        print(
+            f"The sheets are in {checked.results}/reviews/. Fill in `stands_for` where a reading is wrong, and name "
+            "the files in the study: `translations: [FILE.csv]`."
+        )
+    raise typer.Exit(status)
+
+
 def _snakemake(study: Path, rest: Sequence[str], target: str | None = None) -> int:
     """Run the workflow on a study, in the working folder; return its status, or 128 + n if signal n ended it."""
     with subprocess.Popen(_command(study, rest, target)) as process:

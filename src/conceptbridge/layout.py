@@ -33,6 +33,7 @@ EMBEDDING_QUALITY = "embeddings/{embedding}/quality.json"
 
 PROFILE = "profiles/{task}/{site}.parquet"  # what a site's tokens keep company with
 TRANSLATIONS = "translations/{task}/{embedding}/{target}"  # one file per source: the target's tokens in its words
+REVIEW = "reviews/{task}/{target}"  # sheets of what its tokens are read as, one per source, for a clinician to fill in
 
 ARM = "arms/{task}/{embedding}/{learner}/{strategy}/{target}"
 SOURCES_MODEL = "arms/{task}/{embedding}/{learner}/sources/{strategy}"  # for targets that are not sources

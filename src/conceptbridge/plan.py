@@ -216,13 +216,23 @@ class Plan:
         settings = getattr(self, f"_{rule}", None)
         return settings(**wildcards) if settings else {}
 
+    def _review(self, task: str, target: str) -> Settings:
+        first = next(e for e in self.study.translated if not e.drawn)
+        return self._translate(task, first.id, target) | {"embedding": first.id}
+
     def _units(self, **wildcards: str) -> Settings:
         return {"min_cell_count": self.study.config["min_cell_count"]}
 
-    _learn_vectors = _profile = _receive_profile = _units
+    _learn_vectors = _profile = _receive_profile = _summarise_translations = _units
 
     def _tables(self) -> Settings:
-        return self._units() | {"resampled": "--resampled" if self.resampled else ""}
+        return self._units() | {"more": self.more_tables}
+
+    @property
+    def more_tables(self) -> list[str]:
+        """The tables of each task and target besides those of evaluation."""
+        of_translations = ["translations", "translation_shares"] if self.study.translated else []
+        return [*(["method_limits"] if self.resampled else []), *of_translations]
 
     def _train(self, **wildcards: str) -> Settings:
         return {"arm": self.arm(**wildcards).to_json()}
@@ -347,7 +357,8 @@ class Plan:
             if self.study.has_arms(e, name)
         ]
         fewest = max(evaluation["min_persons"], self.study.config["min_cell_count"])
-        what = Resampling(arms, evaluation["resamples"], evaluation["seed"], here, fewest)
+        as_trained = {e.name: self.study.trained_as[e.name].name for e in self.study.translated}
+        what = Resampling(arms, evaluation["resamples"], evaluation["seed"], here, fewest, as_trained)
         return {"resampling": what.to_json()}
 
     def _feasibility(self) -> Settings:

@@ -251,9 +251,11 @@ def resampled(
     """The table of the target, its local models and those of its sources made before."""
     for site in dict.fromkeys([*sources, target]):
         out = results / layout.place(layout.RESAMPLED, task=TASK, site=site)
-        resample_local(Resampling([job_of("local", site)], 4, 1, sources, 5), TASK, site, [comparisons], results, out)
+        resample_local(
+            Resampling([job_of("local", site)], 4, 1, sources, 5, {}), TASK, site, [comparisons], results, out
+        )
     what = Resampling.from_json(
-        Resampling([job_of(name, target) for name in OWN], 4, 1, sources, min_persons).to_json()
+        Resampling([job_of(name, target) for name in OWN], 4, 1, sources, min_persons, {}).to_json()
     )
     found: list[dict[str, Any]] = resample_arms(what, TASK, target, comparisons, results, processes).to_pylist()
     return found
@@ -300,7 +302,7 @@ def test_of_too_few_test_persons_nothing_is_shown(results: Path) -> None:
 
 def test_a_site_that_no_headline_arm_uses_trains_nothing(results: Path, tmp_path: Path) -> None:
     comparisons = table_of(results, SOURCES[0], ("pooled", "local"))
-    what = Resampling([job_of("local", SOURCES[1])], 4, 1, SOURCES, 5)
+    what = Resampling([job_of("local", SOURCES[1])], 4, 1, SOURCES, 5, {})
     resample_local(what, TASK, SOURCES[1], [comparisons], results, tmp_path / "out")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["resampled.json"]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,7 +20,10 @@ from conceptbridge.embed.lexical import lexical_vectors
 from conceptbridge.translate import translation
 from conceptbridge.translate.corrections import check_sites, corrections, digest_of, read_corrections
 from conceptbridge.translate.profile import Profile, count_profile
-from conceptbridge.translate.sheet import review_sheet, shares_of_records
+from conceptbridge.translate.profile_file import profile_table
+from conceptbridge.translate.run_translation import FILE_SCHEMA
+from conceptbridge.translate.sheet import review_sheet
+from conceptbridge.translate.summary import write_summary
 from conceptbridge.translate.translation import MASS, MOST, Words, translate
 
 FINDINGS = (
@@ -321,13 +325,44 @@ def test_a_hidden_count_is_not_on_the_sheet_and_its_token_comes_last() -> None:
     assert sheet["text"].iloc[-1] == "Rare, with, commas"
 
 
-def test_shares_of_records_say_how_much_is_read_by_what() -> None:
+def test_what_was_said_before_is_filled_in(tmp_path: Path) -> None:
+    here, there = hospital("here", 1), hospital("there", 2)
+    said = {"there:Cough|present": "here:Rash|present", "there:Fever|absent": None}
+    table = translate(there, here, said)
+    (tmp_path / "sheet.csv").write_text(review_sheet(table, ("there", there), ("here", here)))
+    assert said_of([tmp_path / "sheet.csv"], there, here) == said
+
+
+# -- the summary
+
+
+def test_the_summary_says_how_much_is_read_by_what_and_what_disagrees(tmp_path: Path) -> None:
     rows = [
-        {"token": "a", "stands_for": "a", "by": "same code"},
-        {"token": "b", "stands_for": "x", "by": "translated"},
-        {"token": "b", "stands_for": "y", "by": "translated"},
-        {"token": "c", "stands_for": None, "by": "left out"},
+        {"token": "a|present", "stands_for": "a|present", "by": "same code", "weight": 1.0, "agreement": 0.2},
+        {"token": "b|present", "stands_for": "x|present", "by": "translated", "weight": 0.6, "agreement": 0.3},
+        {"token": "b|present", "stands_for": "y|present", "by": "translated", "weight": 0.4, "agreement": 0.9},
+        {"token": "c|present", "stands_for": None, "by": "left out"},
+        {"token": "d|present", "stands_for": "y|present", "by": "translated", "name_cosine": 0.9, "agreement": 0.4},
+        {"token": "rare|present", "stands_for": "y|present", "by": "translated", "weight": 1.0},
     ]
-    table = pa.Table.from_pylist(rows, schema=translation.SCHEMA)
-    assert shares_of_records(table, {"a": 5, "b": 3, "c": 2}) == {"left out": 0.2, "same code": 0.5, "translated": 0.3}
-    assert shares_of_records(table, {}) == {}
+    keys, persons = [f"{name}|present" for name in "abcd"], np.array([50, 30, 20, 40])
+    pairs = np.zeros((4, 0), np.int64)
+    places = {
+        "profiles/t/there.parquet": profile_table(Profile(keys, persons, 200, np.zeros(0, np.int64), pairs, 10)),
+        "translations/t/translated-1/there/here.parquet": pa.Table.from_pylist(
+            [{"draw": 1} | row for row in rows], schema=FILE_SCHEMA
+        ),
+        "tasks/t/here/tokens.parquet": pa.table({"key": ["a|present", "x|present"], "text": ["A", "X"]}),
+    }
+    for name, table in places.items():
+        (tmp_path / name).parent.mkdir(parents=True)
+        pq.write_table(table, tmp_path / name)
+    files = tmp_path / "readings.parquet", tmp_path / "shares.parquet"
+    write_summary("t", "there", ["here"], {"translated": "translated-1"}, tmp_path, 10, *files)
+    readings, [shares] = pd.read_parquet(files[0]), pq.read_table(files[1]).to_pylist()
+    assert shares["tokens"] == 4
+    assert [shares[by] for by in ("same_code", "translated", "corrected", "left_out")] == [50 / 140, 0.5, 0, 20 / 140]
+    assert readings["kind"].tolist() == ["read", "read", "read", "disagrees", "disagrees"]
+    assert [token[0] for token in readings["token"]] == ["d", "b", "c", "a", "d"]
+    assert readings["stands_for_text"].fillna("").tolist()[1:4] == ["X", "", "A"]
+    assert readings["persons"].tolist() == [40, 30, 20, 50, 40]

@@ -148,5 +148,5 @@ def told_of_site(site):
 def told_of_models(site):
     """What it tells of the models that are tested at the site."""
     metrics = at(layout.METRICS, target=site)
-    tables = METRIC_TABLES + ["method_limits"] * plan.resampled
+    tables = METRIC_TABLES + plan.more_tables
     return expand(metrics, task=TASKS, table=tables, allow_missing=True)

@@ -16,10 +16,11 @@ FIGURES = [figure.name for figure in study_figures(TASKS, LEARNERS)]
 rule tables:
     input:
         metrics=expand(rules.evaluate.output, task=TASKS, target=study.targets),
-        method_limits=expand(
-            at(layout.METRICS, table="method_limits"),
+        more=expand(
+            at(layout.METRICS),
             task=TASKS,
-            target=study.targets * plan.resampled,
+            target=study.targets,
+            table=plan.more_tables,
         ),
         tokens=expand(rules.sequences.output.tokens, task=TASKS, site=study.tabled),
         attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.tabled),
@@ -48,7 +49,7 @@ rule tables:
     shell:
         "python {params.job[script]:q} --metrics {params.job[results]:q}/metrics --tasks {params.job[results]:q}/tasks"
         " --task {params.task:q} --site {params.site:q} --target {params.target:q}"
-        " --min-cell-count {params.job[min_cell_count]} {params.job[resampled]} --out {params.job[results]:q}/tables > {log:q} 2>&1"
+        " --min-cell-count {params.job[min_cell_count]} --more {params.job[more]:q} --out {params.job[results]:q}/tables > {log:q} 2>&1"
 
 
 rule figures:

@@ -17,7 +17,7 @@ rule resample_local:
         vectors=lambda w: of_embeddings(vectors, w.site, w.task),
         arms=expand(
             at(layout.ARM, strategy="local", target="{site}"),
-            embedding=[e.id for e in EMBEDDINGS],
+            embedding=[e.id for e in EMBEDDINGS if not e.translated],
             learner=LEARNERS,
             allow_missing=True,
         ),
@@ -44,13 +44,16 @@ rule resample:
         comparisons=at(layout.METRICS, table="comparisons"),
         rows=rows("{target}"),
         vectors=lambda w: of_embeddings(vectors, w.target, w.task),
-        arms=expand(
-            at(layout.ARM),
-            embedding=[e.id for e in EMBEDDINGS],
-            learner=LEARNERS,
-            strategy=study.strategies,
-            allow_missing=True,
-        ),
+        arms=lambda w: [
+            at(layout.ARM, task=w.task, target=w.target, **arm)
+            for arm in plan.arms_at(w.target)
+        ],
+        translations=lambda w: [
+            translations(e.id, site, w.task)
+            for e in study.translated
+            for site in plan.modelled(w.target)
+            if site in study.own
+        ],
         local=lambda w: [
             at(layout.RESAMPLED, task=w.task, site=site) for site in resampled_at(w)
         ],

@@ -8,7 +8,7 @@ from conceptbridge.report.tables import tables, write_tables
 
 
 def main(a: argparse.Namespace) -> None:
-    joint = tables(a.metrics, a.tasks, a.task, a.site, a.min_cell_count, a.target, a.resampled)
+    joint = tables(a.metrics, a.tasks, a.task, a.site, a.min_cell_count, a.target, a.more)
     write_tables(joint, a.out)
 
 
@@ -20,6 +20,6 @@ if __name__ == "__main__":
     parser.add_argument("--site", nargs="+", required=True, help="in the order of the tables")
     parser.add_argument("--target", nargs="+", required=True, help="those of them where models are tested")
     parser.add_argument("--min-cell-count", type=int, required=True)
-    parser.add_argument("--resampled", action="store_true", help="there is a table method_limits of each target")
+    parser.add_argument("--more", nargs="*", default=[], help="tables of each target besides those of evaluation")
     parser.add_argument("--out", type=Path, required=True, help="folder for {name}.{parquet,csv,md,tex}")
     run(parser, main)

@@ -128,6 +128,21 @@ METHOD_LIMITS: Columns = (
 (``quantity`` auroc) and per difference between two of them. ``evaluate.method_limits`` says what is in it."""
 
 
+TRANSLATIONS: Columns = (
+    *columns(_TEXT, "task", "embedding", "source", "target", "kind", "token", "text", "by", "stands_for"),
+    *columns(_TEXT, "stands_for_text"),
+    *columns(_INTEGER, "persons"),
+    *columns(_NUMBER, "weight", "name_cosine", "profile_cosine", "agreement"),
+)
+TRANSLATION_SHARES: Columns = (
+    *columns(_TEXT, "task", "embedding", "source", "target"),
+    *columns(_INTEGER, "tokens"),
+    *columns(_NUMBER, "same_code", "translated", "corrected", "left_out"),
+)
+"""The tables ``translations`` and ``translation_shares``, which a study with a translation has too.
+``translate.summary`` says what is in them."""
+
+
 def schema(of: Columns) -> Any:
     """Return the ``pyarrow.Schema`` of columns."""
     import pyarrow as pa

@@ -32,6 +32,7 @@ from conceptbridge.learn.half_samples import half_sample
 from conceptbridge.learn.resampling import Resampling
 from conceptbridge.learn.run_arm import make_arm, read_site_of
 from conceptbridge.learn.site import TESTED, Site
+from conceptbridge.learn.translated_arm import in_words_of_hub, translators
 from conceptbridge.study.strategies import LOCAL, Needs, strategy
 
 
@@ -50,7 +51,7 @@ def resample_local(
         for arm in headline_arms(headline_pairs(_read(path)))
         if arm.source == site and _is_local_based(arm)
     ]
-    needed = {(arm.embedding, arm.learner) for arm in used}
+    needed = {(what.trained_as.get(arm.embedding, arm.embedding), arm.learner) for arm in used}
     jobs = [job for job in what.arms if (job.embedding.name, job.learner) in needed]
     with atomic_folder(out) as folder:
         write_json({"models": sorted(needed)}, folder / "resampled.json")
@@ -119,7 +120,8 @@ def _make_arms(
 def _make_arm(
     what: Resampling, task: str, target: str, arm: Arm, job: ArmJob, results: Path, out: Path, number: int
 ) -> tuple[str | None, NDArray[np.float64] | None]:
-    needs, at = strategy(job.strategy).needs, half_sample(read_site_of(job, results, target), number, what.seed, task)
+    needs = strategy(job.strategy).needs
+    at = half_sample(in_words_of_hub(job, results, target), number, what.seed, task)
     if job.strategy == LOCAL:
         return _of_test(_local(_resampled(results, task, target), number, job), arm.source, at)
     given: dict[str, Any] = {}
@@ -129,9 +131,11 @@ def _make_arm(
         if arm.source not in what.sources:
             return f"the training persons of {arm.source} are not here", None
         given["source_arms"] = {arm.source: _local(_resampled(results, task, arm.source), number, job)}
+        if job.embedding.models:  # what a token is read as is not learned from labels, and is not made again
+            given["translations"] = translators(replace(job, sources=sources), results)
     elif needs == Needs.SHARED_ROWS:
         given["other_sites"] = [
-            half_sample(read_site_of(job, results, site), number, what.seed, task) for site in sources
+            half_sample(in_words_of_hub(job, results, site), number, what.seed, task) for site in sources
         ]
     job = replace(_of_half(job, target, results, arm.source), sources=sources, from_shared_model=False)
     make_arm(job, out, at, **given)
@@ -190,7 +194,7 @@ def _key(job: ArmJob) -> tuple[str, str, str]:
 
 def _local(folder: Path, number: int, job: ArmJob) -> Path:
     """The folder of a local arm of one half-sample."""
-    return folder / str(number) / job.embedding.folder / job.learner
+    return folder / str(number) / job.embedding.local_arms / job.learner
 
 
 def _resampled(results: Path, task: str, site: str) -> Path:

@@ -2,7 +2,7 @@
 imported here."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from conceptbridge.learn.arm_job import ArmJob
@@ -11,14 +11,16 @@ from conceptbridge.learn.arm_job import ArmJob
 @dataclass(frozen=True)
 class Resampling:
     """What a job of resampling is told: the jobs of the ``arms`` that may be a headline arm at its site, how many
-    half-samples (``resamples``, even) and the ``seed`` of their draw, the ``sources`` whose rows are here, and of how
-    many test persons of each class nothing is shown."""
+    half-samples (``resamples``, even) and the ``seed`` of their draw, the ``sources`` whose rows are here, of how many
+    test persons of each class nothing is shown, and the embedding whose local models a translation uses, by name
+    (``trained_as``)."""
 
     arms: Sequence[ArmJob]
     resamples: int
     seed: int
     sources: Sequence[str]
     min_persons: int
+    trained_as: Mapping[str, str]
 
     def to_json(self) -> str:
         """As JSON, the same text for the same resampling."""

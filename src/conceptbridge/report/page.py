@@ -54,6 +54,7 @@ SECTIONS = {
     "subgroups": Section("Subgroups", "Subgroups"),
     "sites": Section("Sites", "Sites"),
     "overlap": Section("Overlap", "Overlap of vocabularies, unseen concepts"),
+    "translations": Section("Translation", "What we read your words as"),
     "attrition": Section("Attrition", "Attrition"),
     "leaks": Section("Near the outcome", "Near the outcome"),
     "embeddings": Section("Embeddings", "Embeddings"),
@@ -105,7 +106,7 @@ def page(
     rows = {name: table.to_pylist() for name, table in tables.items()}
     comparisons = [row for row in rows["comparisons"] if row["metric"] == "auroc"]
     all_answers = list(answers(rows["arms"], comparisons, rows["sites"], rows["breakeven"]))
-    named = _named(comparisons)
+    named, read_as = _named(comparisons), rows["translation_shares"]
     first = sorted(
         comparisons,
         key=lambda row: (
@@ -123,7 +124,8 @@ def page(
             "title": title,
             "css": _inline(beside.with_name("page.css")),
             "js": _inline(beside.with_name("page.js")),
-            "sections": SECTIONS,
+            "sections": {name: one for name, one in SECTIONS.items() if name != "translations" or read_as},
+            "translations": rows["translations"][:MAX_ROWS],
             "answers": all_answers,
             "nothing": bool(estimable) and not any(estimable),
             "tests": max((row["family"] or 0 for row in comparisons if row["kind"] == PRIMARY_TEST), default=0),

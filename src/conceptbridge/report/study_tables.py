@@ -5,7 +5,15 @@ Plain names alone, so that the rules can read them while they plan.
 
 from typing import NamedTuple
 
-from conceptbridge.evaluate.schemas import ARM, COLUMNS, METHOD_LIMITS, Columns, columns
+from conceptbridge.evaluate.schemas import (
+    ARM,
+    COLUMNS,
+    METHOD_LIMITS,
+    TRANSLATION_SHARES,
+    TRANSLATIONS,
+    Columns,
+    columns,
+)
 
 GATE, PRIMARY_TEST, EXPLORATORY = "gate", "primary", "exploratory"
 """Kinds of comparisons: whether anything is better than chance; the family that claims rest on; all others."""
@@ -136,6 +144,22 @@ STUDY_TABLES = (
         ),
     ),
     StudyTable(
+        "translations",
+        "What the target's tokens are read as in the words of each source, the most common first. kind: `read`, a "
+        "token that is not read by its own code; `disagrees`, one that behaves unlike what has its code or name there. "
+        "persons: of the target, with the token. weight: of the heaviest reading. agreement: the share of the "
+        "source's other tokens of that state that behave less like it.",
+        "translations",
+        TRANSLATIONS,
+    ),
+    StudyTable(
+        "translation_shares",
+        "How much of what the target records is read by the same code, translated, corrected by a clinician, or left "
+        "out; of tokens of enough persons, each weighted by its persons.",
+        "translations",
+        TRANSLATION_SHARES,
+    ),
+    StudyTable(
         "attrition",
         "What is left after each step of inclusion. A count is blank where it is small, or close to the next one.",
         "attrition",
@@ -158,6 +182,9 @@ STUDY_TABLES = (
     ),
 )
 """In the order in which they are made."""
+
+MORE = ("method_limits", "translations", "translation_shares")
+"""Tables of each target that not every study has."""
 
 AS_EVALUATED = tuple(table.name for table in STUDY_TABLES if table.name in COLUMNS and table.name != "comparisons")
 """Tables that join what evaluation wrote of each target, unchanged."""

@@ -23,7 +23,7 @@ from conceptbridge.evaluate.meta_analysis import summarise
 from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.multiple_testing import gated, holm
 from conceptbridge.evaluate.schemas import ANY_ABOVE_CHANCE, ARM, ARM_AT_TARGET, PRIMARY, schema, to_table
-from conceptbridge.report.study_tables import AS_EVALUATED, EXPLORATORY, GATE, PRIMARY_TEST, STUDY_TABLES
+from conceptbridge.report.study_tables import AS_EVALUATED, EXPLORATORY, GATE, MORE, PRIMARY_TEST, STUDY_TABLES
 from conceptbridge.tasks.tokens import places
 
 ESTIMATED, NOT_ESTIMABLE = "estimated", "not estimable"
@@ -43,7 +43,7 @@ def tables(
     site: Sequence[str],
     min_cell_count: int,
     target: Sequence[str] | None = None,
-    resampled: bool = False,
+    more: Sequence[str] = (),
 ) -> dict[str, pa.Table]:
     """Join what is known of every task and site, in the order of ``task`` and ``site``.
 
@@ -59,7 +59,8 @@ def tables(
     - ``overlap``: per ordered pair of sites, the number of the target's tokens (as far as they may be shared) and the
       share of them whose key, or whose text and state slot, the source has: of distinct tokens, and weighted by the
       training rows that hold them. Null where the target has no token.
-    - ``method_limits``: as ``learn.resample`` wrote it of each target where models were ``resampled``, else empty.
+    - ``method_limits``, ``translations``, ``translation_shares``: as written of each target where they are among
+      ``more``, else empty.
     - ``leaks``: per cohort, the ``NEAREST`` predictors by single-token AUROC, as many by name, and all suspicious ones.
 
     Raises StudyError when a file is missing.
@@ -79,7 +80,7 @@ def tables(
         "auroc_matrix": _auroc_matrix(arms),
         "summary": summary,
         "comparisons": comparisons,
-        "method_limits": joined("method_limits") if resampled else _SCHEMAS["method_limits"].empty_table(),
+        **{name: joined(name) if name in more else _SCHEMAS[name].empty_table() for name in MORE},
         "sites": joined("site"),
         "splits": _splits(tasks, task, site),
         "overlap": _overlap(tasks, task, site, min_cell_count),

@@ -213,6 +213,7 @@ class Study:
             "embeddings": {name: embedding.fingerprint for name, embedding in self.embeddings.items()},
             **{key: self.config[key] for key in (*keys, *vectors, "evaluation", "min_cell_count")},
         }
+        parts |= {"translated": [e.name for e in self.translated]} if self.translated else {}
         result: dict[str, Any] = json.loads(canonical(parts))
         return result
 

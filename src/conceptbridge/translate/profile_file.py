@@ -48,9 +48,7 @@ def profile_table(profile: Profile, only: Collection[str] | None = None) -> pa.T
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
-def read_profile(
-    path: Path, min_cell_count: int, max_anchors: int = MAX_ANCHORS, shown: str | None = None
-) -> Profile:
+def read_profile(path: Path, min_cell_count: int, max_anchors: int = MAX_ANCHORS, shown: str | None = None) -> Profile:
     """Read what ``write_profile`` wrote. Raises StudyError, which names it as ``shown``, if it is no such file."""
     try:
         table = pq.read_table(path)

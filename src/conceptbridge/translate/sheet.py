@@ -2,22 +2,39 @@
 
 import csv
 from io import StringIO
+from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 
-from conceptbridge.translate.corrections import COLUMNS
-from conceptbridge.translate.translation import Words
+from conceptbridge import layout
+from conceptbridge.core.atomic_files import atomic_folder, write_text
+from conceptbridge.translate.corrections import COLUMNS, NOTHING
+from conceptbridge.translate.run_translation import read_translations, read_words
+from conceptbridge.translate.translation import CORRECTED, Words
+from conceptbridge.translate.translation_job import TranslationJob
 
 #: readings that are shown of a token: what it is read as, and the runners-up
 SHOWN = 3
+
+
+def write_sheets(job: TranslationJob, results: Path, embedding: str, out: Path) -> None:
+    """Write the review sheets of a target's translations, in the folder ``embedding``, to ``out``: ``{source}.csv``."""
+    folder = layout.place(layout.TRANSLATIONS, task=job.task, embedding=embedding, target=job.target)
+    target = read_words(job, results, job.target, at_home=True)
+    with atomic_folder(out) as sheets:
+        for source in job.sources:
+            there = read_words(job, results, source, at_home=False)
+            [table] = read_translations(results / folder / f"{source}.parquet")
+            write_text(review_sheet(table, (job.target, target), (source, there)), sheets / f"{source}.csv")
 
 
 def review_sheet(translation: pa.Table, target: tuple[str, Words], source: tuple[str, Words]) -> str:
     """The sheet as CSV: tokens of the most persons first, those of hidden counts last, each with what it is read as.
 
     ``stands_for`` is for the clinician to fill in, with a key that the sheet shows or any other token of the source, or
-    with "nothing"; the sheet is then a file of corrections (``corrections.read_corrections``). ``target`` and
+    with "nothing"; the sheet is then a file of corrections (``corrections.read_corrections``). What was said before is
+    filled in. ``target`` and
     ``source`` are the two sites' names and words. Persons are those of the target's profile: no count is shown that the
     profile hides.
     """
@@ -38,21 +55,12 @@ def review_sheet(translation: pa.Table, target: tuple[str, Words], source: tuple
                 row += ["", "", ""]
             else:
                 row += [reading["stands_for"], texts.get(reading["stands_for"]) or "", _rounded(reading["weight"])]
-        rows.append([*row, _rounded(first["name_cosine"]), _rounded(first["agreement"]), ""])
+        said = (row[6] or NOTHING) if first["by"] == CORRECTED else ""
+        rows.append([*row, _rounded(first["name_cosine"]), _rounded(first["agreement"]), said])
     rows.sort(key=lambda row: (-(row[4] or 0), row[2]))
     file = StringIO()
     csv.writer(file, lineterminator="\n").writerows([header, *rows])
     return file.getvalue()
-
-
-def shares_of_records(translation: pa.Table, persons: dict[str, int]) -> dict[str, float]:
-    """The share of records that are read by the same code, translated, corrected or left out, by ``by``.
-
-    ``persons``: how often each token is recorded. Sums to 1; empty where nothing is.
-    """
-    first = translation.to_pandas().drop_duplicates("token")
-    counts = first["token"].map(persons).fillna(0).groupby(first["by"]).sum()
-    return {str(by): float(n / counts.sum()) for by, n in counts.items()} if counts.sum() else {}
 
 
 def _rounded(value: float) -> str:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from conceptbridge.evaluate.schemas import METHOD_LIMITS, SCHEMAS, schema
+from conceptbridge.evaluate.schemas import METHOD_LIMITS, SCHEMAS, TRANSLATION_SHARES, TRANSLATIONS, schema
 from conceptbridge.tasks.leaks import SCHEMA as LEAKS
 from conceptbridge.tasks.prevalence import SCHEMA as PREVALENCE
 from conceptbridge.translate.profile_file import SCHEMA as PROFILE
@@ -61,9 +61,17 @@ SHARED_TOKENS = pa.schema(
 """Tokens as they may leave: those of at least ``min_cell_count`` training rows."""
 
 _TOKEN = ("key", "concept_id")
+_TRANSLATED = ("task", "embedding", "source", "target")
 _PAIR = ("token", "anchor")
 TABLES = {name: Table(about, SCHEMAS[name], key) for name, (about, key) in _KEYS.items()} | {
     "method_limits": Table("limits for methods", schema(METHOD_LIMITS), (*_QUESTION[:3], "quantity", *_QUESTION[4:])),
+    "translations": Table(
+        "what concepts are read as at another site",
+        schema(TRANSLATIONS),
+        (*_TRANSLATED, "kind", "token"),
+        ("token", "stands_for"),
+    ),
+    "translation_shares": Table("how much is read by what", schema(TRANSLATION_SHARES), _TRANSLATED),
     "tokens": Table("concepts that training rows hold", SHARED_TOKENS, ("key",), _TOKEN),
     "vocabulary": Table(
         "concepts of enough persons, with their texts", VOCABULARY, ("key",), (*_TOKEN, "concept_code")
@@ -123,4 +131,5 @@ PROSE = {".md": "a text for readers", ".html": "a page for readers"}
 def target_tables(study: Mapping[str, Any]) -> list[str]:
     """The tables of each task at a target, of a study that compares so (``Study.compared``)."""
     resampled = study.get("evaluation", {}).get("training") == "resampled"
-    return [*SCHEMAS, *(["method_limits"] if resampled else [])]
+    of_translations = ["translations", "translation_shares"] if study.get("translated") else []
+    return [*SCHEMAS, *(["method_limits"] if resampled else []), *of_translations]

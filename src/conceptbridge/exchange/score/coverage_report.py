@@ -40,9 +40,10 @@ def coverage(
     """Return one row per token of the listed patients (test rows of ``cohort``), the most frequent first.
 
     ``known`` are the source's tokens; ``own_table`` and ``source_table`` the vectors of the two sites' texts, None for
-    one-hot, where only the same key is known, or the token that one is read as (``translation``). Columns: key, text, domain, rows (patients' rows that have it, null if
-    fewer than ``min_cell_count``), records (of all its days; null with rows), known (of ``KNOWN``), nearest (the
-    source's text with the nearest vector, or that it is read as) and similarity (its name's cosine).
+    one-hot, where only the same key is known, or the token that one is read as (``translation``). Columns: key, text,
+    domain, rows (patients' rows that have it, null if fewer than ``min_cell_count``), records (of all its days; null
+    with rows), known (of ``KNOWN``), nearest (the source's text with the nearest vector, or that it is read as) and
+    similarity (its name's cosine).
     """
     listed = pq.read_table(cohort, columns=["row_id", "split"])
     events = read_tokens(sequences, tokens, listed.filter(pc.equal(listed["split"], "test"))["row_id"].to_numpy())

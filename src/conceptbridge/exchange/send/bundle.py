@@ -53,7 +53,8 @@ def write_bundle(
 
     ``about``: the fields of a bundle's manifest but ``version`` and ``reason``. ``vocabulary`` and ``tokens`` are the
     site's and the task's; ``measured`` is the folder of its metrics, None if it was not tested at its source;
-    ``profile`` that of its tokens, to go with it. A one-hot column of fewer than ``min_cell_count`` training rows is sent without its name, so that no target matches it.
+    ``profile`` that of its tokens, to go with it. A one-hot column of fewer than ``min_cell_count`` training rows is
+    sent without its name, so that no target matches it.
 
     Raises StudyError if something must not leave the site.
     """
