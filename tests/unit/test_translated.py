@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import yaml
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.learn import draws
@@ -23,10 +24,12 @@ from conceptbridge.learn.search import Part, Run
 from conceptbridge.learn.site import Site
 from conceptbridge.learn.site_profile import profile_of
 from conceptbridge.learn.translated import read_as_tokens, translate_draws, translate_model
+from conceptbridge.plan import Plan
 from conceptbridge.study.learners import LEARNERS
 from conceptbridge.translate.translation import SCHEMA, translate, words_of
 from made_site import CONCEPTS, site, write_site
 
+ROOT = Path(__file__).parents[2]
 KEYS = [f"{i}|{state}" for i in range(6) for state in ("present", "absent")]
 OWN = tuple(LEARNERS.own)
 
@@ -251,6 +254,33 @@ def test_strategies_start_from_the_translated_model(tmp_path: Path, strategy: st
         said[name] = pq.read_table(tmp_path / f"{name} arm/predictions.parquet")["probability"].to_numpy()
     np.testing.assert_allclose(said["other"], said["same"], atol=1e-6)
     assert np.abs(said["lost"] - said["same"]).max() > 0.01
+
+
+def test_a_clinicians_word_changes_the_translations_of_its_target_alone(tmp_path: Path) -> None:
+    file = tmp_path / "words.csv"
+    text = (ROOT / "config/config.yaml").read_text(encoding="utf-8")
+    config = yaml.safe_load(text) | {"embeddings": ["onehot", "lexical", "translated"], "translations": [str(file)]}
+
+    def jobs(*lines: str) -> dict[str, str]:
+        file.write_text("\n".join(["target,source,token,stands_for", *lines]))
+        plan = Plan.read(config)
+        [translated] = plan.study.translated
+        return {site: plan.settings("translate", task="influenza", embedding=translated.id, target=site)["translation"]
+                for site in plan.study.targets}  # fmt: skip
+
+    none = jobs()
+    assert jobs("lakeshore,riverside,a|present,") == none  # not looked at yet
+    said = jobs("lakeshore,riverside,a|present,nothing")
+    assert {site for site in none if said[site] != none[site]} == {"lakeshore"}
+    assert jobs("lakeshore,prairie,b|present,nothing", "lakeshore,riverside,a|present,nothing") != said
+    with pytest.raises(StudyError, match="line 2: the target 'lakeshor' is no site of the study"):
+        jobs("lakeshor,riverside,a|present,nothing")
+
+
+def test_a_translation_needs_the_one_hot_models() -> None:
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    with pytest.raises(StudyError, match="translated uses the one-hot models of the study; add onehot"):
+        Plan.read(config | {"embeddings": ["minilm", "translated"], "evaluation": {"reference": {"embedding": None}}})
 
 
 def test_only_one_hot_can_be_translated() -> None:

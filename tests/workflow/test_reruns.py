@@ -111,6 +111,15 @@ TABLE = [
         dry_run=True,
     ),
     Row(
+        "a translation more",
+        {"profile": 2, "compute_texts": 2, "embed": 2, "translate": 2, "summarise_translations": 2, "rows_digest": 1}
+        | {"transfer_translated": 8, "pool_translated": 4}
+        | EVALUATED,
+        "names' vectors, profiles, translations, and arms on the models that are there",
+        {"embeddings": ["onehot", "random", "translated"]},
+        dry_run=True,
+    ),
+    Row(
         "an embedding less",
         {"embedding_tables": 1} | EVALUATED,
         "what compares embeddings",

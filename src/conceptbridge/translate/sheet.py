@@ -11,7 +11,7 @@ from conceptbridge import layout
 from conceptbridge.core.atomic_files import atomic_folder, write_text
 from conceptbridge.translate.corrections import COLUMNS, NOTHING
 from conceptbridge.translate.run_translation import read_translations, read_words
-from conceptbridge.translate.translation import CORRECTED, Words
+from conceptbridge.translate.translation import CORRECTED, LEFT_OUT, Words
 from conceptbridge.translate.translation_job import TranslationJob
 
 #: readings that are shown of a token: what it is read as, and the runners-up
@@ -30,7 +30,8 @@ def write_sheets(job: TranslationJob, results: Path, embedding: str, out: Path) 
 
 
 def review_sheet(translation: pa.Table, target: tuple[str, Words], source: tuple[str, Words]) -> str:
-    """The sheet as CSV: tokens of the most persons first, those of hidden counts last, each with what it is read as.
+    """The sheet as CSV: tokens of the most persons first, those of hidden counts and then those that are left out last,
+    each with what it is read as.
 
     ``stands_for`` is for the clinician to fill in, with a key that the sheet shows or any other token of the source, or
     with "nothing"; the sheet is then a file of corrections (``corrections.read_corrections``). What was said before is
@@ -57,7 +58,7 @@ def review_sheet(translation: pa.Table, target: tuple[str, Words], source: tuple
                 row += [reading["stands_for"], texts.get(reading["stands_for"]) or "", _rounded(reading["weight"])]
         said = (row[6] or NOTHING) if first["by"] == CORRECTED else ""
         rows.append([*row, _rounded(first["name_cosine"]), _rounded(first["agreement"]), said])
-    rows.sort(key=lambda row: (-(row[4] or 0), row[2]))
+    rows.sort(key=lambda row: (row[5] == LEFT_OUT, -(row[4] or 0), row[2]))
     file = StringIO()
     csv.writer(file, lineterminator="\n").writerows([header, *rows])
     return file.getvalue()
