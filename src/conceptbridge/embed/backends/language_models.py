@@ -63,7 +63,7 @@ class Transformers(Backend):
 
     def fetch(self, spec: Spec) -> None:
         """Put the model into the hub's cache of this machine, unless a folder or a package has it."""
-        from conceptbridge.embed.models import fetch
+        from conceptbridge.embed.model_files import fetch
 
         fetch(spec)
 
