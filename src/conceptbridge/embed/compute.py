@@ -53,8 +53,8 @@ def compute_texts(
     if lacking and embedding.spec["missing"] == "fail":
         raise StudyError(
             f"{embedding.name}: its file has no vector for {len(lacking)} of {len(seen)} texts "
-            f"({_examples(lacking, vocabularies)}); in the study, `{embedding.name}: {{missing: zero}}` gives them zero, "
-            "`missing: {backend: NAME}` another embedding's vector"
+            f"({_examples(lacking, vocabularies)}); in the study, `{embedding.name}: {{missing: zero}}` gives them "
+            "zero, `missing: {backend: NAME}` another embedding's vector"
         )
     if embedding.fallback is not None:
         terms = term_tokens(rated_terms(term_pairs))

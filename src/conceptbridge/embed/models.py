@@ -163,19 +163,19 @@ class Parts(NamedTuple):
     prompt: str
 
 
-def load(spec: Mapping[str, Any], threads: int, own_modules: bool = False) -> LocalModel:
+def load(spec: Mapping[str, Any], threads: int) -> LocalModel:
     """The model of a catalogue entry, on the GPU if there is one.
 
-    ``own_modules``: it is a model of sentence-transformers and runs with its modules (pooling, dense layers,
-    normalisation). Raises StudyError when the model cannot be had, its weights are not the pinned ones or do not fit
-    it, or a text's vector depends on the texts beside it.
+    An entry without ``pooling`` is a model of sentence-transformers that runs with its own modules (pooling, dense
+    layers, normalisation). Raises StudyError when the model cannot be had, its weights are not the pinned ones or do
+    not fit it, or a text's vector depends on the texts beside it.
     """
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a log is no place for bars
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     folder = model_folder(spec)
     name = f"{spec['model']}: the model in {folder}"
-    load = _with_own_modules if own_modules else _with_pooling
+    load = _with_pooling if "pooling" in spec else _with_own_modules
     try:
         with recorded_loading() as loaded:
             parts = load(folder, spec, device)

@@ -14,6 +14,12 @@ _POOLINGS = {
     "max": ("max", "pooling_mode_max_tokens"),
     "last-token": ("lasttoken", "pooling_mode_lasttoken"),
 }
+#: what sentence-transformers writes of an encoder that it runs as any other
+_USUAL = {
+    "transformer_task": "feature-extraction",
+    "modality_config": {"text": {"method": "forward", "method_output_name": "last_hidden_state"}},
+    "module_output_name": "token_embeddings",
+}
 #: keys of a width in config.json, the one that wins first
 _WIDTHS = ("word_embed_proj_dim", "hidden_size", "d_model", "n_embd", "dim")
 _POSITIONS = ("max_position_embeddings", "n_positions")
@@ -53,22 +59,28 @@ def read_card(folder: Path) -> ModelCard:
     limits = [int(n) for n in lengths if isinstance(n, int | float) and 0 < n < _NO_LIMIT]
     modules = _modules(folder)
     kinds = [str(module.get("type", "")).rpartition(".")[2] for module in modules]
-    poolings = [_json(folder / module.get("path", "") / "config.json") for module in modules[1:2]]
-    pooling = _pooling(poolings[0]) if kinds[1:2] == ["Pooling"] else None
-    wide = [_json(folder / str(m.get("path")) / "config.json").get("out_features") for m in modules[1:]]
-    width = next((n for n in [*reversed(wide), *(config.get(key) for key in _WIDTHS)] if isinstance(n, int)), None)
+    settings = [_json(folder / str(module.get("path") or "") / "config.json") for module in modules]
+    first = settings[1] if kinds[1:2] == ["Pooling"] else {}
+    modes = _modes(first)
+    pooling = next((ours for ours, theirs in _POOLINGS.items() if modes in ([theirs[0]], [theirs[1]])), None)
+    pooled = first.get("embedding_dimension") or first.get("word_embedding_dimension")
+    widths = [
+        *(one.get("out_features") for one in reversed(settings[1:])),
+        pooled * len(modes) if isinstance(pooled, int) and modes else None,
+        *(config.get(key) for key in _WIDTHS),
+    ]
     plain = kinds in (["Transformer", "Pooling"], ["Transformer", "Pooling", "Normalize"]) and pooling is not None
-    left_out = bool(prompt) and bool(poolings) and poolings[0].get("include_prompt") is False
-    usual = {"max_seq_length", "do_lower_case"} >= set(of_sentences)
+    left_out = bool(prompt) and first.get("include_prompt") is False
+    unusual = {key: value for key, value in of_sentences.items() if key not in ("max_seq_length", "do_lower_case")}
     return ModelCard(
         modules=bool(modules),
-        own_modules=bool(modules) and not (plain and usual and not left_out),
+        own_modules=bool(modules) and not (plain and not left_out and unusual in ({}, _USUAL)),
         pooling=pooling,
         normalize="Normalize" in kinds if modules else None,
         max_length=min(limits, default=None),
         prompt=prompt,
         lower_case=bool(of_sentences.get("do_lower_case")),
-        width=width,
+        width=next((n for n in widths if isinstance(n, int)), None),
         licence=_licence(folder / "README.md"),
         prompts={name: text for name, text in prompts.items() if text},
     )
@@ -95,13 +107,11 @@ def _modules(folder: Path) -> list[dict[str, Any]]:
     return list(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else []
 
 
-def _pooling(config: Mapping[str, Any]) -> str | None:
-    """The one pooling of a pooling's config; None if it joins several, or has one of its own."""
+def _modes(config: Mapping[str, Any]) -> list[str]:
+    """The poolings that a pooling's config joins, as new files and old ones name them."""
     mode = config.get("pooling_mode")
     modes = [mode] if isinstance(mode, str) else list(mode or [])
-    modes += [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
-    found = [ours for ours, theirs in _POOLINGS.items() if set(theirs) & set(modes)]
-    return found[0] if len(found) == len(modes) == 1 else None
+    return modes + [key for key, value in config.items() if key.startswith("pooling_mode_") and value is True]
 
 
 def _positions(config: Mapping[str, Any]) -> int | None:

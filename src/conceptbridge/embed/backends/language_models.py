@@ -36,8 +36,6 @@ class Transformers(Backend):
         *("max_length", "normalize", "prompt", "dtype"),
     )
     shared = ("package", "width", "licence")
-    #: whether a model may run with its own modules: an entry asks for them by leaving `pooling` out
-    own_modules = False
 
     def check(self, name: str, spec: Spec) -> None:
         """The entry has to say which version of the model it means."""
@@ -59,7 +57,7 @@ class Transformers(Backend):
         """The model, on the GPU if there is one."""
         from conceptbridge.embed.models import load
 
-        return load(spec, threads, own_modules=self.own_modules and "pooling" not in spec)
+        return load(spec, threads)
 
     def fetch(self, spec: Spec) -> None:
         """Put the model into the hub's cache of this machine, unless a folder or a package has it."""
@@ -76,4 +74,3 @@ class SentenceTransformers(Transformers):
     rules: ClassVar[tuple[Schema, ...]] = (
         {"if": {"required": ["pooling"]}, "then": {"required": ["max_length", "normalize"]}},
     )
-    own_modules = True
