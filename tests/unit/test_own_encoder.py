@@ -97,9 +97,8 @@ def test_width_and_length_are_those_that_the_model_has(tmp_path: Path, kind: str
 def test_all_that_the_files_do_not_say_is_asked_for_at_once(tmp_path: Path) -> None:
     folder = save_model(tmp_path, "t5", model_max_length=10**30)
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(
-        json.dumps({key: value for key, value in config.items() if key != "n_positions"})
-    )
+    lengths = ("n_positions", "max_position_embeddings")
+    (folder / "config.json").write_text(json.dumps({key: value for key, value in config.items() if key not in lengths}))
     with pytest.raises(
         StudyError, match=r"^config: embeddings: mine: the files of .* do not say pooling and max_length"
     ):

@@ -130,9 +130,9 @@ def check_catalogue(entries: Mapping[str, Any], what: str) -> None:
             missing.setdefault(str(fault.absolute_path[0]), {}).update(dict.fromkeys(keys))
         for name, lacking in missing.items():
             if len(lacking) > 1:
-                keys = ", ".join(map(repr, lacking))
+                told = ", ".join(map(repr, lacking))
                 hint = f"; `{name}: MODEL` alone reads them from the model's files" if "model" in entries[name] else ""
-                raise StudyError(f"{what}: {name}: the keys {keys} are missing{hint}")
+                raise StudyError(f"{what}: {name}: the keys {told} are missing{hint}")
     check(entries, schema, what)
 
 
