@@ -176,6 +176,23 @@ def test_a_hub_model_is_pinned_by_its_commit(tmp_path: Path, hub: Hub) -> None:
     assert close(vectors, SentenceTransformer(str(tmp_path / "model")).encode(TEXTS))
 
 
+def test_an_entry_of_the_catalogue_whose_commit_is_not_known_takes_that_of_this_machine(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(
+        StudyError, match=r"medembed-base: abhinand/MedEmbed-base-v0\.1 is no folder here, and the hub does"
+    ):
+        study("medembed-base")
+    hub(sentences(tmp_path))
+    (tmp_path / "hub/models--some--encoder").rename(tmp_path / "hub/models--abhinand--MedEmbed-base-v0.1")
+    read = study("medembed-base")
+    assert read.embeddings["medembed-base"].spec["revision"] == COMMIT
+    assert read.told["embeddings"] == ["onehot", {"medembed-base": {"revision": COMMIT}}]
+    # a folder of its files, without a network
+    folder = str(tmp_path / "model")
+    assert len(study({"medembed-base": {"model": folder}}).embeddings["medembed-base"].spec["weights_sha256"]) == 64
+
+
 def test_what_the_study_says_of_its_encoder_counts(tmp_path: Path) -> None:
     folder = sentences(tmp_path)
     plain = study({"mine": str(folder)}).embeddings["mine"]

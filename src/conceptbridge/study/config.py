@@ -17,7 +17,7 @@ from conceptbridge.core.text import nearest
 from conceptbridge.sites.converters.converter import CONVERTERS, find_converter
 from conceptbridge.study.embeddings import Embedding, check_catalogue, find_embedding, of_each_parent
 from conceptbridge.study.learners import LEARNERS, LearnerSpec, find_learner
-from conceptbridge.study.own_encoder import own_entry, told_entry
+from conceptbridge.study.own_encoder import missing_pin, own_entry, told_entry
 from conceptbridge.study.strategies import STRATEGIES, Needs, strategy
 from conceptbridge.study.study import HOSPITALS, SIMULATED, Study
 from conceptbridge.tasks.check import check_date, check_task
@@ -213,7 +213,12 @@ def _change(catalogue: dict[str, Any], requested: list[str | dict[str, Any]]) ->
                 catalogue[name] = own_entry(name, changed)
                 # what was read from its files is part of the study
                 requested[i] = {name: told_entry(catalogue[name])}
+            elif name in catalogue:
+                catalogue[name] |= changed
+                if pin := missing_pin(name, catalogue[name]):
+                    catalogue[name] |= pin
+                    requested[i] = {name: told_entry(changed | pin)}
             elif changed:
-                catalogue[name] = catalogue.get(name, {}) | changed
+                catalogue[name] = changed
             names.append(name)
     return names

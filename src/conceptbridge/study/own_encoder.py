@@ -34,6 +34,17 @@ def own_entry(name: str, given: str | Mapping[str, Any]) -> dict[str, Any]:
     return _checked(at, card, pin | _read(card, "pooling" in keys) | keys | {"model": pin.get("model", keys["model"])})
 
 
+def missing_pin(name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what pins the model of a catalogue's entry, where it is not pinned: its makers' commit was not known.
+
+    It is the commit that this machine has, or the newest one. Raises StudyError if the hub does not give it.
+    """
+    local = entry.get("backend") in ("transformers", "sentence-transformers") and isinstance(entry.get("model"), str)
+    if not local or {"revision", "weights_sha256"} & entry.keys():
+        return {}
+    return _located(f"config: embeddings: {name}", entry)[1]
+
+
 def told_entry(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return an entry as provenance shows it: without a folder of this machine."""
     return {key: value for key, value in entry.items() if key != "model" or not is_folder(value)}
