@@ -1,13 +1,13 @@
 """Where the files of a language model are on this machine."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.study.model_card import weight_files, weights_digest
+from conceptbridge.study.model_card import read_card, weight_files, weights_digest
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +47,26 @@ def model_folder(spec: Mapping[str, Any]) -> Path:
 def fetch(spec: Mapping[str, Any]) -> None:
     """Put the model onto this machine, so that later runs need no network. Raises StudyError as ``model_folder``."""
     logger.info("%s is in %s", spec["model"], model_folder(spec))
+
+
+def unknown_subwords(spec: Mapping[str, Any], texts: Sequence[str]) -> float | None:
+    """The share of the sub-words of ``texts`` that the model's tokenizer has no entry for; None if it knows all bytes.
+
+    Raises StudyError as ``model_folder``, and where the tokenizer cannot be loaded.
+    """
+    from transformers import AutoTokenizer
+
+    folder = model_folder({key: value for key, value in spec.items() if key != "weights_sha256"})
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except (OSError, ValueError, ImportError) as error:
+        raise StudyError(f"{spec['model']}: its tokenizer cannot be loaded ({type(error).__name__})") from error
+    if tokenizer.unk_token_id is None:
+        return None
+    lower = read_card(folder).lower_case
+    ids = tokenizer([text.lower() if lower else text for text in texts], add_special_tokens=False)["input_ids"]
+    unknown, count = sum(one.count(tokenizer.unk_token_id) for one in ids), sum(map(len, ids))
+    return unknown / count if count else None
 
 
 def _from_hub(spec: Mapping[str, Any]) -> Path:

@@ -3,7 +3,7 @@
 The two backends have one file, as they differ in what an entry has to say, and in nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from conceptbridge.core.errors import StudyError
@@ -58,6 +58,12 @@ class Transformers(Backend):
         from conceptbridge.embed.models import load
 
         return load(spec, threads)
+
+    def unknown_subwords(self, spec: Spec, texts: Sequence[str]) -> float | None:
+        """The share of sub-words that are the tokenizer's token for what it does not know."""
+        from conceptbridge.embed.model_files import unknown_subwords
+
+        return unknown_subwords(spec, texts)
 
     def fetch(self, spec: Spec) -> None:
         """Put the model into the hub's cache of this machine, unless a folder or a package has it."""
