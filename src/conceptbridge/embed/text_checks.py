@@ -70,7 +70,7 @@ def one_vector(unit: Matrix) -> float | None:
     if len(unit) < 2:
         return None
     # equal vectors are neighbours along any direction
-    direction = np.random.default_rng(0).normal(size=unit.shape[1]).astype(np.float32)
+    direction = np.asarray(np.random.default_rng(0).normal(size=unit.shape[1]), np.float32)
     ordered = unit[np.argsort(unit @ direction, kind="stable")]
     same = (ordered[1:] * ordered[:-1]).sum(axis=1) >= ONE_VECTOR
     return float(np.mean(np.append(same, False) | np.append(False, same)))
