@@ -48,7 +48,7 @@ def ratios(count: int, threads: int, rounds: int) -> None:
     from sentence_transformers import SentenceTransformer
     from transformers import AutoModel, AutoTokenizer
 
-    from conceptbridge.embed.models import model_folder
+    from conceptbridge.embed.model_files import model_folder
 
     texts = concept_names(count)
     folder = str(model_folder(minilm("float32")))
@@ -146,7 +146,7 @@ def save_bert_base(folder: Path) -> None:
     import torch
     from transformers import AutoTokenizer, BertConfig, BertModel
 
-    from conceptbridge.embed.models import model_folder
+    from conceptbridge.embed.model_files import model_folder
 
     torch.manual_seed(0)
     BertModel(BertConfig()).save_pretrained(folder)

@@ -14,7 +14,7 @@ from conceptbridge.embed.quality import Site, effective_dimension, measure
 from conceptbridge.embed.quality_tables import write_quality
 from conceptbridge.embed.vectors import Matrix, vector_table
 from conceptbridge.study.embeddings import find_embedding
-from tiny_model import write_vocabulary
+from tiny_model import save_model, write_vocabulary
 
 CATALOGUE = {
     "real": {"backend": "transformers", "model": ".", "weights_sha256": "0" * 64, "width": 4},
@@ -97,6 +97,47 @@ def test_rated_pairs_are_ranked_by_cosine_and_pairs_without_vector_are_counted(t
     assert (found["pairs_used"], found["pairs"]) == (60, 61)
 
 
+def said(folder: Path, texts: list[str], vectors: Matrix, **columns: Any) -> dict[str, Any]:
+    one: dict[str, Any] = measured(folder, [site(folder, "one", texts, vectors, **columns)])["said"][0]
+    return one
+
+
+def test_names_that_are_codes_and_tokens_without_a_name_are_counted(tmp_path: Path) -> None:
+    texts = ["224290", "E11.9", "Vitamin B12", "Cough"]
+    found = said(tmp_path, texts, AXES)
+    assert (found["site"], found["texts"], found["codes"], found["without_text"]) == ("one", 4, 0.5, 0)
+    assert (found["one_vector"], found["unknown_subwords"]) == (0, None)
+    assert "names are codes: give the study's `vocabulary`" in found["advice"]
+    vocabulary = write_vocabulary(tmp_path / "v.parquet", ["Cough", None, None, "Fever"])  # type: ignore[list-item]
+    write_parquet(vector_table(["Cough", "Fever"], AXES[:2]), tmp_path / "table.parquet")
+    found = measured(tmp_path, [Site("two", vocabulary, tmp_path / "table.parquet")])["said"][0]
+    assert (found["texts"], found["without_text"]) == (2, 0.5)
+    assert found["advice"].startswith("tokens have no name")
+
+
+def test_different_texts_with_one_vector_are_counted(tmp_path: Path) -> None:
+    vectors = np.repeat(AXES, [3, 1, 2, 1], axis=0) * np.arange(1, 8, dtype=np.float32)[:, None]
+    found = said(tmp_path, [f"name {i}" for i in range(7)], vectors)
+    assert found["one_vector"] == pytest.approx(5 / 7)
+    assert found["advice"].startswith("different texts have one vector")
+    apart = np.random.default_rng(1).normal(size=(500, 4)).astype(np.float32)
+    assert said(tmp_path, [f"name of {i}" for i in range(500)], apart)["one_vector"] == 0
+    assert said(tmp_path, ["name"], AXES[:1])["one_vector"] is None
+
+
+def test_words_that_an_encoder_does_not_know_are_counted(tmp_path: Path) -> None:
+    entry = {"backend": "transformers", "model": str(save_model(tmp_path / "model")), "weights_sha256": "0" * 64}
+    entry |= {"pooling": "mean", "max_length": 64, "normalize": False, "dtype": "float32", "width": 4}
+    mine = find_embedding("mine", {"mine": entry}, "test")
+    texts = ["acute cough", "Husten", "\u043a\u0430\u0448\u0435\u043b\u044c", "left lung"]
+    one = site(tmp_path, "one", texts, AXES)
+    found = measure(mine, [one], [], tmp_path, tmp_path / "cache")["said"][0]
+    assert found["unknown_subwords"] == pytest.approx(2 / 6)
+    assert "the encoder does not know these words" in found["advice"]
+    gone = find_embedding("mine", {"mine": entry | {"model": "/no/folder"}}, "test")
+    assert measure(gone, [one], [], tmp_path, tmp_path / "cache")["said"][0]["unknown_subwords"] is None
+
+
 def test_the_tables_and_the_figure_say_what_was_not_measured(tmp_path: Path) -> None:
     sites = [site(tmp_path, name, [name, "a"], AXES[[i, 3]]) for i, name in enumerate(("north", "south"))]
     write_json(measured(tmp_path, sites), tmp_path / "quality.json")
@@ -107,6 +148,7 @@ def test_the_tables_and_the_figure_say_what_was_not_measured(tmp_path: Path) -> 
     assert table[0]["similarity"] is None
     assert table[0]["nearest"] == pytest.approx(0.5)
     assert pq.read_table(tmp_path / "one/alignment.parquet").num_rows == 2
+    assert pq.read_table(tmp_path / "one/texts.parquet")["site"].to_pylist() == ["north", "south"]
     assert "not measured" in (tmp_path / "one/embeddings.svg").read_text()
     for path in (tmp_path / "one").iterdir():
         assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()

@@ -9,7 +9,7 @@ import pytest
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.cache import VectorCache
-from conceptbridge.embed.compute import dry_run, encode_all, fill
+from conceptbridge.embed.compute import compute_texts, dry_run, encode_all, fill
 from conceptbridge.embed.remote import Remote, estimate
 from conceptbridge.study.embeddings import Embedding, find_embedding
 from embedding_service import WIDTH, Service, same, service
@@ -56,6 +56,42 @@ def test_a_passing_fault_is_survived_and_nothing_is_paid_for_twice(tmp_path: Pat
     cache = VectorCache(tmp_path, far.fingerprint)
     places = cache.find(TEXTS)
     assert same(cache.read([places[text] for text in TEXTS]), TEXTS)
+
+
+ZEROS, NAN, NULLS = [0.0] * WIDTH, [float("nan"), *[1.0] * (WIDTH - 1)], [None] * WIDTH
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        ([ZEROS], "zeros only for 1"),
+        ([NAN], "NaN or infinity for 1"),
+        ([NULLS, ZEROS, [1e39] * WIDTH], "NaN or infinity for 2 and zeros only for 1"),
+    ],
+)
+def test_zeros_and_nan_are_told_as_such_and_the_good_vectors_kept(
+    tmp_path: Path, odd: list[Any], message: str, normalize: bool
+) -> None:
+    with service() as running:
+        running.odd = {TEXTS[17 * i]: vector for i, vector in enumerate(odd)}
+        far = embedding(running, normalize=normalize)
+        with pytest.raises(StudyError, match=rf"the model m answered {message} of 60 texts; the other") as caught:
+            fill(far, TEXTS, tmp_path)
+        assert "dtype" not in str(caught.value)
+        kept = set(VectorCache(tmp_path, far.fingerprint).find(TEXTS))
+        assert kept == set(TEXTS) - set(running.odd)
+        asked = running.odd
+        running.odd = {}
+        assert fill(far, TEXTS, tmp_path)["computed"] == len(asked)
+
+
+def test_texts_without_a_usable_vector_are_named_unless_a_hospital_wrote_them(tmp_path: Path) -> None:
+    site = write_vocabulary(tmp_path / "site.parquet", ["cough", "rare", "as told"], concept_id=[1, 2, 2_000_000_001])
+    with service() as running:
+        running.odd = {"rare": ZEROS, "as told": ZEROS}
+        with pytest.raises(StudyError, match=r"^far: .*zeros only for 2 of 3 texts; .* \(such as 'rare'\)$"):
+            compute_texts(embedding(running), [site], [], tmp_path, tmp_path / "cache", True)
 
 
 def test_retry_after_is_honoured() -> None:

@@ -19,7 +19,7 @@ import made_study as made
 from conceptbridge.core.atomic_files import write_json, write_parquet
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.markup import latex, markdown
-from conceptbridge.embed.quality_tables import write_quality
+from conceptbridge.embed.quality_tables import TEXTS, write_quality
 from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
 from conceptbridge.report.answers import answers
 from conceptbridge.report.figures.draw import DRAW, write_figures
@@ -268,6 +268,18 @@ def test_the_answer_follows_the_numbers(results):
     scarce = found[made.SCARCE]
     assert scarce.verdict == "Only transferred models: there is no local one to compare with."
     assert "no arm of the reference is estimable" in scarce.sentence
+
+
+def test_the_page_says_what_to_do_where_texts_say_nothing(results, tmp_path):
+    shutil.copytree(results / "tables", tmp_path / "tables")
+    shares = {"texts": 40, "without_text": 0.0, "codes": 0.93, "unknown_subwords": None, "one_vector": 0.0}
+    row = {"embedding": "minilm", "site": "north", **shares, "advice": "names are codes: give the `vocabulary`"}
+    write_parquet(pa.Table.from_pylist([row], TEXTS), tmp_path / "tables/texts.parquet")
+    page = tmp_path / "index.html"
+    write_page(tmp_path / "tables", results / "figures", results / "sites", results / "provenance.json", TITLE, page)
+    text = page.read_text(encoding="utf-8")
+    assert "<strong>minilm at north.</strong> names are codes: give the `vocabulary`." in text
+    assert "93.0" in text[text.index("Table: texts") :]
 
 
 def test_noise_is_called_noise(results, tmp_path):

@@ -2,7 +2,7 @@
 
 in:  <results>/sites/{site}/vocabulary.parquet, rated term pairs, for learned ones <results>/tasks/{task}/{site}/*.parquet
 out: <results>/embeddings/{embedding}/{site}.computed.json, terms.json, {site}.parquet, {task}/{site}.parquet (learned), quality.json,
-     <results>/tables/embeddings.*, alignment.*, <results>/figures/embeddings.*
+     <results>/tables/embeddings.*, alignment.*, texts.*, <results>/figures/embeddings.*
 """
 
 TERM_PAIRS = [str(file) for file in study.term_pairs]
@@ -147,7 +147,7 @@ rule embedding_tables:
     output:
         expand(
             at(layout.TABLE),
-            table=["embeddings", "alignment"],
+            table=["embeddings", "alignment", "texts"],
             suffix=["parquet", "csv", "md"],
         ),
         expand(at(layout.FIGURE), figure="embeddings", suffix=["svg", "png"]),

@@ -14,6 +14,8 @@ def main(a: argparse.Namespace) -> None:
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--quality", type=Path, nargs="*", required=True, help="quality.json of every embedding, in order")
-    p.add_argument("--tables", type=Path, required=True, help="folder for embeddings and alignment.{parquet,csv,md}")
+    p.add_argument(
+        "--tables", type=Path, required=True, help="folder for {embeddings,alignment,texts}.{parquet,csv,md}"
+    )
     p.add_argument("--figures", type=Path, required=True, help="folder for embeddings.{svg,png}")
     run(p, main)

@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from conceptbridge.core.atomic_files import atomic_file
 from conceptbridge.core.errors import StudyError
-from conceptbridge.embed.vectors import Matrix, vector_table
+from conceptbridge.embed.vectors import Matrix, UnusableVectorsError, vector_table
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +69,23 @@ class VectorCache:
         return np.empty((0, 0), np.float32) if vectors is None else vectors
 
     def add(self, texts: Sequence[str], vectors: Matrix) -> None:
-        """Append a part. Raises StudyError when a vector is not finite: it would spoil every model that sees it."""
-        broken = int((~np.isfinite(vectors)).any(axis=1).sum())
-        if broken:
-            raise StudyError(f"{broken} of {len(texts)} vectors are not finite; use dtype float32, or another model")
+        """Append a part.
+
+        Raises UnusableVectorsError when a vector is not finite: it would spoil every model that sees it. The others are
+        kept.
+        """
+        finite = np.asarray(np.isfinite(vectors).all(axis=1))
+        if finite.any():
+            self._append([text for text, one in zip(texts, finite, strict=True) if one], vectors[finite])
+        if not finite.all():
+            broken = [text for text, one in zip(texts, finite, strict=True) if not one]
+            raise UnusableVectorsError(
+                f"{len(broken)} of {len(texts)} vectors are not finite; the others are kept. Use another model, or "
+                "dtype float32 where it is bfloat16",
+                broken,
+            )
+
+    def _append(self, texts: Sequence[str], vectors: Matrix) -> None:
         table = vector_table(texts, vectors)
         stream = pa.BufferOutputStream()
         with pa.ipc.new_file(stream, table.schema) as writer:

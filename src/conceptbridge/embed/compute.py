@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.cache import VectorCache
-from conceptbridge.embed.vectors import Matrix
+from conceptbridge.embed.vectors import Matrix, UnusableVectorsError
 from conceptbridge.study.backends import Encoder, Spec, find_backend
 from conceptbridge.study.embeddings import Embedding
 from conceptbridge.vocabulary.texts import rated_terms, site_tokens, term_tokens
@@ -36,7 +36,11 @@ def compute_texts(
     Raises StudyError when the model or file cannot be had, or a file lacks texts and its entry says `fail`.
     """
     if embedding.backend.vectors != "published":
-        return fill(embedding, _texts(embedding, vocabularies, term_pairs, local_text), cache_folder, threads)
+        texts = _texts(embedding, vocabularies, term_pairs, local_text)
+        try:
+            return fill(embedding, texts, cache_folder, threads)
+        except UnusableVectorsError as error:
+            raise StudyError(f"{embedding.name}: {error} ({_examples(error.texts, vocabularies)})") from error
     file = embedding.backend.open(embedding.spec, data)
     seen: set[str] = set()
     lacking: set[str] = set()
@@ -47,14 +51,10 @@ def compute_texts(
     counts = {"texts": len(seen), "cached": len(seen) - len(lacking), "computed": 0, "lacking": len(lacking)}
     logger.info("%s has no vector for %d of %d texts", embedding.name, len(lacking), len(seen))
     if lacking and embedding.spec["missing"] == "fail":
-        # a log may show standard names, and none that a hospital could have written
-        standard = {text for path in vocabularies for text in site_tokens(path, False)["text"].to_pylist()}
-        shown = ", ".join(repr(text) for text in sorted(lacking & standard)[:3])
-        examples = f"such as {shown}" if shown else "all of them local"
         raise StudyError(
-            f"{embedding.name}: its file has no vector for {len(lacking)} of {len(seen)} texts ({examples}); "
-            f"in the study, `{embedding.name}: {{missing: zero}}` gives them zero, `missing: {{backend: NAME}}` "
-            "another embedding's vector"
+            f"{embedding.name}: its file has no vector for {len(lacking)} of {len(seen)} texts "
+            f"({_examples(lacking, vocabularies)}); in the study, `{embedding.name}: {{missing: zero}}` gives them "
+            "zero, `missing: {backend: NAME}` another embedding's vector"
         )
     if embedding.fallback is not None:
         terms = term_tokens(rated_terms(term_pairs))
@@ -136,6 +136,13 @@ def _texts(
 ) -> list[str]:
     own = (site_tokens(path, local_text or not embedding.remote)["text"].to_pylist() for path in vocabularies)
     return sorted({text for texts in own for text in texts} | set(rated_terms(term_pairs)))
+
+
+def _examples(texts: Iterable[str], vocabularies: Sequence[Path]) -> str:
+    """Some of ``texts``. A log may show standard names, and none that a hospital could have written."""
+    standard = {text for path in vocabularies for text in site_tokens(path, False)["text"].to_pylist()}
+    shown = ", ".join(repr(text) for text in sorted(set(texts) & standard)[:3])
+    return f"such as {shown}" if shown else "all of them local"
 
 
 def _compute(embedding: Embedding, missing: Sequence[str], cache: VectorCache, threads: int) -> None:

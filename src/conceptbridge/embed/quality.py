@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 
 from conceptbridge.disclosure.suppress import keep_enough
 from conceptbridge.embed.tables import StoredVectors
+from conceptbridge.embed.text_checks import check_texts
 from conceptbridge.embed.vectors import Matrix, read_vectors
 from conceptbridge.study.embeddings import Embedding
 from conceptbridge.vocabulary.texts import rated_pairs, rated_terms, term_tokens
@@ -50,12 +51,14 @@ def measure(
       the one over 1 - mean cosine; 0 says that "Not X" is X. Null where no site has such a pair.
     - ``alignment``: for each source and target, the share of the target's concepts that the source has, and the mean
       over the target's texts of the cosine to the nearest text at the source, over all and those the source lacks.
+    - ``said``: of each site, whether its texts say anything to this embedding (``check_texts``).
 
     A null is what cannot be measured. Zero vectors, which a published file may leave, are no vectors here. At most
     ``SAMPLE`` texts of a site are looked at, the same in every run.
     """
     units: dict[str, tuple[list[str], Matrix]] = {}
     raw: dict[str, Matrix] = {}
+    said: list[dict[str, Any]] = []
     tokens = {site.name: _tokens(site.vocabulary, min_cell_count) for site in sites}
     for site in sites:
         texts, vectors = _with_vector(*read_vectors(site.table), set(tokens[site.name]["text"].to_pylist()))
@@ -64,6 +67,11 @@ def measure(
         raw |= {text: vectors[row[text]].copy() for text in _sample(texts)}
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)  # in place: tables can be large
         units[site.name] = (texts, vectors)
+        rows = [row[text] for text in _sample(texts)]
+        said.append(
+            {"site": site.name}
+            | check_texts(embedding, tokens[site.name], [texts[i] for i in rows], np.asarray(vectors[rows]))
+        )
     chosen = _sample(sorted(raw))
     shape = _shape(np.stack([raw[text] for text in chosen])) if chosen else None
     return {
@@ -75,6 +83,7 @@ def measure(
         "shape": shape,
         "term_pairs": {path.stem: _rated(embedding, path, data, cache_folder) for path in term_pairs},
         "polarity": _polarity(tokens, units, shape),
+        "said": said,
         "alignment": [
             {"source": source, "target": target} | _alignment(source, target, tokens, units)
             for source, target in permutations(tokens, 2)

@@ -45,6 +45,18 @@ ALIGNMENT = pa.schema(
         ("unshared", pa.int64()),
     ]
 )
+TEXTS = pa.schema(
+    [
+        ("embedding", pa.string()),
+        ("site", pa.string()),
+        ("texts", pa.int64()),
+        ("without_text", pa.float64()),
+        ("codes", pa.float64()),
+        ("unknown_subwords", pa.float64()),
+        ("one_vector", pa.float64()),
+        ("advice", pa.string()),
+    ]
+)
 NOTES = {
     "embeddings": "No patient is used. similarity, relatedness: Spearman correlation of cosine with physicians' "
     "ratings (UMNSRS), over the pairs counted. polarity, where states are words: distance of opposite states (X and "
@@ -53,6 +65,9 @@ NOTES = {
     "of texts that the source lacks.",
     "alignment": "shared_concepts: share of the target's concepts that the source has. nearest: cosine of a target's "
     "text to the nearest one at the source, mean over texts; nearest_unshared: over the texts that the source lacks.",
+    "texts": "What a site's texts say to an embedding. without_text: share of tokens without a name. codes: share of "
+    "texts with a digit and no three letters in a row. unknown_subwords: share of sub-words that the model does not "
+    "know. one_vector: share of texts whose vector another text has, too. Blank: not measured. Advice: from 5 percent.",
 }
 PANELS = (
     ("similarity", "UMNSRS similarity"),
@@ -64,11 +79,17 @@ PANELS = (
 
 
 def write_quality(measured: Sequence[Path], tables: Path, figures: Path) -> None:
-    """Write the tables ``embeddings`` and ``alignment``, in three formats, and the figure of the first, in two."""
+    """Write the tables ``embeddings``, ``alignment``, ``texts`` in three formats, and the first as a figure in two."""
     quality = [json.loads(path.read_text(encoding="utf-8")) for path in measured]
     embeddings = pa.Table.from_pylist([_row(one) for one in quality], EMBEDDINGS)
     pairs = [{"embedding": one["embedding"]} | pair for one in quality for pair in one["alignment"]]
-    for name, table in (("embeddings", embeddings), ("alignment", pa.Table.from_pylist(pairs, ALIGNMENT))):
+    said = [{"embedding": one["embedding"]} | of_site for one in quality for of_site in one["said"]]
+    joint = {
+        "embeddings": embeddings,
+        "alignment": pa.Table.from_pylist(pairs, ALIGNMENT),
+        "texts": pa.Table.from_pylist(said, TEXTS),
+    }
+    for name, table in joint.items():
         write_parquet(table, tables / f"{name}.parquet")
         with atomic_file(tables / f"{name}.csv") as temporary:
             pacsv.write_csv(table, temporary)

@@ -17,7 +17,7 @@ import numpy as np
 import requests
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.embed.vectors import Matrix
+from conceptbridge.embed.vectors import Matrix, UnusableVectorsError
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +96,7 @@ class Remote:
         concurrency = self.spec.get("concurrency", 4)
         self._stop.clear()
         failure: StudyError | None = None
+        unusable: dict[str, bool] = {}  # whether its vector is all zeros
         under_way: dict[Future[Matrix], list[str]] = {}
         with ThreadPoolExecutor(concurrency) as pool:
             try:
@@ -108,7 +109,12 @@ class Remote:
                     for future in wait(under_way, return_when=FIRST_COMPLETED).done:
                         batch = under_way.pop(future)
                         try:
-                            yield batch, future.result()
+                            vectors = future.result()
+                            finite = np.asarray(np.isfinite(vectors).all(axis=1))
+                            usable = np.asarray(finite & vectors.any(axis=1))
+                            unusable |= {batch[i]: bool(finite[i]) for i in np.flatnonzero(~usable)}
+                            if usable.any():
+                                yield [batch[i] for i in np.flatnonzero(usable)], vectors[usable]
                         except _TooLarge as error:
                             if len(batch) == 1:
                                 failure = failure or StudyError(f"{self.url}: {error}, even for a single text")
@@ -122,6 +128,15 @@ class Remote:
         logger.info("%s: the server counted %d tokens", self.spec["model"], self.tokens_used)
         if failure is not None:
             raise failure
+        if unusable:
+            zeros = sum(unusable.values())
+            found = [f"NaN or infinity for {len(unusable) - zeros}"] * (zeros < len(unusable))
+            found += [f"zeros only for {zeros}"] * (zeros > 0)
+            raise UnusableVectorsError(
+                f"{self.url}: the model {self.spec['model']} answered {' and '.join(found)} of {len(texts)} texts; the "
+                "other vectors are kept. Run again; if it stays, look at the server's log, or take another model",
+                list(unusable),
+            )
 
     def _answered(self, texts: list[str]) -> Matrix:
         for attempt in range(1, self.attempts + 1):
@@ -160,8 +175,9 @@ class Remote:
             body = answer.json()
             # a server that gives no index answers in order
             rows = {item.get("index", at): item["embedding"] for at, item in enumerate(body["data"])}
-            vectors = np.array([rows[at] for at in range(len(texts))], np.float32)
-            if len(body["data"]) != len(texts) or vectors.ndim != 2 or not np.isfinite(vectors).all():
+            with np.errstate(over="ignore"):  # too large a number is infinity, and told as such
+                vectors = np.array([rows[at] for at in range(len(texts))], np.float32)
+            if len(body["data"]) != len(texts) or vectors.ndim != 2:
                 raise ValueError
             used = int((body.get("usage") or {}).get("total_tokens") or 0)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -171,7 +187,8 @@ class Remote:
             raise StudyError(f"{self.url}: vectors of width {vectors.shape[1]}; the catalogue says {width}")
         self.tokens_used += used
         if self.spec.get("normalize"):
-            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+            np.divide(vectors, norms, out=vectors, where=np.isfinite(norms) & (norms > 0))
         return vectors
 
     def _refused(self, answer: requests.Response) -> None:

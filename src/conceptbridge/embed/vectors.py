@@ -8,7 +8,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from conceptbridge.core.errors import StudyError
+
 Matrix = NDArray[np.float32]
+
+
+class UnusableVectorsError(StudyError):
+    """Some ``texts`` got a vector that says nothing. The message names none: a hospital may have written them."""
+
+    def __init__(self, message: str, texts: Sequence[str]) -> None:
+        super().__init__(message)
+        self.texts = list(texts)
 
 
 def vector_table(texts: Sequence[str], vectors: Matrix) -> pa.Table:

@@ -27,7 +27,7 @@ from conceptbridge.tasks.prevalence import warning
 NOTHING = "\N{EN DASH}"
 RESAMPLED = "resampled"
 """What ``evaluation.training`` is where limits cover the draw of training persons."""
-TABLES = (*(table.name for table in STUDY_TABLES if table.section), "embeddings")
+TABLES = (*(table.name for table in STUDY_TABLES if table.section), "embeddings", "texts")
 """The tables that the page shows."""
 MAX_ROWS = 1000
 """Of a table; what is left out is in the files beside the page, which has to open quickly."""

@@ -137,6 +137,13 @@ class Backend:
         """Return what computing ``texts`` takes if a service charges for it; None if it costs nothing."""
         return None
 
+    def unknown_subwords(self, spec: Spec, texts: Sequence[str]) -> float | None:
+        """Return the share of the sub-words of ``texts`` that the model has no entry for; None if it has no sub-words.
+
+        Raises StudyError if the model is not on this machine.
+        """
+        return None
+
     def fetch(self, spec: Spec) -> None:
         """Download what an entry needs to this machine. Raises StudyError if it is not available."""
 

@@ -17,6 +17,7 @@ from conceptbridge.core.text import nearest
 from conceptbridge.sites.converters.converter import CONVERTERS, find_converter
 from conceptbridge.study.embeddings import Embedding, check_catalogue, find_embedding, of_each_parent
 from conceptbridge.study.learners import LEARNERS, LearnerSpec, find_learner
+from conceptbridge.study.own_encoder import missing_pin, own_entry, told_entry
 from conceptbridge.study.strategies import STRATEGIES, Needs, strategy
 from conceptbridge.study.study import HOSPITALS, SIMULATED, Study
 from conceptbridge.tasks.check import check_date, check_task
@@ -192,13 +193,32 @@ def _check_reference(
             )
 
 
+def _own_model(name: str, given: str | dict[str, Any], catalogue: Mapping[str, Any]) -> bool:
+    """Whether an entry names a model and leaves it to the model's files how to use it."""
+    if isinstance(given, str) and name in catalogue:
+        raise StudyError(
+            f"config: embeddings: {name} is in the catalogue; give your model {given!r} another name, or change a "
+            f"key, as `{name}: {{model: {given}}}`"
+        )
+    return isinstance(given, str) or (name not in catalogue and "model" in given and "backend" not in given)
+
+
 def _change(catalogue: dict[str, Any], requested: list[str | dict[str, Any]]) -> list[str]:
     """Apply a study's changes and additions to the catalogue, in place, and return the names it requests."""
     names = []
-    for entry in requested:
+    for i, entry in enumerate(requested):
         changes = {entry: {}} if isinstance(entry, str) else entry
         for name, changed in changes.items():
-            if changed:
-                catalogue[name] = catalogue.get(name, {}) | changed
+            if _own_model(name, changed, catalogue):
+                catalogue[name] = own_entry(name, changed)
+                # what was read from its files is part of the study
+                requested[i] = {name: told_entry(catalogue[name])}
+            elif name in catalogue:
+                catalogue[name] |= changed
+                if pin := missing_pin(name, catalogue[name]):
+                    catalogue[name] |= pin
+                    requested[i] = {name: told_entry(changed | pin)}
+            elif changed:
+                catalogue[name] = changed
             names.append(name)
     return names

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from jsonschema import Draft202012Validator
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.schema import check
@@ -120,7 +121,19 @@ def catalogue_schema(used: Collection[str] | None = None) -> Schema:
 def check_catalogue(entries: Mapping[str, Any], what: str) -> None:
     """Raise StudyError, beginning with ``what``, for the most relevant fault in a catalogue."""
     used = {str(entry.get("backend")) for entry in entries.values() if isinstance(entry, dict)}
-    check(entries, catalogue_schema(used), what)
+    schema = catalogue_schema(used)
+    faults = list(Draft202012Validator(schema).iter_errors(entries))
+    if all(fault.validator == "required" and len(fault.absolute_path) == 1 for fault in faults):
+        missing: dict[str, dict[str, None]] = {}  # of each entry, without repeats
+        for fault in faults:
+            keys = (key for key in fault.validator_value if key not in fault.instance)
+            missing.setdefault(str(fault.absolute_path[0]), {}).update(dict.fromkeys(keys))
+        for name, lacking in missing.items():
+            if len(lacking) > 1:
+                told = ", ".join(map(repr, lacking))
+                hint = f"; `{name}: MODEL` alone reads them from the model's files" if "model" in entries[name] else ""
+                raise StudyError(f"{what}: {name}: the keys {told} are missing{hint}")
+    check(entries, schema, what)
 
 
 def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by: tuple[str, ...] = ()) -> Embedding:

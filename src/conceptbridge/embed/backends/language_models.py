@@ -3,7 +3,7 @@
 The two backends have one file, as they differ in what an entry has to say, and in nothing else.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from conceptbridge.core.errors import StudyError
@@ -36,8 +36,6 @@ class Transformers(Backend):
         *("max_length", "normalize", "prompt", "dtype"),
     )
     shared = ("package", "width", "licence")
-    #: whether a model may run with its own modules: an entry asks for them by leaving `pooling` out
-    own_modules = False
 
     def check(self, name: str, spec: Spec) -> None:
         """The entry has to say which version of the model it means."""
@@ -59,11 +57,17 @@ class Transformers(Backend):
         """The model, on the GPU if there is one."""
         from conceptbridge.embed.models import load
 
-        return load(spec, threads, own_modules=self.own_modules and "pooling" not in spec)
+        return load(spec, threads)
+
+    def unknown_subwords(self, spec: Spec, texts: Sequence[str]) -> float | None:
+        """The share of sub-words that are the tokenizer's token for what it does not know."""
+        from conceptbridge.embed.model_files import unknown_subwords
+
+        return unknown_subwords(spec, texts)
 
     def fetch(self, spec: Spec) -> None:
         """Put the model into the hub's cache of this machine, unless a folder or a package has it."""
-        from conceptbridge.embed.models import fetch
+        from conceptbridge.embed.model_files import fetch
 
         fetch(spec)
 
@@ -76,4 +80,3 @@ class SentenceTransformers(Transformers):
     rules: ClassVar[tuple[Schema, ...]] = (
         {"if": {"required": ["pooling"]}, "then": {"required": ["max_length", "normalize"]}},
     )
-    own_modules = True
