@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from conceptbridge.sites.cdm import REQUIRED, TABLES
-from conceptbridge.sites.typed import UNREADABLE
+from conceptbridge.sites.typed import UNREADABLE, is_null_sql
 
 #: dates outside these are placeholders (0001-01-01, 1753-01-01, 1840-12-31, 1899-12-30, 1900-01-01; 2099-12-31 ...)
 FIRST_DAY, LAST_DAY = "1900-01-02", "2098-12-31"
@@ -85,6 +85,11 @@ def repairs(table: str, last: str | None) -> list[Repair]:
                 "day_of_birth", "day_of_birth is not a day: left empty", "day_of_birth NOT BETWEEN 1 AND 31", "NULL"
             ),
         ]
+    if table == "concept":
+        # None is an answer in a questionnaire
+        answer = "coalesce(domain_id = 'Meas Value' OR concept_class_id = 'Answer', false)"
+        nothing = f"{is_null_sql('concept_name')} AND NOT {answer}"
+        return [Repair("concept_name", "concept_name stands for no name: left empty", nothing, "NULL")]
     day, end = DAYS.get(table, ("", None))
     if end is None:
         return []
