@@ -86,7 +86,9 @@ def test_what_it_lacks_is_told_as_of_any_other(toy: Path, tmp_path: Path) -> Non
     (extract / "person.jsonl").write_text('{"person_id": 1}')
     with pytest.raises(StudyError, match=r"person\.jsonl: the column year_of_birth is missing \(found person_id\)"):
         load(extract, tmp_path / "site")
-    with pytest.raises(StudyError, match=r"zip of CDM tables \(Parquet, CSV, TSV, TXT, plain or as .gz, .zst, JSON lines\), or a"):
+    with pytest.raises(
+        StudyError, match=r"zip of CDM tables \(Parquet, CSV, TSV, TXT, plain or as .gz, .zst, JSON lines\), or a"
+    ):
         find_tables(tmp_path / "nowhere")
 
 

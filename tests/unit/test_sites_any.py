@@ -13,9 +13,12 @@ import pyarrow.parquet as pq
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from conceptbridge.sites import typed
 from tiny_extract import assert_adds_up, load, rows
 
-NULLS = ["", "NULL", "null", "\\N", "NA", "#N/A"]
+NULLS = ["", "NULL", "null", "\\N", "NA", "#N/A", "nan", "NaN", "None", "<NA>", "NaT", "n/a", " null ", "(NULL)"]
+#: no text of a record is one, in any case and between any spaces
+SPELLINGS = {null.strip().lower() for null in NULLS} | set(typed.NULLS)
 LAST = date(2020, 12, 31)
 ID = st.integers(-(2**63), 2**63 - 1)
 COLUMNS = [
@@ -52,7 +55,7 @@ DIRT = {
     "narrow": "it has fewer fields than the header",
 }
 WORDS = st.text(st.characters(exclude_categories=["Cs", "Cc"], include_characters="\n\",;|'"), max_size=12).filter(
-    lambda text: text not in NULLS
+    lambda text: text.strip().lower() not in SPELLINGS
 )
 
 

@@ -5,8 +5,7 @@ Rows stay in the order of their file, so the output has the same bytes on any nu
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,10 +36,10 @@ from conceptbridge.sites.extract import find_tables
 from conceptbridge.sites.formats.format import MORE_FIELDS, Place, Source
 from conceptbridge.sites.names import name_concepts
 from conceptbridge.sites.quality import describe, note_visits
+from conceptbridge.sites.refused import naming, reject_values
 from conceptbridge.sites.repeats import find_repeats
 from conceptbridge.sites.row_counts import Counts, count_rows
 from conceptbridge.sites.source import open_source, rejected, typed
-from conceptbridge.sites.typed import REJECTED, read_column
 
 logger = logging.getLogger(__name__)
 
@@ -134,7 +133,7 @@ class _Ingest:
             self._write(f"SELECT {columns} LIMIT 0", target)
             return Counts()
         staged = self._stage(table)
-        with _naming(staged.source.place, table):
+        with naming(staged.source.place, table):
             counts = self._judge(table, staged, target)
         for file in self.work.glob(f"{table}.*"):
             file.unlink()
@@ -144,7 +143,7 @@ class _Ingest:
         if table in self.staged:
             return self.staged.pop(table)
         place = self.tables[table]
-        with _naming(place, table):
+        with naming(place, table):
             source = open_source(self.db, table, place, self.work, self.reading)
             if source.position:
                 return Staged(source, f"({typed(source)})", {})
@@ -171,7 +170,7 @@ class _Ingest:
             return None
         staged = self.staged[table] = self._stage(table)
         latest = ", ".join(f"max({c}) FILTER ({c} <= DATE '{LAST_DAY}')" for c in columns)
-        with _naming(staged.source.place, table):
+        with naming(staged.source.place, table):
             days = self.db.execute(f"SELECT {latest} FROM {staged.relation}").fetchall()[0]
         return max((day.isoformat() for day in days if day), default=None)
 
@@ -193,7 +192,7 @@ class _Ingest:
         tallies = self.db.execute(
             f"SELECT verdict, faults, count(*){changed} FROM {judged} GROUP BY ALL ORDER BY ALL"
         ).fetchall()
-        self._reject_values(table, staged.source, tallies)
+        self._reject_values(staged.source, tallies)
         counts = count_rows(staged.source, staged.skipped, reasons, changes, tallies)
         if self.fail and counts.dropped:
             self._fail(staged, judged, reasons, counts)
@@ -247,33 +246,12 @@ class _Ingest:
         file = literal(self.folder / "person.parquet")
         self.db.execute(f"CREATE TABLE persons AS SELECT person_id, {born} AS born, true AS known FROM {file}")
 
-    def _reject_values(self, table: str, source: Source, tallies: list[Any]) -> None:
+    def _reject_values(self, source: Source, tallies: list[Any]) -> None:
         """Raise StudyError for a value that cannot be read correctly."""
         seen = 0
         for _, faults, *_ in tallies:
             seen |= faults & (faults >> 1) & 0x5555555555555555
-        for n, (column, kind) in enumerate(TABLES[table].items()):
-            if not seen >> (2 * n) & 1:
-                continue
-            reading = read_column(*source.columns[column], kind)
-            row, value = self.db.execute(
-                f"""
-                SELECT row, r FROM (SELECT *, {reading.verdict} AS verdict FROM (
-                    SELECT *, {reading.value} AS v FROM (
-                        SELECT row_number() OVER () AS row, {reading.raw} AS r FROM {source.relation})))
-                WHERE verdict = {REJECTED} ORDER BY row LIMIT 1
-                """
-            ).fetchall()[0]
-            at = f"{source.place}: row {row} of the data, column {column}"
-            if kind == "DATE":
-                raise StudyError(
-                    f"{at}: this date has the day before the month ({_shape(value)}), so in other dates the two cannot "
-                    "be told apart; export dates as YYYY-MM-DD"
-                )
-            raise StudyError(
-                f"{at}: {_start(value)} went through a spreadsheet or a floating-point column and lost its last "
-                "digits; export ids as whole numbers"
-            )
+        reject_values(self.db, source, seen)
 
     def _reject_unreadable(self, table: str, place: Place, counts: Counts) -> None:
         """Raise StudyError if a required column is readable in no row."""
@@ -296,25 +274,3 @@ class _Ingest:
             f"{staged.source.place}: {at} is bad: {reason}; correct the extract, or set `on_error: drop` for the site "
             "to drop such rows"
         )
-
-
-def _shape(value: object) -> str:
-    """Return the value with every digit as 9: a log must not hold dates."""
-    return "".join("9" if c.isdigit() else c for c in str(value))
-
-
-def _start(value: object) -> str:
-    """Return the value, or only its first digits if it is long enough to be an id."""
-    return str(value) if sum(c.isdigit() for c in str(value)) <= 6 else f"{str(value)[:4]}..."
-
-
-@contextmanager
-def _naming(place: Place, table: str) -> Iterator[None]:
-    """Turn DuckDB's error about a file into one message that names the file."""
-    try:
-        yield
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        fault = str(error).splitlines()[0]
-        raise StudyError(f"{place}: cannot be read as a {table} table: {fault}; copy or export it again") from error

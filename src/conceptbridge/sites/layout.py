@@ -67,7 +67,9 @@ def read_layout(file: Path, table: str, headerless: bool = False, cdm_version: s
         for name, header in zip(names, first, strict=True)
         if name in TABLES[table] and header.strip().lower() != name
     }
-    layout = Layout(tuple(names), delimiter, True, _quoted(file, text, encoding, delimiter, len(names)), encoding, repaired=repaired)
+    layout = Layout(
+        tuple(names), delimiter, True, _quoted(file, text, encoding, delimiter, len(names)), encoding, repaired=repaired
+    )
     return _fit(file, table, layout, _records(text, layout, whole))
 
 

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from conceptbridge.core.sql import literal
 
 #: what scripts, databases and spreadsheets write for a missing value; spaces around it and its case do not count
-NULLS = (
-    ("", "null", "\\n", "nan", "none", "n/a", "#n/a", "<na>", "(null)", "<null>", "[null]", "undefined")
-    + ("#null!", "#value!", "#ref!", "#num!", "#name?", "#div/0!")
+NULLS = ("", "null", "\\n", "nan", "none", "n/a", "#n/a", "<na>", "(null)", "<null>", "[null]", "undefined") + (
+    "#null!",
+    "#value!",
+    "#ref!",
+    "#num!",
+    "#name?",
+    "#div/0!",
 )
 #: the same, only as it is written: Na is sodium
 EXACT_NULLS = ("NA", "NaT")
@@ -49,9 +53,7 @@ class Reading:
     verdict: str = "0"
 
 
-def read_column(
-    column: str, stored: str, kind: str, r: str = "r", v: str = "v", words: bool = False
-) -> Reading:
+def read_column(column: str, stored: str, kind: str, r: str = "r", v: str = "v", words: bool = False) -> Reading:
     """Return how to read ``column`` (quoted SQL) of DuckDB type ``stored`` as ``kind``; ``r`` and ``v`` name its steps.
 
     ``kind`` is BIGINT, INTEGER, DOUBLE, DATE or VARCHAR. A date with a time becomes the date as it is written; with a
@@ -107,9 +109,7 @@ def is_null_sql(text: str) -> str:
     spelled = [f"lower({trimmed}) = {literal(null)}" for null in NULLS]
     spelled += [f"{trimmed} = {literal(null)}" for null in EXACT_NULLS]
     # most values are long, or begin with a digit; blanks around a spelling are few
-    return (
-        f"NOT ({text} BETWEEN '0' AND ':' OR strlen({text}) > {_LONGEST + 8}) AND ({' OR '.join(spelled)})"
-    )
+    return f"NOT ({text} BETWEEN '0' AND ':' OR strlen({text}) > {_LONGEST + 8}) AND ({' OR '.join(spelled)})"
 
 
 def _text(column: str, stored: str, words: bool = False) -> str:

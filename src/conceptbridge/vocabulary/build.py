@@ -15,12 +15,12 @@ from conceptbridge.sites.records import (
     AGE_BANDS,
     BIN_STATES,
     BINNED,
-    LOCAL,
     RANGE_STATES,
     SEX_CONCEPTS,
     concept_key,
     first_of_each,
     in_order,
+    is_local,
     open_records,
     site_database,
 )
@@ -117,7 +117,7 @@ def make_vocabulary(
                    CASE WHEN concept_name IS NOT NULL THEN 'concept'
                         WHEN source IS NOT NULL THEN 'source' END AS named_by,
                    state, {_text(name, texts)} AS text, records, persons,
-                   few OR (concept_id = 0 OR concept_id >= {LOCAL}) AND NOT {enough} AS private
+                   few OR (concept_id = 0 OR {is_local("concept_id")}) AND NOT {enough} AS private
             FROM concepts JOIN states USING (concept)
             UNION ALL {_demographics(texts)}
             ORDER BY key
