@@ -45,17 +45,17 @@ def read_layout(file: Path, table: str, headerless: bool = False, cdm_version: s
     Raises StudyError if the file is empty or damaged, has no header and the site declares none, has a header that does
     not match its rows, or lacks a required column.
     """
-    text, encoding, whole = _start(file)
+    text, encoding, whole = read_start(file)
     if not text.strip():
         raise StudyError(f"{file}: the file is empty; export {table} again, at least with its header")
     known = known_columns(table) | {f"{column}time" for column, kind in TABLES[table].items() if kind == "DATE"}
-    delimiter, first = _delimiter(text, known)
+    delimiter, first = find_delimiter(text, known)
     names = [_column(name, known) for name in first]
     timed = {time: day for day, time in in_place_of(table, names).items()}
     names = [timed.get(name, name) for name in names]
     if not any(names):
         columns, delimiter = _declared(file, table, text, headerless, cdm_version)
-        layout = Layout(columns, delimiter, False, _quoted(file, text, encoding, delimiter, len(columns)), encoding)
+        layout = Layout(columns, delimiter, False, quotes_of(file, text, encoding, delimiter, len(columns)), encoding)
         return _fit(file, table, layout, _records(text, layout, whole))
     if headerless:
         raise StudyError(f"{file}: line 1 is a header ({first[0]} ...), but the site says `headerless: true`")
@@ -68,12 +68,12 @@ def read_layout(file: Path, table: str, headerless: bool = False, cdm_version: s
         if name in TABLES[table] and header.strip().lower() != name
     }
     layout = Layout(
-        tuple(names), delimiter, True, _quoted(file, text, encoding, delimiter, len(names)), encoding, repaired=repaired
+        tuple(names), delimiter, True, quotes_of(file, text, encoding, delimiter, len(names)), encoding, repaired=repaired
     )
     return _fit(file, table, layout, _records(text, layout, whole))
 
 
-def _start(file: Path) -> tuple[str, str, bool]:
+def read_start(file: Path) -> tuple[str, str, bool]:
     """Return the file's first part as text, its encoding, and whether that is the whole file."""
     data = b""
     for block in _blocks(file):
@@ -113,7 +113,7 @@ def _unpacked(file: Path) -> Any:
     return file.open("rb")
 
 
-def _delimiter(text: str, known: set[str]) -> tuple[str, list[str]]:
+def find_delimiter(text: str, known: set[str]) -> tuple[str, list[str]]:
     """Return the delimiter under which most names of the first line are columns, and those names."""
     best = [(0, ",", [""])]
     for delimiter in DELIMITERS:
@@ -151,7 +151,7 @@ def _declared(
     return columns, delimiter
 
 
-def _quoted(file: Path, text: str, encoding: str, delimiter: str, width: int) -> bool | None:
+def quotes_of(file: Path, text: str, encoding: str, delimiter: str, width: int) -> bool | None:
     """Whether fields are put in quotes. Files separated by commas always have them where they are needed."""
     if delimiter == ",":
         return True
