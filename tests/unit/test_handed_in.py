@@ -147,7 +147,7 @@ def test_an_id_of_a_json_concept_set_is_itself_or_refused(tmp_path_factory: Any,
         (item,) = read_concept_set(file)
     except StudyError:
         return
-    assert str(item.concept_id) == str(concept).strip().lstrip("+").removesuffix(".0").lstrip("0") or item.concept_id == (
-        float(concept)
-    )
+    assert str(item.concept_id) == str(concept).strip().lstrip("+").removesuffix(".0").lstrip(
+        "0"
+    ) or item.concept_id == (float(concept))
     assert not isinstance(concept, bool)

@@ -68,7 +68,12 @@ def read_layout(file: Path, table: str, headerless: bool = False, cdm_version: s
         if name in TABLES[table] and header.strip().lower() != name
     }
     layout = Layout(
-        tuple(names), delimiter, True, quotes_of(file, text, encoding, delimiter, len(names)), encoding, repaired=repaired
+        tuple(names),
+        delimiter,
+        True,
+        quotes_of(file, text, encoding, delimiter, len(names)),
+        encoding,
+        repaired=repaired,
     )
     return _fit(file, table, layout, _records(text, layout, whole))
 

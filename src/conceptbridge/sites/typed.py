@@ -37,7 +37,9 @@ _WHOLE = r"^\s*([+-]?(?:\d+|\d{1,15}\.0*))\s*$"
 _LOST = r"\s*[+-]?(\d+([.,]\d*)?[eE]\+?\d+|\d{16,}\.0*)\s*"
 _DATE_FORMS = ["%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%m/%d/%Y"]
 _TIME = r"(?:[T ]\s*\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s*(?:[AaPp][Mm])?)?\s*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?\s*"
-_DATE = rf"^\s*(\d{{4}}-\d{{2}}-\d{{2}}|\d{{8}}|\d{{4}}/\d{{1,2}}/\d{{1,2}}|\d{{1,2}}/\d{{1,2}}/\d{{4}}){_TIME}$"
+_DATE = (
+    rf"^\s*(\d{{4}}-\d{{2}}-\d{{2}}|\d{{8}}(?:\.0+)?|\d{{4}}/\d{{1,2}}/\d{{1,2}}|\d{{1,2}}/\d{{1,2}}/\d{{4}}){_TIME}$"
+)
 _DAY_FIRST = rf"\s*(?:1[3-9]|2\d|3[01])/(?:0?[1-9]|1[0-2])/\d{{4}}{_TIME}"
 
 
@@ -66,7 +68,7 @@ def read_column(column: str, stored: str, kind: str, r: str = "r", v: str = "v",
         if stored == "TIMESTAMP WITH TIME ZONE":
             return Reading(f"{column} AT TIME ZONE 'UTC'", f"CASE WHEN isfinite({r}) THEN {r}::DATE END")
         plain = f"length({r}) = 10 AND TRY_CAST({r} AS DATE)::VARCHAR = {r}"
-        other = f"try_strptime(regexp_extract({r}, '{_DATE}', 1), {_DATE_FORMS})"
+        other = f"try_strptime(regexp_replace(regexp_extract({r}, '{_DATE}', 1), '\\.0+$', ''), {_DATE_FORMS})"
         return Reading(
             _text(column, stored),
             f"CASE WHEN {plain} THEN TRY_CAST({r} AS DATE) WHEN {r} IS NOT NULL THEN {other}::DATE END",

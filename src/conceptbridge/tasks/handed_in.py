@@ -35,9 +35,7 @@ def handed_in(db: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], site: str)
         definition = {"id": ("cohort_definition_id", kinds["cohort_definition_id"], "BIGINT")}
         ids = read_listing(db, file, relation, definition, ["id"])
         db.execute(f"CREATE OR REPLACE TEMP TABLE definitions AS {ids}")
-        relation = (
-            f"(FROM {relation} WHERE row IN (SELECT row FROM definitions WHERE id = {int(spec['definition'])}))"
-        )
+        relation = f"(FROM {relation} WHERE row IN (SELECT row FROM definitions WHERE id = {int(spec['definition'])}))"
     columns = {"person_id": (person, kinds[person], "BIGINT"), "date": (day, kinds[day], "DATE")}
     given = {"label": "BIGINT", "split": "VARCHAR"}
     columns |= {name: (name, kinds[name], kind) for name, kind in given.items() if name in kinds}
