@@ -105,7 +105,7 @@ def test_one_value_does_not_change_what_a_column_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("numbers", [[2015, 2016], [1, 2, 3], [0.5], [1e300]])
 def test_numbers_that_are_no_dates_are_told(numbers: list[float], tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match=r"visit_start_date cannot be read in any row"):
+    with pytest.raises(StudyError, match=r"visit_start_date cannot be read in all rows"):
         load(write(tmp_path, "sqlite", "double", numbers), tmp_path / "out")  # type: ignore[arg-type]
 
 

@@ -25,6 +25,8 @@ from conceptbridge.sites.checks import (
     KEYS,
     LAST_DAY,
     REPEATS,
+    SHIFTED,
+    Bounds,
     Repair,
     applies_sql,
     drops,
@@ -36,7 +38,7 @@ from conceptbridge.sites.extract import find_tables
 from conceptbridge.sites.formats.format import MORE_FIELDS, Place, Source
 from conceptbridge.sites.names import name_concepts
 from conceptbridge.sites.quality import describe, note_visits
-from conceptbridge.sites.refused import naming, reject_values
+from conceptbridge.sites.refused import naming, reject_lost, reject_values
 from conceptbridge.sites.repeats import find_repeats
 from conceptbridge.sites.row_counts import Counts, count_rows
 from conceptbridge.sites.source import open_source, rejected, typed
@@ -45,6 +47,9 @@ logger = logging.getLogger(__name__)
 
 #: what DuckDB may hold; sorted ids and what it does not count come on top, 4 GiB in all
 MEMORY = "2GB"
+
+_RELEASED = ("source_release_date", "cdm_release_date")
+_SHIFTED = "its dates lie in the future: they were shifted, and the extract's last day is unknown"
 
 #: first the tables that tell the extract's last day and a row's person
 _ORDER = ("cdm_source", "person", "observation_period")
@@ -110,13 +115,13 @@ class _Ingest:
     ) -> None:
         self.db, self.tables, self.folder, self.work, self.reading = db, tables, folder, work, reading
         self.fail = reading.get("on_error") == "fail"
-        self.last: str | None = reading.get("last_date")
+        self.bounds = Bounds.until(reading.get("last_date"))
         self.staged: dict[str, Staged] = {}
 
     def run(self) -> dict[str, Any]:
         """Write every table and return the part of the report that counts rows."""
-        if self.last is None:
-            self.last = self._last_day()
+        if self.bounds.last is None:
+            self.bounds = self._find_bounds()
         counts = {}
         for table in sorted(TABLES, key=lambda table: (table not in _ORDER, table == "concept")):
             counts[table] = self._ingest(table)
@@ -124,6 +129,8 @@ class _Ingest:
             if table == "person":
                 self._make_persons(counts[table])
         noted = note_visits(self.folder)
+        if self.bounds.after == SHIFTED and counts["observation_period"].kept:
+            noted.setdefault("observation_period", {})[_SHIFTED] = counts["observation_period"].kept
         return {"tables": {table: vars(counts[table]) | {"noted": noted.get(table, {})} for table in TABLES}}
 
     def _ingest(self, table: str) -> Counts:
@@ -158,25 +165,39 @@ class _Ingest:
             )
             return Staged(source, relation, rejected(self.db, source) if source.layout else {})
 
-    def _last_day(self) -> str | None:
-        """Return the latest release date or end of an observation period; None without a release date."""
-        released = self._latest("cdm_source", "source_release_date", "cdm_release_date")
-        if released is None:
-            return None
-        return max(released, self._latest("observation_period", "observation_period_end_date") or released)
+    def _find_bounds(self) -> Bounds:
+        """The last day is the latest release date or end of an observation period; unknown without a release date.
 
-    def _latest(self, table: str, *columns: str) -> str | None:
+        Where most observation periods begin after it, or in a future that no placeholder leaves, the extract's dates
+        were shifted, and its last day is unknown.
+        """
+        self.staged["person"] = self._stage("person")  # what is wrong with it is told first
+        released = self._days("cdm_source", *(f"max({c}) FILTER ({c} <= DATE '{LAST_DAY}')" for c in _RELEASED))
+        last = max((day for day in released if day), default=None)
+        start, end = (str(column) for column in DAYS["observation_period"])
+        later = f"{start} > DATE '{last or LAST_DAY}'"
+        found = self._days(
+            "observation_period",
+            f"max({end}) FILTER ({end} <= DATE '{LAST_DAY}')",
+            f"count(*) FILTER ({later}) * 2 > count({start})",
+            f"quantile_disc({start}, 0.9) FILTER ({later})",
+        )
+        end_day, shifted, late = found or (None, False, None)
+        if shifted and late.year < 9000:
+            return Bounds.shifted(late)
+        return Bounds.until(max(last, end_day or last).isoformat() if last else None)
+
+    def _days(self, table: str, *asked: str) -> tuple[Any, ...]:
+        """Return what is asked of a table, as SQL; nothing if there is none."""
         if table not in self.tables:
-            return None
+            return ()
         staged = self.staged[table] = self._stage(table)
-        latest = ", ".join(f"max({c}) FILTER ({c} <= DATE '{LAST_DAY}')" for c in columns)
         with naming(staged.source.place, table):
-            days = self.db.execute(f"SELECT {latest} FROM {staged.relation}").fetchall()[0]
-        return max((day.isoformat() for day in days if day), default=None)
+            return tuple(self.db.execute(f"SELECT {', '.join(asked)} FROM {staged.relation}").fetchall()[0])
 
     def _judge(self, table: str, staged: Staged, target: Path) -> Counts:
         columns, place = TABLES[table], staged.source.place
-        reasons, changes = drops(table, self.last), repairs(table, self.last)
+        reasons, changes = drops(table, self.bounds), repairs(table, self.bounds)
         if staged.source.layout and staged.source.layout.surplus:
             reasons.insert(0, (MORE_FIELDS, f"{fault(len(columns))} = 1"))
         rows = staged.relation
@@ -196,8 +217,8 @@ class _Ingest:
         counts = count_rows(staged.source, staged.skipped, reasons, changes, tallies)
         if self.fail and counts.dropped:
             self._fail(staged, judged, reasons, counts)
-        if not self.fail and counts.read and table != "concept":
-            self._reject_unreadable(table, place, counts)
+        if counts.read and not counts.kept:
+            reject_lost(table, place, counts.dropped)
         self._copy(table, staged.relation, judged, counts.kept < counts.read, changes, target)
         return counts
 
@@ -234,11 +255,8 @@ class _Ingest:
 
     def _make_persons(self, counts: Counts) -> None:
         """Make the table ``persons``: each person with the earliest day that they can have been born on."""
-        if counts.kept == 0:
-            raise StudyError(
-                f"{self.tables['person']}: has no person with a person_id and a year_of_birth ({counts.read} rows "
-                "read); is this the right file?"
-            )
+        if counts.read == 0:
+            raise StudyError(f"{self.tables['person']}: has no rows; is this the right file?")
         born = (
             "coalesce(TRY(make_date(year_of_birth, month_of_birth, coalesce(day_of_birth, 1))), "
             "make_date(year_of_birth, coalesce(month_of_birth, 1), 1))"
@@ -252,14 +270,6 @@ class _Ingest:
         for _, faults, *_ in tallies:
             seen |= faults & (faults >> 1) & 0x5555555555555555
         reject_values(self.db, source, seen)
-
-    def _reject_unreadable(self, table: str, place: Place, counts: Counts) -> None:
-        """Raise StudyError if a required column is readable in no row."""
-        for reason, count in counts.dropped.items():
-            if reason.endswith("cannot be read") and count == counts.read:
-                raise StudyError(
-                    f"{place}: {reason} in any row: the header does not match the columns; export {table} again"
-                )
 
     def _fail(self, staged: Staged, judged: str, reasons: list[tuple[str, str]], counts: Counts) -> None:
         if staged.skipped:

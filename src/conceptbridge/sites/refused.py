@@ -1,6 +1,6 @@
 """Refuse a table with a value that cannot be read correctly, or that cannot be opened: one message that says where."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import duckdb
@@ -44,6 +44,26 @@ def why_rejected(value: object, kind: str) -> str:
         f"{_start(value)} went through a spreadsheet or a floating-point column and lost its last digits; export ids as "
         "whole numbers"
     )
+
+
+def reject_lost(table: str, place: Place, dropped: Mapping[str, int]) -> None:
+    """Raise StudyError: no row of a table can be kept. ``dropped`` has the reasons; the commonest is named."""
+    reason = max(dropped, key=lambda one: dropped[one])
+    share = "all" if len(dropped) == 1 else "most"
+    raise StudyError(f"{place}: {reason} in {share} rows of {table}, and no row can be kept: {_advice(reason)}")
+
+
+def _advice(reason: str) -> str:
+    if reason.endswith("cannot be read"):
+        return "the header does not match the columns, or the column is written in another way; export the table again"
+    if "after the extract" in reason or "stands for no date" in reason:
+        return (
+            "set `last_date` for the site to the last day of its records if these dates are right (some extracts are "
+            "shifted into the future), or correct them"
+        )
+    if "person" in reason:
+        return "are both tables of the same extract? Correct the table, or remove it"
+    return "correct the table, or remove it"
 
 
 def _shape(value: object) -> str:
