@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import atomic_folder, write_json
 from conceptbridge.core.errors import StudyError
-from conceptbridge.core.sql import literal
+from conceptbridge.core.sql import copy_as_parquet, literal
 from conceptbridge.sites.cdm import TABLES
 from conceptbridge.sites.checks import (
     DAYS,
@@ -251,7 +251,7 @@ class _Ingest:
         self.db.remove_function("is_dropped")
 
     def _write(self, query: str, target: Path) -> None:
-        self.db.execute(f"COPY ({query}) TO {literal(target)} (FORMAT parquet, COMPRESSION zstd)")
+        copy_as_parquet(self.db, query, target)
 
     def _make_persons(self, counts: Counts) -> None:
         """Make the table ``persons``: each person with the earliest day that they can have been born on."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import duckdb
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.core.sql import literal
+from conceptbridge.core.sql import copy_as_parquet, literal
 from conceptbridge.sites.cdm import REQUIRED, TABLES
 from conceptbridge.sites.extract import find_tables
 from conceptbridge.sites.formats.format import Place
@@ -126,7 +126,7 @@ def _named(db: duckdb.DuckDBPyConnection, folder: Path) -> int:
 
 def _rewrite(db: duckdb.DuckDBPyConnection, folder: Path, table: str, query: str) -> None:
     new = folder / f".{table}.parquet"
-    db.execute(f"COPY ({query}) TO {literal(new)} (FORMAT parquet, COMPRESSION zstd)")
+    copy_as_parquet(db, query, new)
     new.replace(folder / f"{table}.parquet")
 
 
