@@ -10,7 +10,7 @@ import pytest
 from conceptbridge.core.errors import StudyError
 from conceptbridge.sites.extract import find_tables
 from conceptbridge.sites.formats.format import FORMATS, find_format, format_of
-from tiny_extract import GOOD, load, rows, write_extract
+from tiny_extract import load, rows, write_extract
 from toy_package import installed_package
 
 

@@ -162,9 +162,11 @@ def test_a_file_that_seems_to_be_a_table_is_never_passed_over(name: str, tmp_pat
 
 @pytest.mark.parametrize(
     "name",
-    ["concept_class.csv", "CONCEPT_CPT4.csv", "concept_relationship.csv", "drug_era.csv", "visit_detail.csv"]
-    + ["person.sql", "person.csv.md5", "person_mapping.csv", "README_person.txt", "LICENSE.txt", "._person.csv"]
-    + [".person.csv.crc", "~$person.xlsx", "person.csv~", "person.csv.bak", "concept_counts.csv", "_SUCCESS"],
+    [
+        *("concept_class.csv", "CONCEPT_CPT4.csv", "concept_relationship.csv", "drug_era.csv", "visit_detail.csv"),
+        *("person.sql", "person.csv.md5", "person_mapping.csv", "README_person.txt", "LICENSE.txt", "._person.csv"),
+        *(".person.csv.crc", "~$person.xlsx", "person.csv~", "person.csv.bak", "concept_counts.csv", "_SUCCESS"),
+    ],
 )
 def test_other_files_are_passed_over(name: str, tmp_path: Path) -> None:
     (write_extract(tmp_path / "e") / name).write_text("x")
@@ -228,23 +230,9 @@ def test_quotes_of_any_writer(table: list[list[str]], block: int) -> None:
 @pytest.mark.parametrize(
     "nothing",
     [
-        "nan",
-        "NaN",
-        "NAN",
-        "None",
-        "NONE",
-        "<NA>",
-        "NaT",
-        "N/A",
-        "n/a",
-        "#N/A",
-        "NULL",
-        "Null",
-        " null ",
-        "\\N",
-        "(null)",
-    ]
-    + ["[NULL]", "<null>", "undefined", "#VALUE!", "#REF!", "#DIV/0!", "  ", "\t", "NA"],
+        *("nan", "NaN", "NAN", "None", "NONE", "<NA>", "NaT", "N/A", "n/a", "#N/A", "NULL", "Null", " null ", "\\N"),
+        *("(null)", "[NULL]", "<null>", "undefined", "#VALUE!", "#REF!", "#DIV/0!", "  ", "\t", "NA"),
+    ],
 )
 def test_a_spelling_of_nothing_is_no_text(nothing: str, tmp_path: Path) -> None:
     condition = CONDITION.replace('"cough, dry"', f'"{nothing}"')

@@ -1,12 +1,13 @@
 """What is in the files that a study is given: a digest of each, which is kept as long as the file is not touched.
 
-Snakemake looks into an input that is newer than what was made from it. One that was replaced by an older one (a copy that
-keeps times, a link to another folder) it takes for the same.
+Snakemake looks into an input that is newer than what was made from it. One that was replaced by an older one (a copy
+that keeps times, a link to another folder) it takes for the same.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from conceptbridge.core.atomic_files import write_text
@@ -20,10 +21,8 @@ class Contents:
     def __init__(self, folder: Path) -> None:
         self._file, self._new = folder / FILE, False
         self._known: dict[str, list[object]] = {}
-        try:
+        with suppress(OSError, ValueError, TypeError):  # then they are computed again
             self._known.update(json.loads(self._file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
-            pass  # they are computed again
 
     def digest(self, files: Iterable[str]) -> str:
         """Return a digest of what is in the files, whatever they are called and where they lie; "" for none."""

@@ -160,9 +160,9 @@ def _reject_unread(extract: Path, name: str) -> None:
     if table := table_named_by(last):
         forms = ", ".join(one.title for one in formats("table"))
         raise StudyError(
-            f"{extract}: {name} looks like the table {table}, but would not be read: a table is one file ({forms}) whose "
-            f"name is {table} and its ending, or a folder {table} of such parts. Rename, unpack or convert it, or move "
-            "it out of the extract."
+            f"{extract}: {name} looks like the table {table}, but would not be read: a table is one file ({forms}) "
+            f"whose name is {table} and its ending, or a folder {table} of such parts. Rename, unpack or convert it, or "
+            "move it out of the extract."
         )
 
 
@@ -178,6 +178,6 @@ def _in_database(file: Path) -> Iterator[tuple[str, Place]]:
             yield name.lower(), Place(file, database.name, member)
         elif (table := table_named_by(name)) and table not in names:
             raise StudyError(
-                f"{file}: {member} looks like the table {table}, and there is no table of that name; rename it, or make "
-                f"a view {table}, or drop it"
+                f"{file}: {member} looks like the table {table}, and there is no table of that name; rename it, or "
+                f"make a view {table}, or drop it"
             )

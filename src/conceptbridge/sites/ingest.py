@@ -36,6 +36,7 @@ from conceptbridge.sites.checks import (
 )
 from conceptbridge.sites.extract import find_tables
 from conceptbridge.sites.formats.format import MORE_FIELDS, Place, Source
+from conceptbridge.sites.memory import MEMORY_MB, database
 from conceptbridge.sites.names import name_concepts
 from conceptbridge.sites.quality import describe, note_visits
 from conceptbridge.sites.refused import naming, reject_lost, reject_values
@@ -44,9 +45,6 @@ from conceptbridge.sites.row_counts import Counts, count_rows
 from conceptbridge.sites.source import open_source, rejected, typed
 
 logger = logging.getLogger(__name__)
-
-#: what DuckDB may hold; sorted ids and what it does not count come on top, 4 GiB in all
-MEMORY = "2GB"
 
 _RELEASED = ("source_release_date", "cdm_release_date")
 _SHIFTED = "its dates lie in the future: they were shifted, and the extract's last day is unknown"
@@ -71,6 +69,7 @@ def ingest(
     reading: Mapping[str, Any] | None = None,
     vocabulary: Path | None = None,
     threads: int = 1,
+    memory_mb: int = MEMORY_MB,
 ) -> None:
     """Read the CDM tables of ``extract`` and write each of ``cdm.TABLES`` to ``cdm/{table}.parquet``, all or none.
 
@@ -91,13 +90,7 @@ def ingest(
     with atomic_folder(cdm) as folder:
         work = folder / "work"
         work.mkdir()
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "threads": max(threads, 2),  # a single one cuts row groups elsewhere
-            "memory_limit": MEMORY,
-            "temp_directory": str(work / "spill"),
-        }
-        with duckdb.connect(config=config) as db:
-            db.execute("SET TimeZone = 'UTC'")
+        with database(max(threads, 2), memory_mb, work / "spill") as db:  # a single thread cuts row groups elsewhere
             report = _Ingest(db, tables, folder, work, dict(reading or {})).run()
             report |= describe(db, folder, report["tables"], name_concepts(db, folder, vocabulary, work))
         shutil.rmtree(work)

@@ -68,7 +68,8 @@ def _add_ancestors(db: duckdb.DuckDBPyConnection, folder: Path, place: Place, wo
 
 def _add_concepts(db: duckdb.DuckDBPyConnection, folder: Path, place: Place, work: Path, more: dict[str, int]) -> int:
     """Add the vocabulary's rows of the concepts in use and their ancestors; return how many were there twice."""
-    ancestors = f"SELECT ancestor_concept_id FROM {_file(folder, 'concept_ancestor')} WHERE descendant_concept_id IN (FROM used)"
+    known = _file(folder, "concept_ancestor")
+    ancestors = f"SELECT ancestor_concept_id FROM {known} WHERE descendant_concept_id IN (FROM used)"
     db.execute(f"CREATE TABLE wanted AS FROM used UNION {ancestors}")
     _download(db, "concept", place, work, "concept_id IN (FROM wanted)", more)
     columns = [column for column in TABLES["concept"] if column != "concept_id"]

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
 
 #: encoding -> SQL of the date of a number {n}. Where several fit as well, the first does
 ENCODINGS = {
-    "yyyymmdd": "CASE WHEN {n} BETWEEN 10000101 AND 99991231 THEN TRY(strptime({n}::BIGINT::VARCHAR, '%Y%m%d'))::DATE END",
+    "yyyymmdd": "CASE WHEN {n} BETWEEN 1e7 AND 1e8 THEN TRY(strptime({n}::BIGINT::VARCHAR, '%Y%m%d'))::DATE END",
     "seconds since 1970": "TRY(DATE '1970-01-01' + floor({n} / 86400)::INTEGER)",
     "milliseconds since 1970": "TRY(DATE '1970-01-01' + floor({n} / 86400e3)::INTEGER)",
     "microseconds since 1970": "TRY(DATE '1970-01-01' + floor({n} / 86400e6)::INTEGER)",
@@ -16,14 +16,15 @@ ENCODINGS = {
     "days since 1970": "TRY(DATE '1970-01-01' + floor({n})::INTEGER)",
     "days of a spreadsheet": "TRY(DATE '1899-12-30' + floor({n})::INTEGER)",
 }
-#: the years of most extracts, and those in which people live. Into 1970 falls every small number of seconds, and a small
-#: number of days counts from a patient's own first day
+#: the years of most extracts, and those in which people live. Into 1970 falls every small number of seconds, and a
+#: small number of days counts from a patient's own first day
 _RECENT, _EVER = "year({d}) BETWEEN 1980 AND 2040", "year({d}) BETWEEN 1900 AND 2299 AND year({d}) <> 1970"
 _LATER = {
     "days since 1970": "year({d}) BETWEEN 1980 AND 2299",
     "days of a spreadsheet": "year({d}) BETWEEN 1930 AND 2299",
 }
-_NUMBERS = "TINYINT SMALLINT INTEGER BIGINT UTINYINT USMALLINT UINTEGER UBIGINT HUGEINT UHUGEINT FLOAT DOUBLE".split()
+_NUMBERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE"}
+_NUMBERS |= {"UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
 
 
 def read_number_dates(

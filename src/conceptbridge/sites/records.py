@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import DOMAINS, TABLES
+from conceptbridge.sites.memory import MEMORY_MB, database
 
 #: concept ids from here on are a site's own; so are negative ones, such as ids that did not fit into 32 bits
 LOCAL = 2_000_000_000
@@ -73,20 +74,36 @@ UNITS = "units.csv"
 ANALYTES = "analytes.csv"
 
 #: numbers processed at once: bounds the memory; not a setting, so that the same rows give the same bytes
-CHUNK = 8_000_000
-#: what DuckDB may hold; more goes to disk
-MEMORY = "2GB"
+CHUNK = 2_000_000
 
 
 @contextmanager
-def site_database(cdm: Path, threads: int, near: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a database in memory with a view of each typed table in ``cdm``; it spills next to the file ``near``."""
+def site_database(
+    cdm: Path, threads: int, near: Path, memory_mb: int = MEMORY_MB
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a database in memory with a view of each typed table in ``cdm``; it spills next to the file ``near``.
+
+    Of the ``memory_mb`` of its job the database may hold half. Raises StudyError where that is too little.
+    """
     near.parent.mkdir(parents=True, exist_ok=True)
-    spill = str(near.parent / f".{near.name}.spill")
-    with duckdb.connect(config={"threads": threads, "memory_limit": MEMORY, "temp_directory": spill}) as db:
+    spill = near.parent / f".{near.name}.spill"
+    with database(threads, memory_mb, spill) as db:
         for table in TABLES:
             db.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet({literal(str(cdm / f'{table}.parquet'))})")
         yield db
+
+
+@contextmanager
+def joins_as_written(db: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Plan queries so that the table behind each JOIN is held in memory, and the rows before it pass by.
+
+    DuckDB expects few rows of long conditions on records, and would hold the records.
+    """
+    db.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+    try:
+        yield
+    finally:
+        db.execute("RESET disabled_optimizers")
 
 
 def open_records(db: duckdb.DuckDBPyConnection, site: str, roll_up: Mapping[str, Any]) -> None:

@@ -37,12 +37,12 @@ def why_rejected(value: object, kind: str) -> str:
     """Say what is wrong with a rejected value of a column of type ``kind``, and what to do; it quotes no id or date."""
     if kind == "DATE":
         return (
-            f"this date has the day before the month ({_shape(value)}), so in other dates the two cannot be told apart; "
-            "export dates as YYYY-MM-DD"
+            f"this date has the day before the month ({_shape(value)}), so in other dates the two cannot be told "
+            "apart; export dates as YYYY-MM-DD"
         )
     return (
-        f"{_start(value)} went through a spreadsheet or a floating-point column and lost its last digits; export ids as "
-        "whole numbers"
+        f"{_start(value)} went through a spreadsheet or a floating-point column and lost its last digits; export ids "
+        "as whole numbers"
     )
 
 

@@ -8,25 +8,27 @@ import re
 from conceptbridge.sites.cdm import TABLES
 
 #: OMOP tables, and files that come with them, whose names have a table's name in them and that no study reads
-_OTHERS = frozenset(
-    """
-    care_site cohort cohort_attribute cohort_definition concept_class concept_cpt4 concept_hierarchy concept_recommended
-    concept_relationship concept_set concept_sets concept_synonym condition_era cost death_cause domain dose_era
-    drug_era drug_strength episode episode_event fact_relationship image_feature image_occurrence location
-    location_history metadata note note_nlp payer_plan_period person_id_map person_id_mapping procedure_cost provider
-    relationship source_to_concept_map source_to_standard specimen survey_conduct visit_cost visit_detail vocabulary
-    """.split()
-)
+_OTHERS_LISTED = """
+    care_site cohort cohort_attribute cohort_definition concept_class concept_cpt4 concept_hierarchy
+    concept_recommended concept_relationship concept_set concept_sets concept_synonym condition_era cost
+    death_cause domain dose_era drug_era drug_strength episode episode_event fact_relationship image_feature
+    image_occurrence location location_history metadata note note_nlp payer_plan_period person_id_map
+    person_id_mapping procedure_cost provider relationship source_to_concept_map source_to_standard specimen
+    survey_conduct visit_cost visit_detail vocabulary
+"""
+_OTHERS = frozenset(_OTHERS_LISTED.split())
 #: ends of names of files that hold no data: text about it, programs, checksums, backups
-_NO_DATA = (
-    "bak bat cfg crc css ctl ddl doc docx gif htm html ini ipynb jar jpeg jpg js json5 lock log md md5 old orig pdf png "
-    "ppt pptx ps1 py r rmd rst rtf sh sha1 sha256 sql svg swp tmp toml xml yaml yml"
-).split()
+_NO_DATA_LISTED = """
+    bak bat cfg crc css ctl ddl doc docx gif htm html ini ipynb jar jpeg jpg js json5 lock log md md5 old orig pdf
+    png ppt pptx ps1 py r rmd rst rtf sh sha1 sha256 sql svg swp tmp toml xml yaml yml
+"""
+_NO_DATA = frozenset(_NO_DATA_LISTED.split())
 #: words of names of files about a table
-_ABOUT = frozenset(
-    "changelog codebook count counts ddl dictionary doc docs documentation errors license log lookup manifest map mapping "
-    "metadata notes overview quality queries query readme report schema stats summary".split()
-)
+_ABOUT_LISTED = """
+    changelog codebook count counts ddl dictionary doc docs documentation errors license log lookup manifest map
+    mapping metadata notes overview quality queries query readme report schema stats summary
+"""
+_ABOUT = frozenset(_ABOUT_LISTED.split())
 
 
 def _words(name: str) -> list[str]:

@@ -8,13 +8,9 @@ from dataclasses import dataclass
 from conceptbridge.core.sql import literal
 
 #: what scripts, databases and spreadsheets write for a missing value; spaces around it and its case do not count
-NULLS = ("", "null", "\\n", "nan", "none", "n/a", "#n/a", "<na>", "(null)", "<null>", "[null]", "undefined") + (
-    "#null!",
-    "#value!",
-    "#ref!",
-    "#num!",
-    "#name?",
-    "#div/0!",
+NULLS = (
+    *("", "null", "\\n", "nan", "none", "n/a", "#n/a", "<na>", "(null)", "<null>", "[null]", "undefined"),
+    *("#null!", "#value!", "#ref!", "#num!", "#name?", "#div/0!"),
 )
 #: the same, only as it is written: Na is sodium
 EXACT_NULLS = ("NA", "NaT")
@@ -117,7 +113,8 @@ def is_null_sql(text: str) -> str:
 def _text(column: str, stored: str, words: bool = False) -> str:
     if stored in _EXACT:  # text that a program took for numbers: 65363002.0
         whole = f"{column} = trunc({column}) AND abs({column}) < {_EXACT[stored]}"
-        return f"CASE WHEN isnan({column}) THEN NULL WHEN {whole} THEN {column}::BIGINT::VARCHAR ELSE {column}::VARCHAR END"
+        text = f"CASE WHEN {whole} THEN {column}::BIGINT::VARCHAR ELSE {column}::VARCHAR END"
+        return f"CASE WHEN NOT isnan({column}) THEN {text} END"
     if stored.startswith("DECIMAL"):
         return f"CASE WHEN {column} = trunc({column}) THEN {column}::HUGEINT::VARCHAR ELSE {column}::VARCHAR END"
     text = column if stored == "VARCHAR" else f"{column}::VARCHAR"

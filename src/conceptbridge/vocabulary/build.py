@@ -11,6 +11,7 @@ import pyarrow as pa
 from conceptbridge.core.atomic_files import write_parquet
 from conceptbridge.disclosure.suppress import enough_sql
 from conceptbridge.sites.cdm import DOMAINS
+from conceptbridge.sites.memory import MEMORY_MB
 from conceptbridge.sites.records import (
     AGE_BANDS,
     BIN_STATES,
@@ -21,6 +22,7 @@ from conceptbridge.sites.records import (
     first_of_each,
     in_order,
     is_local,
+    joins_as_written,
     open_records,
     site_database,
 )
@@ -58,6 +60,7 @@ def make_vocabulary(
     min_cell_count: int,
     out: Path,
     threads: int = 1,
+    memory_mb: int = MEMORY_MB,
 ) -> None:
     """Write the vocabulary of the typed tables in ``cdm`` to ``out`` (``SCHEMA``, ordered by key).
 
@@ -66,9 +69,10 @@ def make_vocabulary(
     which concepts stand for drugs and conditions. Out of core: one pass over the records in any order.
     """
     enough = enough_sql("persons", min_cell_count)
-    with site_database(cdm, threads, out) as db:
+    with site_database(cdm, threads, out, memory_mb) as db:
         open_records(db, site, roll_up)
-        _make_counts(db)
+        with joins_as_written(db):
+            _make_counts(db)
         db.execute(
             f"""
             CREATE TABLE concepts AS
