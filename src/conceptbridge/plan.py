@@ -211,6 +211,28 @@ class Plan:
     def _budget(self, task: str, learner: str, strategy: str, drawn: bool) -> Budget:
         return Budget(**json.loads(self.study.budget(task, learner, strategy, drawn)))
 
+    def given(self, rule: str, **wildcards: str) -> list[str]:
+        """The files that a rule's job reads and no job of the study has made."""
+        study, task, site = self.study, wildcards.get("task", ""), wildcards.get("site", "")
+        if rule == "ingest":
+            return [*(self.files.get(site, []) if study.converter(site) is None else []), *self.vocabulary]
+        if rule == "convert":
+            return self.files[site]
+        if rule == "cohort":
+            return study.task_files(task, site)
+        if rule in ("sequences", "leaks"):
+            return study.concept_files(task)
+        if rule == "patients":
+            return [study.patients(site)]
+        if rule in ("receive", "receive_tokens", "receive_vocabulary"):
+            model = (wildcards.get("embedding", ""), wildcards.get("learner", ""))
+            return self.bundles_of(wildcards["received"], task or None, *model)
+        if rule == "receive_aggregates":
+            return [study.results_file(wildcards["reported"])]
+        if rule in ("compute_terms", "embedding_quality"):
+            return [str(file) for file in study.term_pairs]
+        return []
+
     def settings(self, rule: str, **wildcards: str) -> Settings:
         """What a rule's job gets from the study, by option of its script: JSON as text, numbers and names."""
         settings = getattr(self, f"_{rule}", None)

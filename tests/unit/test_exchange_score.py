@@ -151,7 +151,7 @@ def test_a_list_of_patients_becomes_a_cohort_beside_the_site_s_own(tmp_path: Pat
         ("person_id,index_date\n", "lists no patients"),
         ("person_id,index_date\n9,2024-05-01\n", "lists persons that clinic has no record of"),
         ("person_id\n1\n", "the column index_date is missing"),
-        ("person_id,index_date\n1,tomorrow\n", "a date is not YYYY-MM-DD"),
+        ("person_id,index_date\n1,tomorrow\n", "row 1 of the data, column index_date: is not a date; write YYYY-MM-DD"),
     ],
 )
 def test_a_list_that_cannot_be_scored_is_refused(tmp_path: Path, text: str, message: str) -> None:

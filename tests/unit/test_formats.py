@@ -10,7 +10,7 @@ import pytest
 from conceptbridge.core.errors import StudyError
 from conceptbridge.sites.extract import find_tables
 from conceptbridge.sites.formats.format import FORMATS, find_format, format_of
-from tiny_extract import GOOD, load, rows, write_extract
+from tiny_extract import load, rows, write_extract
 from toy_package import installed_package
 
 
@@ -86,11 +86,14 @@ def test_what_it_lacks_is_told_as_of_any_other(toy: Path, tmp_path: Path) -> Non
     (extract / "person.jsonl").write_text('{"person_id": 1}')
     with pytest.raises(StudyError, match=r"person\.jsonl: the column year_of_birth is missing \(found person_id\)"):
         load(extract, tmp_path / "site")
-    with pytest.raises(StudyError, match=r"zip of CDM tables \(Parquet, CSV, TSV, gzipped or not, JSON lines\), or a"):
+    with pytest.raises(
+        StudyError, match=r"zip of CDM tables \(Parquet, CSV, TSV, TXT, plain or as .gz, .zst, JSON lines\), or a"
+    ):
         find_tables(tmp_path / "nowhere")
 
 
-def test_without_it_such_a_file_is_passed_over(tmp_path: Path) -> None:
+def test_without_it_such_a_file_is_refused(tmp_path: Path) -> None:
     extract = write_extract(tmp_path / "e", person=None)
     (extract / "person.jsonl").write_text('{"person_id": 1}')
-    assert set(find_tables(extract)) == set(GOOD) - {"person"}
+    with pytest.raises(StudyError, match=r"person\.jsonl looks like the table person, but would not be read"):
+        find_tables(extract)

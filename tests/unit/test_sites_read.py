@@ -20,6 +20,7 @@ import pyarrow.csv as pc
 import pyarrow.parquet as pq
 import pytest
 
+from conceptbridge.core.errors import StudyError
 from conceptbridge.sites.cdm import REQUIRED, TABLES
 from conceptbridge.sites.extract import extract_files, find_tables
 from conceptbridge.sites.versions import COLUMNS
@@ -322,9 +323,8 @@ def test_rows_wider_than_their_header_never_shift_a_column(tmp_path: Path) -> No
     assert "columns whose place is in doubt" in reason
     # what no version explains is not believed
     text = GOOD["condition_occurrence"].splitlines()[0] + "\n100,1,0,2015-03-02,,10,pain, left,\n"
-    cdm, quality = load(write_extract(tmp_path / "f", condition_occurrence=text), tmp_path / "out2")
-    assert rows(cdm, "condition_occurrence") == []
-    assert quality["tables"]["condition_occurrence"]["dropped"] == {"it has more fields than the header": 1}
+    with pytest.raises(StudyError, match="it has more fields than the header in all rows of condition_occurrence"):
+        load(write_extract(tmp_path / "f", condition_occurrence=text), tmp_path / "out2")
 
 
 def test_what_is_odd_in_kept_rows_is_counted(tmp_path: Path) -> None:
@@ -354,7 +354,8 @@ def test_names_come_from_the_extract_then_from_the_vocabulary(tmp_path: Path) ->
         '999\t12" stent, "large\tDevice\tSNOMED\tx\tS\t1\t19700101\t20991231\t\n'
         "4266367\tAnother name\tCondition\tSNOMED\tx\tS\t6142004\t19700101\t20991231\t\n"
         "998\tCough\tCondition\tSNOMED\tx\tS\t2\t19700101\t20991231\t\n"
-        "1\tNobody uses this\tCondition\tSNOMED\tx\tS\t3\t19700101\t20991231\t\n"
+        "1\tSymptom\tCondition\tSNOMED\tx\tS\t3\t19700101\t20991231\t\n"
+        "2\tNobody uses this\tCondition\tSNOMED\tx\tS\t4\t19700101\t20991231\t\n"
     )
     (athena / "CONCEPT_ANCESTOR.csv").write_text(
         "ancestor_concept_id\tdescendant_concept_id\tmin_levels_of_separation\tmax_levels_of_separation\n"
@@ -365,13 +366,19 @@ def test_names_come_from_the_extract_then_from_the_vocabulary(tmp_path: Path) ->
     extract = write_extract(tmp_path / "e", condition_occurrence=conditions, concept=concept)
     cdm, quality = load(extract, tmp_path / "out", vocabulary=athena)
     assert rows(cdm, "concept", "concept_id", "concept_name") == [
+        (1, "Symptom"),  # nobody's, but an ancestor: a roll-up needs it
         (998, "Cough"),
         (999, '12" stent, "large'),
         (4266367, "Influenza"),
     ]
     assert rows(cdm, "concept_ancestor", "ancestor_concept_id", "descendant_concept_id") == [(1, 998)]
     # sexes and kinds of visit are concepts, too
-    assert quality["names"] == {"concepts_in_use": 7, "named_by_the_extract": 1, "named_by_the_vocabulary": 2}
+    assert quality["names"] == {
+        "concepts_in_use": 7,
+        "named_by_the_extract": 1,
+        "named_by_the_vocabulary": 2,
+        "ancestors_from_the_vocabulary": 1,
+    }
 
 
 def test_the_output_is_the_same_bytes_again_and_on_any_number_of_threads(tmp_path: Path) -> None:

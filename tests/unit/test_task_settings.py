@@ -294,8 +294,14 @@ def test_an_omop_cohort_table(tmp_path: Path) -> None:
     ("rows", "message"),
     [
         ("person,index_date\n1,2022-01-10\n", "the column person_id is missing"),
-        ("person_id,index_date\nA,2022-01-10\n", "a person_id is not a whole number"),
-        ("person_id,index_date\n1,10.1.2022\n", "a date is not YYYY-MM-DD"),
+        (
+            "person_id,index_date\nA,2022-01-10\n",
+            r"here\.csv: row 1 of the data, column person_id: is not a whole number",
+        ),
+        (
+            "person_id,index_date\n1,10.1.2022\n",
+            "row 1 of the data, column index_date: is not a date; write YYYY-MM-DD",
+        ),
         ("person_id,index_date,label\n1,2022-01-10,2\n", "a label that is not 0 or 1"),
         ("person_id,index_date,label\n1,2022-01-10,0\n1,2022-01-10,1\n", "two labels or splits on one day"),
     ],

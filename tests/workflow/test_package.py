@@ -99,7 +99,7 @@ def test_a_study_is_checked_and_planned_away_from_the_repository(installed: Path
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(config | {"sites": {"north": {"extract": "nowhere"}}}))
     told = command(installed, tmp_path, *line, "check", "study.yaml", status=1)
     assert told == "error: nowhere: does not exist; an extract is a folder or zip of CDM tables (" + (
-        "Parquet, CSV, TSV, gzipped or not), or a SQLite or DuckDB file\n"
+        "Parquet, CSV, TSV, TXT, plain or as .gz, .zst), or a SQLite or DuckDB file\n"
     )
 
 

@@ -12,6 +12,7 @@ from snakemake.settings.types import DeploymentMethod
 from conceptbridge import layout
 from conceptbridge.core import run_lock
 from conceptbridge.core.code_fingerprint import fingerprint
+from conceptbridge.core.contents import Contents
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
 from conceptbridge.plan import Plan
@@ -22,6 +23,7 @@ try:
 except StudyError as error:
     raise WorkflowError(str(error)) from None
 study = plan.study
+contents = Contents(Path(study.config["results"]))
 RESULTS = study.config["results"]
 TASKS, EMBEDDINGS, LEARNERS = plan.tasks, plan.embeddings, plan.learners
 # folders of the embeddings that are translations, and of those that are not, as regular expressions
@@ -58,6 +60,7 @@ if workflow.modifier.is_main_snakefile() and workflow.is_main_process:
             study_run = run_lock.acquire(Path(RESULTS))
         except StudyError as error:
             raise WorkflowError(str(error)) from None
+        contents.save()
 
     onsuccess:
         run_lock.release(study_run)
@@ -97,6 +100,9 @@ def job(rule):
             "script": Untracked(path),
             "code": code(path, plan.modules(rule, **names)),
         }
+        # a file that was replaced by an older one is another file
+        if given := contents.digest(plan.given(rule, **names)):
+            told["given"] = given
         return plan.settings(rule, **names) | told | UNTRACKED
 
     return of_rule

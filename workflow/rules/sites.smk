@@ -68,4 +68,4 @@ rule ingest:
     shell:
         "python {params.job[script]:q} --extract {params.job[extract]:q} --reading {params.job[reading]:q}"
         " --vocabulary {params.job[vocabulary]:q} --cdm {output.tables:q} --quality {output.quality:q}"
-        " --threads {threads} > {log:q} 2>&1"
+        " --threads {threads} --memory {resources.mem_mb} > {log:q} 2>&1"

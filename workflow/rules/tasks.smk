@@ -25,7 +25,7 @@ rule cohort:
     shell:
         "python {params.job[script]:q} --cdm {input.cdm:q} --site {wildcards.site} --task {params.job[task]:q}"
         " --min-cell-count {params.job[min_cell_count]} --cohort {output.cohort:q}"
-        " --attrition {output.attrition:q} --splits {output.splits:q} --threads {threads} > {log:q} 2>&1"
+        " --attrition {output.attrition:q} --splits {output.splits:q} --threads {threads} --memory {resources.mem_mb} > {log:q} 2>&1"
 
 
 rule sequences:
@@ -50,7 +50,7 @@ rule sequences:
         "python {params.job[script]:q} --cdm {input.cdm:q} --site {params.job[owner]:q}"
         " --vocabulary {input.vocabulary:q} --cohort {input.cohort:q} --task {params.job[task]:q}"
         " --roll-up {params.job[roll_up]:q} --tokens {output.tokens:q} --sequences {output.sequences:q}"
-        " --threads {threads} > {log:q} 2>&1"
+        " --threads {threads} --memory {resources.mem_mb} > {log:q} 2>&1"
 
 
 # the vectors by which a site's names are compared: those of the study's first embedding with meaning

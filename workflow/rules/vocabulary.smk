@@ -22,4 +22,4 @@ rule vocabulary:
     shell:
         "python {params.job[script]:q} --cdm {input.cdm:q} --site {params.job[owner]:q}"
         " --texts {params.job[texts]:q} --roll-up {params.job[roll_up]:q}"
-        " --min-cell-count {params.job[min_cell_count]} --out {output:q} --threads {threads} > {log:q} 2>&1"
+        " --min-cell-count {params.job[min_cell_count]} --out {output:q} --threads {threads} --memory {resources.mem_mb} > {log:q} 2>&1"

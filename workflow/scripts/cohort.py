@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 from command import run
+from conceptbridge.sites.memory import MEMORY_MB
 from conceptbridge.tasks.cohort import make_cohort
 
 
 def main(a: argparse.Namespace) -> None:
-    make_cohort(a.cdm, a.site, a.task, a.min_cell_count, a.cohort, a.attrition, a.splits, a.threads)
+    make_cohort(a.cdm, a.site, a.task, a.min_cell_count, a.cohort, a.attrition, a.splits, a.threads, a.memory)
 
 
 if __name__ == "__main__":
@@ -22,4 +23,5 @@ if __name__ == "__main__":
     p.add_argument("--attrition", type=Path, required=True, help="attrition.csv to write")
     p.add_argument("--splits", type=Path, required=True, help="splits.parquet to write: the prevalence of each split")
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--memory", type=int, default=MEMORY_MB, help="MB that the job has")
     run(p, main)

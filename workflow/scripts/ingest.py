@@ -6,10 +6,11 @@ from pathlib import Path
 
 from command import run
 from conceptbridge.sites.ingest import ingest
+from conceptbridge.sites.memory import MEMORY_MB
 
 
 def main(a: argparse.Namespace) -> None:
-    ingest(a.extract, a.cdm, a.quality, a.reading, a.vocabulary, a.threads)
+    ingest(a.extract, a.cdm, a.quality, a.reading, a.vocabulary, a.threads, a.memory)
 
 
 if __name__ == "__main__":
@@ -22,4 +23,5 @@ if __name__ == "__main__":
     p.add_argument("--cdm", type=Path, required=True, help="folder to write")
     p.add_argument("--quality", type=Path, required=True, help="quality.json to write")
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--memory", type=int, default=MEMORY_MB, help="MB that the job has")
     run(p, main)

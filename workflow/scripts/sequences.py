@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 from command import run
+from conceptbridge.sites.memory import MEMORY_MB
 from conceptbridge.tasks.sequences import make_sequences
 
 
 def main(a: argparse.Namespace) -> None:
-    make_sequences(a.cdm, a.site, a.vocabulary, a.cohort, a.task, a.roll_up, a.tokens, a.sequences, a.threads)
+    make_sequences(a.cdm, a.site, a.vocabulary, a.cohort, a.task, a.roll_up, a.tokens, a.sequences, a.threads, a.memory)
 
 
 if __name__ == "__main__":
@@ -23,4 +24,5 @@ if __name__ == "__main__":
     p.add_argument("--tokens", type=Path, required=True, help="tokens.parquet to write")
     p.add_argument("--sequences", type=Path, required=True, help="sequences.parquet to write")
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--memory", type=int, default=MEMORY_MB, help="MB that the job has")
     run(p, main)

@@ -5,11 +5,12 @@ import json
 from pathlib import Path
 
 from command import run
+from conceptbridge.sites.memory import MEMORY_MB
 from conceptbridge.vocabulary.build import make_vocabulary
 
 
 def main(a: argparse.Namespace) -> None:
-    make_vocabulary(a.cdm, a.site, a.texts, a.roll_up, a.min_cell_count, a.out, a.threads)
+    make_vocabulary(a.cdm, a.site, a.texts, a.roll_up, a.min_cell_count, a.out, a.threads, a.memory)
 
 
 if __name__ == "__main__":
@@ -21,4 +22,5 @@ if __name__ == "__main__":
     p.add_argument("--min-cell-count", type=int, required=True)
     p.add_argument("--out", type=Path, required=True)
     p.add_argument("--threads", type=int, default=1)
+    p.add_argument("--memory", type=int, default=MEMORY_MB, help="MB that the job has")
     run(p, main)

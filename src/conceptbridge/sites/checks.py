@@ -1,9 +1,10 @@
 """What makes a row of each table bad, and what can be repaired without guessing."""
 
 from dataclasses import dataclass
+from datetime import date
 
 from conceptbridge.sites.cdm import REQUIRED, TABLES
-from conceptbridge.sites.typed import UNREADABLE
+from conceptbridge.sites.typed import UNREADABLE, is_null_sql
 
 #: dates outside these are placeholders (0001-01-01, 1753-01-01, 1840-12-31, 1899-12-30, 1900-01-01; 2099-12-31 ...)
 FIRST_DAY, LAST_DAY = "1900-01-02", "2098-12-31"
@@ -26,7 +27,34 @@ KEYS = {"person": "person_id", "visit_occurrence": "visit_occurrence_id", "conce
 #: a row's own id: rows that repeat each other share it
 OWN_IDS = {table: f"{table}_id" for table in TABLES if f"{table}_id" in TABLES[table]}
 
+SHIFTED = "a century after the extract"
 REPEATS = "it repeats another row"
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """Which dates can be: ``last`` is the extract's last day (ISO), where it is known; after ``latest`` is no date."""
+
+    last: str | None = None
+    latest: str = LAST_DAY
+    #: what is said of dates after ``latest``: a log must not hold a date of the data
+    after: str = f"after {LAST_DAY}"
+
+    @classmethod
+    def until(cls, last: str | None) -> "Bounds":
+        """The bounds of an extract with this last day, which may be far in the future."""
+        latest = max(LAST_DAY, last or "")
+        return cls(last, latest, f"after {latest}")
+
+    @classmethod
+    def shifted(cls, start: date) -> "Bounds":
+        """The bounds of an extract whose dates were shifted into the future: ``start`` is a late one."""
+        return cls(None, f"{min(start.year + 100, 9989)}-12-31", SHIFTED)
+
+    @property
+    def no_date(self) -> str:
+        """What is said of a date outside them."""
+        return f"stands for no date (before {FIRST_DAY} or {self.after})"
 
 
 @dataclass(frozen=True)
@@ -39,39 +67,40 @@ class Repair:
     value: str
 
 
-def drops(table: str, last: str | None) -> list[tuple[str, str]]:
+def drops(table: str, bounds: Bounds) -> list[tuple[str, str]]:
     """Return the reasons for which a row is dropped, each with its condition in SQL; the first that is true counts.
 
-    ``last`` is the extract's last day (ISO). Conditions refer to the table's columns, to ``faults``, and to ``born``
+    Conditions refer to the table's columns, to ``faults``, and to ``born``
     and ``known`` of the row's person.
     """
+    last = bounds.last
     index = {column: n for n, column in enumerate(TABLES[table])}
     reasons: list[tuple[str, str]] = []
     for column in REQUIRED[table]:
         reasons.append((f"{column} cannot be read", f"{fault(index[column])} = {UNREADABLE}"))
         reasons.append((f"{column} is empty", f"{column} IS NULL"))
     if table == "person":
-        year = last[:4] if last else LAST_DAY[:4]
+        year = (last or bounds.latest)[:4]
         reasons.append((f"year_of_birth is before {FIRST_YEAR_OF_BIRTH}", f"year_of_birth < {FIRST_YEAR_OF_BIRTH}"))
         reasons.append(("year_of_birth is after the extract", f"year_of_birth > {year}"))
     if table not in DAYS:
         return reasons
     day, end = DAYS[table]
     reasons.append(("its person is not in the person table", "known IS NULL"))
-    reasons.append((f"{day} stands for no date (before {FIRST_DAY} or after {LAST_DAY})", _sentinel(day)))
+    reasons.append((f"{day} {bounds.no_date}", _sentinel(day, bounds)))
     if last:
         reasons.append((f"{day} is after the extract", f"{day} > DATE '{last}'"))
     if table == "observation_period":
         # a start before birth and a placeholder as end are repaired
         if not last:
-            reasons.append((f"{end} stands for no date (before {FIRST_DAY} or after {LAST_DAY})", _sentinel(str(end))))
+            reasons.append((f"{end} {bounds.no_date}", _sentinel(str(end), bounds)))
         reasons.append((f"{end} is before {day}", f"{end} < greatest({day}, born)"))
     else:
         reasons.append((f"{day} is before the person's birth", f"{day} < born"))
     return reasons
 
 
-def repairs(table: str, last: str | None) -> list[Repair]:
+def repairs(table: str, bounds: Bounds) -> list[Repair]:
     """Return what is repaired in a kept row; of two repairs of one column the first that applies is made."""
     if table == "person":
         return [
@@ -85,7 +114,12 @@ def repairs(table: str, last: str | None) -> list[Repair]:
                 "day_of_birth", "day_of_birth is not a day: left empty", "day_of_birth NOT BETWEEN 1 AND 31", "NULL"
             ),
         ]
-    day, end = DAYS.get(table, ("", None))
+    if table == "concept":
+        # None is an answer in a questionnaire
+        answer = "coalesce(domain_id = 'Meas Value' OR concept_class_id = 'Answer', false)"
+        nothing = f"{is_null_sql('concept_name')} AND NOT {answer}"
+        return [Repair("concept_name", "concept_name stands for no name: left empty", nothing, "NULL")]
+    (day, end), last = DAYS.get(table, ("", None)), bounds.last
     if end is None:
         return []
     if table == "observation_period":
@@ -97,7 +131,7 @@ def repairs(table: str, last: str | None) -> list[Repair]:
             *(cut if last else []),
         ]
     return [
-        Repair(end, f"{end} stands for no date: left empty", _sentinel(end), "NULL"),
+        Repair(end, f"{end} stands for no date: left empty", _sentinel(end, bounds), "NULL"),
         Repair(end, f"{end} is before {day}: left empty", f"{end} < {day}", "NULL"),
     ]
 
@@ -119,5 +153,5 @@ def applies_sql(change: Repair, changes: list[Repair]) -> str:
     return " AND ".join([f"({change.condition})", *(f"({condition}) IS NOT TRUE" for condition in earlier)])
 
 
-def _sentinel(column: str) -> str:
-    return f"{column} NOT BETWEEN DATE '{FIRST_DAY}' AND DATE '{LAST_DAY}'"
+def _sentinel(column: str, bounds: Bounds) -> str:
+    return f"{column} NOT BETWEEN DATE '{FIRST_DAY}' AND DATE '{bounds.latest}'"

@@ -11,6 +11,7 @@ from typing import Any
 from conceptbridge.core.errors import StudyError
 from conceptbridge.sites.cdm import DOMAINS, TABLES
 from conceptbridge.sites.formats.format import Place, format_of, formats
+from conceptbridge.sites.table_names import table_named_by
 
 # person_1, person-00000-of-00012, person.part-3, person000000000001
 _NUMBERED = re.compile(rf"({'|'.join(TABLES)})[._-]*(?:part[._-]*)?\d+(?:[._-].*)?")
@@ -69,15 +70,18 @@ def _places(extract: Path) -> Iterator[tuple[str, Place]]:
     if extract.is_dir():
         for file in sorted(extract.iterdir()):
             if file.is_dir():
-                if file.name.lower() in TABLES:
-                    yield file.name.lower(), _in_parts(file)
+                # Spark writes a table as the folder person.parquet
+                if table := file.name.lower() if file.name.lower() in TABLES else _table_of_file(file.name):
+                    yield table, _in_parts(file)
+                else:
+                    _reject_unread(extract, file.name)
             elif file.name.lower().endswith(tuple(_suffixes("tables"))):
                 yield from _in_database(file)
             else:
                 _reject_part(extract, file.name)
                 yield from ((table, Place(file, kind)) for table, kind in _named([file.name]).values())
     elif archive is not None:
-        names = [name for name, _ in archive.members(extract)]
+        names = [name for name, _ in archive.members(extract) if not name.endswith("/")]
         for name in names:
             _reject_part(extract, name)
         for name, (table, _) in _named(names).items():
@@ -95,10 +99,16 @@ def _named(names: Iterable[str]) -> dict[str, tuple[str, str]]:
     """File name -> table and format, for the names that a CDM table can have."""
     named = {}
     for name in names:
-        last = name.lower().rsplit("/", 1)[-1]
-        if (known := format_of(last)) and last.removesuffix(known[1]) in TABLES:
-            named[name] = (last.removesuffix(known[1]), known[0].name)
+        if (table := _table_of_file(name)) and (known := format_of(name)):
+            named[name] = (table, known[0].name)
     return named
+
+
+def _table_of_file(name: str) -> str | None:
+    last = name.lower().rsplit("/", 1)[-1]
+    known = format_of(last)
+    stem = last.removesuffix(known[1]) if known else ""
+    return stem if stem in TABLES else None
 
 
 def _in_parts(folder: Path) -> Place:
@@ -122,10 +132,14 @@ def _in_parts(folder: Path) -> Place:
 
 
 def _reject_part(extract: Path, name: str) -> None:
-    """Raise StudyError for a file that looks like one part of a table: ignoring it would lose rows silently."""
+    """Raise StudyError for a file that looks like a table, or a part of one, in a form that is not read: passing it
+    over would lose rows silently."""
     *folders, last = name.lower().split("/")
+    if last.startswith("._") or "__macosx" in folders:  # what macOS puts beside each file
+        return
     known = format_of(last)
     if known is None:
+        _reject_unread(extract, name)
         return
     stem = last.removesuffix(known[1])
     inside = folders[-1] if folders and folders[-1] in TABLES and stem not in TABLES else None
@@ -136,6 +150,20 @@ def _reject_part(extract: Path, name: str) -> None:
             f"{extract}: {name} looks like a part of {table}. Put all parts in a folder named after the table "
             f"({table}/{last}) in an unpacked extract, or remove this file."
         )
+    if stem not in TABLES:
+        _reject_unread(extract, name)
+
+
+def _reject_unread(extract: Path, name: str) -> None:
+    """Raise StudyError for a file or folder whose name has a table's name in it, beside other words."""
+    last = name.rsplit("/", 1)[-1]
+    if table := table_named_by(last):
+        forms = ", ".join(one.title for one in formats("table"))
+        raise StudyError(
+            f"{extract}: {name} looks like the table {table}, but would not be read: a table is one file ({forms}) "
+            f"whose name is {table} and its ending, or a folder {table} of such parts. Rename, unpack or convert it, or "
+            "move it out of the extract."
+        )
 
 
 def _in_database(file: Path) -> Iterator[tuple[str, Place]]:
@@ -143,6 +171,13 @@ def _in_database(file: Path) -> Iterator[tuple[str, Place]]:
     if database is None:
         titles = " nor a ".join(one.title for one in formats("tables"))
         raise StudyError(f"{file}: is neither a {titles} file; copy it again, or remove it")
-    for name, member in database.members(file):
+    members = list(database.members(file))
+    names = {name.lower() for name, _ in members}
+    for name, member in members:
         if name.lower() in TABLES:
             yield name.lower(), Place(file, database.name, member)
+        elif (table := table_named_by(name)) and table not in names:
+            raise StudyError(
+                f"{file}: {member} looks like the table {table}, and there is no table of that name; rename it, or "
+                f"make a view {table}, or drop it"
+            )

@@ -5,8 +5,7 @@ Rows stay in the order of their file, so the output has the same bytes on any nu
 
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +18,15 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import atomic_folder, write_json
 from conceptbridge.core.errors import StudyError
-from conceptbridge.core.sql import literal
+from conceptbridge.core.sql import copy_as_parquet, literal
 from conceptbridge.sites.cdm import TABLES
 from conceptbridge.sites.checks import (
     DAYS,
     KEYS,
     LAST_DAY,
     REPEATS,
+    SHIFTED,
+    Bounds,
     Repair,
     applies_sql,
     drops,
@@ -35,17 +36,18 @@ from conceptbridge.sites.checks import (
 )
 from conceptbridge.sites.extract import find_tables
 from conceptbridge.sites.formats.format import MORE_FIELDS, Place, Source
+from conceptbridge.sites.memory import MEMORY_MB, database
 from conceptbridge.sites.names import name_concepts
 from conceptbridge.sites.quality import describe, note_visits
+from conceptbridge.sites.refused import naming, reject_lost, reject_values
 from conceptbridge.sites.repeats import find_repeats
 from conceptbridge.sites.row_counts import Counts, count_rows
 from conceptbridge.sites.source import open_source, rejected, typed
-from conceptbridge.sites.typed import REJECTED, read_column
 
 logger = logging.getLogger(__name__)
 
-#: what DuckDB may hold; sorted ids and what it does not count come on top, 4 GiB in all
-MEMORY = "2GB"
+_RELEASED = ("source_release_date", "cdm_release_date")
+_SHIFTED = "its dates lie in the future: they were shifted, and the extract's last day is unknown"
 
 #: first the tables that tell the extract's last day and a row's person
 _ORDER = ("cdm_source", "person", "observation_period")
@@ -67,6 +69,7 @@ def ingest(
     reading: Mapping[str, Any] | None = None,
     vocabulary: Path | None = None,
     threads: int = 1,
+    memory_mb: int = MEMORY_MB,
 ) -> None:
     """Read the CDM tables of ``extract`` and write each of ``cdm.TABLES`` to ``cdm/{table}.parquet``, all or none.
 
@@ -87,13 +90,7 @@ def ingest(
     with atomic_folder(cdm) as folder:
         work = folder / "work"
         work.mkdir()
-        config: dict[str, str | bool | int | float | list[str]] = {
-            "threads": max(threads, 2),  # a single one cuts row groups elsewhere
-            "memory_limit": MEMORY,
-            "temp_directory": str(work / "spill"),
-        }
-        with duckdb.connect(config=config) as db:
-            db.execute("SET TimeZone = 'UTC'")
+        with database(max(threads, 2), memory_mb, work / "spill") as db:  # a single thread cuts row groups elsewhere
             report = _Ingest(db, tables, folder, work, dict(reading or {})).run()
             report |= describe(db, folder, report["tables"], name_concepts(db, folder, vocabulary, work))
         shutil.rmtree(work)
@@ -111,13 +108,13 @@ class _Ingest:
     ) -> None:
         self.db, self.tables, self.folder, self.work, self.reading = db, tables, folder, work, reading
         self.fail = reading.get("on_error") == "fail"
-        self.last: str | None = reading.get("last_date")
+        self.bounds = Bounds.until(reading.get("last_date"))
         self.staged: dict[str, Staged] = {}
 
     def run(self) -> dict[str, Any]:
         """Write every table and return the part of the report that counts rows."""
-        if self.last is None:
-            self.last = self._last_day()
+        if self.bounds.last is None:
+            self.bounds = self._find_bounds()
         counts = {}
         for table in sorted(TABLES, key=lambda table: (table not in _ORDER, table == "concept")):
             counts[table] = self._ingest(table)
@@ -125,6 +122,8 @@ class _Ingest:
             if table == "person":
                 self._make_persons(counts[table])
         noted = note_visits(self.folder)
+        if self.bounds.after == SHIFTED and counts["observation_period"].kept:
+            noted.setdefault("observation_period", {})[_SHIFTED] = counts["observation_period"].kept
         return {"tables": {table: vars(counts[table]) | {"noted": noted.get(table, {})} for table in TABLES}}
 
     def _ingest(self, table: str) -> Counts:
@@ -134,7 +133,7 @@ class _Ingest:
             self._write(f"SELECT {columns} LIMIT 0", target)
             return Counts()
         staged = self._stage(table)
-        with _naming(staged.source.place, table):
+        with naming(staged.source.place, table):
             counts = self._judge(table, staged, target)
         for file in self.work.glob(f"{table}.*"):
             file.unlink()
@@ -144,7 +143,7 @@ class _Ingest:
         if table in self.staged:
             return self.staged.pop(table)
         place = self.tables[table]
-        with _naming(place, table):
+        with naming(place, table):
             source = open_source(self.db, table, place, self.work, self.reading)
             if source.position:
                 return Staged(source, f"({typed(source)})", {})
@@ -159,25 +158,39 @@ class _Ingest:
             )
             return Staged(source, relation, rejected(self.db, source) if source.layout else {})
 
-    def _last_day(self) -> str | None:
-        """Return the latest release date or end of an observation period; None without a release date."""
-        released = self._latest("cdm_source", "source_release_date", "cdm_release_date")
-        if released is None:
-            return None
-        return max(released, self._latest("observation_period", "observation_period_end_date") or released)
+    def _find_bounds(self) -> Bounds:
+        """The last day is the latest release date or end of an observation period; unknown without a release date.
 
-    def _latest(self, table: str, *columns: str) -> str | None:
+        Where most observation periods begin after it, or in a future that no placeholder leaves, the extract's dates
+        were shifted, and its last day is unknown.
+        """
+        self.staged["person"] = self._stage("person")  # what is wrong with it is told first
+        released = self._days("cdm_source", *(f"max({c}) FILTER ({c} <= DATE '{LAST_DAY}')" for c in _RELEASED))
+        last = max((day for day in released if day), default=None)
+        start, end = (str(column) for column in DAYS["observation_period"])
+        later = f"{start} > DATE '{last or LAST_DAY}'"
+        found = self._days(
+            "observation_period",
+            f"max({end}) FILTER ({end} <= DATE '{LAST_DAY}')",
+            f"count(*) FILTER ({later}) * 2 > count({start})",
+            f"quantile_disc({start}, 0.9) FILTER ({later})",
+        )
+        end_day, shifted, late = found or (None, False, None)
+        if shifted and late.year < 9000:
+            return Bounds.shifted(late)
+        return Bounds.until(max(last, end_day or last).isoformat() if last else None)
+
+    def _days(self, table: str, *asked: str) -> tuple[Any, ...]:
+        """Return what is asked of a table, as SQL; nothing if there is none."""
         if table not in self.tables:
-            return None
+            return ()
         staged = self.staged[table] = self._stage(table)
-        latest = ", ".join(f"max({c}) FILTER ({c} <= DATE '{LAST_DAY}')" for c in columns)
-        with _naming(staged.source.place, table):
-            days = self.db.execute(f"SELECT {latest} FROM {staged.relation}").fetchall()[0]
-        return max((day.isoformat() for day in days if day), default=None)
+        with naming(staged.source.place, table):
+            return tuple(self.db.execute(f"SELECT {', '.join(asked)} FROM {staged.relation}").fetchall()[0])
 
     def _judge(self, table: str, staged: Staged, target: Path) -> Counts:
         columns, place = TABLES[table], staged.source.place
-        reasons, changes = drops(table, self.last), repairs(table, self.last)
+        reasons, changes = drops(table, self.bounds), repairs(table, self.bounds)
         if staged.source.layout and staged.source.layout.surplus:
             reasons.insert(0, (MORE_FIELDS, f"{fault(len(columns))} = 1"))
         rows = staged.relation
@@ -193,12 +206,12 @@ class _Ingest:
         tallies = self.db.execute(
             f"SELECT verdict, faults, count(*){changed} FROM {judged} GROUP BY ALL ORDER BY ALL"
         ).fetchall()
-        self._reject_values(table, staged.source, tallies)
+        self._reject_values(staged.source, tallies)
         counts = count_rows(staged.source, staged.skipped, reasons, changes, tallies)
         if self.fail and counts.dropped:
             self._fail(staged, judged, reasons, counts)
-        if not self.fail and counts.read and table != "concept":
-            self._reject_unreadable(table, place, counts)
+        if counts.read and not counts.kept:
+            reject_lost(table, place, counts.dropped)
         self._copy(table, staged.relation, judged, counts.kept < counts.read, changes, target)
         return counts
 
@@ -231,15 +244,12 @@ class _Ingest:
         self.db.remove_function("is_dropped")
 
     def _write(self, query: str, target: Path) -> None:
-        self.db.execute(f"COPY ({query}) TO {literal(target)} (FORMAT parquet, COMPRESSION zstd)")
+        copy_as_parquet(self.db, query, target)
 
     def _make_persons(self, counts: Counts) -> None:
         """Make the table ``persons``: each person with the earliest day that they can have been born on."""
-        if counts.kept == 0:
-            raise StudyError(
-                f"{self.tables['person']}: has no person with a person_id and a year_of_birth ({counts.read} rows "
-                "read); is this the right file?"
-            )
+        if counts.read == 0:
+            raise StudyError(f"{self.tables['person']}: has no rows; is this the right file?")
         born = (
             "coalesce(TRY(make_date(year_of_birth, month_of_birth, coalesce(day_of_birth, 1))), "
             "make_date(year_of_birth, coalesce(month_of_birth, 1), 1))"
@@ -247,41 +257,12 @@ class _Ingest:
         file = literal(self.folder / "person.parquet")
         self.db.execute(f"CREATE TABLE persons AS SELECT person_id, {born} AS born, true AS known FROM {file}")
 
-    def _reject_values(self, table: str, source: Source, tallies: list[Any]) -> None:
+    def _reject_values(self, source: Source, tallies: list[Any]) -> None:
         """Raise StudyError for a value that cannot be read correctly."""
         seen = 0
         for _, faults, *_ in tallies:
             seen |= faults & (faults >> 1) & 0x5555555555555555
-        for n, (column, kind) in enumerate(TABLES[table].items()):
-            if not seen >> (2 * n) & 1:
-                continue
-            reading = read_column(*source.columns[column], kind)
-            row, value = self.db.execute(
-                f"""
-                SELECT row, r FROM (SELECT *, {reading.verdict} AS verdict FROM (
-                    SELECT *, {reading.value} AS v FROM (
-                        SELECT row_number() OVER () AS row, {reading.raw} AS r FROM {source.relation})))
-                WHERE verdict = {REJECTED} ORDER BY row LIMIT 1
-                """
-            ).fetchall()[0]
-            at = f"{source.place}: row {row} of the data, column {column}"
-            if kind == "DATE":
-                raise StudyError(
-                    f"{at}: this date has the day before the month ({_shape(value)}), so in other dates the two cannot "
-                    "be told apart; export dates as YYYY-MM-DD"
-                )
-            raise StudyError(
-                f"{at}: {_start(value)} went through a spreadsheet or a floating-point column and lost its last "
-                "digits; export ids as whole numbers"
-            )
-
-    def _reject_unreadable(self, table: str, place: Place, counts: Counts) -> None:
-        """Raise StudyError if a required column is readable in no row."""
-        for reason, count in counts.dropped.items():
-            if reason.endswith("cannot be read") and count == counts.read:
-                raise StudyError(
-                    f"{place}: {reason} in any row: the header does not match the columns; export {table} again"
-                )
+        reject_values(self.db, source, seen)
 
     def _fail(self, staged: Staged, judged: str, reasons: list[tuple[str, str]], counts: Counts) -> None:
         if staged.skipped:
@@ -296,25 +277,3 @@ class _Ingest:
             f"{staged.source.place}: {at} is bad: {reason}; correct the extract, or set `on_error: drop` for the site "
             "to drop such rows"
         )
-
-
-def _shape(value: object) -> str:
-    """Return the value with every digit as 9: a log must not hold dates."""
-    return "".join("9" if c.isdigit() else c for c in str(value))
-
-
-def _start(value: object) -> str:
-    """Return the value, or only its first digits if it is long enough to be an id."""
-    return str(value) if sum(c.isdigit() for c in str(value)) <= 6 else f"{str(value)[:4]}..."
-
-
-@contextmanager
-def _naming(place: Place, table: str) -> Iterator[None]:
-    """Turn DuckDB's error about a file into one message that names the file."""
-    try:
-        yield
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        fault = str(error).splitlines()[0]
-        raise StudyError(f"{place}: cannot be read as a {table} table: {fault}; copy or export it again") from error

@@ -7,15 +7,19 @@ import io
 import re
 import zlib
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.sites.cdm import REQUIRED, TABLES, in_place_of
+from conceptbridge.sites.quotes import quotes_are_syntax
 from conceptbridge.sites.versions import COLUMNS, known_columns
 
 DELIMITERS = ",\t;|"
 SAMPLE = 1 << 20  # bytes
+PACKED = (".gz", ".zst")
 
 # as SQL clients write it: date(visit_start_date,'unixepoch'), CAST(person_id AS BIGINT)
 _EXPRESSION = re.compile(r"\w+\s*\(\s*(\w+)\b.*\)", re.DOTALL)
@@ -28,29 +32,30 @@ class Layout:
     columns: tuple[str, ...]
     delimiter: str
     header: bool
-    quoted: bool
+    quoted: bool | None  # None: no field begins with a quote
     encoding: str
     surplus: int = 0  # fields beyond the header, in every row
     repaired: dict[str, str] = field(default_factory=dict)  # column -> what its header says
 
 
 def read_layout(file: Path, table: str, headerless: bool = False, cdm_version: str | None = None) -> Layout:
-    """Find the layout of ``file`` from its start; a gzipped file is read to its end, to see that it is whole.
+    """Find the layout of ``file`` from its start; of a packed file the end is read, too, to see that it is whole, and
+    of a file that is not separated by commas, to see whether its quotes are syntax.
 
     Raises StudyError if the file is empty or damaged, has no header and the site declares none, has a header that does
     not match its rows, or lacks a required column.
     """
-    text, encoding, whole = _start(file)
+    text, encoding, whole = read_start(file)
     if not text.strip():
         raise StudyError(f"{file}: the file is empty; export {table} again, at least with its header")
     known = known_columns(table) | {f"{column}time" for column, kind in TABLES[table].items() if kind == "DATE"}
-    delimiter, first = _delimiter(text, known)
+    delimiter, first = find_delimiter(text, known)
     names = [_column(name, known) for name in first]
     timed = {time: day for day, time in in_place_of(table, names).items()}
     names = [timed.get(name, name) for name in names]
     if not any(names):
         columns, delimiter = _declared(file, table, text, headerless, cdm_version)
-        layout = Layout(columns, delimiter, False, _quoted(text, delimiter), encoding)
+        layout = Layout(columns, delimiter, False, quotes_of(file, text, encoding, delimiter, len(columns)), encoding)
         return _fit(file, table, layout, _records(text, layout, whole))
     if headerless:
         raise StudyError(f"{file}: line 1 is a header ({first[0]} ...), but the site says `headerless: true`")
@@ -62,30 +67,58 @@ def read_layout(file: Path, table: str, headerless: bool = False, cdm_version: s
         for name, header in zip(names, first, strict=True)
         if name in TABLES[table] and header.strip().lower() != name
     }
-    layout = Layout(tuple(names), delimiter, True, _quoted(text, delimiter), encoding, repaired=repaired)
+    layout = Layout(
+        tuple(names),
+        delimiter,
+        True,
+        quotes_of(file, text, encoding, delimiter, len(names)),
+        encoding,
+        repaired=repaired,
+    )
     return _fit(file, table, layout, _records(text, layout, whole))
 
 
-def _start(file: Path) -> tuple[str, str, bool]:
+def read_start(file: Path) -> tuple[str, str, bool]:
     """Return the file's first part as text, its encoding, and whether that is the whole file."""
-    if file.name.lower().endswith(".gz"):
-        try:
-            with gzip.open(file) as stream:
-                data = stream.read(SAMPLE + 1)
-                # the checksum stands at the end, and DuckDB does not check it
-                while stream.read(1 << 24):
-                    pass
-        except (OSError, EOFError, zlib.error) as error:
-            raise StudyError(f"{file}: this gzip file is damaged ({error}); copy or compress it again") from error
-    else:
-        with file.open("rb") as plain:
-            data = plain.read(SAMPLE + 1)
+    data = b""
+    for block in _blocks(file):
+        if len(data) <= SAMPLE:
+            data += block
+        elif not file.name.lower().endswith(PACKED):
+            break  # the checksum of a packed file stands at its end, and DuckDB does not check it
     encoding = "utf-16" if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8"
     text = data[:SAMPLE].decode("utf-16" if encoding == "utf-16" else "utf-8-sig", errors="replace")
     return text, encoding, len(data) <= SAMPLE
 
 
-def _delimiter(text: str, known: set[str]) -> tuple[str, list[str]]:
+def _blocks(file: Path) -> Iterator[bytes]:
+    """Yield the unpacked content of a file. Raises StudyError where that is damaged."""
+    name = file.name.lower()
+    try:
+        with _unpacked(file) as stream:
+            size = SAMPLE + 1
+            while block := stream.read(size):
+                yield block
+                size = 1 << 24
+    except (OSError, EOFError, zlib.error) as error:
+        kind = "gzip" if name.endswith(".gz") else "Zstandard"
+        if not name.endswith(PACKED):
+            raise
+        raise StudyError(f"{file}: this {kind} file is damaged ({error}); copy or compress it again") from error
+
+
+def _unpacked(file: Path) -> Any:
+    name = file.name.lower()
+    if name.endswith(".gz"):
+        return gzip.open(file)
+    if name.endswith(".zst"):
+        import pyarrow as pa
+
+        return pa.CompressedInputStream(str(file), "zstd")
+    return file.open("rb")
+
+
+def find_delimiter(text: str, known: set[str]) -> tuple[str, list[str]]:
     """Return the delimiter under which most names of the first line are columns, and those names."""
     best = [(0, ",", [""])]
     for delimiter in DELIMITERS:
@@ -123,12 +156,17 @@ def _declared(
     return columns, delimiter
 
 
-def _quoted(text: str, delimiter: str) -> bool:
-    """Tab-separated files from databases and Athena have no quotes; those from spreadsheets and pandas may have."""
-    if delimiter != "\t":
+def quotes_of(file: Path, text: str, encoding: str, delimiter: str, width: int) -> bool | None:
+    """Whether fields are put in quotes. Files separated by commas always have them where they are needed."""
+    if delimiter == ",":
         return True
-    rows = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))[:-1]
-    return re.search(r'(^|\t)"', text, re.MULTILINE) is not None and len({len(row) for row in rows}) == 1
+    # all rows may be wider or narrower than the header
+    widths = Counter(line.count(delimiter) + 1 for line in text.splitlines()[1:] if line and '"' not in line)
+    known = {width, *(most for most, _ in widths.most_common(1))}
+    blocks = _blocks(file)
+    if encoding == "utf-16":
+        blocks = (part.encode() for part in codecs.iterdecode(blocks, "utf-16", errors="replace"))
+    return quotes_are_syntax(blocks, delimiter, known)
 
 
 def _records(text: str, layout: Layout, whole: bool) -> list[list[str]]:

@@ -5,19 +5,25 @@ from pathlib import Path
 import duckdb
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.core.sql import literal
-from conceptbridge.sites.cdm import TABLES
+from conceptbridge.core.sql import copy_as_parquet, literal
+from conceptbridge.sites.cdm import REQUIRED, TABLES
 from conceptbridge.sites.extract import find_tables
+from conceptbridge.sites.formats.format import Place
+from conceptbridge.sites.refused import REJECTED_BITS, naming, reject_values
 from conceptbridge.sites.source import open_source, rejected, typed
 
 _VOCABULARY = ("concept", "concept_ancestor", "cdm_source")
 
 
 def name_concepts(db: duckdb.DuckDBPyConnection, folder: Path, vocabulary: Path | None, work: Path) -> dict[str, int]:
-    """Complete ``concept.parquet`` and, if it is empty, ``concept_ancestor.parquet`` in ``folder`` from ``vocabulary``.
+    """Complete ``concept.parquet`` and ``concept_ancestor.parquet`` in ``folder`` from ``vocabulary``.
 
-    The concepts that the typed tables in ``folder`` use are added, and their ancestors; empty names are filled in.
-    Makes the table ``used`` of concept ids. Returns how many concepts in use there are, and who names them.
+    The ancestors of the concepts that the typed tables in ``folder`` use are added to those that the extract has, whose
+    own vocabulary need not be complete. The concepts in use and their ancestors are added, and what the extract leaves
+    empty of its own concepts is filled in. Makes the table ``used`` of concept ids. Returns how many concepts in use
+    there are, and who names them.
+
+    Raises StudyError if the vocabulary has no concepts, or a value that cannot be read correctly.
     """
     uses = " UNION ".join(
         f"SELECT DISTINCT {column} AS concept_id FROM {_file(folder, table)}"
@@ -34,43 +40,83 @@ def name_concepts(db: duckdb.DuckDBPyConnection, folder: Path, vocabulary: Path 
     places = find_tables(vocabulary)
     if "concept" not in places:
         raise StudyError(f"{vocabulary}: has no CONCEPT.csv; give the folder of an unpacked Athena download")
-    source = open_source(db, "concept", places["concept"], work, {})
-    columns = ", ".join(TABLES["concept"])
-    db.execute(f"CREATE TABLE downloaded AS SELECT {columns} FROM ({typed(source)}) SEMI JOIN used USING (concept_id)")
-    skipped = sum(count for count, _ in rejected(db, source).values()) if source.layout else 0
+    more = {"rows_of_the_vocabulary_skipped": 0}
+    if "concept_ancestor" in places:
+        more["ancestors_from_the_vocabulary"] = _add_ancestors(db, folder, places["concept_ancestor"], work, more)
+    more["concepts_twice_in_the_vocabulary"] = _add_concepts(db, folder, places["concept"], work, more)
+    counts["named_by_the_vocabulary"] = _named(db, folder) - own
+    return counts | {name: count for name, count in more.items() if count}
+
+
+def _add_ancestors(db: duckdb.DuckDBPyConnection, folder: Path, place: Place, work: Path, more: dict[str, int]) -> int:
+    """Add the vocabulary's ancestors of the concepts in use where the extract has none of the pair; return how many."""
+    _download(db, "concept_ancestor", place, work, "descendant_concept_id IN (FROM used)", more)
+    before, pair = _count(db, _file(folder, "concept_ancestor")), "ancestor_concept_id, descendant_concept_id"
+    _rewrite(
+        db,
+        folder,
+        "concept_ancestor",
+        f"""
+        FROM {_file(folder, "concept_ancestor")} UNION ALL
+        SELECT {pair}, min(min_levels_of_separation) FROM downloaded_concept_ancestor
+        ANTI JOIN {_file(folder, "concept_ancestor")} USING ({pair}) GROUP BY {pair}
+        ORDER BY ALL
+        """,
+    )
+    return _count(db, _file(folder, "concept_ancestor")) - before
+
+
+def _add_concepts(db: duckdb.DuckDBPyConnection, folder: Path, place: Place, work: Path, more: dict[str, int]) -> int:
+    """Add the vocabulary's rows of the concepts in use and their ancestors; return how many were there twice."""
+    known = _file(folder, "concept_ancestor")
+    ancestors = f"SELECT ancestor_concept_id FROM {known} WHERE descendant_concept_id IN (FROM used)"
+    db.execute(f"CREATE TABLE wanted AS FROM used UNION {ancestors}")
+    _download(db, "concept", place, work, "concept_id IN (FROM wanted)", more)
+    columns = [column for column in TABLES["concept"] if column != "concept_id"]
+    # of rows with one id the same one stays, in whatever order they are: one with a name, a standard one
+    db.execute(
+        f"""
+        CREATE TABLE known AS SELECT concept_id, {", ".join(columns)} FROM downloaded_concept
+        QUALIFY row_number() OVER (PARTITION BY concept_id ORDER BY coalesce(trim(concept_name), '') = '',
+                                   standard_concept IS DISTINCT FROM 'S', {", ".join(columns)}) = 1
+        """
+    )
+    # without any, the extract's table does not say which of its concepts are standard
+    (says,) = db.execute(f"SELECT count(standard_concept) FROM {_file(folder, 'concept')}").fetchall()[0]
     filled = ", ".join(
-        "coalesce(nullif(trim(e.concept_name), ''), f.concept_name) AS concept_name"
-        if column == "concept_name"
-        else f"e.{column}"
-        for column in TABLES["concept"]
+        f"e.{c}" if c == "standard_concept" and says else f"coalesce(nullif(trim(e.{c}), ''), f.{c}) AS {c}"
+        for c in columns
     )
     _rewrite(
         db,
         folder,
         "concept",
         f"""
-        SELECT {filled} FROM {_file(folder, "concept")} e LEFT JOIN downloaded f USING (concept_id)
-        UNION ALL SELECT {columns} FROM downloaded ANTI JOIN {_file(folder, "concept")} USING (concept_id)
+        SELECT e.concept_id, {filled} FROM {_file(folder, "concept")} e LEFT JOIN known f USING (concept_id)
+        UNION ALL SELECT concept_id, {", ".join(columns)} FROM known
+        ANTI JOIN {_file(folder, "concept")} USING (concept_id)
         ORDER BY concept_id
         """,
     )
-    if "concept_ancestor" in places and not _count(db, _file(folder, "concept_ancestor")):
-        ancestors = open_source(db, "concept_ancestor", places["concept_ancestor"], work, {})
-        columns = ", ".join(TABLES["concept_ancestor"])
-        _rewrite(
-            db,
-            folder,
-            "concept_ancestor",
-            f"""
-            SELECT {columns} FROM ({typed(ancestors)}) SEMI JOIN used ON descendant_concept_id = used.concept_id
-            ORDER BY ALL
-            """,
+    return _count(db, "downloaded_concept") - _count(db, "known")
+
+
+def _download(
+    db: duckdb.DuckDBPyConnection, table: str, place: Place, work: Path, wanted: str, more: dict[str, int]
+) -> None:
+    """Make the table ``downloaded_{table}`` of the rows that are ``wanted``; count those that cannot be read."""
+    with naming(place, table):
+        source = open_source(db, table, place, work, {})
+        unreadable = " OR ".join(f"{column} IS NULL" for column in REQUIRED[table])
+        db.execute(
+            f"CREATE TABLE downloaded_{table} AS SELECT *, {unreadable} AS unreadable FROM ({typed(source)}) "
+            f"WHERE {wanted} OR {unreadable} OR {REJECTED_BITS} <> 0"
         )
-        skipped += sum(count for count, _ in rejected(db, ancestors).values()) if ancestors.layout else 0
-    counts["named_by_the_vocabulary"] = _named(db, folder) - own
-    if skipped:
-        counts["rows_of_the_vocabulary_skipped"] = skipped
-    return counts
+        skipped = sum(count for count, _ in rejected(db, source).values()) if source.layout else 0
+    bits = db.execute(f"SELECT coalesce(bit_or({REJECTED_BITS}), 0) FROM downloaded_{table}").fetchall()[0][0]
+    reject_values(db, source, int(bits))
+    more["rows_of_the_vocabulary_skipped"] += skipped + _count(db, f"downloaded_{table} WHERE unreadable")
+    db.execute(f"DELETE FROM downloaded_{table} WHERE unreadable")
 
 
 def _named(db: duckdb.DuckDBPyConnection, folder: Path) -> int:
@@ -81,7 +127,7 @@ def _named(db: duckdb.DuckDBPyConnection, folder: Path) -> int:
 
 def _rewrite(db: duckdb.DuckDBPyConnection, folder: Path, table: str, query: str) -> None:
     new = folder / f".{table}.parquet"
-    db.execute(f"COPY ({query}) TO {literal(new)} (FORMAT parquet, COMPRESSION zstd)")
+    copy_as_parquet(db, query, new)
     new.replace(folder / f"{table}.parquet")
 
 

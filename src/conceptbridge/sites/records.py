@@ -11,9 +11,16 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import DOMAINS, TABLES
+from conceptbridge.sites.memory import MEMORY_MB, database
 
-#: concept ids from here on are a site's own
+#: concept ids from here on are a site's own; so are negative ones, such as ids that did not fit into 32 bits
 LOCAL = 2_000_000_000
+
+
+def is_local(concept: str) -> str:
+    """Return SQL that is true for a site's own concept."""
+    return f"({concept} >= {LOCAL} OR {concept} < 0)"
+
 
 #: OMOP value concepts (SNOMED and LOINC answers) with a state of their own
 VALUE_STATES = {
@@ -45,7 +52,7 @@ BINNED = "binned"
 SEX_CONCEPTS = {8507: "male", 8532: "female"}
 #: kinds of visits besides the visit concepts (``visit_types``)
 ANY_VISIT, NO_VISIT = -2, -1
-VISIT_TYPE = f"least(coalesce(v.visit_concept_id, 0), {LOCAL})"
+VISIT_TYPE = f"CASE WHEN {is_local('v.visit_concept_id')} THEN {LOCAL} ELSE coalesce(v.visit_concept_id, 0) END"
 #: where fewer diagnoses have a known status, the site does not record it
 MIN_STATUS_SHARE = 0.01
 #: age band -> first and last year of age
@@ -67,20 +74,36 @@ UNITS = "units.csv"
 ANALYTES = "analytes.csv"
 
 #: numbers processed at once: bounds the memory; not a setting, so that the same rows give the same bytes
-CHUNK = 8_000_000
-#: what DuckDB may hold; more goes to disk
-MEMORY = "2GB"
+CHUNK = 2_000_000
 
 
 @contextmanager
-def site_database(cdm: Path, threads: int, near: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """Yield a database in memory with a view of each typed table in ``cdm``; it spills next to the file ``near``."""
+def site_database(
+    cdm: Path, threads: int, near: Path, memory_mb: int = MEMORY_MB
+) -> Iterator[duckdb.DuckDBPyConnection]:
+    """Yield a database in memory with a view of each typed table in ``cdm``; it spills next to the file ``near``.
+
+    Of the ``memory_mb`` of its job the database may hold half. Raises StudyError where that is too little.
+    """
     near.parent.mkdir(parents=True, exist_ok=True)
-    spill = str(near.parent / f".{near.name}.spill")
-    with duckdb.connect(config={"threads": threads, "memory_limit": MEMORY, "temp_directory": spill}) as db:
+    spill = near.parent / f".{near.name}.spill"
+    with database(threads, memory_mb, spill) as db:
         for table in TABLES:
             db.execute(f"CREATE VIEW {table} AS SELECT * FROM read_parquet({literal(str(cdm / f'{table}.parquet'))})")
         yield db
+
+
+@contextmanager
+def joins_as_written(db: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Plan queries so that the table behind each JOIN is held in memory, and the rows before it pass by.
+
+    DuckDB expects few rows of long conditions on records, and would hold the records.
+    """
+    db.execute("SET disabled_optimizers = 'join_order,build_side_probe_side'")
+    try:
+        yield
+    finally:
+        db.execute("RESET disabled_optimizers")
 
 
 def open_records(db: duckdb.DuckDBPyConnection, site: str, roll_up: Mapping[str, Any]) -> None:
@@ -143,7 +166,7 @@ def concept_key(site: str) -> str:
     """Return SQL of a concept's key: local or unmapped concepts of two hospitals never have the same key."""
     here = literal(site)
     return (
-        f"CASE WHEN concept_id >= {LOCAL} THEN {here} || '/' || concept_id "
+        f"CASE WHEN {is_local('concept_id')} THEN {here} || '/' || concept_id "
         f"WHEN concept_id = 0 THEN {here} || '/' || domain || ':' || source ELSE concept_id::VARCHAR END"
     )
 
@@ -178,12 +201,14 @@ def _value_states(db: duckdb.DuckDBPyConnection) -> None:
     )
     by_name = " ".join(f"WHEN '{name}' THEN '{state}'" for name, state in NAME_STATES.items())
     used = " UNION ".join(
-        f"SELECT value_as_concept_id FROM {d.table} WHERE value_as_concept_id > 0" for d in DOMAINS.values() if d.values
+        f"SELECT value_as_concept_id FROM {d.table} WHERE value_as_concept_id <> 0"
+        for d in DOMAINS.values()
+        if d.values
     )
     db.execute(
         f"""
         CREATE TABLE value_states AS
-        SELECT value_concept, value_concept >= {LOCAL} AND state = name AS local_value, state FROM (
+        SELECT value_concept, {is_local("value_concept")} AND state = name AS local_value, state FROM (
             SELECT value_concept, name,
                    CASE {by_concept} ELSE CASE name {by_name} ELSE
                         coalesce(nullif(name, ''), '{UNNAMED}') END END AS state
@@ -226,7 +251,7 @@ def harmonised(used: str) -> str:
             LEFT JOIN known k ON k.concept = unit_concept::VARCHAR OR (unit_concept = 0 AND k.spelling = unit_text)
         )
         SELECT concept_id, unit_concept, unit_text,
-               coalesce(a.canonical, g.canonical, CASE WHEN unit_concept > 0 THEN 'concept ' || unit_concept
+               coalesce(a.canonical, g.canonical, CASE WHEN unit_concept <> 0 THEN 'concept ' || unit_concept
                                                        ELSE unit_text END) AS unit,
                g.canonical IS NOT NULL AS known,
                coalesce(g.factor, 1) * coalesce(a.factor, 1) AS factor,
@@ -241,7 +266,7 @@ def harmonised(used: str) -> str:
 
 UNIT_CONCEPT = "coalesce(unit_concept_id, 0) AS unit_concept"
 #: a unit's own text counts only if the unit has no concept
-UNIT_TEXT = """CASE WHEN coalesce(unit_concept_id, 0) > 0 THEN ''
+UNIT_TEXT = """CASE WHEN coalesce(unit_concept_id, 0) <> 0 THEN ''
                      ELSE coalesce(lower(trim(unit_source_value)), '') END AS unit_text"""
 
 
@@ -253,7 +278,7 @@ def _valued(domain: str) -> str:
     written = " ".join(f"WHEN '{name}' THEN '{state}'" for name, state in NAME_STATES.items())
     plain = f"lower(trim(regexp_replace({words}, ' \\((qualifier value|finding)\\)$', '')))"
     return f"""
-        CASE WHEN value_as_concept_id > 0 THEN v.state
+        CASE WHEN value_as_concept_id <> 0 THEN v.state
              WHEN value_as_number < {low} THEN 'low' WHEN value_as_number > {high} THEN 'high'
              WHEN value_as_number IS NOT NULL AND ({low} IS NOT NULL OR {high} IS NOT NULL) THEN 'normal'
              WHEN value_as_number IS NOT NULL THEN '{BINNED}'

@@ -61,6 +61,8 @@ def count_rows(
         )
     for column, header in source.repaired.items():
         _add(counts.repaired, f"{column} has the header {header}", counts.kept)
+    for column, said in source.noted.items():
+        _add(counts.repaired, f"{column} {said}", counts.kept)
     return counts
 
 

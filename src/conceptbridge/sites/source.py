@@ -32,7 +32,7 @@ def typed(source: Source) -> str:
         if column not in source.columns:
             typed_columns.append(f"NULL::{kind} AS {column}")
             continue
-        reading = read_column(*source.columns[column], kind, f"r{n}", f"v{n}")
+        reading = read_column(*source.columns[column], kind, f"r{n}", f"v{n}", words=source.table == "concept")
         raw.append(f"{reading.raw} AS r{n}")
         values.append(f"{reading.value} AS v{n}")
         typed_columns.append(f"v{n} AS {column}")

@@ -5,7 +5,18 @@ DuckDB's own casts are too lenient: they read 12.6 as 13, and 1.74E+18 as an ord
 
 from dataclasses import dataclass
 
-NULLS = ("", "NULL", "null", "\\N", "NA", "#N/A")
+from conceptbridge.core.sql import literal
+
+#: what scripts, databases and spreadsheets write for a missing value; spaces around it and its case do not count
+NULLS = (
+    *("", "null", "\\n", "nan", "none", "n/a", "#n/a", "<na>", "(null)", "<null>", "[null]", "undefined"),
+    *("#null!", "#value!", "#ref!", "#num!", "#name?", "#div/0!"),
+)
+#: the same, only as it is written: Na is sodium
+EXACT_NULLS = ("NA", "NaT")
+#: those that are never a name
+PLAIN_NULLS = ("", "NULL", "null", "\\N")
+_LONGEST = max(map(len, NULLS))
 
 #: verdicts on a value; 0 says nothing
 UNREADABLE = 1  # left empty
@@ -22,7 +33,9 @@ _WHOLE = r"^\s*([+-]?(?:\d+|\d{1,15}\.0*))\s*$"
 _LOST = r"\s*[+-]?(\d+([.,]\d*)?[eE]\+?\d+|\d{16,}\.0*)\s*"
 _DATE_FORMS = ["%Y-%m-%d", "%Y%m%d", "%Y/%m/%d", "%m/%d/%Y"]
 _TIME = r"(?:[T ]\s*\d{1,2}:\d{2}(?::\d{2}(?:[.,]\d+)?)?\s*(?:[AaPp][Mm])?)?\s*(?:Z|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?\s*"
-_DATE = rf"^\s*(\d{{4}}-\d{{2}}-\d{{2}}|\d{{8}}|\d{{4}}/\d{{1,2}}/\d{{1,2}}|\d{{1,2}}/\d{{1,2}}/\d{{4}}){_TIME}$"
+_DATE = (
+    rf"^\s*(\d{{4}}-\d{{2}}-\d{{2}}|\d{{8}}(?:\.0+)?|\d{{4}}/\d{{1,2}}/\d{{1,2}}|\d{{1,2}}/\d{{1,2}}/\d{{4}}){_TIME}$"
+)
 _DAY_FIRST = rf"\s*(?:1[3-9]|2\d|3[01])/(?:0?[1-9]|1[0-2])/\d{{4}}{_TIME}"
 
 
@@ -38,11 +51,11 @@ class Reading:
     verdict: str = "0"
 
 
-def read_column(column: str, stored: str, kind: str, r: str = "r", v: str = "v") -> Reading:
+def read_column(column: str, stored: str, kind: str, r: str = "r", v: str = "v", words: bool = False) -> Reading:
     """Return how to read ``column`` (quoted SQL) of DuckDB type ``stored`` as ``kind``; ``r`` and ``v`` name its steps.
 
     ``kind`` is BIGINT, INTEGER, DOUBLE, DATE or VARCHAR. A date with a time becomes the date as it is written; with a
-    time zone, the date in UTC.
+    time zone, the date in UTC. With ``words``, text such as None is text: it is the name of a concept, too.
     """
     unreadable = f"CASE WHEN {r} IS NOT NULL AND {v} IS NULL THEN {UNREADABLE} ELSE 0 END"
     if kind == "DATE":
@@ -51,7 +64,7 @@ def read_column(column: str, stored: str, kind: str, r: str = "r", v: str = "v")
         if stored == "TIMESTAMP WITH TIME ZONE":
             return Reading(f"{column} AT TIME ZONE 'UTC'", f"CASE WHEN isfinite({r}) THEN {r}::DATE END")
         plain = f"length({r}) = 10 AND TRY_CAST({r} AS DATE)::VARCHAR = {r}"
-        other = f"try_strptime(regexp_extract({r}, '{_DATE}', 1), {_DATE_FORMS})"
+        other = f"try_strptime(regexp_replace(regexp_extract({r}, '{_DATE}', 1), '\\.0+$', ''), {_DATE_FORMS})"
         return Reading(
             _text(column, stored),
             f"CASE WHEN {plain} THEN TRY_CAST({r} AS DATE) WHEN {r} IS NOT NULL THEN {other}::DATE END",
@@ -63,13 +76,9 @@ def read_column(column: str, stored: str, kind: str, r: str = "r", v: str = "v")
         if stored in _INTEGERS | _WIDE | set(_EXACT) or stored.startswith("DECIMAL"):
             return Reading(f"{column}::DOUBLE", f"CASE WHEN isfinite({r}) THEN {r} END")
         number = f"TRY_CAST({r} AS DOUBLE)"
-        return Reading(
-            _text(column, stored),
-            f"CASE WHEN isfinite({number}) THEN {number} END",
-            f"CASE WHEN {r} IS NULL OR {v} IS NOT NULL OR lower({r}) = 'nan' THEN 0 ELSE {UNREADABLE} END",
-        )
+        return Reading(_text(column, stored), f"CASE WHEN isfinite({number}) THEN {number} END", unreadable)
     if kind == "VARCHAR":
-        return Reading(_text(column, stored), r)
+        return Reading(_text(column, stored, words), r)
     if stored in _INTEGERS:
         return Reading(column, f"TRY_CAST({r} AS {kind})", "0" if kind == "BIGINT" else unreadable)
     if stored in _WIDE or stored.startswith("DECIMAL"):
@@ -91,8 +100,24 @@ def read_column(column: str, stored: str, kind: str, r: str = "r", v: str = "v")
     )
 
 
-def _text(column: str, stored: str) -> str:
-    text = column if stored == "VARCHAR" else f"{column}::VARCHAR"
+def is_null_sql(text: str) -> str:
+    """Return SQL that is true where ``text`` is a spelling of a missing value."""
+    trimmed = f"trim({text}, E' \\t\\r\\n')"
     # not IN: DuckDB turns a list this long into a join, which does not keep the order of rows
-    is_value = " AND ".join(f"{text} <> '{null}'" for null in NULLS)
-    return f"CASE WHEN {is_value} THEN {text} END"
+    spelled = [f"lower({trimmed}) = {literal(null)}" for null in NULLS]
+    spelled += [f"{trimmed} = {literal(null)}" for null in EXACT_NULLS]
+    # most values are long, or begin with a digit; blanks around a spelling are few
+    return f"NOT ({text} BETWEEN '0' AND ':' OR strlen({text}) > {_LONGEST + 8}) AND ({' OR '.join(spelled)})"
+
+
+def _text(column: str, stored: str, words: bool = False) -> str:
+    if stored in _EXACT:  # text that a program took for numbers: 65363002.0
+        whole = f"{column} = trunc({column}) AND abs({column}) < {_EXACT[stored]}"
+        text = f"CASE WHEN {whole} THEN {column}::BIGINT::VARCHAR ELSE {column}::VARCHAR END"
+        return f"CASE WHEN NOT isnan({column}) THEN {text} END"
+    if stored.startswith("DECIMAL"):
+        return f"CASE WHEN {column} = trunc({column}) THEN {column}::HUGEINT::VARCHAR ELSE {column}::VARCHAR END"
+    text = column if stored == "VARCHAR" else f"{column}::VARCHAR"
+    if words:
+        return f"CASE WHEN {' AND '.join(f'{text} <> {literal(null)}' for null in PLAIN_NULLS)} THEN {text} END"
+    return f"CASE WHEN NOT ({is_null_sql(text)}) THEN {text} END"

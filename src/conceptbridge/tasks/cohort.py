@@ -11,6 +11,7 @@ import pyarrow as pa
 from conceptbridge.core.atomic_files import atomic_file, write_parquet
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.suppress import is_small, suppress_steps
+from conceptbridge.sites.memory import MEMORY_MB
 from conceptbridge.sites.records import AS_RECORDED, SEX_CONCEPTS, open_records, site_database
 from conceptbridge.tasks.check import cohort_file
 from conceptbridge.tasks.events import make_events
@@ -51,6 +52,7 @@ def make_cohort(
     attrition: Path,
     splits: Path,
     threads: int = 1,
+    memory_mb: int = MEMORY_MB,
 ) -> None:
     """Write the cohort of ``task`` (``SCHEMA``, one row per prediction, row_id in (person_id, index_date) order).
 
@@ -64,7 +66,7 @@ def make_cohort(
     fewer than ``min_events`` with or without the outcome.
     """
     steps: list[Step] = []
-    with site_database(cdm, threads, cohort) as db:
+    with site_database(cdm, threads, cohort, memory_mb) as db:
         _make_rows(db, site, task)
         _note(db, steps, "index event")
         for step, clause in _inclusion(task):

@@ -5,6 +5,7 @@ Every plan of the workflow runs this, so nothing heavy is imported here.
 
 import csv
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -74,13 +75,23 @@ def _expression(content: Any) -> list[dict[str, Any]]:
 
 
 def _item(row: Mapping[str, Any], descendants: bool) -> Item:
+    if None in row:
+        raise ValueError(f"the row of {next(iter(row.values()))!r} has more fields than the header")
     values = {key.lower().replace("_", "").replace(" ", ""): value for key, value in row.items() if key}
     concept = next((values[key] for key in ID if key in values), None)
     if concept is None:
         raise ValueError("no concept_id")
     if _flag(values, MAPPED, False):
         raise ValueError(f"concept {concept} asks for mapped concepts; resolve them in ATLAS and export the result")
-    return Item(int(concept), _flag(values, DESCENDANTS, descendants), _flag(values, EXCLUDED, False))
+    return Item(_whole(concept), _flag(values, DESCENDANTS, descendants), _flag(values, EXCLUDED, False))
+
+
+def _whole(value: Any) -> int:
+    """Return an id, read as strictly as one of an extract: neither 12.6 nor 1.2E+01 nor 1_2 is one."""
+    word = str(value).strip()
+    if isinstance(value, bool) or not re.fullmatch(r"[+-]?([0-9]{1,18}|[0-9]{1,15}\.0*)", word):
+        raise ValueError(f"the concept_id {value!r} is not a whole number")
+    return int(word.partition(".")[0])
 
 
 def _flag(values: Mapping[str, Any], names: tuple[str, ...], default: bool) -> bool:

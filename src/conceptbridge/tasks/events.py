@@ -5,12 +5,11 @@ from typing import Any
 
 import duckdb
 
-from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import DOMAINS, Domain
 from conceptbridge.sites.records import harmonised
-from conceptbridge.tasks.check import cohort_file
 from conceptbridge.tasks.concepts import concept_items
+from conceptbridge.tasks.handed_in import handed_in
 
 VISIT = Domain("visit_occurrence", "visit_concept_id", "visit_start_date", "visit_source_value")
 
@@ -42,7 +41,7 @@ def make_events(db: duckdb.DuckDBPyConnection, table: str, spec: Mapping[str, An
     """
     domain = spec["domain"]
     if domain == "cohort":
-        db.execute(f"CREATE TEMP TABLE {table} AS {_handed_in(db, spec, site)}")
+        db.execute(f"CREATE TEMP TABLE {table} AS {handed_in(db, spec, site)}")
         return
     if domain == "death":
         db.execute(f"CREATE TEMP TABLE {table} AS SELECT DISTINCT person_id, death_date AS date FROM death")
@@ -89,50 +88,3 @@ def _value(db: duckdb.DuckDBPyConnection, value: Mapping[str, Any], concepts: st
             f"EXISTS (FROM {concepts}_unit a WHERE a.concept_id = r.concept_id AND a.unit = r.unit AND {within})"
         )
     return " AND ".join(parts)
-
-
-def _handed_in(db: duckdb.DuckDBPyConnection, spec: Mapping[str, Any], site: str) -> str:
-    """Return SQL of a handed-in cohort: an OMOP cohort table, or person_id, index_date[, label][, split]."""
-    file = cohort_file(spec["file"], site)
-    name = literal(str(file))
-    scan = f"read_parquet({name})" if file.suffix.lower() == ".parquet" else f"read_csv({name}, all_varchar=true)"
-    try:
-        names = {str(row[0]).lower(): str(row[0]) for row in db.execute(f"DESCRIBE FROM {scan}").fetchall()}
-    except duckdb.Error as error:
-        raise StudyError(f"{file}: cannot be read as a cohort ({str(error).splitlines()[0]})") from error
-    person, day = ("subject_id", "cohort_start_date") if "subject_id" in names else ("person_id", "index_date")
-    for column in (person, day):
-        if column not in names:
-            raise StudyError(
-                f"{file}: the column {column} is missing (found {', '.join(names.values())}); a cohort has person_id "
-                "and index_date (label and split are optional), or is an OMOP cohort table"
-            )
-    where = "true"
-    if spec["definition"] is not None:
-        if "cohort_definition_id" not in names:
-            raise StudyError(
-                f"{file}: has no column cohort_definition_id, so cohort {spec['definition']} cannot be found"
-            )
-        where = f'"{names["cohort_definition_id"]}"::BIGINT = {int(spec["definition"])}'
-    label = f'"{names["label"]}"::TINYINT' if "label" in names else "NULL::TINYINT"
-    split = f'"{names["split"]}"::VARCHAR' if "split" in names else "NULL::VARCHAR"
-    columns = f'"{names[person]}"::BIGINT AS person_id, "{names[day]}"::TIMESTAMP::DATE AS date'
-    try:
-        db.execute(
-            f"CREATE OR REPLACE TEMP TABLE handed_in AS SELECT DISTINCT {columns}, {label} AS label, {split} AS split "
-            f"FROM {scan} WHERE {where}"
-        )
-    except duckdb.Error as error:
-        # the database's own message would repeat the value: a date, or a person
-        raise StudyError(
-            f"{file}: a person_id is not a whole number, a date is not YYYY-MM-DD, or a label is not 0 or 1"
-        ) from error
-    bad = db.execute("SELECT count(*) FROM handed_in WHERE person_id IS NULL OR date IS NULL OR label NOT IN (0, 1)")
-    if bad.fetchall()[0][0]:
-        raise StudyError(f"{file}: rows lack person or date, or have a label that is not 0 or 1")
-    twice = db.execute(
-        "SELECT count(*) FROM (SELECT person_id FROM handed_in GROUP BY person_id, date HAVING count(*) > 1)"
-    )
-    if twice.fetchall()[0][0]:
-        raise StudyError(f"{file}: a person has two labels or splits on one day")
-    return "FROM handed_in"

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import atomic_file, write_parquet
 from conceptbridge.sites.cdm import DOMAINS
+from conceptbridge.sites.memory import MEMORY_MB
 from conceptbridge.sites.records import (
     AGE_BANDS,
     BIN_CUTS,
@@ -23,6 +24,7 @@ from conceptbridge.sites.records import (
     concept_key,
     first_of_each,
     in_order,
+    joins_as_written,
     open_records,
     records_status,
     site_database,
@@ -60,6 +62,7 @@ def make_sequences(
     tokens: Path,
     sequences: Path,
     threads: int = 1,
+    memory_mb: int = MEMORY_MB,
 ) -> None:
     """Write the task's ``tokens`` (``TOKENS``, by key) and ``sequences`` (``SEQUENCES``, one per cohort row).
 
@@ -72,7 +75,7 @@ def make_sequences(
     Out of core: one pass over the records in any order; their codes are sorted, and listed piece by piece.
     """
     predictors = task["predictors"]
-    with site_database(cdm, threads, sequences) as db:
+    with site_database(cdm, threads, sequences, memory_mb) as db, joins_as_written(db):
         open_records(db, site, roll_up)
         vocab = _make_codes(db, vocabulary, task)
         _make_rows(db, cohort, predictors["days"])

@@ -11,16 +11,18 @@ import pyarrow as pa
 from conceptbridge.core.atomic_files import write_parquet
 from conceptbridge.disclosure.suppress import enough_sql
 from conceptbridge.sites.cdm import DOMAINS
+from conceptbridge.sites.memory import MEMORY_MB
 from conceptbridge.sites.records import (
     AGE_BANDS,
     BIN_STATES,
     BINNED,
-    LOCAL,
     RANGE_STATES,
     SEX_CONCEPTS,
     concept_key,
     first_of_each,
     in_order,
+    is_local,
+    joins_as_written,
     open_records,
     site_database,
 )
@@ -58,6 +60,7 @@ def make_vocabulary(
     min_cell_count: int,
     out: Path,
     threads: int = 1,
+    memory_mb: int = MEMORY_MB,
 ) -> None:
     """Write the vocabulary of the typed tables in ``cdm`` to ``out`` (``SCHEMA``, ordered by key).
 
@@ -66,9 +69,10 @@ def make_vocabulary(
     which concepts stand for drugs and conditions. Out of core: one pass over the records in any order.
     """
     enough = enough_sql("persons", min_cell_count)
-    with site_database(cdm, threads, out) as db:
+    with site_database(cdm, threads, out, memory_mb) as db:
         open_records(db, site, roll_up)
-        _make_counts(db)
+        with joins_as_written(db):
+            _make_counts(db)
         db.execute(
             f"""
             CREATE TABLE concepts AS
@@ -117,7 +121,7 @@ def make_vocabulary(
                    CASE WHEN concept_name IS NOT NULL THEN 'concept'
                         WHEN source IS NOT NULL THEN 'source' END AS named_by,
                    state, {_text(name, texts)} AS text, records, persons,
-                   few OR (concept_id = 0 OR concept_id >= {LOCAL}) AND NOT {enough} AS private
+                   few OR (concept_id = 0 OR {is_local("concept_id")}) AND NOT {enough} AS private
             FROM concepts JOIN states USING (concept)
             UNION ALL {_demographics(texts)}
             ORDER BY key

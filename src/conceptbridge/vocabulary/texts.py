@@ -28,7 +28,8 @@ def site_tokens(vocabulary: Path, local_text: bool) -> pa.Table:
     allowed = pc.and_(pc.invert(tokens["private"]), pc.is_valid(tokens["text"]))
     if not local_text:
         unmapped = pc.and_(pc.equal(tokens["concept_id"], 0), pc.not_equal(tokens["domain"], "demographic"))
-        local = pc.or_(unmapped, pc.greater_equal(tokens["concept_id"], LOCAL))
+        concept = tokens["concept_id"]
+        local = pc.or_(unmapped, pc.or_(pc.greater_equal(concept, LOCAL), pc.less(concept, 0)))
         written = pc.or_(local, pc.fill_null(pc.equal(tokens["named_by"], "source"), True))
         held = pc.sum(pc.and_(allowed, written)).as_py() or 0
         if held:

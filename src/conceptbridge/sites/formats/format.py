@@ -15,6 +15,7 @@ from conceptbridge.core.registry import Registry
 from conceptbridge.core.sql import identifier
 from conceptbridge.sites.cdm import REQUIRED, TABLES, in_place_of
 from conceptbridge.sites.layout import Layout
+from conceptbridge.sites.number_dates import read_number_dates
 
 if TYPE_CHECKING:
     import duckdb
@@ -56,7 +57,10 @@ class Source:
     columns: dict[str, tuple[str, str]]
     position: str | None
     layout: Layout | None = None
+    #: column -> what its header says instead
     repaired: dict[str, str] = field(default_factory=dict)
+    #: column -> what all of its values have in common, and is noted
+    noted: dict[str, str] = field(default_factory=dict)
 
 
 class StoredTable(NamedTuple):
@@ -101,9 +105,16 @@ class Format:
 
 
 def relation_source(
-    db: "duckdb.DuckDBPyConnection", table: str, place: Place, relation: str, position: str | None
+    db: "duckdb.DuckDBPyConnection",
+    table: str,
+    place: Place,
+    relation: str,
+    position: str | None,
+    numbers_as_text: bool = False,
 ) -> Source:
     """The source of a DuckDB relation whose columns have names, in any case.
+
+    Dates that are numbers are read as what most of them are plausible as; with ``numbers_as_text`` so is text.
 
     Raises StudyError when a column that every row needs is missing, or one is there twice.
     """
@@ -121,7 +132,13 @@ def relation_source(
         if column not in columns:
             told = ", ".join(str(row[0]).lower() for row in described if row[0] != "file_row_number")
             raise StudyError(f"{place}: the column {column} is missing (found {told}); export it, every row needs it")
-    return Source(table, place, relation, columns, position, repaired=repaired)
+    noted = {}
+    for column, (sql, kind) in columns.items():
+        if TABLES[table][column] == "DATE":
+            read = read_number_dates(db, relation, sql, kind, numbers_as_text)
+            if read:
+                columns[column], noted[column] = (read[0], "VARCHAR"), read[1]
+    return Source(table, place, relation, columns, position, repaired=repaired, noted=noted)
 
 
 def twice(place: Place, column: str) -> StudyError:

@@ -12,13 +12,16 @@ from conceptbridge.sites.formats.format import Format, Source, StoredTable, rela
 if TYPE_CHECKING:
     import duckdb
 
+CODECS = ("snappy", "gz", "gzip", "zstd", "zst", "brotli", "br", "lz4", "lz4raw")
+
 
 class Parquet(Format):
     """Typed columns; DuckDB reads them."""
 
     name = "parquet"
     title = "Parquet"
-    suffixes = (".parquet",)
+    #: some writers put the compression before the end
+    suffixes = (".parquet", ".pq", ".parq", *(f".{codec}.parquet" for codec in CODECS))
 
     def open(self, db: "duckdb.DuckDBPyConnection", stored: StoredTable) -> Source:
         """Open the files; those of a table in parts have to have the same columns."""

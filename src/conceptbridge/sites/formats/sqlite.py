@@ -45,11 +45,11 @@ class SQLite(Format):
         """Copy the table's columns to ``folder`` and open the copy."""
         copy = stored.folder / f"{stored.table}.sqlite.parquet"
         _copy(stored.table, stored.place, copy)
-        return relation_source(db, stored.table, stored.place, scan([copy]), "file_row_number")
+        return relation_source(db, stored.table, stored.place, scan([copy]), "file_row_number", True)
 
 
 def _copy(table: str, place: Place, target: Path) -> None:
-    """Write a table as text; what SQLite has as a number in a date column is seconds since 1970."""
+    """Write a table as text. SQLite has no dates: what the numbers of a date column are is decided later."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -74,10 +74,9 @@ def _copy(table: str, place: Place, target: Path) -> None:
 
 
 def _as_text(name: str, kind: str) -> str:
-    if kind != "DATE":
-        return f"CAST({name} AS TEXT)"
-    seconds = f"date({name}, 'unixepoch')"
-    return (
-        f"CASE WHEN typeof({name}) = 'real' THEN {seconds} "
-        f"WHEN typeof({name}) = 'integer' AND length({name}) <> 8 THEN {seconds} ELSE CAST({name} AS TEXT) END"
-    )
+    text = f"CAST({name} AS TEXT)"
+    if kind in ("BIGINT", "INTEGER", "DOUBLE"):
+        return text
+    # text that a program took for numbers: 65363002.0
+    whole = f"typeof({name}) = 'real' AND abs({name}) < {2**53} AND {name} = CAST({name} AS INTEGER)"
+    return f"CASE WHEN {whole} THEN CAST(CAST({name} AS INTEGER) AS TEXT) ELSE {text} END"

@@ -1,4 +1,4 @@
-"""Delimited text: CSV and TSV, gzipped or not, with a header or in the order of a CDM version."""
+"""Delimited text: CSV, TSV and the like, packed or not, with a header or in the order of a CDM version."""
 
 from collections import Counter
 from dataclasses import replace
@@ -29,15 +29,16 @@ class Text(Format):
     """Columns of text, whose types are read later; rows that do not match the header are skipped and counted."""
 
     name = "text"
-    title = "CSV, TSV, gzipped or not"
-    suffixes = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+    title = "CSV, TSV, TXT, plain or as .gz, .zst"
+    suffixes = tuple(f".{kind}{packed}" for packed in ("", ".gz", ".zst") for kind in ("csv", "tsv", "txt"))
 
     def open(self, db: "duckdb.DuckDBPyConnection", stored: StoredTable) -> Source:
         """Open the files; all parts of a table have to have one layout."""
         headerless, version = bool(stored.reading.get("headerless")), stored.reading.get("cdm_version")
         layouts = [read_layout(file, stored.table, headerless, version) for file in stored.files]
-        # quotes may happen to be in one part alone
-        quoted = any(layout.quoted for layout in layouts)
+        # what is decided holds for all parts: quotes may happen to be in one part alone
+        known = [layout.quoted for layout in layouts if layout.quoted is not None]
+        quoted = bool(known) and all(known)
         layouts = [replace(layout, quoted=quoted) for layout in layouts]
         layout = layouts[0]
         for part, other in zip(stored.files, layouts, strict=True):
