@@ -39,6 +39,7 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "shuffled": {"parent": "remote"},
     "cooccurrence": {"width": 4},
     "lexical": {"width": 8},
+    "translated": {"parent": "remote"},
     "precomputed": {"file": "a.npz", "file_sha256": "0" * 64, "key": "text", "missing": "zero", "width": 8},
     "openai": {"model": "m", "url": "http://127.0.0.1:1", "width": WIDTH},
     "sentence-transformers": MODEL | {"model": "/a/model", "pooling": "mean", "weights_sha256": "0" * 64},
@@ -97,9 +98,9 @@ def test_exactly_the_fields_of_the_identity_change_the_fingerprint(name: str) ->
         if key in ("parent", "missing"):  # other entries: tests of the catalogue
             continue
         was = entry(name)
-        if name in ("random", "shuffled"):  # they take the width from their parent
+        if "parent" in was:  # some take the width from their parent
             del was["parent"]
-            was["width"] = 8
+            was |= {"width": 8} if name in ("random", "shuffled") else {}
         value = next((one for one in schema["enum"] if one != was.get(key)), None) if "enum" in schema else None
         now = was | {key: values[schema["type"]] if value is None else value}
         ids = {find_embedding("it", {"it": one}, "test").fingerprint for one in (was, now)}
