@@ -25,26 +25,23 @@ def write_profile(profile: Profile, path: Path) -> None:
 
 def profile_table(profile: Profile, only: Collection[str] | None = None) -> pa.Table:
     """A profile as its file holds it; ``only``: without the tokens that are not among these."""
-    names = np.array(profile.keys, dtype=object)
-    anchor = np.full(len(names), len(profile.anchors), np.int64)
+    anchor = np.full(len(profile.keys), len(profile.anchors), np.int64)
     anchor[profile.anchors] = np.arange(len(profile.anchors))
     i, column = np.nonzero(profile.pairs != HIDDEN)
     once = (anchor[i] == len(profile.anchors)) | (i < profile.anchors[column])
     i, column = i[once], column[once]
     # keys are in order, so that positions are in the order of keys; a token alone comes before its pairs
-    token = np.concatenate([np.arange(len(names)), i])
-    other = np.concatenate([np.full(len(names), -1), profile.anchors[column]])
+    token = np.concatenate([np.arange(len(anchor)), i])
+    other = np.concatenate([np.full(len(anchor), -1), profile.anchors[column]])
     persons = np.concatenate([profile.persons, profile.pairs[i, column]])
     order = np.lexsort([other, token])
     if only is not None:
         kept = np.array([key in only for key in profile.keys] + [True], np.bool_)  # the last: no anchor
         order = order[kept[token[order]] & kept[other[order]]]
     total = None if is_small(profile.total, profile.min_cell_count) else profile.total
-    columns = [
-        pa.array([None, *names[token[order]]], pa.string()),
-        pa.array([None, *(None if at < 0 else profile.keys[at] for at in other[order])], pa.string()),
-        pa.array([total, *persons[order].tolist()], pa.int64()),
-    ]
+    keys = pa.array(profile.keys, pa.string())
+    columns = [keys.take(pa.array(at, mask=at < 0)) for at in (np.r_[-1, token[order]], np.r_[-1, other[order]])]
+    columns.append(pa.concat_arrays([pa.array([total], pa.int64()), pa.array(persons[order], pa.int64())]))
     return pa.Table.from_arrays(columns, schema=SCHEMA)
 
 
@@ -62,13 +59,18 @@ def read_profile(path: Path, min_cell_count: int, max_anchors: int = MAX_ANCHORS
         persons = alone["persons"].to_numpy()
         # as ``count_profile`` chooses them
         anchors = np.sort(np.argsort(-persons, kind="stable")[:max_anchors])
-        place = {key: i for i, key in enumerate(keys)}
-        column = {keys[at]: n for n, at in enumerate(anchors)}
+        at = [pc.index_in(pairs[name], value_set=alone["token"].combine_chunks()) for name in ("token", "anchor")]
+        if any(one.null_count for one in at):
+            raise ValueError("it has a pair of a token that it does not have")
+        token, anchor = (one.to_numpy() for one in at)
+        column = np.full(len(keys), -1)
+        column[anchors] = np.arange(len(anchors))
+        if (column[anchor] < 0).any():
+            raise ValueError("it has a pair with a token that is no anchor")
         result = np.full((len(keys), len(anchors)), HIDDEN, np.int64)
-        for token, anchor, count in zip(*(pairs[name].to_pylist() for name in SCHEMA.names), strict=True):
-            result[place[token], column[anchor]] = count
-            if token in column:
-                result[place[anchor], column[token]] = count
+        count, both = pairs["persons"].to_numpy(), column[token] >= 0
+        result[token, column[anchor]] = count
+        result[anchor[both], column[token[both]]] = count[both]
         own, anchor_persons = persons[:, None], persons[anchors]
         most, fewest = np.minimum(own, anchor_persons), own + anchor_persons - (total or 0)
         if ((result != HIDDEN) & ((result > most) | (result < fewest))).any() or (persons > (total or 0)).any():
