@@ -132,6 +132,8 @@ def _inclusion(task: Mapping[str, Any]) -> list[tuple[str, str]]:
     steps = []
     if index["domain"] == "cohort":
         steps.append(("in the person table", "WHERE person_id IN (SELECT person_id FROM person)"))
+    dead = "FROM death d WHERE d.person_id = rows.person_id AND d.death_date < index_date"
+    steps.append(("alive at the index", f"WHERE NOT EXISTS ({dead})"))
     if index["washout"]:
         before = f"s.date BETWEEN index_date - {index['washout']} AND index_date - 1"
         steps.append(
@@ -212,11 +214,10 @@ def _stop_if_few(table: pa.Table, min_events: int, site: str) -> None:
             )
 
 
-_BORN = "make_date(year_of_birth, coalesce(month_of_birth, 7), least(coalesce(day_of_birth, 1), 28))"
-_AGE = (
-    f"greatest(date_diff('year', {_BORN}, index_date) "
-    f"- (strftime(index_date, '%m%d') < strftime({_BORN}, '%m%d'))::INT, 0)"
-)
+# a birthday is a month and a day, compared as such: who is born on 29 February is a year older on 1 March; without a
+# month, July is assumed
+_BIRTHDAY = "CASE WHEN month_of_birth IS NULL THEN 701 ELSE month_of_birth * 100 + coalesce(day_of_birth, 1) END"
+_AGE = f"greatest(year(index_date) - year_of_birth - (month(index_date) * 100 + day(index_date) < {_BIRTHDAY})::INT, 0)"
 _SEX = " ".join(f"WHEN {concept} THEN '{name}'" for concept, name in SEX_CONCEPTS.items())
 _COHORT = f"""
     SELECT row_number() OVER (ORDER BY person_id, index_date) - 1 AS row_id, person_id, index_date, label, split,
