@@ -171,6 +171,14 @@ def _check_site_input(site: str, spec: dict[str, Any]) -> None:
         raise StudyError(f"config: sites.{site}: the key 'extract' is missing (or {others})")
     if len(keys) > 1:
         raise StudyError(f"config: sites.{site}: give exactly one of {', '.join(inputs)} (found {' and '.join(keys)})")
+    for key in (*keys, "patients"):
+        if isinstance(place := spec[key], str) and "://" in place:
+            scheme = place.partition("://")[0]  # the rest can hold a password
+            raise StudyError(
+                f"config: sites.{site}.{key}: found {scheme}://..., but only files of this machine are read; copy a "
+                "bucket's files here, or export a database's tables as Parquet or CSV (docs/extracts.md), and give the "
+                "folder"
+            )
     if "results_file" in spec and spec["patients"]:
         raise StudyError(f"config: sites.{site}: it has only results, so there are no patients to score")
     if "bundles" in spec:
