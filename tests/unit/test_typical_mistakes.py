@@ -47,7 +47,7 @@ class Told(NamedTuple):
 
 
 class Meant(NamedTuple):
-    """Something written in another way that can mean one thing: a text, what stands in its place, its path and value."""
+    """Something written in another way that can mean one thing: a text, what takes its place, its path and value."""
 
     old: str
     new: str
