@@ -365,7 +365,8 @@ class Plan:
 
     def _feasibility(self) -> Settings:
         config = self.study.config
-        return {"title": config["name"], "min_cell_count": config["min_cell_count"]}
+        few = config["min_cell_count"]
+        return {"title": config["name"], "min_cell_count": few, "warnings": canonical(self.study.warnings)}
 
     _report = _feasibility
 

@@ -63,10 +63,10 @@ class InProcess:
         for site in self.study.own:
             cdm, vocabulary = self.at(layout.CDM, site=site), self.at(layout.VOCABULARY, site=site)
             at = {name: self.at(getattr(layout, name), task=task, site=site) for name in
-                  ("COHORT", "ATTRITION", "SPLITS", "TOKENS", "SEQUENCES", "SURVEY", "LEAKS")}  # fmt: skip
+                  ("COHORT", "ATTRITION", "SPLITS", "TOKENS", "SEQUENCES", "SURVEY", "LEAKS", "CONCEPTS")}  # fmt: skip
             told = json.loads(self.plan.settings("cohort", task=task, site=site)["task"])
             files = (at["COHORT"], at["ATTRITION"], at["SPLITS"])
-            self.job("cohort", lambda: make_cohort(cdm, site, told, self.few, *files))  # noqa: B023
+            self.job("cohort", lambda: make_cohort(cdm, site, told, self.few, *files, 1, at["CONCEPTS"]))  # noqa: B023
             spec = json.loads(self.plan.settings("sequences", task=task, site=site)["task"])
             roll_up = self.study.config["roll_up"]
             made = (at["TOKENS"], at["SEQUENCES"])
@@ -144,7 +144,7 @@ class InProcess:
         write_json(provenance(config, origins, prints, False, Path(__file__).parent), r / layout.PROVENANCE)
         out = self.at(layout.PAGE)
         read = (r / "tables", r / "figures", r / "sites", r / layout.PROVENANCE)
-        self.job("page", lambda: write_page(*read, "made here", out, self.few))
+        self.job("page", lambda: write_page(*read, "made here", out, self.few, r / "tasks"))
         page = self.at(layout.FEASIBILITY)
         self.job(
             "feasibility",

@@ -13,7 +13,7 @@ from conceptbridge.study.strategies import STRATEGIES
 from in_process import InProcess
 from tiny_extract import write_extract
 
-FLU, COUGH, FEVER, ER, RARE, NEVER = 4266367, 254761, 437663, 9203, 9202, 9201
+FLU, COUGH, FEVER, ER, RARE = 4266367, 254761, 437663, 9203, 9202
 BEGIN = date(2016, 1, 1)
 SPLIT = {"by": "time", "validation": "2017-07-01", "test": "2018-07-01"}
 LEARNERS: dict[str, dict[str, Any]] = {
@@ -26,7 +26,7 @@ LEARNERS: dict[str, dict[str, Any]] = {
 #: what each task of the study asks for beyond the ordinary one, and what the page then says of its cells
 TASKS: dict[str, dict[str, Any]] = {
     "ordinary": {},
-    "no-rows": {"index": {"concepts": [NEVER]}},
+    "no-rows": {"index": {"age": [120, 130]}},
     "no-rows-at-north": {"index": {"concepts": [RARE]}},
     "no-training-rows": {"split": SPLIT | {"validation": "2010-01-01"}},
     "no-validation-rows": {"split": SPLIT | {"validation": "2018-06-30"}},

@@ -24,6 +24,7 @@ from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.multiple_testing import gated, holm
 from conceptbridge.evaluate.schemas import ANY_ABOVE_CHANCE, ARM, ARM_AT_TARGET, PRIMARY, schema, to_table
 from conceptbridge.report.study_tables import AS_EVALUATED, EXPLORATORY, GATE, MORE, PRIMARY_TEST, STUDY_TABLES
+from conceptbridge.tasks.set_warnings import check_index_events
 from conceptbridge.tasks.tokens import is_among, places
 
 ESTIMATED, NOT_ESTIMABLE = "estimated", "not estimable"
@@ -63,8 +64,9 @@ def tables(
       ``more``, else empty.
     - ``leaks``: per cohort, the ``NEAREST`` predictors by single-token AUROC, as many by name, and all suspicious ones.
 
-    Raises StudyError when a file is missing.
+    Raises StudyError when a file is missing, or no site has any index event of a task.
     """
+    check_index_events(tasks, task, site)
 
     def joined(name: str) -> pa.Table:
         return pa.concat_tables(

@@ -1,6 +1,7 @@
 """Make the cohort of a task at a site: index events, labels, splits, and who was excluded at which step."""
 
 import csv
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,14 +9,18 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from conceptbridge.core.atomic_files import atomic_file, write_parquet
+from conceptbridge.core.atomic_files import atomic_file, write_json, write_parquet
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.suppress import is_small, suppress_steps
 from conceptbridge.sites.records import AS_RECORDED, SEX_CONCEPTS, open_records, site_database
 from conceptbridge.tasks.check import cohort_file
 from conceptbridge.tasks.events import make_events
 from conceptbridge.tasks.prevalence import split_table
+from conceptbridge.tasks.resolve import resolve_sets
+from conceptbridge.tasks.set_warnings import warnings_of
 from conceptbridge.tasks.splits import make_splits
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = pa.schema(
     [
@@ -51,12 +56,14 @@ def make_cohort(
     attrition: Path,
     splits: Path,
     threads: int = 1,
+    concepts: Path | None = None,
 ) -> None:
     """Write the cohort of ``task`` (``SCHEMA``, one row per prediction, row_id in (person_id, index_date) order).
 
     ``attrition`` gets persons, rows and events left after each inclusion step; counts under ``min_cell_count`` are
     blank, and so are counts that differ by so few from the next. ``splits`` gets the prevalence before the split and in
-    each split (``prevalence.SCHEMA``). A person's index events on one day are one prediction.
+    each split (``prevalence.SCHEMA``), and ``concepts``, if given, what the concept sets match (``resolve_sets``). A
+    person's index events on one day are one prediction.
     Day 0 is the index date; both ends of a window belong to it. A site without any index event has an empty cohort:
     that is a finding, not an error.
 
@@ -67,6 +74,7 @@ def make_cohort(
     with site_database(cdm, threads, cohort) as db:
         _make_rows(db, site, task)
         _note(db, steps, "index event")
+        sets = resolve_sets(db, task, min_cell_count) if concepts is not None else {}
         for step, clause in _inclusion(task):
             db.execute(f"CREATE OR REPLACE TEMP TABLE rows AS SELECT * FROM rows {clause}")
             _note(db, steps, step)
@@ -79,6 +87,10 @@ def make_cohort(
     if task["on_few_events"] == "fail":
         _stop_if_few(table, task["min_events"], site)
     write_parquet(table, cohort)
+    if concepts is not None:
+        for text in warnings_of("the task", site, sets):
+            logger.warning("warning: %s", text)
+        write_json(sets, concepts)
     shown = _shown(steps, persons, table, min_cell_count)
     with atomic_file(attrition) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

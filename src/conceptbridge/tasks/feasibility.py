@@ -14,6 +14,7 @@ from conceptbridge.core.atomic_files import write_text
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.tasks.cohort import LOOKS_AHEAD
 from conceptbridge.tasks.prevalence import warning
+from conceptbridge.tasks.set_warnings import check_index_events, read_sets, study_warnings
 
 MISSING = "\N{EN DASH}"
 PAGE = "feasibility.html"
@@ -27,8 +28,10 @@ def write_feasibility(
     title: str,
     min_cell_count: int,
     out: Path,
+    warnings: Sequence[str] = (),
 ) -> None:
-    """Write the page to ``out`` from aggregates alone: surveys, attrition and splits, vocabularies, units."""
+    """Write the page to ``out`` from aggregates alone, and the ``warnings`` of the whole study."""
+    check_index_events(tasks_folder, tasks, sites)
     vocabularies = {site: _vocabulary(sites_folder / site / "vocabulary.parquet") for site in sites}
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
@@ -43,6 +46,14 @@ def write_feasibility(
             {"name": task, "sites": [_task_at_site(tasks_folder / task / site, site) for site in sites]}
             for task in tasks
         ],
+        sets=[
+            {"task": task, "site": site, "part": part, **told}
+            for task in tasks
+            for site, sets in read_sets(tasks_folder, task, sites).items()
+            for part, told in sets.items()
+            if "concepts" in told
+        ],
+        set_warnings=[*warnings, *study_warnings(tasks_folder, tasks, sites)],
         concepts=[_concepts(site, vocabularies[site], min_cell_count) for site in sites],
         overlap=[
             _overlap(source, target, vocabularies[source], vocabularies[target])
