@@ -59,7 +59,11 @@ NON_STANDARD = {**concept(44, "Flu NOS"), "standard_concept": None}
         ),
         ({"outcome": {"concepts": [COUGH]}}, {}, "has no record of outcome.concepts: look at their domain (condition)"),
         ({"outcome": {"concepts": [99]}}, {}, "has no name for outcome.concepts 99: the concept table lacks it"),
-        ({}, {"concept_ancestor": []}, "has no concept_ancestor table: the descendants of outcome.concepts"),
+        (
+            {},
+            {"concept_ancestor": []},
+            "has no concept_ancestor table, so no descendant of index.concepts and outcome.concepts is found",
+        ),
         ({"outcome": {"exclude": [FLU]}}, {}, "finds no concept in outcome.concepts: `exclude` removes them all"),
         ({"outcome": {"domain": "death", "concepts": []}}, {}, "has no death, which is the outcome"),
         ({"outcome": {"visits": [9203]}}, {}, "has records of outcome.concepts, but none with the visits"),

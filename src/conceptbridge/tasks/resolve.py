@@ -14,7 +14,7 @@ PARTS = ("index", "outcome")
 #: concepts of a set that are listed one by one
 LISTED = 20
 _NO_ANCESTORS = (
-    "has no concept_ancestor table: the descendants of {ids} are neither found nor, as the outcome's, kept from the "
+    "has no concept_ancestor table, so no descendant of {sets} is found, and none of the outcome's is kept from the "
     "predictors; name every concept, or give the study a `vocabulary`"
 )
 
@@ -40,6 +40,10 @@ def resolve_sets(db: duckdb.DuckDBPyConnection, task: Mapping[str, Any], min_cel
             told[f"{part}.visits"] = _set(db, f"{part}.visits", visits, "visit", min_cell_count) | {"events": True}
         if not told[part]["events"]:
             told[part]["warnings"].append(_why_none(part, spec, told[part].get("records")))
+    (ancestors,) = db.execute("SELECT count(*) FROM (FROM concept_ancestor LIMIT 1)").fetchall()[0]
+    blind = [_key(part) for part in told if told[part].pop("descends", False)]
+    if blind and not ancestors:
+        told["index"]["warnings"].append(_NO_ANCESTORS.format(sets=" and ".join(blind)))
     return told
 
 
@@ -47,7 +51,6 @@ def _set(
     db: duckdb.DuckDBPyConnection, part: str, spec: Mapping[str, Any], domain: str, min_cell_count: int
 ) -> dict[str, Any]:
     items = concept_items(spec)
-    included = [item for item in items if not item.excluded]
     rows = ", ".join(f"({n}, {i.concept_id}, {i.descendants}, {i.excluded})" for n, i in enumerate(items))
     db.execute(
         "CREATE OR REPLACE TEMP TABLE asked AS SELECT * FROM (VALUES "
@@ -79,26 +82,25 @@ def _set(
         """
     ).fetchall()
     (resolved,) = db.execute("SELECT count(*) FROM resolved").fetchall()[0]
-    (ancestors,) = db.execute("SELECT count(*) FROM (FROM concept_ancestor LIMIT 1)").fetchall()[0]
     (named,) = db.execute("SELECT count(*) FROM (FROM concept LIMIT 1)").fetchall()[0]
     warnings = []
-    if not ancestors and any(item.descendants for item in included):
-        warnings.append(_NO_ANCESTORS.format(ids=f"{part}.concepts"))
     public = [row for row in listed if 0 < row[0] < LOCAL]
-    if named and (unknown := [row for row in public if not row[3]]):
-        warnings.append(f"has no name for {part}.concepts {_ids(unknown)}: the concept table lacks {_them(unknown)}")
+    # a name is missed where there is nothing else to see
+    if named and not records and (unknown := [row for row in public if not row[3]]):
+        warnings.append(f"has no name for {_key(part)} {_ids(unknown)}: the concept table lacks {_them(unknown)}")
     # an extract can leave the column out
     (standard,) = db.execute("SELECT count(*) FROM concept WHERE standard_concept = 'S'").fetchall()[0]
     if other := [row for row in public if row[3] and row[2] != "S" and standard]:
         warnings.append(
-            f"has {part}.concepts {_ids(other)} as non-standard: records hold standard concepts, so follow 'Maps to' "
+            f"has {_key(part)} {_ids(other)} as non-standard: records hold standard concepts, so follow 'Maps to' "
             "in Athena or ATLAS"
         )
     if not resolved:
-        warnings.append(f"finds no concept in {part}.concepts: `exclude` removes them all")
+        warnings.append(f"finds no concept in {_key(part)}: `exclude` removes them all")
     keys = ("concept_id", "name", "standard", "known", "descendants")
     return {
         "domain": domain,
+        "descends": any(item.descendants for item in items if not item.excluded),
         "concepts": resolved,
         "descendants": sum(row[4] for row in listed),
         "records": about(records, min_cell_count),
@@ -128,6 +130,11 @@ def _why_none(part: str, spec: Mapping[str, Any], records: int | None) -> str:
         )
     wanted = [key for key in ("value", "visits") if spec[key]]
     return f"has records of {part}.concepts, but none with the {' and '.join(wanted) or 'date'} that is asked for"
+
+
+def _key(part: str) -> str:
+    """Return the key of the config that has a part's set."""
+    return part if part.endswith(".visits") else f"{part}.concepts"
 
 
 def _ids(rows: Sequence[tuple[Any, ...]]) -> str:
