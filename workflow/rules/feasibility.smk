@@ -53,6 +53,7 @@ rule feasibility:
         splits=expand(rules.cohort.output.splits, task=TASKS, site=study.own),
         concepts=expand(rules.cohort.output.concepts, task=TASKS, site=study.own),
         vocabularies=expand(rules.vocabulary.output, site=study.own),
+        quality=expand(rules.ingest.output.quality, site=study.own),
         units=expand(rules.units.output, site=study.own),
     output:
         at(layout.FEASIBILITY),

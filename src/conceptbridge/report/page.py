@@ -81,15 +81,17 @@ def write_page(
     """Write the page to ``out``.
 
     ``tables`` holds the joint tables, ``figures`` their pictures, ``sites`` each site's ``quality.json``, of which no
-    count under ``min_cell_count`` is shown. ``provenance`` is a JSON object, shown as it is; ``"simulated": true`` in
-    it says that the data do not come from patients. ``tasks`` has what the concept sets of tasks match at the sites
-    whose rows are here; ``warnings`` are of the whole study. Raises StudyError when a file is missing.
+    count under ``min_cell_count`` is shown. ``provenance`` is a JSON object, shown as it is;
+    ``"simulated": true`` in it says that the data do not come from patients. ``tasks`` has what the concept sets of
+    tasks match at the sites whose rows are here; ``warnings`` are of the whole study. Raises StudyError when a file is
+    missing.
     """
     joint = {name: pq.read_table(_existing(tables / f"{name}.parquet")) for name in TABLES}
     names = dict.fromkeys(joint["sites"]["site"].to_pylist())
     quality = {name: shareable(_read_json(sites / name / "quality.json"), min_cell_count) for name in names}
     pictures = _pictures(figures, joint)
-    warned = [*warnings, *(_set_warnings(tasks, joint["sites"].to_pylist()) if tasks is not None else [])]
+    told_of_sets = _set_warnings(tasks, joint["sites"].to_pylist()) if tasks is not None else []
+    warned = [*warnings, *told_of_sets]
     write_text(page(title, joint, pictures, quality, _read_json(provenance), min_cell_count, warned), out)
 
 

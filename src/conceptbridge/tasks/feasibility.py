@@ -11,10 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_text
+from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.tasks.cohort import LOOKS_AHEAD
 from conceptbridge.tasks.prevalence import warning
 from conceptbridge.tasks.set_warnings import check_index_events, read_sets, study_warnings
+from conceptbridge.vocabulary.text_checks import text_shares, text_warnings
 
 MISSING = "\N{EN DASH}"
 PAGE = "feasibility.html"
@@ -33,6 +35,9 @@ def write_feasibility(
     """Write the page to ``out`` from aggregates alone, and the ``warnings`` of the whole study."""
     check_index_events(tasks_folder, tasks, sites)
     vocabularies = {site: _vocabulary(sites_folder / site / "vocabulary.parquet") for site in sites}
+    texts = {site: text_shares(sites_folder / site / "vocabulary.parquet", min_cell_count) for site in sites}
+    told_of_texts = [text for site in sites for text in text_warnings(site, texts[site])]
+    quality = {site: shareable(_read_json(sites_folder / site / "quality.json"), min_cell_count) for site in sites}
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -53,7 +58,14 @@ def write_feasibility(
             for part, told in sets.items()
             if "concepts" in told
         ],
-        set_warnings=[*warnings, *study_warnings(tasks_folder, tasks, sites)],
+        set_warnings=[*warnings, *told_of_texts, *study_warnings(tasks_folder, tasks, sites)],
+        read=[
+            {"site": site, "table": table, **counts}
+            for site in sites
+            for table, counts in quality[site]["tables"].items()
+            if counts["read"] != 0
+        ],
+        texts=texts,
         concepts=[_concepts(site, vocabularies[site], min_cell_count) for site in sites],
         overlap=[
             _overlap(source, target, vocabularies[source], vocabularies[target])
