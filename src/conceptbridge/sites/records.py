@@ -106,7 +106,7 @@ def open_records(db: duckdb.DuckDBPyConnection, site: str, roll_up: Mapping[str,
             f"coalesce({d.concept}, 0) AS concept_id, trim({d.source}) AS source"
         )
         if d.values:
-            select = f"SELECT {base}, {_valued(name)}"
+            select = f"SELECT {base}, {_valued(db, name)}"
         else:
             select = (
                 f"SELECT {base}, 'present' AS state, NULL::DOUBLE AS value, NULL::VARCHAR AS unit, "
@@ -282,28 +282,38 @@ def usable_range(table: str) -> str:
     )
 
 
-def _valued(domain: str) -> str:
-    """Return columns and source of the records of a domain with values, as SQL."""
+def _valued(db: duckdb.DuckDBPyConnection, domain: str) -> str:
+    """Return columns and source of the records of a domain with values, as SQL.
+
+    Bounds and ranges are looked at row by row only where there are odd ones: the records are read several times.
+    """
     d = DOMAINS[domain]
     low, high = ("range_low", "range_high") if "range_low" in TABLES[d.table] else ("NULL::DOUBLE", "NULL::DOUBLE")
+    operator, usable = bound(d.table), usable_range(d.table)
+    bounds, ranges = db.execute(
+        f"SELECT count({operator}), count(*) FILTER (({low} IS NOT NULL OR {high} IS NOT NULL) AND NOT ({usable})) "
+        f"FROM {d.table} WHERE value_as_number IS NOT NULL"
+    ).fetchall()[0]
+    operator = operator if bounds else "NULL::VARCHAR"
+    if ranges:
+        low, high = (f"CASE WHEN {usable} THEN {end} END" for end in (low, high))
     words = "value_as_string" if domain == "observation" else "value_source_value"
     written = " ".join(f"WHEN '{name}' THEN '{state}'" for name, state in NAME_STATES.items())
     plain = f"lower(trim(regexp_replace({words}, ' \\((qualifier value|finding)\\)$', '')))"
+    of_bound = f"WHEN bound IS NOT NULL THEN {_BOUND_STATE}" if bounds else ""
+    value = "value_as_number * u.factor + u.shift"
     return f"""
-        CASE WHEN value_as_concept_id > 0 THEN v.state
-             WHEN bound IS NOT NULL THEN {_BOUND_STATE}
+        CASE WHEN value_as_concept_id > 0 THEN v.state {of_bound}
              WHEN value_as_number < low THEN 'low' WHEN value_as_number > high THEN 'high'
              WHEN value_as_number IS NOT NULL AND (low IS NOT NULL OR high IS NOT NULL) THEN 'normal'
              WHEN value_as_number IS NOT NULL THEN '{BINNED}'
              WHEN {words} IS NOT NULL THEN CASE {plain} {written} ELSE 'present' END
              ELSE 'present' END AS state,
-        CASE WHEN bound IS NULL THEN value_as_number * u.factor + u.shift END AS value, u.unit,
+        {f"CASE WHEN bound IS NULL THEN {value} END" if bounds else value} AS value, u.unit,
         value_as_concept_id AS value_concept,
         coalesce(v.local_value, false) AS local_value, NULL::BIGINT AS condition_status,
         value_as_number AS number, bound, u.factor, u.shift, u.analyte, u.half_digit
-        FROM (SELECT *, {UNIT_CONCEPT}, {UNIT_TEXT}, {bound(d.table)} AS bound,
-                     CASE WHEN {usable_range(d.table)} THEN {low} END AS low,
-                     CASE WHEN {usable_range(d.table)} THEN {high} END AS high
+        FROM (SELECT *, {UNIT_CONCEPT}, {UNIT_TEXT}, {operator} AS bound, {low} AS low, {high} AS high
               FROM {d.table}) r
         LEFT JOIN value_states v ON v.value_concept = value_as_concept_id
         LEFT JOIN measured_units u ON u.concept_id = coalesce({d.concept}, 0)

@@ -34,7 +34,7 @@ def resolve_sets(db: duckdb.DuckDBPyConnection, task: Mapping[str, Any], min_cel
         own_label = part == "outcome" and spec["domain"] == "cohort" and spec["file"] is None
         told[part] = {"domain": spec["domain"], "events": count > 0 or own_label, "warnings": []}
         if spec["concepts"] and spec["domain"] not in ("cohort", "death"):
-            told[part] |= _set(db, part, spec, spec["domain"], min_cell_count)
+            told[part] |= _set(db, part, spec, spec["domain"], min_cell_count, events)
         if spec["visits"]:
             visits = {"concepts": spec["visits"], "descendants": True, "exclude": []}
             told[f"{part}.visits"] = _set(db, f"{part}.visits", visits, "visit", min_cell_count) | {"events": True}
@@ -48,8 +48,14 @@ def resolve_sets(db: duckdb.DuckDBPyConnection, task: Mapping[str, Any], min_cel
 
 
 def _set(
-    db: duckdb.DuckDBPyConnection, part: str, spec: Mapping[str, Any], domain: str, min_cell_count: int
+    db: duckdb.DuckDBPyConnection,
+    part: str,
+    spec: Mapping[str, Any],
+    domain: str,
+    min_cell_count: int,
+    events: str = "",
 ) -> dict[str, Any]:
+    """Return what a set matches; ``events`` is the table of the events that it makes."""
     items = concept_items(spec)
     rows = ", ".join(f"({n}, {i.concept_id}, {i.descendants}, {i.excluded})" for n, i in enumerate(items))
     db.execute(
@@ -70,8 +76,12 @@ def _set(
     table, column = ("visit_occurrence", "visit_concept_id")
     if domain in DOMAINS:
         table, column = DOMAINS[domain].table, DOMAINS[domain].concept
-    records, persons = db.execute(
-        f"SELECT count(*), count(DISTINCT person_id) FROM {table} WHERE {column} IN (FROM resolved)"
+    matches = f"FROM {table} WHERE {column} IN (FROM resolved)"
+    (records,) = db.execute(f"SELECT count(*) {matches}").fetchall()[0]
+    # where every record is an event, the events are fewer, and have its persons
+    all_events = events and not spec["value"] and not spec["visits"]
+    (persons,) = db.execute(
+        f"SELECT count(DISTINCT person_id) {f'FROM {events}' if all_events else matches}"
     ).fetchall()[0]
     listed = db.execute(
         """
@@ -114,7 +124,7 @@ def about(count: int, min_cell_count: int) -> int | None:
     """Return a count to two digits, coarser than ``min_cell_count``, so that no difference tells a small one."""
     if is_small(count, min_cell_count):
         return None
-    step = max(min_cell_count, 10 ** (len(str(count)) - 2))
+    step = max(min_cell_count, int(10 ** (len(str(count)) - 2)))
     return max(round(count / step) * step, min_cell_count if count else 0)
 
 
