@@ -349,6 +349,32 @@ def test_the_dead_have_no_index(tmp_path: Path) -> None:
     assert made.labels == {2: 1, 3: 0, 4: 0}
 
 
+def test_dates_that_were_shifted_into_the_future_give_the_same_rows(tmp_path: Path) -> None:
+    """Deidentified extracts run from 2110 to 2202: no step knows a last year."""
+    rows = []
+    for shift in (0, 200 * 365):
+        days = {i: after(400 * i + shift) for i in (1, 2, 3)}
+        spec = task(
+            index={"age": [18, 90], "prior_observation": 100, "period": [str(after(shift)), str(after(2000 + shift))]},
+            split={"by": "time", "validation": str(after(700 + shift)), "test": str(after(1100 + shift))},
+        )
+        made = Site(
+            tmp_path / str(shift),
+            spec,
+            person=[person(i, 1980 + shift // 365) for i in days],
+            visit_occurrence=[visit(i, day) for i, day in days.items()],
+            condition_occurrence=[condition(2, after(802 + shift), FLU), condition(3, after(1200 + shift), COUGH)],
+            observation_period=[
+                {"person_id": i, "observation_period_start_date": after(shift - 900)}
+                | {"observation_period_end_date": after(shift + 3000)}
+                for i in days
+            ],
+        )
+        rows.append(([(row["person_id"], row["label"], row["split"]) for row in made.cohort], made.sequences))
+    assert rows[0] == rows[1]
+    assert [label for _, label, _ in rows[0][0]] == [0, 1, 0]
+
+
 def test_a_state_is_an_outcome(tmp_path: Path) -> None:
     made = Site(
         tmp_path,
