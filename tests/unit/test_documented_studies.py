@@ -74,9 +74,17 @@ def pieces(block: str) -> Iterator[dict[str, Any]]:
         yield {key: value for part in read for key, value in part.items()}
 
 
-SHOWN = [
+def elsewhere(piece: dict[str, Any]) -> bool:
+    """Whether a piece needs what no study brings, and is tested where that is: a model of the hub, a reviewed sheet."""
+    entries = piece.get("embeddings", [])
+    named = (isinstance(spec, str) for entry in entries if isinstance(entry, dict) for spec in entry.values())
+    return "translations" in piece or any(named)
+
+
+ALL = [
     (page.relative_to(ROOT).as_posix(), piece) for page in PAGES for block in blocks(page) for piece in pieces(block)
 ]
+SHOWN = [(page, piece) for page, piece in ALL if not elsewhere(piece)]
 
 
 def prepare(data: Path, config: dict[str, Any]) -> None:
