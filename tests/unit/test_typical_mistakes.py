@@ -88,7 +88,7 @@ def test_a_mistake_is_told_in_one_sentence(data: Path, mistake: Told) -> None:
     for part in (mistake.key, mistake.found, mistake.remedy):
         assert part in message, f"{part!r} is not in: {message}"
     assert "\n" not in message
-    assert len(message) < 450
+    assert len(message) < 800  # the catalogue is listed in full
 
 
 @pytest.mark.parametrize("written", MEANT, ids=lambda m: m.new)
