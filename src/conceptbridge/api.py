@@ -77,7 +77,7 @@ def _read_yaml(file: Path) -> dict[str, Any]:
         config = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise StudyError(f"{file}: this study cannot be read ({error.strerror})") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # also of a day that there is not: 2016-02-30
         raise StudyError(f"{file}: this study is not YAML ({error})") from error
     if not isinstance(config, dict):
         raise StudyError(f"{file}: this study has no keys; `conceptbridge init` writes a study to start from")

@@ -116,6 +116,8 @@ def check(study: StudyFile) -> None:
         "jobs": [f"{jobs[1] if jobs else 0} to run"],
     }
     print(f"{study}: no mistakes found")
+    for text in checked.warnings:
+        print(f"warning: {text}")
     for name, values in parts.items():
         print(f"{name:<11} {', '.join(values)}")
 

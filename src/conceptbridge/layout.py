@@ -18,6 +18,7 @@ UNITS = "sites/{site}/units.json"
 COHORT = "tasks/{task}/{site}/cohort.parquet"
 ATTRITION = "tasks/{task}/{site}/attrition.csv"
 SPLITS = "tasks/{task}/{site}/splits.parquet"
+CONCEPTS = "tasks/{task}/{site}/concepts.json"  # what the task's concept sets match
 TOKENS = "tasks/{task}/{site}/tokens.parquet"
 SEQUENCES = "tasks/{task}/{site}/sequences.parquet"
 LEAKS = "tasks/{task}/{site}/leaks.parquet"

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptbridge import layout
-from conceptbridge.core.errors import StudyError
+from conceptbridge.core.errors import StudyError, named_by
 from conceptbridge.core.text import canonical
 from conceptbridge.exchange.receive.find_aggregates import find_aggregates
 from conceptbridge.exchange.receive.find_bundles import find_bundles
@@ -68,6 +68,8 @@ class Plan:
         """
         study = read_study(config)
         check_sites(study.translations, study.sites)
+        _data_folder(study)
+        study.term_pairs  # noqa: B018 - raises where the files are missing
         return cls(
             study,
             {site: _row_files(study, site) for site in _with_files(study)},
@@ -385,7 +387,8 @@ class Plan:
 
     def _feasibility(self) -> Settings:
         config = self.study.config
-        return {"title": config["name"], "min_cell_count": config["min_cell_count"]}
+        few = config["min_cell_count"]
+        return {"title": config["name"], "min_cell_count": few, "warnings": canonical(self.study.warnings)}
 
     _report = _feasibility
 
@@ -452,6 +455,7 @@ class Plan:
 def mistakes(study: Study) -> list[str]:
     """Return one message per mistake in the files that a study names; none if it can run."""
     checks: list[Callable[[], Any]] = [
+        partial(_data_folder, study),
         *(partial(_row_files, study, site) for site in _with_files(study)),
         *(partial(_aggregates, study, site) for site in study.reported),
         *(partial(_bundles, study, site) for site in study.bundled),
@@ -469,6 +473,13 @@ def mistakes(study: Study) -> list[str]:
     return messages
 
 
+def _data_folder(study: Study) -> None:
+    """Raise StudyError if the folder that all other paths are below does not exist."""
+    data = Path(study.config["data"]).expanduser()
+    if _with_files(study) and not data.is_dir():
+        raise StudyError(f"config: data: the folder {data} does not exist; give the one that the extracts are in")
+
+
 def _with_files(study: Study) -> list[str]:
     """The sites whose rows come from files that exist before the run."""
     return [site for site in study.own + study.scored if not study.simulated(site)]
@@ -480,7 +491,8 @@ def _row_files(study: Study, site: str) -> list[str]:
         converter.check(study.conversion(site), site)
         return list(converter.inputs(study.conversion(site)))
     extract = Path(study.extract(site))
-    tables = find_tables(extract)
+    with named_by(f"sites.{site}.extract"):
+        tables = find_tables(extract)
     check_needs(site, extract, tables, study.config["tasks"])
     return [str(file) for file in extract_files(tables)]
 
@@ -504,8 +516,10 @@ def _bundles(study: Study, site: str) -> dict[tuple[str, str, str], Path]:
 
 
 def _vocabulary_files(study: Study) -> list[str]:
-    files = extract_files(find_tables(Path(study.vocabulary))) if study.vocabulary else []
-    return [str(file) for file in files]
+    if not study.vocabulary:
+        return []
+    with named_by("vocabulary"):
+        return [str(file) for file in extract_files(find_tables(Path(study.vocabulary)))]
 
 
 def _check_file(file: str, site: str) -> None:

@@ -110,6 +110,9 @@ def test_the_page_opens_alone_and_shows_no_small_count(tmp_path: Path, names: li
         at_site.mkdir(parents=True)
         made.files["vocabulary"].replace(at_site / "vocabulary.parquet")
         make_units(folder / "cdm", name, 10, at_site / "units.json")
+        dropped = {"visit_start_date is after the extract": 30, "person_id is empty": 3}
+        tables = {"visit_occurrence": {"read": 94, "kept": 61, "dropped": dropped}}
+        (at_site / "quality.json").write_text(json.dumps({"tables": tables}))
     page = tmp_path / "index.html"
     write_feasibility(tmp_path / "tasks", tmp_path / "sites", ["flu"], names, "A study", 10, page)
     html = page.read_text()
@@ -118,6 +121,9 @@ def test_the_page_opens_alone_and_shows_no_small_count(tmp_path: Path, names: li
     assert "not estimable: fewer than 10 training rows" in html
     assert ">61<" in html
     assert ">7<" not in html
+    assert "visit_start_date is after the extract: 30" in html
+    assert "person_id is empty: under 10" in html
+    assert ">94<" not in html
     assert "http://" not in html
     assert "https://" not in html
     overlap = html.split('<section id="overlap"')[1].split("</section>")[0]

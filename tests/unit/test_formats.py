@@ -5,6 +5,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from conceptbridge.core.errors import StudyError
@@ -97,3 +98,15 @@ def test_without_it_such_a_file_is_refused(tmp_path: Path) -> None:
     (extract / "person.jsonl").write_text('{"person_id": 1}')
     with pytest.raises(StudyError, match=r"person\.jsonl looks like the table person, but would not be read"):
         find_tables(extract)
+
+
+
+def test_a_duckdb_file_of_another_version_is_to_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "old.duckdb").write_bytes(b"12345678DUCK" + bytes(4096))
+
+    def connect(*asked: object, **more: object) -> None:
+        raise duckdb.IOException("Trying to read a database file with version number 39, but we can only read 64 to 67")
+
+    monkeypatch.setattr(duckdb, "connect", connect)
+    with pytest.raises(StudyError, match=r"old\.duckdb: another version of DuckDB .* EXPORT DATABASE 'FOLDER'"):
+        find_tables(tmp_path / "old.duckdb")

@@ -469,3 +469,26 @@ def test_rows_are_dropped_from_the_right_part(tmp_path: Path) -> None:
         pq.write_table(pa.table({k: pa.array(v) for k, v in columns.items()}), parts / f"{n}.parquet")
     cdm, _ = load(tmp_path / "e", tmp_path / "out")
     assert [i for (i,) in rows(cdm, "condition_occurrence", "condition_occurrence_id")] == [*range(14), *range(15, 30)]
+
+
+def test_numbers_that_are_bounds_and_ranges_that_cannot_be_right_are_noted(tmp_path: Path) -> None:
+    rows = [
+        (4171756, 5, 0, 5, "<5"),
+        (0, 5, 0, 0, "<5"),
+        ("", 5, 9, 3, "5"),
+        (4172703, 5, 1, 9, "5"),
+        (0, "", 0, 0, "<5"),
+    ]
+    lines = [f"{n},1,3004501,2015-03-01,{','.join(map(str, row))}" for n, row in enumerate(rows)]
+    head = "measurement_id,person_id,measurement_concept_id,measurement_date,operator_concept_id,value_as_number,"
+    table = "\n".join([f"{head}range_low,range_high,value_source_value", *lines, ""])
+    _, quality = load(write_extract(tmp_path / "extract", measurement=table), tmp_path / "out")
+    noted = {
+        reason: n
+        for reason, n in quality["tables"]["measurement"]["noted"].items()
+        if "number" in reason or "range" in reason
+    }
+    assert noted == {
+        "its number is a bound (<, <=, >, >=), not a value": 2,
+        "its reference range cannot be right (0 alone, or not in order): not used": 2,
+    }

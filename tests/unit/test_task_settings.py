@@ -1,6 +1,8 @@
 """What each setting of a task does to its cohort: events, inclusion, handed-in cohorts, concept sets, values."""
 
 import json
+import struct
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.concepts import Item, concept_items, read_concept_set
 from task_site import COUGH, DAY, FEVER, FLU, Site, after, clinical, task
-from tiny_site import concept, condition, measurement, person, visit
+from tiny_site import concept, condition, measurement, person, read, visit, write_cdm
 
 ER, INPATIENT = 9203, 9201
 
@@ -176,6 +179,200 @@ def test_a_limit_follows_the_analyte(tmp_path: Path) -> None:
             ],
         )
         assert made.labels == {1: 1, 2: 1, 3: 0, 4: 0}
+
+
+GLUCOSE, A1C, CREATININE, TROPONIN = 3004501, 3004410, 3016723, 3019800
+ANALYTES = [
+    concept(GLUCOSE, "Glucose [Mass/volume] in Serum or Plasma"),
+    concept(A1C, "Hemoglobin A1c/Hemoglobin.total in Blood"),
+    concept(CREATININE, "Creatinine [Mass/volume] in Serum or Plasma"),
+    concept(1, "Body temperature"),
+]
+MG_DL, G_L, MMOL_L, UMOL_L, PERCENT, MMOL_MOL, CEL, DEG_F, LB, KG = (
+    8840, 8636, 8753, 8749, 8554, 9579, 586323, 9289, 8739, 9529,
+)  # fmt: skip
+
+
+def keep(folder: Path, concept_id: int, value: dict[str, Any], *rows: dict[str, Any]) -> list[int]:
+    """The labels of persons with one measurement each."""
+    spec = task(outcome={"domain": "measurement", "concepts": [concept_id], "value": value})
+    cdm = write_cdm(
+        folder / "cdm",
+        concept=ANALYTES,
+        person=people(len(rows)),
+        visit_occurrence=[visit(i + 1, DAY) for i in range(len(rows))],
+        measurement=[measurement(i + 1, after(1), concept_id, **row) for i, row in enumerate(rows)],
+    )
+    make_cohort(cdm, "here", spec, 1, folder / "cohort.parquet", folder / "attrition.csv", folder / "splits.parquet")
+    return [row["label"] for row in read(folder / "cohort.parquet")]
+
+
+@pytest.mark.parametrize(
+    ("concept_id", "limit", "yes", "no"),
+    [
+        (GLUCOSE, {"at_least": 126, "unit": "mg/dL"}, [(126, MG_DL), (1.26, G_L), (7.0, MMOL_L)],
+         [(125.9, MG_DL), (1.259, G_L), (6.9, MMOL_L)]),
+        (GLUCOSE, {"at_least": 140, "unit": "mg/dL"}, [(1.4, G_L), (7.8, MMOL_L)], [(1.39, G_L), (7.7, MMOL_L)]),
+        (GLUCOSE, {"at_least": 7.0, "unit": "mmol/L"}, [(126, MG_DL), (7.0, MMOL_L)], [(125, MG_DL), (6.99, MMOL_L)]),
+        (GLUCOSE, {"at_least": 11.1, "unit": "mmol/L"}, [(200, MG_DL), (2.0, G_L)], [(199, MG_DL), (11.09, MMOL_L)]),
+        (GLUCOSE, {"at_most": 3.9, "unit": "mmol/L"}, [(70, MG_DL), (3.9, MMOL_L)], [(71, MG_DL), (3.91, MMOL_L)]),
+        (GLUCOSE, {"at_most": 70, "unit": "mg/dL"}, [(3.9, MMOL_L), (0.7, G_L)], [(4.0, MMOL_L), (0.701, G_L)]),
+        (A1C, {"at_least": 6.5, "unit": "%"}, [(6.5, PERCENT), (48, MMOL_MOL)], [(6.4, PERCENT), (47, MMOL_MOL)]),
+        (A1C, {"at_least": 48, "unit": "mmol/mol"}, [(6.5, PERCENT), (48, MMOL_MOL)], [(6.4, PERCENT), (47, MMOL_MOL)]),
+        (CREATININE, {"at_least": 1.5, "unit": "mg/dL"}, [(133, UMOL_L), (1.5, MG_DL)], [(132, UMOL_L), (1.49, MG_DL)]),
+        (CREATININE, {"at_least": 133, "unit": "umol/L"}, [(1.5, MG_DL), (133, UMOL_L)], [(1.49, MG_DL)]),
+        (1, {"at_least": 38, "unit": "Cel"}, [(100.4, DEG_F), (38, CEL)], [(100.3, DEG_F), (37.9, CEL)]),
+        (1, {"at_least": 32, "unit": "degF"}, [(0, CEL), (32, DEG_F)], [(-0.1, CEL)]),
+        (1, {"at_most": 0, "unit": "Cel"}, [(32, DEG_F)], [(32.1, DEG_F)]),
+        (1, {"at_least": 100, "unit": "kg"}, [(220.46226218487757, LB)], [(220.4, LB)]),
+    ],
+)  # fmt: skip
+def test_a_limit_holds_in_the_unit_of_the_value(
+    tmp_path: Path, concept_id: int, limit: dict[str, Any], yes: list[tuple[float, int]], no: list[tuple[float, int]]
+) -> None:
+    rows = [{"value_as_number": float(value), "unit_concept_id": unit} for value, unit in yes + no]
+    assert keep(tmp_path, concept_id, limit, *rows) == [1] * len(yes) + [0] * len(no)
+
+
+def test_a_value_of_32_bits_reaches_its_own_limit(tmp_path: Path) -> None:
+    stored = [struct.unpack("f", struct.pack("f", value))[0] for value in (38.1, 38.0999)]
+    rows = [{"value_as_number": value, "unit_concept_id": CEL} for value in stored]
+    assert stored[0] < 38.1
+    assert keep(tmp_path, 1, {"at_least": 38.1, "unit": "Cel"}, *rows) == [1, 0]
+
+
+BELOW, AT_MOST, ABOVE, AT_LEAST, EQUAL = 4171756, 4171754, 4172704, 4171755, 4172703
+
+
+#: a number and its operator; whether it is at least 5, at most 5; its state in a range from 0 to 5, and from 5 to 10
+BOUNDS: list[tuple[float | str, int | None, tuple[int, int], tuple[str, str]]] = [
+    (5, EQUAL, (1, 1), ("normal", "normal")),
+    (5, None, (1, 1), ("normal", "normal")),
+    (5, BELOW, (0, 1), ("normal", "low")),
+    (5, AT_MOST, (0, 1), ("normal", "present")),
+    (9, BELOW, (0, 0), ("present", "present")),
+    (5, ABOVE, (1, 0), ("high", "present")),
+    (5, AT_LEAST, (1, 0), ("present", "present")),
+    (12, AT_LEAST, (1, 0), ("high", "high")),
+    (1, ABOVE, (0, 0), ("present", "present")),
+    ("<5", None, (0, 1), ("normal", "low")),
+    ("\u2265 5", 0, (1, 0), ("present", "present")),
+    ("5", 0, (1, 1), ("normal", "normal")),
+]
+
+
+def test_a_bound_is_no_value(tmp_path: Path) -> None:
+    rows = [
+        {"value_as_number": float(str(value).strip("<\u2265 ")), "operator_concept_id": operator}
+        | {"unit_concept_id": CEL, "value_source_value": str(value)}
+        for value, operator, _, _ in BOUNDS
+    ]
+    for n, key in enumerate(("at_least", "at_most")):
+        assert keep(tmp_path / key, 1, {key: 5, "unit": "Cel"}, *rows) == [limits[n] for _, _, limits, _ in BOUNDS], key
+    for n, (low, high) in enumerate(((0, 5), (5, 10))):
+        ranged = [row | {"range_low": low, "range_high": high} for row in rows]
+        for state in ("low", "normal", "high", "present"):
+            expected = [int(states[n] == state) for *_, states in BOUNDS]
+            assert keep(tmp_path / f"{n}{state}", 1, {"states": [state]}, *ranged) == expected, (n, state)
+
+
+def test_a_bound_is_in_no_bin_and_cuts_none(tmp_path: Path) -> None:
+    """Twenty values, and as many bounds far above them: the cuts are those of the values alone."""
+    made = Site(
+        tmp_path,
+        task(),
+        person=people(40),
+        visit_occurrence=[visit(i, DAY) for i in range(1, 41)],
+        measurement=[measurement(i, DAY, 1, value_as_number=float(i)) for i in range(1, 21)]
+        + [measurement(i, DAY, 1, value_as_number=1e9, operator_concept_id=BELOW) for i in range(21, 41)],
+    )
+    cuts = {token["state"]: token["bins"] for token in made.tokens if token["concept_id"] == 1}
+    assert cuts["very high"][0]["lower"] == pytest.approx(18.1)
+    assert clinical(made.sequences[30]) == [(0, "1|present")]
+
+
+#: ends of a range, and the state of 9 in it
+RANGES: list[tuple[float | None, float | None, str | None]] = [
+    (None, 8.0, "high"), (8.0, 9.5, "normal"), (10.0, None, "low"), (0.0, 8.0, "high"), (-2.0, 0.0, "high"),
+    # filled in where there is no range, or the wrong way round: they judge nothing
+    (0.0, 0.0, None), (0.0, None, None), (None, 0.0, None), (8.0, 2.0, None), (9.0, 9.0, None),
+]  # fmt: skip
+
+
+def test_a_range_that_cannot_be_right_judges_nothing(tmp_path: Path) -> None:
+    rows = [{"value_as_number": 9.0, "range_low": low, "range_high": high} for low, high, _ in RANGES]
+    for state in ("low", "normal", "high"):
+        expected = [int(one == state) for *_, one in RANGES]
+        assert keep(tmp_path / state, 1, {"states": [state]}, *rows) == expected, state
+
+
+#: year, month and day of birth, the day of the index, the age on it
+AGES: list[tuple[tuple[int, int | None, int | None], date, int]] = [
+    ((2000, 1, 31), date(2018, 1, 29), 17), ((2000, 1, 31), date(2018, 1, 31), 18),
+    ((2000, 12, 31), date(2018, 12, 28), 17), ((2000, 12, 31), date(2018, 12, 31), 18),
+    ((2000, 3, 30), date(2018, 3, 29), 17), ((2000, 3, 30), date(2018, 3, 30), 18),
+    ((2000, 1, 28), date(2018, 1, 28), 18),
+    ((2000, 2, 29), date(2018, 2, 28), 17), ((2000, 2, 29), date(2018, 3, 1), 18),
+    ((2000, 2, 29), date(2020, 2, 28), 19), ((2000, 2, 29), date(2020, 2, 29), 20),
+    # no such day: the month begins with the one after it
+    ((2001, 2, 30), date(2019, 2, 28), 17), ((2001, 2, 30), date(2019, 3, 1), 18),
+    # a month without a day begins on its first, a year without a month in July
+    ((2000, 5, None), date(2018, 4, 30), 17), ((2000, 5, None), date(2018, 5, 1), 18),
+    ((2000, None, None), date(2018, 6, 30), 17), ((2000, None, 31), date(2018, 7, 1), 18),
+    ((2018, None, None), date(2018, 2, 1), 0),
+]  # fmt: skip
+
+
+def test_age_counts_birthdays(tmp_path: Path) -> None:
+    tables: dict[str, Any] = {
+        "person": [person(i, y, month_of_birth=m, day_of_birth=d) for i, ((y, m, d), _, _) in enumerate(AGES)],
+        "visit_occurrence": [visit(i, day) for i, (_, day, _) in enumerate(AGES)],
+    }
+    assert [row["age"] for row in Site(tmp_path / "all", task(), **tables).cohort] == [age for *_, age in AGES]
+    adults = Site(tmp_path / "adults", task(index={"age": [18, 120]}), **tables)
+    assert adults.persons == [i for i, (*_, age) in enumerate(AGES) if age >= 18]
+
+
+def test_the_dead_have_no_index(tmp_path: Path) -> None:
+    """Who dies on the day of the index is alive at it; the last visit is the last one before the death."""
+    deaths = {1: -30, 2: 20, 3: 0}
+    tables: dict[str, Any] = {
+        "person": people(4),
+        "visit_occurrence": [visit(i, DAY) for i in (1, 2, 3, 4)] + [visit(2, after(25))],
+        "death": [{"person_id": i, "death_date": after(n)} for i, n in deaths.items()],
+    }
+    death = {"domain": "death", "concepts": [], "days": [1, 30]}
+    made = Site(tmp_path / "all", task(outcome=death), **tables)
+    assert made.labels == {2: 1, 3: 0, 4: 0}
+    assert made.attrition.splitlines()[1:3] == ["index event,4,5,1", "alive at the index,3,3,1"]
+    made = Site(tmp_path / "last", task(outcome=death, index={"occurrence": "last"}), **tables)
+    assert made.labels == {2: 1, 3: 0, 4: 0}
+
+
+def test_dates_that_were_shifted_into_the_future_give_the_same_rows(tmp_path: Path) -> None:
+    """Deidentified extracts run from 2110 to 2202: no step knows a last year."""
+    rows = []
+    for shift in (0, 200 * 365):
+        days = {i: after(400 * i + shift) for i in (1, 2, 3)}
+        spec = task(
+            index={"age": [18, 90], "prior_observation": 100, "period": [str(after(shift)), str(after(2000 + shift))]},
+            split={"by": "time", "validation": str(after(700 + shift)), "test": str(after(1100 + shift))},
+        )
+        made = Site(
+            tmp_path / str(shift),
+            spec,
+            person=[person(i, 1980 + shift // 365) for i in days],
+            visit_occurrence=[visit(i, day) for i, day in days.items()],
+            condition_occurrence=[condition(2, after(802 + shift), FLU), condition(3, after(1200 + shift), COUGH)],
+            observation_period=[
+                {"person_id": i, "observation_period_start_date": after(shift - 900)}
+                | {"observation_period_end_date": after(shift + 3000)}
+                for i in days
+            ],
+        )
+        rows.append(([(row["person_id"], row["label"], row["split"]) for row in made.cohort], made.sequences))
+    assert rows[0] == rows[1]
+    assert [label for _, label, _ in rows[0][0]] == [0, 1, 0]
 
 
 def test_a_state_is_an_outcome(tmp_path: Path) -> None:

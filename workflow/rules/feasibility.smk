@@ -51,7 +51,9 @@ rule feasibility:
         surveys=expand(rules.survey.output, task=TASKS, site=study.own),
         attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.own),
         splits=expand(rules.cohort.output.splits, task=TASKS, site=study.own),
+        concepts=expand(rules.cohort.output.concepts, task=TASKS, site=study.own),
         vocabularies=expand(rules.vocabulary.output, site=study.own),
+        quality=expand(rules.ingest.output.quality, site=study.own),
         units=expand(rules.units.output, site=study.own),
     output:
         at(layout.FEASIBILITY),
@@ -68,5 +70,5 @@ rule feasibility:
         site=study.own,
     shell:
         "python {params.job[script]:q} --tasks-folder {params.job[results]:q}/tasks --sites-folder {params.job[results]:q}/sites"
-        " --task {params.task:q} --site {params.site:q} --title {params.job[title]:q}"
+        " --task {params.task:q} --site {params.site:q} --title {params.job[title]:q} --warnings {params.job[warnings]:q}"
         " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"

@@ -17,6 +17,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import canonical
 from conceptbridge.plan import Plan
 from conceptbridge.study.strategies import Needs
+from conceptbridge.tasks.set_warnings import study_warnings
 
 try:
     plan = Plan.read(config)
@@ -52,6 +53,8 @@ if workflow.modifier.is_main_snakefile() and workflow.is_main_process:
 
     onstart:
         gc.enable()
+        for text in study.warnings:
+            logger.warning(f"warning: {text}.")
         # its limit of jobs per second starts a look at all ready jobs a second after every look, for good (9.27): with
         # a thousand jobs that takes as long as the jobs
         workflow.scheduler.job_rate_limiter = None
@@ -63,7 +66,13 @@ if workflow.modifier.is_main_snakefile() and workflow.is_main_process:
         contents.save()
 
     onsuccess:
+        for text in study_warnings(Path(RESULTS) / "tasks", TASKS, study.own):
+            logger.warning(f"warning: {text}.")
         run_lock.release(study_run)
+
+    onerror:
+        for text in study_warnings(Path(RESULTS) / "tasks", TASKS, study.own):
+            logger.warning(f"warning: {text}.")
 
 
 class Untracked(str):

@@ -26,6 +26,12 @@ rule tables:
         attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.tabled),
         splits=expand(rules.cohort.output.splits, task=TASKS, site=study.tabled),
         leaks=expand(rules.leaks.output, task=TASKS, site=study.tabled),
+        # a site that has sent its results keeps its own
+        concepts=expand(
+            rules.cohort.output.concepts,
+            task=TASKS,
+            site=[site for site in study.tabled if site in study.own],
+        ),
     output:
         expand(at(layout.TABLE), table=READ_TABLES, suffix=["parquet", "md", "tex"]),
         expand(at(layout.TABLE), table=LONG_TABLES, suffix=["parquet", "csv"]),
@@ -102,6 +108,7 @@ rule report:
         embeddings=rules.embedding_tables.output,
         figures=rules.figures.output,
         quality=expand(rules.ingest.output.quality, site=study.tabled),
+        concepts=rules.tables.input.concepts,
         provenance=rules.provenance.output,
     output:
         report(
@@ -120,5 +127,5 @@ rule report:
         job=job("report"),
     shell:
         "python {params.job[script]:q} --tables {params.job[results]:q}/tables --figures {params.job[results]:q}/figures"
-        " --sites-folder {params.job[results]:q}/sites --provenance {input.provenance:q} --title {params.job[title]:q}"
+        " --sites-folder {params.job[results]:q}/sites --tasks-folder {params.job[results]:q}/tasks --provenance {input.provenance:q} --title {params.job[title]:q} --warnings {params.job[warnings]:q}"
         " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"

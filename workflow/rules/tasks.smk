@@ -1,7 +1,7 @@
 """Tasks: who is predicted at a site, what came of it, and what was known of them.
 
 in:  <results>/sites/{site}/cdm/{table}.parquet, vocabulary.parquet
-out: <results>/tasks/{task}/{site}/cohort.parquet, attrition.csv, splits.parquet, tokens.parquet, sequences.parquet, leaks.parquet
+out: <results>/tasks/{task}/{site}/cohort.parquet, attrition.csv, splits.parquet, concepts.json, tokens.parquet, sequences.parquet, leaks.parquet
 """
 
 
@@ -13,6 +13,7 @@ rule cohort:
         cohort=at(layout.COHORT),
         attrition=at(layout.ATTRITION),
         splits=at(layout.SPLITS),
+        concepts=at(layout.CONCEPTS),
     log:
         "<logs>/cohort/{task}/{site}.log",
     conda:
@@ -25,7 +26,8 @@ rule cohort:
     shell:
         "python {params.job[script]:q} --cdm {input.cdm:q} --site {wildcards.site} --task {params.job[task]:q}"
         " --min-cell-count {params.job[min_cell_count]} --cohort {output.cohort:q}"
-        " --attrition {output.attrition:q} --splits {output.splits:q} --threads {threads} --memory {resources.mem_mb} > {log:q} 2>&1"
+        " --attrition {output.attrition:q} --splits {output.splits:q} --concepts {output.concepts:q}"
+        " --threads {threads} --memory {resources.mem_mb} > {log:q} 2>&1"
 
 
 rule sequences:

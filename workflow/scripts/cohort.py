@@ -10,7 +10,8 @@ from conceptbridge.tasks.cohort import make_cohort
 
 
 def main(a: argparse.Namespace) -> None:
-    make_cohort(a.cdm, a.site, a.task, a.min_cell_count, a.cohort, a.attrition, a.splits, a.threads, a.memory)
+    files = (a.cohort, a.attrition, a.splits)
+    make_cohort(a.cdm, a.site, a.task, a.min_cell_count, *files, a.threads, a.memory, a.concepts)
 
 
 if __name__ == "__main__":
@@ -22,6 +23,7 @@ if __name__ == "__main__":
     p.add_argument("--cohort", type=Path, required=True, help="cohort.parquet to write")
     p.add_argument("--attrition", type=Path, required=True, help="attrition.csv to write")
     p.add_argument("--splits", type=Path, required=True, help="splits.parquet to write: the prevalence of each split")
+    p.add_argument("--concepts", type=Path, help="concepts.json to write: what the concept sets match")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--memory", type=int, default=MEMORY_MB, help="MB that the job has")
     run(p, main)

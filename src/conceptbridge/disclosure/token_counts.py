@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from conceptbridge.disclosure.suppress import keep_enough, suppress_remainder
 
@@ -29,6 +30,22 @@ def shared_tokens(tokens: pa.Table, train_rows: int | None, min_cell_count: int)
         rows[[index for index, ok in zip(states, shown, strict=True) if not ok]] = np.nan
     index = kept.column_names.index("rows")
     return kept.set_column(index, "rows", pa.array(rows, pa.float64(), from_pandas=True).cast(pa.int64()))
+
+
+def probable_rows(tokens: pa.Table, train_rows: int | None, min_cell_count: int) -> NDArray[np.float64]:
+    """Return the rows of each shared token, (tokens,): a blank count is replaced by what the shown ones leave for it.
+
+    A count is blank because the states of its concept leave few of ``train_rows``, so the rest of these is close to it.
+    Nothing is told that was not shown: the replacement is worked out from shown counts alone.
+    """
+    rows: NDArray[np.float64] = tokens["rows"].to_numpy(zero_copy_only=False).astype(np.float64)
+    blank = np.isnan(rows)
+    if blank.any():
+        names, concept = np.unique([key.rpartition("|")[0] for key in tokens["key"].to_pylist()], return_inverse=True)
+        shown = np.bincount(concept, weights=np.nan_to_num(rows), minlength=len(names))
+        rest = ((train_rows or 0) - shown) / np.maximum(np.bincount(concept, weights=blank, minlength=len(names)), 1)
+        rows[blank] = np.maximum(rest[concept], min_cell_count)[blank]
+    return rows
 
 
 def train_rows(splits: Path) -> int | None:

@@ -97,4 +97,6 @@ def _coded(name: str, column: pa.ChunkedArray, person: pa.ChunkedArray, min_cell
     named = pc.or_(pc.is_in(column, value_set=often.combine_chunks()), pc.equal(column, UNKNOWN))
     column = pc.if_else(named, column, OTHER)
     names = sorted(set(column.to_pylist()))
-    return Dimension(name, names, pc.index_in(column, value_set=pa.array(names)).to_numpy().astype(np.intp))
+    return Dimension(
+        name, names, pc.index_in(column, value_set=pa.array(names, pa.string())).to_numpy().astype(np.intp)
+    )

@@ -23,6 +23,7 @@ from conceptbridge.report.study_tables import EXPLORATORY, PRIMARY_TEST, STUDY_T
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.tasks.cohort import LOOKS_AHEAD
 from conceptbridge.tasks.prevalence import warning
+from conceptbridge.tasks.set_warnings import study_warnings
 
 NOTHING = "\N{EN DASH}"
 RESAMPLED = "resampled"
@@ -67,19 +68,31 @@ SECTIONS = {
 
 
 def write_page(
-    tables: Path, figures: Path, sites: Path, provenance: Path, title: str, out: Path, min_cell_count: int = 10
+    tables: Path,
+    figures: Path,
+    sites: Path,
+    provenance: Path,
+    title: str,
+    out: Path,
+    min_cell_count: int = 10,
+    tasks: Path | None = None,
+    warnings: Sequence[str] = (),
 ) -> None:
     """Write the page to ``out``.
 
     ``tables`` holds the joint tables, ``figures`` their pictures, ``sites`` each site's ``quality.json``, of which no
-    count under ``min_cell_count`` is shown. ``provenance`` is a JSON object, shown as it is; ``"simulated": true`` in
-    it says that the data do not come from patients. Raises StudyError when a file is missing.
+    count under ``min_cell_count`` is shown. ``provenance`` is a JSON object, shown as it is;
+    ``"simulated": true`` in it says that the data do not come from patients. ``tasks`` has what the concept sets of
+    tasks match at the sites whose rows are here; ``warnings`` are of the whole study. Raises StudyError when a file is
+    missing.
     """
     joint = {name: pq.read_table(_existing(tables / f"{name}.parquet")) for name in TABLES}
     names = dict.fromkeys(joint["sites"]["site"].to_pylist())
     quality = {name: shareable(_read_json(sites / name / "quality.json"), min_cell_count) for name in names}
     pictures = _pictures(figures, joint)
-    write_text(page(title, joint, pictures, quality, _read_json(provenance), min_cell_count), out)
+    told_of_sets = _set_warnings(tasks, joint["sites"].to_pylist()) if tasks is not None else []
+    warned = [*warnings, *told_of_sets]
+    write_text(page(title, joint, pictures, quality, _read_json(provenance), min_cell_count, warned), out)
 
 
 def page(
@@ -89,6 +102,7 @@ def page(
     quality: Mapping[str, Any],
     provenance: Mapping[str, Any],
     min_cell_count: int,
+    warned: Sequence[str] = (),
 ) -> str:
     """Return the page's HTML; ``pictures`` are those of each section: name, caption, text and SVG (base64)."""
     environment = jinja2.Environment(
@@ -145,6 +159,7 @@ def page(
             "summary": rows["summary"][:MAX_ROWS],
             "describe": describe,
             "strategies": [find_strategy(name) for name in dict.fromkeys(row["strategy"] for row in rows["arms"])],
+            "set_warnings": list(warned),
             "prevalence_warnings": _prevalence_warnings(rows["splits"]),
             "looks_ahead": any(row["step"].endswith(LOOKS_AHEAD) for row in rows["attrition"]),
             "guards": _guards(quality, provenance),
@@ -155,6 +170,12 @@ def page(
             "checklist": checklist(provenance, min_cell_count),
         }
     )
+
+
+def _set_warnings(folder: Path, cohorts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what is odd about the concept sets of each task at each site."""
+    places = dict.fromkeys((row["task"], row["site"]) for row in cohorts)
+    return [text for task, site in places for text in study_warnings(folder, [task], [site])]
 
 
 def _searches(budgets: Sequence[Mapping[str, Any]]) -> dict[str, int]:

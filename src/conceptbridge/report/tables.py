@@ -17,14 +17,15 @@ from scipy.special import expit, logit
 from conceptbridge.core.atomic_files import atomic_file, write_parquet, write_text
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.markup import latex, markdown
-from conceptbridge.disclosure.token_counts import shared_tokens, train_rows
+from conceptbridge.disclosure.token_counts import probable_rows, shared_tokens, train_rows
 from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.meta_analysis import summarise
 from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.multiple_testing import gated, holm
 from conceptbridge.evaluate.schemas import ANY_ABOVE_CHANCE, ARM, ARM_AT_TARGET, PRIMARY, schema, to_table
 from conceptbridge.report.study_tables import AS_EVALUATED, EXPLORATORY, GATE, MORE, PRIMARY_TEST, STUDY_TABLES
-from conceptbridge.tasks.tokens import places
+from conceptbridge.tasks.set_warnings import check_index_events
+from conceptbridge.tasks.tokens import is_among, places
 
 ESTIMATED, NOT_ESTIMABLE = "estimated", "not estimable"
 
@@ -63,8 +64,9 @@ def tables(
       ``more``, else empty.
     - ``leaks``: per cohort, the ``NEAREST`` predictors by single-token AUROC, as many by name, and all suspicious ones.
 
-    Raises StudyError when a file is missing.
+    Raises StudyError when a file is missing, or no site has any index event of a task.
     """
+    check_index_events(tasks, task, site)
 
     def joined(name: str) -> pa.Table:
         return pa.concat_tables(
@@ -232,21 +234,22 @@ def _summarised(rows: Sequence[Mapping[str, Any]], quantity: str) -> dict[str, A
 def _overlap(tasks: Path, task: Sequence[str], site: Sequence[str], min_cell_count: int) -> pa.Table:
     rows = []
     for one in task:
-        tokens = {}
+        tokens, weights = {}, {}
         for at in site:
             read = pq.read_table(
                 _existing(tasks / one / at / "tokens.parquet"), columns=["key", "text", "state", "rows"]
             )
-            tokens[at] = shared_tokens(read, train_rows(_existing(tasks / one / at / "splits.parquet")), min_cell_count)
+            training = train_rows(_existing(tasks / one / at / "splits.parquet"))
+            tokens[at] = shared_tokens(read, training, min_cell_count)
+            weights[at] = probable_rows(tokens[at], training, min_cell_count)
         for source, target in permutations(site, 2):
-            theirs, ours = tokens[source], tokens[target]
+            theirs, ours, weight = tokens[source], tokens[target], weights[target]
             shares: list[float | None] = []
             for known, asked in (
                 (theirs["key"].combine_chunks(), ours["key"].combine_chunks()),
                 (places(theirs), places(ours)),
             ):
-                shared = pc.is_in(asked, value_set=known).to_numpy(zero_copy_only=False)
-                weight = pc.fill_null(ours["rows"], 0).to_numpy()
+                shared = is_among(asked, known)
                 shares.append(float(shared.mean()) if len(shared) else None)
                 shares.append(float(np.average(shared, weights=weight)) if weight.sum() else None)
             rows.append((one, source, target, len(ours), *shares))

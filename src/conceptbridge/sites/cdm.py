@@ -66,6 +66,7 @@ TABLES: dict[str, dict[str, str]] = {
         **_EVENT,
         "measurement_concept_id": "BIGINT",
         "measurement_date": "DATE",
+        "operator_concept_id": "BIGINT",
         **_VALUE,
         "range_low": "DOUBLE",
         "range_high": "DOUBLE",

@@ -49,7 +49,7 @@ def extract_files(tables: Mapping[str, Place]) -> list[Path]:
 def check_needs(site: str, extract: Path, tables: Mapping[str, Place], tasks: Mapping[str, Any]) -> None:
     """Raise StudyError if the extract of ``site`` lacks a table that a task's cohort needs."""
     for name, task in tasks.items():
-        for table in (*ALWAYS, *(_table_of(task[part]["domain"]) for part in ("index", "outcome"))):
+        for table in dict.fromkeys((*ALWAYS, *_tables_of(task["index"]), *_tables_of(task["outcome"]))):
             if table not in tables:
                 raise StudyError(
                     f"{extract}: the task {name} needs the table {table}, and {site}'s extract does not have it (found "
@@ -57,8 +57,13 @@ def check_needs(site: str, extract: Path, tables: Mapping[str, Place], tasks: Ma
                 )
 
 
-def _table_of(domain: str) -> str:
-    return DOMAINS[domain].table if domain in DOMAINS else {"visit": "visit_occurrence", "death": "death"}[domain]
+def _tables_of(event: Mapping[str, Any]) -> list[str]:
+    """Return the tables that an index event or an outcome is found in: a handed-in cohort has its own file."""
+    domain = event["domain"]
+    if domain == "cohort":
+        return []
+    table = DOMAINS[domain].table if domain in DOMAINS else {"visit": "visit_occurrence", "death": "death"}[domain]
+    return [table, *(["visit_occurrence"] if event.get("visits") else [])]
 
 
 def _suffixes(holds: str) -> list[str]:

@@ -38,7 +38,7 @@ from conceptbridge.sites.extract import find_tables
 from conceptbridge.sites.formats.format import MORE_FIELDS, Place, Source
 from conceptbridge.sites.memory import MEMORY_MB, database
 from conceptbridge.sites.names import name_concepts
-from conceptbridge.sites.quality import describe, note_visits
+from conceptbridge.sites.quality import describe, note_numbers, note_visits
 from conceptbridge.sites.refused import naming, reject_lost, reject_values
 from conceptbridge.sites.repeats import find_repeats
 from conceptbridge.sites.row_counts import Counts, count_rows
@@ -121,10 +121,11 @@ class _Ingest:
             logger.info("%s: written", table)
             if table == "person":
                 self._make_persons(counts[table])
-        noted = note_visits(self.folder)
+        notes = [note_visits(self.folder), note_numbers(self.db, self.folder)]
         if self.bounds.after == SHIFTED and counts["observation_period"].kept:
-            noted.setdefault("observation_period", {})[_SHIFTED] = counts["observation_period"].kept
-        return {"tables": {table: vars(counts[table]) | {"noted": noted.get(table, {})} for table in TABLES}}
+            notes.append({"observation_period": {_SHIFTED: counts["observation_period"].kept}})
+        noted = {table: {reason: n for note in notes for reason, n in note.get(table, {}).items()} for table in TABLES}
+        return {"tables": {table: vars(counts[table]) | {"noted": noted[table]} for table in TABLES}}
 
     def _ingest(self, table: str) -> Counts:
         target = self.folder / f"{table}.parquet"

@@ -10,7 +10,15 @@ import pyarrow.parquet as pq
 
 from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import DOMAINS, TABLES, Domain
-from conceptbridge.sites.records import ANY_VISIT, LOCAL, NO_VISIT, records_status, visit_types
+from conceptbridge.sites.records import (
+    ANY_VISIT,
+    LOCAL,
+    NO_VISIT,
+    bound,
+    records_status,
+    usable_range,
+    visit_types,
+)
 
 #: domains of events; devices are kept, but no task uses them yet
 _EVENTS = DOMAINS | {
@@ -119,6 +127,24 @@ def note_visits(folder: Path) -> dict[str, dict[str, int]]:
             absent += int(times[(ids != 0) & ((known[index] != ids) if len(known) else True)].sum())
         if absent:
             noted[table] = {"its visit is not in the visit table": absent}
+    return noted
+
+
+def note_numbers(db: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, dict[str, int]]:
+    """Return table -> how many of its numbers are bounds, and how many of their reference ranges cannot be right."""
+    noted: dict[str, dict[str, int]] = {}
+    for table in (d.table for d in DOMAINS.values() if d.values and "range_low" in TABLES[d.table]):
+        of_number = "value_as_number IS NOT NULL AND (range_low IS NOT NULL OR range_high IS NOT NULL)"
+        bounds, ranges = db.execute(
+            f"SELECT count({bound(table)}), count(*) FILTER ({of_number} AND NOT ({usable_range(table)})) "
+            f"FROM read_parquet({literal(folder / f'{table}.parquet')})"
+        ).fetchall()[0]
+        counts = {
+            "its number is a bound (<, <=, >, >=), not a value": int(bounds),
+            "its reference range cannot be right (0 alone, or not in order): not used": int(ranges),
+        }
+        if found := {reason: count for reason, count in counts.items() if count}:
+            noted[table] = found
     return noted
 
 

@@ -49,6 +49,9 @@ BIN_STATES = ("very low", "low", "middle", "high", "very high")
 BIN_CUTS = (0.1, 0.3, 0.7, 0.9)
 BINNED = "binned"
 
+#: OMOP operators of a number that is a bound and no value: a laboratory writes < 0.04 where it finds nothing
+OPERATORS = {4171756: "<", 4171754: "<=", 4172704: ">", 4171755: ">="}
+
 SEX_CONCEPTS = {8507: "male", 8532: "female"}
 #: kinds of visits besides the visit concepts (``visit_types``)
 ANY_VISIT, NO_VISIT = -2, -1
@@ -110,7 +113,9 @@ def open_records(db: duckdb.DuckDBPyConnection, site: str, roll_up: Mapping[str,
     """Make a view of the records of each domain (``condition_records`` ...) and of all of them (``records``).
 
     Columns: domain, person_id, date, visit_id, concept_id, source (the record's own text), state, value and unit
-    (harmonised), value_concept, local_value (the state is the name of a site's own concept), condition_status.
+    (harmonised), value_concept, local_value (the state is the name of a site's own concept), condition_status, and what
+    a limit is compared with (``MEASURED``). A number with an operator (``OPERATORS``) is a bound: it has no value, and
+    a state of its range only if every number that it allows has that state.
     ``state`` is ``binned`` if only training rows can decide where the cuts fall. Records without concept and text are
     left out. The table ``rolled`` (domain, concept_id, ancestor) has what ``roll_up`` makes of a concept: drugs become
     their ingredients, conditions their ancestors that many levels up, if the site's concept_ancestor has any.
@@ -124,11 +129,12 @@ def open_records(db: duckdb.DuckDBPyConnection, site: str, roll_up: Mapping[str,
             f"coalesce({d.concept}, 0) AS concept_id, trim({d.source}) AS source"
         )
         if d.values:
-            select = f"SELECT {base}, {_valued(name)}"
+            select = f"SELECT {base}, {_valued(db, name)}"
         else:
             select = (
                 f"SELECT {base}, 'present' AS state, NULL::DOUBLE AS value, NULL::VARCHAR AS unit, "
-                f"NULL::BIGINT AS value_concept, false AS local_value, {status} AS condition_status FROM {d.table}"
+                f"NULL::BIGINT AS value_concept, false AS local_value, {status} AS condition_status, {_NOT_MEASURED} "
+                f"FROM {d.table}"
             )
         db.execute(f"CREATE VIEW {name}_records AS FROM ({select}) WHERE concept_id <> 0 OR source <> ''")
     db.execute("CREATE VIEW records AS " + " UNION ALL ".join(f"FROM {name}_records" for name in DOMAINS))
@@ -237,7 +243,9 @@ def harmonised(used: str) -> str:
     """Return SQL of what the units of ``used`` (concept_id, unit_concept, unit_text) are converted to.
 
     It adds unit, known, factor and shift: a value becomes value * factor + shift. A unit that the tables do not know
-    stays as it is; its values are kept apart.
+    stays as it is; its values are kept apart. Where the conversion is one of an analyte, ``analyte`` is its row in the
+    table, ``half_digit`` half of the last digit in which values are usually given before it, and ``half_digit_after``
+    after it, both in the new unit.
     """
     return f"""
         WITH used AS ({used}), known AS (
@@ -255,7 +263,8 @@ def harmonised(used: str) -> str:
                                                        ELSE unit_text END) AS unit,
                g.canonical IS NOT NULL AS known,
                coalesce(g.factor, 1) * coalesce(a.factor, 1) AS factor,
-               coalesce(g.shift, 0) * coalesce(a.factor, 1) + coalesce(a.shift, 0) AS shift
+               coalesce(g.shift, 0) * coalesce(a.factor, 1) + coalesce(a.shift, 0) AS shift,
+               a.rowid AS analyte, a.digit * a.factor / 2 AS half_digit, a.canonical_digit / 2 AS half_digit_after
         FROM generic g
         LEFT JOIN analytes a ON a.unit = g.canonical AND regexp_matches(name, '\\b(' || a.analyte || ')\\b')
         -- a name can match two analytes: the one it begins with, then the first of the table
@@ -270,27 +279,89 @@ UNIT_TEXT = """CASE WHEN coalesce(unit_concept_id, 0) <> 0 THEN ''
                      ELSE coalesce(lower(trim(unit_source_value)), '') END AS unit_text"""
 
 
-def _valued(domain: str) -> str:
-    """Return columns and source of the records of a domain with values, as SQL."""
+def bound(table: str) -> str:
+    """Return SQL of the operator of a row's number: one of ``OPERATORS``; null where the number is a value.
+
+    A laboratory's own text counts where no operator is coded: < 0.04, >=50.
+    """
+    if "operator_concept_id" not in TABLES[table]:
+        return "NULL::VARCHAR"
+    coded = " ".join(f"WHEN {concept} THEN '{operator}'" for concept, operator in OPERATORS.items())
+    written = "replace(replace(regexp_extract(value_source_value, '^\\s*([<>]=?|\u2264|\u2265)\\s*[0-9.]', 1), "
+    written += "'\u2264', '<='), '\u2265', '>=')"
+    sign = "left(ltrim(value_source_value), 1)"  # looked at first: it is much cheaper than the expression
+    return (
+        "CASE WHEN value_as_number IS NULL THEN NULL "
+        f"WHEN coalesce(operator_concept_id, 0) <> 0 THEN CASE operator_concept_id {coded} END "
+        f"WHEN {sign} = '<' OR {sign} = '>' OR {sign} = '\u2264' OR {sign} = '\u2265' THEN nullif({written}, '') END"
+    )
+
+
+def usable_range(table: str) -> str:
+    """Return SQL of whether a row's reference range can be right: not 0 alone, and its ends in order."""
+    if "range_low" not in TABLES[table]:
+        return "false"
+    return (
+        "(coalesce(range_low, 0) <> 0 OR coalesce(range_high, 0) <> 0) "
+        "AND (range_low IS NULL OR range_high IS NULL OR range_low < range_high)"
+    )
+
+
+def _valued(db: duckdb.DuckDBPyConnection, domain: str) -> str:
+    """Return columns and source of the records of a domain with values, as SQL.
+
+    Bounds and ranges are looked at row by row only where there are odd ones: the records are read several times.
+    """
     d = DOMAINS[domain]
     low, high = ("range_low", "range_high") if "range_low" in TABLES[d.table] else ("NULL::DOUBLE", "NULL::DOUBLE")
+    operator, usable = bound(d.table), usable_range(d.table)
+    bounds, ranges = db.execute(
+        f"SELECT count({operator}), count(*) FILTER (({low} IS NOT NULL OR {high} IS NOT NULL) AND NOT ({usable})) "
+        f"FROM {d.table} WHERE value_as_number IS NOT NULL"
+    ).fetchall()[0]
+    operator = operator if bounds else "NULL::VARCHAR"
+    if ranges:
+        low, high = (f"CASE WHEN {usable} THEN {end} END" for end in (low, high))
     words = "value_as_string" if domain == "observation" else "value_source_value"
     written = " ".join(f"WHEN '{name}' THEN '{state}'" for name, state in NAME_STATES.items())
     plain = f"lower(trim(regexp_replace({words}, ' \\((qualifier value|finding)\\)$', '')))"
+    of_bound = f"WHEN bound IS NOT NULL THEN {_BOUND_STATE}" if bounds else ""
+    value = "value_as_number * u.factor + u.shift"
     return f"""
-        CASE WHEN value_as_concept_id <> 0 THEN v.state
-             WHEN value_as_number < {low} THEN 'low' WHEN value_as_number > {high} THEN 'high'
-             WHEN value_as_number IS NOT NULL AND ({low} IS NOT NULL OR {high} IS NOT NULL) THEN 'normal'
+        CASE WHEN value_as_concept_id <> 0 THEN v.state {of_bound}
+             WHEN value_as_number < low THEN 'low' WHEN value_as_number > high THEN 'high'
+             WHEN value_as_number IS NOT NULL AND (low IS NOT NULL OR high IS NOT NULL) THEN 'normal'
              WHEN value_as_number IS NOT NULL THEN '{BINNED}'
              WHEN {words} IS NOT NULL THEN CASE {plain} {written} ELSE 'present' END
              ELSE 'present' END AS state,
-        value_as_number * u.factor + u.shift AS value, u.unit, value_as_concept_id AS value_concept,
-        coalesce(v.local_value, false) AS local_value, NULL::BIGINT AS condition_status
-        FROM (SELECT *, {UNIT_CONCEPT}, {UNIT_TEXT} FROM {d.table}) r
+        {f"CASE WHEN bound IS NULL THEN {value} END" if bounds else value} AS value, u.unit,
+        value_as_concept_id AS value_concept,
+        coalesce(v.local_value, false) AS local_value, NULL::BIGINT AS condition_status,
+        value_as_number AS number, bound, u.factor, u.shift, u.analyte, u.half_digit
+        FROM (SELECT *, {UNIT_CONCEPT}, {UNIT_TEXT}, {operator} AS bound, {low} AS low, {high} AS high
+              FROM {d.table}) r
         LEFT JOIN value_states v ON v.value_concept = value_as_concept_id
         LEFT JOIN measured_units u ON u.concept_id = coalesce({d.concept}, 0)
               AND u.unit_concept = r.unit_concept AND u.unit_text = r.unit_text
     """
+
+
+#: the state that all numbers have which a bound allows; a range from 0 is of what cannot be negative
+_BOUND_STATE = """CASE WHEN bound = '<' AND value_as_number <= low OR bound = '<=' AND value_as_number < low THEN 'low'
+                  WHEN bound = '>' AND value_as_number >= high OR bound = '>=' AND value_as_number > high THEN 'high'
+                  WHEN bound IN ('<', '<=') AND value_as_number <= high AND coalesce(low, 0) = 0 THEN 'normal'
+                  WHEN bound IN ('>', '>=') AND value_as_number >= low AND high IS NULL THEN 'normal'
+                  ELSE 'present' END"""
+#: of a record without a value: the number as recorded, its operator, and how it was converted
+MEASURED = {
+    "number": "DOUBLE",
+    "bound": "VARCHAR",
+    "factor": "DOUBLE",
+    "shift": "DOUBLE",
+    "analyte": "BIGINT",
+    "half_digit": "DOUBLE",
+}
+_NOT_MEASURED = ", ".join(f"NULL::{kind} AS {column}" for column, kind in MEASURED.items())
 
 
 def _rolled(db: duckdb.DuckDBPyConnection, roll_up: Mapping[str, Any]) -> None:

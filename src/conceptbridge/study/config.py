@@ -14,6 +14,7 @@ import yaml
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.schema import check, fill_defaults
 from conceptbridge.core.text import nearest
+from conceptbridge.core.written_values import as_meant
 from conceptbridge.sites.converters.converter import CONVERTERS, find_converter
 from conceptbridge.study.embeddings import Embedding, check_catalogue, find_embedding, of_each_parent
 from conceptbridge.study.learners import LEARNERS, LearnerSpec, find_learner
@@ -59,9 +60,12 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
     """
     full = deepcopy(dict(config))
     _check_renamed(full)
-    learners = full.get("learners")
+    learners = full["learners"] = _named(full.get("learners"))
     site_keys = {path.rpartition(".")[2] for path in _paths(full, ["sites", "*", "*"])}
     schema = config_schema(learners if isinstance(learners, dict) else (), site_keys)
+    if learners is None:
+        del full["learners"]
+    full = as_meant(full, schema, schema)
     presets = package_data("presets")
     check(full, schema, "config")
     fill_defaults(full, schema, schema)
@@ -129,6 +133,14 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
     return Study(full, embeddings, {e.name: entries[e.name] for e in used})
 
 
+def _named(learners: Any) -> Any:
+    """Return learners that are named without settings, alone or in a list, as the section that they stand for."""
+    entries = [learners] if isinstance(learners, str) else learners
+    if not isinstance(entries, list) or not all(isinstance(entry, str | dict) for entry in entries):
+        return learners
+    return {name: settings for e in entries for name, settings in (e.items() if isinstance(e, dict) else [(e, {})])}
+
+
 def _check_renamed(config: Mapping[str, Any]) -> None:
     """Raise StudyError for an old key, with its new name, or that it was removed."""
     for old, new in package_data("renamed_keys").items():
@@ -159,6 +171,14 @@ def _check_site_input(site: str, spec: dict[str, Any]) -> None:
         raise StudyError(f"config: sites.{site}: the key 'extract' is missing (or {others})")
     if len(keys) > 1:
         raise StudyError(f"config: sites.{site}: give exactly one of {', '.join(inputs)} (found {' and '.join(keys)})")
+    for key in (*keys, "patients"):
+        if isinstance(place := spec[key], str) and "://" in place:
+            scheme = place.partition("://")[0]  # the rest can hold a password
+            raise StudyError(
+                f"config: sites.{site}.{key}: found {scheme}://..., but only files of this machine are read; copy a "
+                "bucket's files here, or export a database's tables as Parquet or CSV (docs/extracts.md), and give the "
+                "folder"
+            )
     if "results_file" in spec and spec["patients"]:
         raise StudyError(f"config: sites.{site}: it has only results, so there are no patients to score")
     if "bundles" in spec:

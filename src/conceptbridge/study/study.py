@@ -5,6 +5,7 @@ Planning the workflow imports this module, so it imports nothing heavy.
 
 import hashlib
 import json
+import os
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -123,6 +124,19 @@ class Study:
         if self.converter(site):
             return f"{self.config['results']}/{layout.place(layout.CONVERTED, site=site)}"
         return self._data(self.config["sites"][site]["extract"])
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What is odd about the study as a whole, as sentences: two sites with the same extract."""
+        places: dict[str, list[str]] = {}
+        for site in self.own:
+            if "extract" in self.config["sites"][site] and not self.simulated(site):
+                places.setdefault(os.path.realpath(self.extract(site)), []).append(site)
+        return [
+            f"{' and '.join(sites)} have the same extract, so what is carried from one to the other is nothing new"
+            for sites in places.values()
+            if len(sites) > 1
+        ]
 
     def reading(self, site: str) -> str:
         """How to read a site's extract, as canonical JSON."""

@@ -83,6 +83,9 @@ def _check_event(at: str, spec: Mapping[str, Any], sites: Iterable[str], file_ne
             concept_items(spec)
         except StudyError as error:
             raise StudyError(f"{at}.concepts: {error}") from error
+    for key in ("concepts", "exclude", "visits"):
+        if not isinstance(spec[key], str) and 0 in spec[key]:
+            raise StudyError(f"{at}.{key}: 0 is no concept: it stands for all records that have none; remove it")
     if spec["visits"] and domain in ("visit", "death", "cohort"):
         raise StudyError(f"{at}.visits: records of the domain {domain} do not belong to a visit")
     if value:

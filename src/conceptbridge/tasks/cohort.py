@@ -1,6 +1,7 @@
 """Make the cohort of a task at a site: index events, labels, splits, and who was excluded at which step."""
 
 import csv
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 import duckdb
 import pyarrow as pa
 
-from conceptbridge.core.atomic_files import atomic_file, write_parquet
+from conceptbridge.core.atomic_files import atomic_file, write_json, write_parquet
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.suppress import is_small, suppress_steps
 from conceptbridge.sites.memory import MEMORY_MB
@@ -16,7 +17,11 @@ from conceptbridge.sites.records import AS_RECORDED, SEX_CONCEPTS, open_records,
 from conceptbridge.tasks.check import cohort_file
 from conceptbridge.tasks.events import make_events
 from conceptbridge.tasks.prevalence import split_table
+from conceptbridge.tasks.resolve import resolve_sets
+from conceptbridge.tasks.set_warnings import warnings_of
 from conceptbridge.tasks.splits import make_splits
+
+logger = logging.getLogger(__name__)
 
 SCHEMA = pa.schema(
     [
@@ -53,12 +58,14 @@ def make_cohort(
     splits: Path,
     threads: int = 1,
     memory_mb: int = MEMORY_MB,
+    concepts: Path | None = None,
 ) -> None:
     """Write the cohort of ``task`` (``SCHEMA``, one row per prediction, row_id in (person_id, index_date) order).
 
     ``attrition`` gets persons, rows and events left after each inclusion step; counts under ``min_cell_count`` are
     blank, and so are counts that differ by so few from the next. ``splits`` gets the prevalence before the split and in
-    each split (``prevalence.SCHEMA``). A person's index events on one day are one prediction.
+    each split (``prevalence.SCHEMA``), and ``concepts``, if given, what the concept sets match (``resolve_sets``). A
+    person's index events on one day are one prediction.
     Day 0 is the index date; both ends of a window belong to it. A site without any index event has an empty cohort:
     that is a finding, not an error.
 
@@ -69,6 +76,7 @@ def make_cohort(
     with site_database(cdm, threads, cohort, memory_mb) as db:
         _make_rows(db, site, task)
         _note(db, steps, "index event")
+        sets = resolve_sets(db, task, min_cell_count) if concepts is not None else {}
         for step, clause in _inclusion(task):
             db.execute(f"CREATE OR REPLACE TEMP TABLE rows AS SELECT * FROM rows {clause}")
             _note(db, steps, step)
@@ -81,6 +89,10 @@ def make_cohort(
     if task["on_few_events"] == "fail":
         _stop_if_few(table, task["min_events"], site)
     write_parquet(table, cohort)
+    if concepts is not None:
+        for text in warnings_of("the task", site, sets):
+            logger.warning("warning: %s", text)
+        write_json(sets, concepts)
     shown = _shown(steps, persons, table, min_cell_count)
     with atomic_file(attrition) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
@@ -134,6 +146,8 @@ def _inclusion(task: Mapping[str, Any]) -> list[tuple[str, str]]:
     steps = []
     if index["domain"] == "cohort":
         steps.append(("in the person table", "WHERE person_id IN (SELECT person_id FROM person)"))
+    dead = "FROM death d WHERE d.person_id = rows.person_id AND d.death_date < index_date"
+    steps.append(("alive at the index", f"WHERE NOT EXISTS ({dead})"))
     if index["washout"]:
         before = f"s.date BETWEEN index_date - {index['washout']} AND index_date - 1"
         steps.append(
@@ -214,11 +228,10 @@ def _stop_if_few(table: pa.Table, min_events: int, site: str) -> None:
             )
 
 
-_BORN = "make_date(year_of_birth, coalesce(month_of_birth, 7), least(coalesce(day_of_birth, 1), 28))"
-_AGE = (
-    f"greatest(date_diff('year', {_BORN}, index_date) "
-    f"- (strftime(index_date, '%m%d') < strftime({_BORN}, '%m%d'))::INT, 0)"
-)
+# a birthday is a month and a day, compared as such: who is born on 29 February is a year older on 1 March; without a
+# month, July is assumed
+_BIRTHDAY = "CASE WHEN month_of_birth IS NULL THEN 701 ELSE month_of_birth * 100 + coalesce(day_of_birth, 1) END"
+_AGE = f"greatest(year(index_date) - year_of_birth - (month(index_date) * 100 + day(index_date) < {_BIRTHDAY})::INT, 0)"
 _SEX = " ".join(f"WHEN {concept} THEN '{name}'" for concept, name in SEX_CONCEPTS.items())
 _COHORT = f"""
     SELECT row_number() OVER (ORDER BY person_id, index_date) - 1 AS row_id, person_id, index_date, label, split,

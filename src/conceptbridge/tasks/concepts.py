@@ -70,6 +70,12 @@ def read_concept_set(file: Path, descendants: bool = True) -> list[Item]:
 
 def _expression(content: Any) -> list[dict[str, Any]]:
     while isinstance(content, dict):
+        if "PrimaryCriteria" in content:
+            names = ", ".join(repr(one.get("name")) for one in content.get("ConceptSets", [])) or "none"
+            raise ValueError(
+                f"it is a cohort definition, with the concept sets {names}: export one of these from ATLAS, or "
+                "generate the cohort and hand it in with `domain: cohort`"
+            )
         content = content["items"] if "items" in content else content["expression"]
     return [{**item["concept"], **{key: value for key, value in item.items() if key != "concept"}} for item in content]
 

@@ -11,6 +11,8 @@ from conceptbridge.sites.records import harmonised
 from conceptbridge.tasks.concepts import concept_items
 from conceptbridge.tasks.handed_in import handed_in
 
+#: what a value may be short of a limit, as a share of it: conversions round, and 32-bit columns have seven digits
+TOLERANCE = 1e-6
 VISIT = Domain("visit_occurrence", "visit_concept_id", "visit_start_date", "visit_source_value")
 
 
@@ -77,14 +79,32 @@ def _value(db: duckdb.DuckDBPyConnection, value: Mapping[str, Any], concepts: st
     parts = []
     if value["states"]:
         parts.append(f"state IN ({', '.join(map(literal, value['states']))})")
-    limits = [(op, value[key]) for key, op in (("at_least", ">="), ("at_most", "<=")) if value[key] is not None]
+    limits = [(key, value[key]) for key in ("at_least", "at_most") if value[key] is not None]
     if limits:
         asked = (
             f"SELECT concept_id, 0 AS unit_concept, lower(trim({literal(value['unit'])})) AS unit_text FROM {concepts}"
         )
         db.execute(f"CREATE TEMP TABLE {concepts}_unit AS {harmonised(asked)}")
-        within = " AND ".join(f"r.value {op} {float(limit)!r} * a.factor + a.shift" for op, limit in limits)
+        within = " AND ".join(_within(key, float(limit)) for key, limit in limits)
         parts.append(
             f"EXISTS (FROM {concepts}_unit a WHERE a.concept_id = r.concept_id AND a.unit = r.unit AND {within})"
         )
     return " AND ".join(parts)
+
+
+def _within(key: str, limit: float) -> str:
+    """Return SQL of whether a record (r) keeps a limit, compared in its own unit; ``a`` converts the limit.
+
+    The tolerance is a millionth; where one of the two is a mass and the other an amount of substance, half of the last
+    digit in which the record's unit is usually given: 126 mg/dL of glucose are 7.0 mmol/L. A bound keeps a limit if
+    every number that it allows does.
+    """
+    own = f"(({limit!r} * a.factor + a.shift - r.shift) / r.factor)"
+    rounding = (
+        f"({TOLERANCE!r} * greatest(abs(r.number), abs{own}) + {TOLERANCE!r} / 1000 * (abs(a.shift) + abs(r.shift)) "
+        "/ r.factor + CASE WHEN a.analyte IS NOT DISTINCT FROM r.analyte THEN 0 "
+        "ELSE coalesce(r.half_digit, a.half_digit_after) / r.factor END)"
+    )
+    if key == "at_least":
+        return f"r.number >= {own} - {rounding} AND coalesce(r.bound IN ('>', '>='), true)"
+    return f"r.number <= {own} + {rounding} AND coalesce(r.bound IN ('<', '<='), true)"

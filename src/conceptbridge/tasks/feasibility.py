@@ -11,9 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_text
+from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.tasks.cohort import LOOKS_AHEAD
 from conceptbridge.tasks.prevalence import warning
+from conceptbridge.tasks.set_warnings import check_index_events, read_sets, study_warnings
+from conceptbridge.vocabulary.text_checks import text_shares, text_warnings
 
 MISSING = "\N{EN DASH}"
 PAGE = "feasibility.html"
@@ -27,9 +30,14 @@ def write_feasibility(
     title: str,
     min_cell_count: int,
     out: Path,
+    warnings: Sequence[str] = (),
 ) -> None:
-    """Write the page to ``out`` from aggregates alone: surveys, attrition and splits, vocabularies, units."""
+    """Write the page to ``out`` from aggregates alone, and the ``warnings`` of the whole study."""
+    check_index_events(tasks_folder, tasks, sites)
     vocabularies = {site: _vocabulary(sites_folder / site / "vocabulary.parquet") for site in sites}
+    texts = {site: text_shares(sites_folder / site / "vocabulary.parquet", min_cell_count) for site in sites}
+    told_of_texts = [text for site in sites for text in text_warnings(site, texts[site])]
+    quality = {site: shareable(_read_json(sites_folder / site / "quality.json"), min_cell_count) for site in sites}
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -43,6 +51,21 @@ def write_feasibility(
             {"name": task, "sites": [_task_at_site(tasks_folder / task / site, site) for site in sites]}
             for task in tasks
         ],
+        sets=[
+            {"task": task, "site": site, "part": part, **told}
+            for task in tasks
+            for site, sets in read_sets(tasks_folder, task, sites).items()
+            for part, told in sets.items()
+            if "concepts" in told
+        ],
+        set_warnings=[*warnings, *told_of_texts, *study_warnings(tasks_folder, tasks, sites)],
+        read=[
+            {"site": site, "table": table, **counts}
+            for site in sites
+            for table, counts in quality[site]["tables"].items()
+            if counts["read"] != 0
+        ],
+        texts=texts,
         concepts=[_concepts(site, vocabularies[site], min_cell_count) for site in sites],
         overlap=[
             _overlap(source, target, vocabularies[source], vocabularies[target])

@@ -89,8 +89,15 @@ def unseen(tokens: Tokens, seen: Seen) -> tuple[Mask, Mask]:
 
     Both are (tokens,). An embedding can place a token by its text; one-hot columns know the key alone.
     """
-    by_key = ~pc.is_in(tokens.key, value_set=seen.key).to_numpy(zero_copy_only=False)
-    return by_key, by_key & ~pc.is_in(tokens.place, value_set=seen.place).to_numpy(zero_copy_only=False)
+    by_key = ~is_among(tokens.key, seen.key)
+    return by_key, by_key & ~is_among(tokens.place, seen.place)
+
+
+def is_among(asked: pa.Array, known: pa.Array) -> Mask:
+    """Say which of ``asked`` are among ``known``: (asked,). What is missing equals nothing, least of all what is
+    missing elsewhere."""
+    among = pc.is_in(asked, value_set=known, skip_nulls=True)
+    return np.asarray(among.to_numpy(zero_copy_only=False), np.bool_)
 
 
 def share_of_rows(tokens: Tokens, chosen: Mask) -> NDArray[np.float64]:

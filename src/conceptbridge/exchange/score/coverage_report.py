@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from conceptbridge.core.atomic_files import atomic_file, write_text
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.embed.vectors import read_vectors
-from conceptbridge.tasks.tokens import read_tokens, seen_by, unseen
+from conceptbridge.tasks.tokens import is_among, read_tokens, seen_by, unseen
 from conceptbridge.translate.run_translation import read_translations
 
 #: how a model knows a token, the best way first, and what that means
@@ -105,7 +105,7 @@ def _nearest(
     """Return the known text nearest to each text, and its cosine; (None, NaN) if a text has no vector."""
     own, vectors = read_vectors(own_table)
     theirs, source_vectors = read_vectors(source_table)
-    shared = pc.is_in(pc.utf8_lower(pa.array(theirs, pa.string())), value_set=known).to_numpy(zero_copy_only=False)
+    shared = is_among(pc.utf8_lower(pa.array(theirs, pa.string())), known)
     theirs = [text for text, is_shared in zip(theirs, shared, strict=True) if is_shared]
     index_of = {text: n for n, text in enumerate(own)}
     result: list[tuple[str | None, float]] = [(None, float("nan"))] * len(texts)

@@ -35,6 +35,11 @@ class DuckDB(Format):
                 rows = base.execute(query).fetchall()
         except duckdb.Error as error:
             fault = str(error).splitlines()[0]
+            if "version number" in fault:
+                raise StudyError(
+                    f"{file}: another version of DuckDB wrote this file; it cannot be read here: run EXPORT DATABASE "
+                    "'FOLDER' (FORMAT parquet) with that version, and give the folder"
+                ) from error
             raise StudyError(f"{file}: this DuckDB file cannot be opened: {fault}; close or copy it") from error
         return [(name, f"{schema}.{name}") for schema, name in rows]
 
