@@ -100,7 +100,6 @@ def test_without_it_such_a_file_is_refused(tmp_path: Path) -> None:
         find_tables(extract)
 
 
-
 def test_a_duckdb_file_of_another_version_is_to_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "old.duckdb").write_bytes(b"12345678DUCK" + bytes(4096))
 

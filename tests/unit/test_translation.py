@@ -345,24 +345,28 @@ def test_the_summary_says_how_much_is_read_by_what_and_what_disagrees(tmp_path: 
         {"token": "d|present", "stands_for": "y|present", "by": "translated", "name_cosine": 0.9, "agreement": 0.4},
         {"token": "rare|present", "stands_for": "y|present", "by": "translated", "weight": 1.0},
     ]
-    keys, persons = [f"{name}|present" for name in "abcd"], np.array([50, 30, 20, 40])
+    keys, persons = [f"{name}|present" for name in "abcd"], np.array([500, 300, 200, 400])
+    there = ["a|present", "y|present"]
     pairs = np.zeros((4, 0), np.int64)
     places = {
-        "profiles/t/there.parquet": profile_table(Profile(keys, persons, 200, np.zeros(0, np.int64), pairs, 10)),
+        "profiles/t/there.parquet": profile_table(Profile(keys, persons, 2000, np.zeros(0, np.int64), pairs, 10)),
+        "profiles/t/here.parquet": profile_table(
+            Profile(there, np.array([90, 400]), 2000, np.zeros(0, np.int64), pairs[:2], 10)
+        ),
         "translations/t/translated-1/there/here.parquet": pa.Table.from_pylist(
             [{"draw": 1} | row for row in rows], schema=FILE_SCHEMA
         ),
         "tasks/t/here/tokens.parquet": pa.table({"key": ["a|present", "x|present"], "text": ["A", "X"]}),
     }
     for name, table in places.items():
-        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, tmp_path / name)
     files = tmp_path / "readings.parquet", tmp_path / "shares.parquet"
     write_summary("t", "there", ["here"], {"translated": "translated-1"}, tmp_path, 10, *files)
     readings, [shares] = pd.read_parquet(files[0]), pq.read_table(files[1]).to_pylist()
     assert shares["tokens"] == 4
-    assert [shares[by] for by in ("same_code", "translated", "corrected", "left_out")] == [50 / 140, 0.5, 0, 20 / 140]
-    assert readings["kind"].tolist() == ["read", "read", "read", "disagrees", "disagrees"]
-    assert [token[0] for token in readings["token"]] == ["d", "b", "c", "a", "d"]
-    assert readings["stands_for_text"].fillna("").tolist()[1:4] == ["X", "", "A"]
-    assert readings["persons"].tolist() == [40, 30, 20, 50, 40]
+    assert [shares[by] for by in ("same_code", "translated", "corrected", "left_out")] == [5 / 14, 0.5, 0, 2 / 14]
+    assert readings["kind"].tolist() == ["read", "read", "disagrees"]  # too few have a there
+    assert [token[0] for token in readings["token"]] == ["d", "b", "d"]
+    assert readings["stands_for_text"].fillna("").tolist() == ["", "X", ""]
+    assert readings["persons"].tolist() == [400, 300, 400]

@@ -146,7 +146,7 @@ STUDY_TABLES = (
     StudyTable(
         "translations",
         "What the target's tokens are read as in the words of each source, the most common first. kind: `read`, a "
-        "token that is not read by its own code; `disagrees`, one that behaves unlike what has its code or name there. "
+        "token that is read as others; `disagrees`, one that behaves unlike what has its code or name there. "
         "persons: of the target, with the token. weight: of the heaviest reading. agreement: the share of the "
         "source's other tokens of that state that behave less like it.",
         "translations",

@@ -14,8 +14,10 @@ from conceptbridge.translate.profile_file import read_profile
 from conceptbridge.translate.run_translation import read_translations
 from conceptbridge.translate.translation import CORRECTED, LEFT_OUT, SAME_CODE, TRANSLATED
 
-#: tokens listed of two sites: the most common that are not read by their code, and the most common that disagree
+#: tokens listed of two sites: the most common that are read as others, and the most common that disagree
 LISTED = 15
+#: persons with a token, at each of two sites, from whom its behaviour is known well enough to disagree
+KNOWN_WELL = 100
 #: a name that says the same, and behaviour that does not: the share of other tokens that behave less like it
 SAME_NAME, UNLIKE = 0.6, 0.5
 READ, DISAGREES = "read", "disagrees"
@@ -38,8 +40,7 @@ def write_summary(
 
     Only tokens that the target's profile tells of are in them, so no small count is.
     """
-    profile = read_profile(results / layout.place(layout.PROFILE, task=task, site=target), min_cell_count)
-    persons = dict(zip(profile.keys, profile.persons.tolist(), strict=True))
+    persons = _persons(results, task, target, min_cell_count)
     listed: list[tuple[Any, ...]] = []
     shared: list[tuple[Any, ...]] = []
     for name, folder in embeddings.items():
@@ -48,16 +49,22 @@ def write_summary(
             [table] = read_translations(translations / f"{source}.parquet")
             named = pq.read_table(layout.rows(results, task, source)[1], columns=["key", "text"]).to_pydict()
             text_of = dict(zip(named["key"], named["text"], strict=True))
-            first = list(_heaviest(table, persons))
+            first, there = list(_heaviest(table, persons)), _persons(results, task, source, min_cell_count)
             where = (task, name, source, target)
             shared.append((*where, len(first), *_shares(first)))
-            for kind, row in _listed(first):
+            for kind, row in _listed(first, there):
                 columns = ("token", "text", "by", "stands_for")
                 numbers = ("weight", "name_cosine", "profile_cosine", "agreement")
                 words = (*(row[column] for column in columns), text_of.get(row["stands_for"]))
                 listed.append((*where, kind, *words, row["persons"], *(row[number] for number in numbers)))
     write_parquet(to_table(listed, schema(TRANSLATIONS)), readings)
     write_parquet(to_table(shared, schema(TRANSLATION_SHARES)), shares)
+
+
+def _persons(results: Path, task: str, site: str, min_cell_count: int) -> dict[str, int]:
+    """Return how many persons have each token at a site, as far as its profile tells."""
+    profile = read_profile(results / layout.place(layout.PROFILE, task=task, site=site), min_cell_count)
+    return dict(zip(profile.keys, profile.persons.tolist(), strict=True))
 
 
 def _heaviest(table: pa.Table, persons: Mapping[str, int]) -> Iterator[Row]:
@@ -76,16 +83,20 @@ def _shares(rows: Sequence[Row]) -> Iterator[float | None]:
         yield sum(row["persons"] for row in rows if row["by"] == by) / total if total else None
 
 
-def _listed(rows: Sequence[Row]) -> Iterator[tuple[str, Row]]:
-    """Yield the tokens to list: those not read by their code, then those that do not behave as their name says."""
+def _listed(rows: Sequence[Row], there: Mapping[str, int]) -> Iterator[tuple[str, Row]]:
+    """Yield the tokens to list: those that are read as others, then those that do not behave as their name says.
+
+    ``there``: the persons of the source with each token.
+    """
     by_persons = sorted(rows, key=lambda row: (-row["persons"], row["token"]))
-    for row in [row for row in by_persons if row["by"] != SAME_CODE][:LISTED]:
+    for row in [row for row in by_persons if row["by"] in (TRANSLATED, CORRECTED)][:LISTED]:
         yield READ, row
-    for row in [row for row in by_persons if disagrees(row)][:LISTED]:
+    for row in [row for row in by_persons if _disagrees(row, there)][:LISTED]:
         yield DISAGREES, row
 
 
-def disagrees(row: Row) -> bool:
+def _disagrees(row: Row, there: Mapping[str, int]) -> bool:
     """Say whether a token has the code, or nearly the name, of what it is read as, and behaves unlike it."""
     same = row["by"] == SAME_CODE or (row["name_cosine"] or 0) >= SAME_NAME
-    return same and row["agreement"] is not None and row["agreement"] < UNLIKE
+    well = min(row["persons"], there.get(row["stands_for"], 0)) >= KNOWN_WELL
+    return same and well and row["agreement"] is not None and row["agreement"] < UNLIKE
