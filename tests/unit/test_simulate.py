@@ -10,12 +10,21 @@ import pyarrow.parquet as pq
 import pytest
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.simulate.habits import draw_habits
 from conceptbridge.simulate.names import SECTIONS, concepts, draw_names, findings
-from conceptbridge.simulate.network import simulate, streams, write_extract
+from conceptbridge.simulate.network import naming_of, simulate, streams, write_extract
 from conceptbridge.simulate.population import causes, deaths, model, people
 from conceptbridge.simulate.population import emergencies as emergency_visits
+from conceptbridge.study.study import HOSPITALS as STUDY_HOSPITALS
 
-HOSPITALS = ["riverside", "lakeshore", "prairie"]
+HOSPITALS = ["riverside", "lakeshore", "prairie"]  # those of the demo
+OF_OWN_HABITS = ["highland", "canyon"]
+#: SHA-256 of all rows of 2,000 persons, seed 3, before there were other hospitals
+DIGESTS = {
+    "riverside": "a70c861f7f82a8f7e5347cae0f6f5f8ba80f129d02cbfaebeb132a0f690e7f1d",
+    "lakeshore": "b2c1a0bca742b69af80fc1cdd558439dc4ceb5378be4d7080b0602ca075d0f89",
+    "prairie": "1a3f4d24108d934c0d2c58f084f18c4371ceaa28202d05d07fdb9fff565b6dce",
+}
 CONCEPT_NAMES = Path(__file__).parents[3] / "shared" / "data" / "concept-names.parquet"
 EVENTS = {
     "condition_occurrence": ("condition_concept_id", "condition_start_date", "condition_source_value"),
@@ -25,8 +34,11 @@ EVENTS = {
     "observation": ("observation_concept_id", "observation_date", "observation_source_value"),
 }
 INFLUENZA = list(findings()["influenza"]["diagnosis"])
+#: of influenza's test and drug, where a hospital has codes of its own
+OWN_WORDS = [findings()["influenza"][what]["text"] for what in ("test", "drug")]
 TEST, OSELTAMIVIR = findings()["influenza"]["test"]["concept"], findings()["influenza"]["drug"]["concept"]
-ABSENT = 4132135
+PRESENT, ABSENT = 4181412, 4132135
+COMMON_SYMPTOMS = [key for key, item in findings()["symptoms"].items() if item["by_cause"].get("influenza", 0) > 0.1]
 
 
 @pytest.fixture(scope="module")
@@ -35,10 +47,20 @@ def network() -> dict[str, dict[str, pa.Table]]:
     return {hospital: simulate(hospital, 8000, 1) for hospital in HOSPITALS}
 
 
-@pytest.fixture(params=HOSPITALS)
-def extract(request: pytest.FixtureRequest, network: dict[str, dict[str, pa.Table]]) -> dict[str, pd.DataFrame]:
+@pytest.fixture(scope="module")
+def with_habits() -> dict[str, dict[str, pa.Table]]:
+    """The two hospitals of own habits, as many persons each as in a network of 8,000."""
+    return {hospital: simulate(hospital, 8000, 1) for hospital in OF_OWN_HABITS}
+
+
+@pytest.fixture(params=[*HOSPITALS, *OF_OWN_HABITS])
+def extract(
+    request: pytest.FixtureRequest,
+    network: dict[str, dict[str, pa.Table]],
+    with_habits: dict[str, dict[str, pa.Table]],
+) -> dict[str, pd.DataFrame]:
     """One hospital's extract as data frames."""
-    return frames(network[request.param])
+    return frames((network | with_habits)[request.param])
 
 
 def frames(extract: dict[str, pa.Table]) -> dict[str, pd.DataFrame]:
@@ -91,6 +113,14 @@ def test_each_hospital_and_seed_is_a_stream_of_its_own() -> None:
 def test_names_do_not_depend_on_how_many_persons_there_are() -> None:
     few, many = (simulate("lakeshore", persons, 5)["concept"] for persons in (500, 2000))
     assert few.equals(many)
+
+
+@pytest.mark.parametrize("hospital", HOSPITALS)
+def test_the_demos_hospitals_are_as_they_always_were(hospital: str) -> None:
+    digest, tables = hashlib.sha256(), simulate(hospital, 2000, 3)
+    for name, table in sorted(tables.items()):
+        digest.update(repr((name, table.schema.to_string(), table.to_pydict())).encode())
+    assert digest.hexdigest() == DIGESTS[hospital]
 
 
 def test_persons_are_shared_out_among_the_hospitals(network: dict[str, dict[str, pa.Table]]) -> None:
@@ -156,10 +186,10 @@ def test_influenza_has_the_stated_prevalence_and_a_season(extract: dict[str, pd.
 def test_nothing_gives_influenza_away_before_it_is_coded(extract: dict[str, pd.DataFrame]) -> None:
     # the diagnosis, its test and its drug only ever come one to three days after the visit that they belong to
     visits = extract["visit_occurrence"].set_index("visit_occurrence_id")["visit_start_date"]
-    telling = [*INFLUENZA, TEST, OSELTAMIVIR]
     found = 0
-    for table, (concept, date, _) in EVENTS.items():
-        records = extract[table][extract[table][concept].isin(telling)]
+    for table, (concept, date, text) in EVENTS.items():
+        telling = extract[table][concept].isin([*INFLUENZA, TEST, OSELTAMIVIR])
+        records = extract[table][telling | extract[table][text].isin(OWN_WORDS)]
         days = (records[date] - records["visit_occurrence_id"].map(visits)).dt.days
         assert days.between(1, 3).all(), table
         found += len(records)
@@ -183,7 +213,7 @@ def test_other_diagnoses_too_come_after_the_visit(extract: dict[str, pd.DataFram
 
 @pytest.mark.parametrize("hospital", ["riverside", "lakeshore"])
 def test_the_diagnosis_of_influenza_is_noisy(hospital: str) -> None:
-    habits, (_, rng) = model()["hospitals"][hospital], streams(hospital, 4)
+    habits, (_, rng, _) = model()["hospitals"][hospital], streams(hospital, 4)
     who = people(habits, round(20_000 * habits["persons"]), rng)
     truth, _ = deaths(emergency_visits(habits, who, rng), who, rng)
     true_cause = pd.DataFrame(
@@ -204,7 +234,9 @@ def test_the_diagnosis_of_influenza_is_noisy(hospital: str) -> None:
 def test_a_test_is_positive_exactly_with_the_diagnosis(extract: dict[str, pd.DataFrame]) -> None:
     conditions = extract["condition_occurrence"]
     diagnosed = conditions.loc[conditions["condition_concept_id"].isin(INFLUENZA), "visit_occurrence_id"]
-    tests = extract["measurement"].query("measurement_concept_id == @TEST")
+    measured = extract["measurement"]
+    own = measured["measurement_source_value"].isin(OWN_WORDS)
+    tests = measured[measured["measurement_concept_id"].eq(TEST) | own]
     assert set(tests["value_as_concept_id"]) == {9191, 9189}
     assert (tests["visit_occurrence_id"].isin(diagnosed) == tests["value_as_concept_id"].eq(9191)).all()
 
@@ -337,7 +369,66 @@ def test_the_facts_agree_with_each_other() -> None:
     for cause, facts in model()["causes"].items():
         assert sum(facts["groups"].values()) == pytest.approx(1), cause
         assert set(facts["groups"]) <= groups, cause
-    assert sum(h["persons"] for h in model()["hospitals"].values()) == pytest.approx(1)
+    hospitals = model()["hospitals"]
+    assert sum(hospitals[hospital]["persons"] for hospital in HOSPITALS) == pytest.approx(1)
+    assert set(hospitals) == {*HOSPITALS, *OF_OWN_HABITS} == set(STUDY_HOSPITALS)
+    for habits in hospitals.values():
+        assert sum(habits["age_shares"]) == sum(habits["race"].values()) == pytest.approx(1)
+
+
+def codes_of(extract: dict[str, pa.Table]) -> set[int]:
+    return {
+        concept for table, (column, _, _) in EVENTS.items() for concept in extract[table][column].unique().to_pylist()
+    }
+
+
+def test_canyon_shares_no_code_but_the_outcome(
+    network: dict[str, dict[str, pa.Table]], with_habits: dict[str, dict[str, pa.Table]]
+) -> None:
+    standard = {concept for concept in codes_of(with_habits["canyon"]) if 0 < concept < 2_000_000_000}
+    assert standard == set(INFLUENZA)
+    # highland has some of the others' codes, as they have of each other
+    highland = codes_of(with_habits["highland"]) - {0, TEST, OSELTAMIVIR, *INFLUENZA}
+    assert len(highland & codes_of(network["riverside"])) > 20
+
+
+def test_habits_are_of_a_hospital_and_a_seed_alone_and_of_the_stated_size() -> None:
+    def drawn(hospital: str, seed: int) -> np.ndarray:
+        factors, habits = draw_habits(model()["hospitals"][hospital], streams(hospital, seed)[2])
+        assert factors["influenza"] == model()["hospitals"][hospital]["causes"]["influenza"]
+        return np.concatenate([*habits.given.values(), [*habits.charted.values()]])
+
+    for hospital in OF_OWN_HABITS:
+        assert drawn(hospital, 1).std() == pytest.approx(0.8, abs=0.05)
+        assert np.array_equal(drawn(hospital, 1), drawn(hospital, 1))
+    assert abs(np.corrcoef(drawn("highland", 1), drawn("highland", 2))[0, 1]) < 0.1
+    assert abs(np.corrcoef(drawn("highland", 1), drawn("canyon", 1))[0, 1]) < 0.1
+    assert not drawn("riverside", 1).any()
+
+
+def test_the_same_finding_is_other_evidence_where_habits_differ() -> None:
+    # log odds ratios of charted symptoms, with influenza against without
+    def evidence(hospital: str) -> np.ndarray:
+        naming, tables = naming_of(hospital, 1), frames(simulate(hospital, 40_000, 1))
+        visits = emergencies(tables).set_index("visit_occurrence_id")["influenza"]
+        records = pd.concat(
+            tables[table][["visit_occurrence_id", text]].set_axis(["visit", "text"], axis=1)[
+                tables[table].get("value_as_concept_id", pd.Series(PRESENT, tables[table].index)).ne(ABSENT)
+            ]
+            for table, (_, _, text) in EVENTS.items()
+        )
+        result = []
+        for key in COMMON_SYMPTOMS:
+            names = {naming.names[position].text for position in naming.of_finding[f"symptoms/{key}"]}
+            there = visits.index.isin(records.loc[records["text"].isin(names), "visit"])
+            share = [there[visits == influenza].mean() for influenza in (True, False)]
+            result.append(np.subtract(*np.log(np.divide(share, np.subtract(1, share)))))
+        return np.array(result)
+
+    riverside = evidence("riverside")
+    apart = {hospital: np.abs(evidence(hospital) - riverside).mean() for hospital in ("lakeshore", *OF_OWN_HABITS)}
+    assert apart["highland"] > 2 * apart["lakeshore"]
+    assert apart["canyon"] > 2 * apart["lakeshore"]
 
 
 @pytest.mark.real_data

@@ -13,7 +13,7 @@ def main(a: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("--hospital", required=True, help="riverside, lakeshore or prairie")
+    p.add_argument("--hospital", required=True, help="riverside, lakeshore, prairie, highland or canyon")
     p.add_argument("--persons", required=True, type=int, help="persons of the whole network")
     p.add_argument("--seed", required=True, type=int)
     p.add_argument("--out", required=True, type=Path, help="folder for the tables; replaced if it is there")

@@ -1,4 +1,4 @@
-"""The built-in network: a simulator of three hospitals' OMOP CDM extracts (docs/network.md)."""
+"""The built-in network: a simulator of five hospitals' OMOP CDM extracts (docs/network.md)."""
 
 from conceptbridge.simulate.network import write_extract
 

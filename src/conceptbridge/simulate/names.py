@@ -51,8 +51,9 @@ def concepts() -> pd.DataFrame:
 def draw_names(naming: Mapping[str, float], rng: np.random.Generator) -> Naming:
     """Draw a hospital's names by the rule of docs/network.md.
 
-    ``naming`` holds the chances of the four kinds of name (usual, related, local, text) and of a second name. The draws
-    depend only on the lists in findings.yaml: on no cause, no other hospital, no embedding.
+    ``naming`` holds the chances of the four kinds of name (usual, related, local, text) and of a second name, and says
+    whether influenza's test and drug have local concepts too (own). The draws depend only on the lists in
+    findings.yaml: on no cause, no other hospital, no embedding.
     """
     domains = concepts()["domain_id"]
     kinds = ("usual", "related", "local", "text")
@@ -80,7 +81,11 @@ def draw_names(naming: Mapping[str, float], rng: np.random.Generator) -> Naming:
         fixed = findings()["influenza"][section]
         for concept in fixed if section == "diagnosis" else [fixed["concept"]]:
             of_finding[f"influenza/{concept}"] = (len(names),)
-            names.append(Name(concept, concepts().loc[concept, "concept_name"], domains[concept]))
+            name = Name(concept, concepts().loc[concept, "concept_name"], domains[concept])
+            if naming["own"] and section != "diagnosis":
+                name = Name(FIRST_LOCAL_CONCEPT + local_concepts, fixed["text"], name.domain)
+                local_concepts += 1
+            names.append(name)
     return Naming(tuple(names), of_finding)
 
 

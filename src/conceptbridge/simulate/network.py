@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import atomic_folder, write_parquet
 from conceptbridge.core.errors import StudyError
-from conceptbridge.simulate.names import concept_tables, draw_names, findings
+from conceptbridge.simulate.habits import Habits, draw_habits, shifted
+from conceptbridge.simulate.names import Naming, concept_tables, draw_names, findings
 from conceptbridge.simulate.omop_tables import EHR, PRESENT, Form, Records, Rows, Visits
 from conceptbridge.simulate.population import (
     Days,
@@ -49,8 +50,8 @@ def write_extract(hospital: str, persons: int, seed: int, folder: Path) -> None:
 def simulate(hospital: str, persons: int, seed: int) -> dict[str, pa.Table]:
     """Simulate the OMOP CDM 5.4 extract of one hospital; the result depends only on the three arguments.
 
-    ``persons`` counts the whole network, of which ``hospital`` has its share. Returns the tables by CDM name. Raises
-    StudyError for an unknown hospital, fewer than 100 persons or a negative seed.
+    ``persons`` counts those of the first three hospitals; ``hospital`` has its share of this number. Returns the
+    tables by CDM name. Raises StudyError for an unknown hospital, fewer than 100 persons or a negative seed.
     """
     hospitals = model()["hospitals"]
     if hospital not in hospitals:
@@ -59,16 +60,16 @@ def simulate(hospital: str, persons: int, seed: int) -> dict[str, pa.Table]:
         raise StudyError(f"the built-in network needs at least 100 persons, not {persons}; raise simulate.persons")
     if seed < 0:
         raise StudyError(f"the built-in network's seed must not be negative, but is {seed}; change simulate.seed")
-    habits = hospitals[hospital]
-    for_names, rng = streams(hospital, seed)
-    naming = draw_names(model()["naming"], for_names)
+    naming, rng = naming_of(hospital, seed), streams(hospital, seed)[1]
+    factors, own = draw_habits(hospitals[hospital], streams(hospital, seed)[2])
+    habits = hospitals[hospital] | {"causes": factors}
     who = people(habits, max(1, round(persons * habits["persons"])), rng)
     ed, died = deaths(emergencies(habits, who, rng), who, rng)
     logger.info("%s: %d persons, %d emergency visits", hospital, len(who.birth), len(ed.person))
     last_day = np.where(died >= 0, died, day_number(model()["calendar"]["records"][1])).astype(np.int32)
     visits, layout = _visits(ed, who, last_day, rng)
     records = Records(naming, model()["naming"]["second_share"], visits, rng)
-    _chart(habits, ed, records)
+    _chart(habits, own, ed, records)
     _history(habits, ed, who, layout, records)
     _diagnose(habits, ed, layout, records)
     tables = _person_tables(who, died, last_day) | records.tables()
@@ -76,13 +77,19 @@ def simulate(hospital: str, persons: int, seed: int) -> dict[str, pa.Table]:
     return tables | {"cdm_source": _cdm_source(hospital, persons, seed)}
 
 
-def streams(hospital: str, seed: int) -> tuple[np.random.Generator, np.random.Generator]:
-    """Return the random streams of a hospital: one for its names, one for its patients.
+def streams(hospital: str, seed: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:
+    """Return the random streams of a hospital: one for its names, one for its patients, one for its habits.
 
     Names have their own stream, so they stay the same whatever changes about patients.
     """
-    names, patients = np.random.SeedSequence([seed, zlib.crc32(hospital.encode())]).spawn(2)
-    return np.random.default_rng(names), np.random.default_rng(patients)
+    names, patients, habits = np.random.SeedSequence([seed, zlib.crc32(hospital.encode())]).spawn(3)
+    return np.random.default_rng(names), np.random.default_rng(patients), np.random.default_rng(habits)
+
+
+def naming_of(hospital: str, seed: int) -> Naming:
+    """Return the names that a hospital gives to findings: by the network's rule, or by its own chances."""
+    rule = model()["naming"] | model()["hospitals"][hospital].get("naming", {})
+    return draw_names(rule, streams(hospital, seed)[0])
 
 
 @dataclass(frozen=True)
@@ -129,29 +136,32 @@ def _visits(ed: Emergencies, who: People, last_day: Days, rng: np.random.Generat
     return visits, _Layout(diagnosed_at, outpatient, np.arange(first[3], first[4], dtype=np.int32))
 
 
-def _chart(habits: dict[str, Any], ed: Emergencies, records: Records) -> None:
+def _chart(habits: dict[str, Any], own: Habits, ed: Emergencies, records: Records) -> None:
     """Symptoms and values given the cause; then what is done, given only what is seen."""
     rng, everyone = records.rng, np.arange(len(ed.person), dtype=np.int32)
     for key, item in findings()["symptoms"].items():
-        odds = log_odds(_by(item["by_cause"], causes()))[ed.cause].astype(np.float32)
+        shift, charting = own.given[f"symptoms/{key}"], own.charted[f"symptoms/{key}"]
+        odds = (log_odds(_by(item["by_cause"], causes())) + shift)[ed.cause].astype(np.float32)
         odds += item.get("age", 0) * ed.age + item.get("severity", 0) * ed.severity
         there = _flip(chance(odds), rng)
-        charted = there & _flip(habits["recorded"], rng, len(there))
+        charted = there & _flip(shifted(habits["recorded"], charting), rng, len(there))
         records.add(f"symptoms/{key}", everyone[charted], value=PRESENT if habits["absent"] else 0)
         if habits["absent"]:
-            records.add_absent(f"symptoms/{key}", everyone[~there & _flip(habits["absent"], rng, len(there))])
+            absent = shifted(habits["absent"], charting)
+            records.add_absent(f"symptoms/{key}", everyone[~there & _flip(absent, rng, len(there))])
 
     temperature = np.empty(0, dtype=np.float32)
     for key, item in findings()["measurements"].items():
         value = _value(item["value"], ed, rng)
         if key == "temperature":
             temperature = value
-        ordered = _by(item["ordered"], model()["groups"])[ed.group]
+        ordered = shifted(_by(item["ordered"], model()["groups"]), own.given[f"measurements/{key}"])[ed.group]
         done = everyone[_flip(ordered, rng) & _flip(habits["recorded"], rng, len(everyone))]
         _measure(habits, key, done, value[done], records)
 
     for key, item in findings()["treatments"].items():
-        odds = log_odds(_by(item["by_group"], model()["groups"]))[ed.group].astype(np.float32)
+        usual = log_odds(_by(item["by_group"], model()["groups"]))
+        odds = (usual + own.given[f"treatments/{key}"])[ed.group].astype(np.float32)
         odds += item.get("age", 0) * ed.age + item.get("severity", 0) * ed.severity
         odds += item.get("fever", 0) * (temperature >= FEVER)
         records.add(

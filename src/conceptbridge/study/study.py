@@ -21,7 +21,7 @@ from conceptbridge.study.learners import find_learner
 from conceptbridge.study.strategies import Needs, strategy
 from conceptbridge.tasks.check import cohort_file
 
-HOSPITALS = ("riverside", "lakeshore", "prairie")
+HOSPITALS = ("riverside", "lakeshore", "prairie", "highland", "canyon")
 SIMULATED = "simulated"
 
 
