@@ -1,25 +1,30 @@
 """Another hospital's words: how well is the source's one-hot model used at a target, by what translates its tokens?
 
-    python benchmarks/translation.py --seeds 1 2 3 --folder /tmp/translation
-    python benchmarks/translation.py --seeds 1 2 3 --folder /tmp/translation --tuned 20 50 100 250
+    python benchmarks/translation.py --folder F --seeds 51 52 53 54 55 56 57 58 59 60
+    python benchmarks/translation.py --folder F --seeds 51 52 53 --directions habits
+    python benchmarks/translation.py --folder F --seeds 51 52 53 --tuned 20 50 100 250 500
 
-Runs no workflow: the library makes the built-in network's hospitals, one network a seed, and a local model at each,
-and uses it unchanged at the others. What has been made in ``--folder`` is not made again. Prints the mean AUROC on
-test rows of every bridge, its paired difference from the state slots of MiniLM with 95 % limits over seeds (Student's
-t of the seeds' means over directions), in how many cells it is better, and for how many of the tokens that the source
-has under another key it is the first thing that they are read as, or among the first three, by the simulator's own
-dictionary, which no bridge sees.
+Runs no workflow: the library makes the built-in network's hospitals, one network a seed, and a local model at each, and
+uses it unchanged at the others. ``--directions``: between the three hospitals of the demo (old), or to, from and
+between the two of other habits. ``--processes`` seeds are under way at once. What has been made or measured in
+``--folder`` is not made again, so that a run can be stopped and resumed; remove ``cells`` there after a change of the
+library. Prints, per learner and bridge, the mean AUROC on test rows, what ``both`` is better by, with 95 % limits over
+seeds (Student's t of the seeds' means over directions), in how many cells it is better, and for how many of the tokens
+that the source has under another key it is the first thing that they are read as, or among the first three, by the
+simulator's own dictionary, which no bridge sees.
 
-onehot: what both call the same; slots: the source's model of MiniLM vectors; names, lexical: translated by names;
-behaviour: by profiles; both; random: names drawn at random, and no profiles; dictionary: what the simulator knows.
+frozen: the paper's way, raw MiniLM vectors of texts that say the state ("Not X"); slots: MiniLM vectors of names in
+state slots; ontology: one-hot with ancestors by ``concept_ancestor``; onehot: what both sites call the same; names,
+lexical: translated by names; behaviour: by profiles; both; random: names drawn at random, and no profiles; dictionary:
+what the simulator knows; local: the target's own one-hot model.
 """
 
 import argparse
 import json
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from itertools import permutations, product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,137 +33,36 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
-import yaml
 from scipy.stats import t as student
 from sklearn.metrics import brier_score_loss, roc_auc_score
+from translated_network import KINDS, NEW, OLD, Network, locked
 
-from conceptbridge import layout
-from conceptbridge.embed.backends.random import RandomVectors
-from conceptbridge.embed.compute import encode_all, load_encoder
-from conceptbridge.embed.lexical import lexical_vectors
-from conceptbridge.embed.vectors import read_vectors, vector_table
-from conceptbridge.learn.arm_files import TrainedModel, load_model
-from conceptbridge.learn.input_space import Table
-from conceptbridge.learn.rows import SiteRows, read_rows
-from conceptbridge.learn.run_arm import make_arm, run_arm
-from conceptbridge.learn.site import Site
-from conceptbridge.learn.site_profile import profile_of
+from conceptbridge.core.atomic_files import atomic_file
+from conceptbridge.learn.run_arm import make_arm
 from conceptbridge.learn.translated import translate_model
-from conceptbridge.plan import Plan
-from conceptbridge.simulate.names import draw_names
-from conceptbridge.simulate.network import model, streams, write_extract
-from conceptbridge.sites.ingest import ingest
-from conceptbridge.tasks.cohort import make_cohort
-from conceptbridge.tasks.sequences import make_sequences
-from conceptbridge.translate.profile import Profile
-from conceptbridge.translate.translation import SCHEMA, Words, translate, words_of
-from conceptbridge.vocabulary.build import make_vocabulary
-from conceptbridge.vocabulary.states import slots_of
-from conceptbridge.vocabulary.texts import site_tokens
 
-ROOT = Path(__file__).parents[1]
-TASK = "influenza"
-BRIDGES = ("onehot", "slots", "random", "names", "lexical", "behaviour", "both", "both, lexical", "dictionary")
-REFERENCE = "slots"
+BRIDGES = (*KINDS, "random", "names", "lexical", "behaviour", "both", "both, lexical", "dictionary", "local")
+#: tuned at the target: the source's models by kind, and the one-hot one translated
+TUNED = ("onehot", "slots", "frozen")
+DIRECTIONS = {
+    "old": [(s, t, "old") for s, t in permutations(OLD, 2)],
+    "habits": [(s, t, "to other habits") for s, t in product(OLD, NEW)]
+    + [(s, t, "from other habits") for s, t in product(NEW, OLD)]
+    + [(s, t, "between other habits") for s, t in permutations(NEW, 2)],
+}
+Cells = list[dict[str, Any]]
 
 
-def plan_of(persons: int, seed: int, learners: list[str], events: Sequence[int] = ()) -> Plan:
-    """The demo's study, with one-hot and MiniLM alone."""
-    config: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
-    config |= {"simulate": {"persons": persons, "seed": seed}, "embeddings": ["onehot", "minilm"]}
-    config |= {"learners": dict.fromkeys(learners), "strategies": ["local", "direct", "tune-all"]}
-    config |= {"learning_curve": {"events": list(events), "replicates": 2}, "seeds": 1 if events else 3}
-    return Plan.read(config)
-
-
-def make_site(plan: Plan, site: str, results: Path) -> None:
-    """Simulate a hospital, and make its files of the task and its vectors, unless they are there."""
-    config, cohort = plan.study.config, layout.rows(results, TASK, site)[0]
-    vectors = layout.vectors(results, plan.tabled[0], site)
-    if vectors.is_file():
-        return
-    extract, cdm = results / "simulated" / site, results / layout.place(layout.CDM, site=site)
-    vocabulary, task = results / layout.place(layout.VOCABULARY, site=site), config["tasks"][TASK]
-    texts = config["texts"] | {"states": config["states"]}
-    write_extract(site, config["simulate"]["persons"], config["simulate"]["seed"], extract)
-    cdm.parent.mkdir(parents=True)
-    ingest(extract, cdm, cdm.parent / "quality.json", json.loads(plan.study.reading(site)))
-    least, roll_up = config["min_cell_count"], config["roll_up"]
-    make_vocabulary(cdm, site, texts, roll_up, least, vocabulary)
-    _, tokens, sequences = layout.rows(results, TASK, site)
-    cohort.parent.mkdir(parents=True)
-    make_cohort(cdm, site, task, least, cohort, cohort.parent / "attrition.csv", cohort.parent / "splits.parquet")
-    make_sequences(cdm, site, vocabulary, cohort, task, roll_up, tokens, sequences)
-    [spec] = [e.spec for e in plan.embeddings if e.id == plan.tabled[0]]
-    named = sorted(set(site_tokens(vocabulary, True)["text"].to_pylist()))
-    vectors.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(vector_table(named, encode_all(load_encoder(spec), named)), vectors)
-
-
-def trained_at(plan: Plan, site: str, embedding: str, learner: str, results: Path) -> TrainedModel:
-    """The local model of a site, trained unless it is there."""
-    job = plan.arm(TASK, embedding, learner, "local", site)
-    folder = layout.arm(results, TASK, embedding, learner, "local", site)
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        run_arm(job, results, folder)
-    return load_model(layout.model(folder, site), learner, job.embedding.fingerprint)
-
-
-def dictionary(target: str, source: str, seed: int, rows: SiteRows, there: SiteRows) -> pa.Table:
-    """What the simulator knows: a token stands for those of the same finding and slot, by how many rows have them."""
-    of_source = findings_of(source, seed)
-    by_finding: dict[tuple[str, int], list[int]] = {}
-    for i, key in enumerate(there.keys):
-        for finding in of_source.get(key.rpartition("|")[0], ()):
-            by_finding.setdefault((finding, int(there.slots[i])), []).append(i)
-    of_target, result = findings_of(target, seed), []
-    for key, slot in zip(rows.keys, slots_of([key.rpartition("|")[2] for key in rows.keys]).tolist(), strict=True):
-        findings = of_target.get(key.rpartition("|")[0], ())
-        held = sorted({i for finding in findings for i in by_finding.get((finding, slot), ())})
-        total = sum(there.training_rows[i] for i in held)
-        result += [{"token": key, "text": None, "stands_for": there.keys[i], "weight": there.training_rows[i] / total}
-                   for i in held if total]  # fmt: skip
-    return pa.Table.from_pylist(result, schema=SCHEMA)
-
-
-def findings_of(site: str, seed: int) -> dict[str, set[str]]:
-    """The findings that a hospital records under each concept's key."""
-    naming = draw_names(model()["naming"], streams(site, seed)[0])
-    result: dict[str, set[str]] = {}
-    for finding, names in naming.of_finding.items():
-        for at in names:
-            name = naming.names[at]
-            local = name.concept_id >= 2_000_000_000
-            key = f"{site}/{name.concept_id}" if local else str(name.concept_id)
-            if not name.concept_id:
-                key = f"{site}/{name.domain.lower()}:{name.text}"
-            result.setdefault(key, set()).add(finding)
+def kept(network: Network, name: str, measure: Callable[[], Cells]) -> Cells:
+    """What ``measure`` returns, kept in the folder by this name: it is called if nothing is there."""
+    file = network.folder / "cells" / f"{network.persons}-{network.seed}-{name}.json"
+    if not file.is_file():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        found = measure()
+        with atomic_file(file) as temporary:
+            temporary.write_text(json.dumps(found), encoding="utf-8")
+    result: Cells = json.loads(file.read_text(encoding="utf-8"))
     return result
-
-
-def bridges(
-    rows: SiteRows, there: SiteRows, profiles: tuple[Profile, Profile], tables: tuple[Table, Table]
-) -> Iterator[tuple[str, pa.Table]]:
-    """Each translation of the target's tokens (``rows``) into the source's (``there``), by name of the bridge."""
-    texts = [sorted({text for text in site.texts if text is not None}) for site in (rows, there)]
-    lexical = [(names, lexical_vectors(names)) for names in texts]
-    drawn = [(names, np.concatenate([v for _, v in RandomVectors(384).encode(names)])) for names in texts]
-
-    def words(by: Any, behaviour: bool) -> tuple[Words, Words]:
-        target, source = (by if by is not None else (None, None)), profiles
-        return (
-            words_of(rows.keys, rows.texts, rows.keys, target[0], source[0] if behaviour else None),
-            words_of(there.keys, there.texts, profiles[1].keys, target[1], source[1] if behaviour else None),
-        )
-
-    yield "random", translate(*words(drawn, False))
-    yield "names", translate(*words(tables, False))
-    yield "lexical", translate(*words(lexical, False))
-    yield "behaviour", translate(*words(None, True))
-    yield "both", translate(*words(tables, True))
-    yield "both, lexical", translate(*words(lexical, True))
 
 
 def accuracy(table: pa.Table, truth: pa.Table, source_keys: set[str]) -> dict[str, float]:
@@ -174,103 +78,83 @@ def accuracy(table: pa.Table, truth: pa.Table, source_keys: set[str]) -> dict[st
     return {f"@{k}": float(np.mean([bool(right[t] & set(read[t][:k])) for t in asked])) for k in (1, 3)}
 
 
-def cells(persons: int, seed: int, learners: list[str], folder: Path) -> list[dict[str, Any]]:
-    """One row per direction, learner and bridge: AUROC, Brier score over that of the prevalence, accuracy."""
-    plan, results = plan_of(persons, seed, learners), folder / f"network-{persons}-{seed}"
-    sites = plan.study.sites
-    for site in sites:
-        make_site(plan, site, results)
-    onehot, minilm = (e.id for e in plan.embeddings)
-    rows = {site: read_rows(*layout.rows(results, TASK, site)) for site in sites}
-    tables = {site: read_vectors(layout.vectors(results, minilm, site)) for site in sites}
-    profiles = {site: profile_of(rows[site], plan.study.config["min_cell_count"]) for site in sites}
-    found = []
-    for source, target in permutations(sites, 2):
-        began = time.process_time()
-        truth = dictionary(target, source, seed, rows[target], rows[source])
-        there = rows[target], rows[source], (profiles[target], profiles[source]), (tables[target], tables[source])
-        by = dict(bridges(*there)) | {"dictionary": truth}
-        took = time.process_time() - began
-        known = set(rows[source].keys)
-        at = {"seed": seed, "source": source, "target": target}
-        tested = rows[target].of("test")
-        labels = rows[target].labels[tested]
-        for learner in learners:
-            own, dense = (trained_at(plan, source, e, learner, results) for e in (onehot, minilm))
-            models = {"onehot": own, "slots": dense}
-            models |= {name: translate_model(own, table) for name, table in by.items()}
-            models["local"] = trained_at(plan, target, onehot, learner, results)
-            for name, one in models.items():
-                site = Site(target, rows[target], tables[target] if name == "slots" else None)
-                p = one.predict(site.draws(one.space, tested)).mean(axis=0)
-                share = labels.mean()
-                found.append(
-                    at
-                    | {"learner": learner, "bridge": name, "auroc": roc_auc_score(labels, p), "seconds": took}
-                    | {"brier": brier_score_loss(labels, p) / (share * (1 - share)), "ratio": p.sum() / labels.sum()}
-                    | (accuracy(by[name], truth, known) if name in by and name != "dictionary" else {})
-                )
+def direct(network: Network, source: str, target: str, learner: str) -> Cells:
+    """One row per bridge: AUROC, Brier score over that of the prevalence, expected over observed, accuracy."""
+    began = time.process_time()
+    truth = network.dictionary(target, source)
+    by = dict(network.bridges(target, source)) | {"dictionary": truth}
+    took, known = time.process_time() - began, set(network.rows[source].keys)
+    models = {kind: network.model(kind, learner, source) for kind in KINDS}
+    models |= {name: translate_model(models["onehot"], table) for name, table in by.items()}
+    models["local"] = network.model("onehot", learner, target)
+    tested = network.rows[target].of("test")
+    labels, found = network.rows[target].labels[tested], []
+    share = labels.mean()
+    for name, one in models.items():
+        site = network.site(name if name in KINDS else "onehot", target)
+        p = one.predict(site.draws(one.space, tested)).mean(axis=0)
+        found.append(
+            {"bridge": name, "auroc": float(roc_auc_score(labels, p)), "seconds": took}
+            | {"brier": float(brier_score_loss(labels, p) / (share * (1 - share)))}
+            | {"ratio": float(p.sum() / labels.sum())}
+            | (accuracy(by[name], truth, known) if name in by and name != "dictionary" else {})
+        )
     return found
 
 
-def tuned_cells(persons: int, seed: int, learners: list[str], events: list[int], folder: Path) -> list[dict[str, Any]]:
-    """One row per target, source, learner, arm and number of local events: AUROC on test rows, mean of the draws.
+def tuned(network: Network, target: str, learner: str, arm: str) -> Cells:
+    """One row per source and number of local events: AUROC on test rows, mean of the draws of persons.
 
-    Arms: local one-hot; `tune-all` of the source's one-hot model, of its translation, and of the model of slots."""
-    plan, results = plan_of(persons, seed, learners, events), folder / f"network-{persons}-{seed}"
-    onehot, minilm = (e.id for e in plan.embeddings)
-    sites = plan.study.sites
-    rows = {site: read_rows(*layout.rows(results, TASK, site)) for site in sites}
-    tables = {site: read_vectors(layout.vectors(results, minilm, site)) for site in sites}
-    profiles = {site: profile_of(rows[site], plan.study.config["min_cell_count"]) for site in sites}
+    ``arm``: local one-hot, or `tune-all` of the source's one-hot model ("onehot"), its translation ("translated"), the
+    model of slots, or the frozen one."""
+    kind = arm if arm in KINDS else "onehot"
+    job = network.job(kind, learner, "local" if arm == "local" else "tune-all", target)
+    for source in job.sources:
+        network.model(kind, learner, source)
+    with TemporaryDirectory() as out:
+        sources = {source: network.arm(kind, learner, source) for source in job.sources}
+        into = network.into(target) if arm == "translated" else {}
+        make_arm(job, Path(out) / "arm", network.site(kind, target), (), sources, None, into)
+        curves = pd.read_parquet(Path(out) / "arm/curves.parquet")
+    curves = curves[(curves["split"] == "test") & curves["size"].notna()]
     found = []
-    for target, learner in product(sites, learners):
-        others = [site for site in sites if site != target]
-        both = {}
-        for s in others:
-            there = rows[target], rows[s], (profiles[target], profiles[s]), (tables[target], tables[s])
-            both[s] = dict(bridges(*there))["both"]
-        arms = {"local": ("local", onehot, None), "translated": ("tune-all", onehot, both)}
-        arms |= {"onehot": ("tune-all", onehot, None), "slots": ("tune-all", minilm, None)}
-        for name, (strategy, embedding, translations) in arms.items():
-            job = plan.arm(TASK, embedding, learner, strategy, target)
-            sources = {s: layout.arm(results, TASK, embedding, learner, "local", s) for s in job.sources}
-            for s in sources:
-                trained_at(plan, s, embedding, learner, results)
-            with TemporaryDirectory() as out:
-                site = Site(target, rows[target], tables[target] if embedding == minilm else None)
-                into = {source: partial(translate_model, translation=of) for source, of in translations.items()}
-                make_arm(job, Path(out) / "arm", site, (), sources, None, into)
-                curves = pd.read_parquet(Path(out) / "arm/curves.parquet")
-            curves = curves[(curves["split"] == "test") & curves["size"].notna()]
-            for (source, size), of_size in curves.groupby(["source", "size"]):
-                drawn = of_size.groupby(["replicate", "row_id"]).agg(
-                    label=("label", "first"), p=("probability", "mean")
-                )
-                auroc = np.mean([roc_auc_score(d["label"], d["p"]) for _, d in drawn.groupby("replicate")])
-                at = {"seed": seed, "learner": learner, "target": target, "arm": name, "events": int(size)}
-                # a local arm is its own source
-                found += [at | {"source": s, "auroc": auroc} for s in (others if name == "local" else [source])]
+    for (source, size), of_size in curves.groupby(["source", "size"]):
+        drawn = of_size.groupby(["replicate", "row_id"]).agg(label=("label", "first"), p=("probability", "mean"))
+        auroc = np.mean([roc_auc_score(one["label"], one["p"]) for _, one in drawn.groupby("replicate")])
+        # a local arm is its own source
+        for s in [site for site in network.sites if site != target] if arm == "local" else [source]:
+            found.append({"arm": arm, "source": s, "events": int(size), "auroc": float(auroc)})
     return found
 
 
-def tuned_summary(found: pd.DataFrame) -> pd.DataFrame:
-    """One row per learner and number of events: each arm's mean AUROC, and what the translated one is better by."""
-    wide = found.pivot(index=["learner", "events", "seed", "source", "target"], columns="arm", values="auroc").dropna()
-    result = []
-    for (learner, events), cells_of in wide.groupby(["learner", "events"]):
-        row = {"learner": learner, "events": events, **cells_of.mean().round(3).to_dict()}
-        for other in ("local", "slots"):
-            apart = cells_of["translated"] - cells_of[other]
-            row |= {
-                f"minus {other}": limits(apart.groupby("seed").mean()),
-                "better than " + other: f"{(apart > 0).mean():.0%}",
-            }
-        result.append(row | {"cells": len(cells_of)})
-    return pd.DataFrame(result)
+def measured(
+    persons: int, seed: int, learners: Sequence[str], section: str, events: Sequence[int], folder: Path
+) -> tuple[Cells, Cells]:
+    """The cells of one network: direct ones, and tuned ones where there are ``events``."""
+    logging.disable(logging.WARNING)
+    directions = DIRECTIONS[section]
+    sites = tuple(site for site in (*OLD, *NEW) if any(site in pair for pair in directions))
+    network = Network(persons, seed, folder, tuple(learners), sites)
+    with locked(network.results):
+        for site in sites:
+            network.make(site)
+        found = []
+        for learner, (source, target, group) in product(learners, directions):
+            name, at = f"direct-{source}-{target}-{learner}", {"seed": seed, "learner": learner, "group": group}
+            for cell in kept(network, name, lambda s=source, t=target, by=learner: direct(network, s, t, by)):
+                found.append(at | {"source": source, "target": target} | cell)
+        curves: Cells = []
+        if events:
+            network = Network(persons, seed, folder, tuple(learners), sites, tuple(events))
+            for learner, target, arm in product(learners, sites, ("local", "translated", *TUNED)):
+                name = f"tuned-{target}-{'-'.join(sites)}-{learner}-{arm}-{'-'.join(map(str, events))}"
+                at = {"seed": seed, "learner": learner, "target": target}
+                for cell in kept(network, name, lambda t=target, by=learner, a=arm: tuned(network, t, by, a)):
+                    curves.append(at | cell)
+    return found, curves
 
 
-def limits(values: pd.Series) -> str:
+def limits(values: "pd.Series[float]") -> str:
     """Mean and 95 % limits of the seeds' means: Student's t."""
     n, mean = len(values), values.mean()
     if n < 2:
@@ -283,24 +167,65 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
     """One row per learner and bridge."""
     wide = found.pivot(index=["learner", "seed", "source", "target"], columns="bridge", values="auroc")
     result = []
-    for learner, of_learner in wide.groupby("learner"):
-        for bridge in (*BRIDGES, "local"):
-            apart = of_learner[bridge] - of_learner[REFERENCE]
-            alike = found[(found["learner"] == learner) & (found["bridge"] == bridge)]
-            result.append(
-                {
-                    "learner": learner,
-                    "bridge": bridge,
-                    "AUROC": f"{of_learner[bridge].mean():.3f}",
-                    f"minus {REFERENCE}": limits(apart.groupby("seed").mean()),
-                    "better": f"{(apart > 0).sum()} of {len(apart)}",
-                    "minus onehot": limits((of_learner[bridge] - of_learner["onehot"]).groupby("seed").mean()),
-                    "Brier / prevalence's": f"{alike['brier'].mean():.3f}",
-                    "expected / observed": f"{alike['ratio'].mean():.2f}",
-                    **{k: f"{alike[k].mean():.2f}" for k in ("@1", "@3") if alike[k].notna().any()},
-                }
-            )
+    for (learner, of_learner), bridge in product(wide.groupby("learner"), BRIDGES):
+        apart = of_learner["both"] - of_learner[bridge]
+        alike = found[(found["learner"] == learner) & (found["bridge"] == bridge)]
+        row = {"learner": learner, "bridge": bridge, "AUROC": f"{of_learner[bridge].mean():.3f}"}
+        if bridge != "both":
+            row["both minus it"] = limits(apart.groupby("seed").mean())
+            row["both better"] = f"{(apart > 0).sum()} of {len(apart)}"
+        row |= {
+            "Brier / prevalence's": f"{alike['brier'].mean():.3f}",
+            "expected / observed": f"{alike['ratio'].mean():.2f}",
+        }
+        result.append(row | {k: f"{alike[k].mean():.2f}" for k in ("@1", "@3") if alike[k].notna().any()})
     return pd.DataFrame(result).fillna("")
+
+
+def tuned_summary(wide: pd.DataFrame) -> pd.DataFrame:
+    """One row per learner and number of events: each arm's mean AUROC, and what the translated one is better by: than
+    the local one, the frozen one, and the better of the two in each cell."""
+    result = []
+    for (learner, events), cells_of in wide.groupby(["learner", "events"]):
+        row = {"learner": learner, "events": events, **cells_of.mean().round(3).to_dict()}
+        others = {"local": cells_of["local"], "frozen": cells_of["frozen"]}
+        for name, other in (others | {"best": cells_of[["local", "frozen"]].max(axis=1)}).items():
+            apart = cells_of["translated"] - other
+            row |= {f"minus {name}": limits(apart.groupby("seed").mean())}
+            row |= {f"better than {name}": f"{(apart > 0).sum()} of {len(apart)}"}
+        result.append(row)
+    return pd.DataFrame(result)
+
+
+def break_even(found: pd.DataFrame, wide: pd.DataFrame) -> pd.DataFrame:
+    """One row per learner and target: the local events at which a local model is as good as the translated one used
+    unchanged, and as the translated one tuned on as many events; means over sources and seeds, on a logarithmic scale
+    between the numbers of events that were run."""
+    result = []
+    unchanged = found[found["bridge"] == "both"].groupby(["learner", "target"])["auroc"].mean()
+    for (learner, target), of_target in wide.groupby(["learner", "target"]):
+        mean = of_target.groupby("events").mean()
+        local, events = mean["local"].to_numpy(), mean.index.to_numpy()
+        result.append(
+            {
+                "learner": learner,
+                "target": target,
+                "local as good as direct at": crossing(events, local - unchanged[learner, target]),
+                "local as good as tuned at": crossing(events, local - mean["translated"].to_numpy()),
+            }
+        )
+    return pd.DataFrame(result)
+
+
+def crossing(events: "np.ndarray[Any, Any]", ahead: "np.ndarray[Any, Any]") -> str:
+    """The number of events from which on ``ahead`` is 0 or more."""
+    if ahead[-1] < 0:
+        return f"more than {events[-1]}"
+    last = len(ahead) - 1 - int(np.argmax(ahead[::-1] < 0)) if (ahead < 0).any() else -1
+    if last < 0:
+        return f"fewer than {events[0]}"
+    share = -ahead[last] / (ahead[last + 1] - ahead[last])
+    return f"{np.exp(np.log(events[last]) + share * np.log(events[last + 1] / events[last])):.0f}"
 
 
 def main() -> None:
@@ -308,25 +233,34 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--persons", type=int, default=20000)
     parser.add_argument("--learners", nargs="+", default=["logistic"])
-    parser.add_argument("--folder", type=Path, required=True, help="where networks and models are kept")
-    parser.add_argument("--tuned", type=int, nargs="+", metavar="EVENTS", help="tune on so many local events instead")
+    parser.add_argument("--directions", choices=list(DIRECTIONS), default="old")
+    parser.add_argument("--folder", type=Path, required=True, help="where networks, models and cells are kept")
+    parser.add_argument(
+        "--tuned", type=int, nargs="+", default=[], metavar="EVENTS", help="tune on so many local events"
+    )
+    parser.add_argument("--processes", type=int, default=1)
     a = parser.parse_args()
-    logging.disable(logging.WARNING)
-    if a.tuned:
-        for seed in a.seeds:
-            cells(a.persons, seed, a.learners, a.folder)  # the models that are tuned
-        tuned = pd.DataFrame(
-            [c for seed in a.seeds for c in tuned_cells(a.persons, seed, a.learners, a.tuned, a.folder)]
-        )
-        print(tuned_summary(tuned).to_string(index=False))
-        return
-    found = pd.DataFrame([cell for seed in a.seeds for cell in cells(a.persons, seed, a.learners, a.folder)])
-    found.to_csv(a.folder / "translation.csv", index=False)
-    print(summary(found).to_string(index=False))
-    print("\nAUROC by direction, mean of the seeds\n")
+    jobs = [(a.persons, seed, a.learners, a.directions, a.tuned, a.folder) for seed in a.seeds]
+    if a.processes > 1:
+        with ProcessPoolExecutor(a.processes) as pool:
+            made = list(pool.map(measured, *zip(*jobs, strict=True)))
+    else:
+        made = [measured(*job) for job in jobs]
+    found = pd.DataFrame([cell for direct_cells, _ in made for cell in direct_cells])
+    print(f"all directions\n\n{summary(found).to_string(index=False)}\n")
+    for group, of_group in found.groupby("group", sort=False):
+        if len(of_group) < len(found):
+            print(f"{group}\n\n{summary(of_group).to_string(index=False)}\n")
+    print("AUROC by direction, mean of the seeds\n")
     wide = found.pivot_table(index=["learner", "source", "target"], columns="bridge", values="auroc")
-    print(wide[[*BRIDGES, "local"]].round(3).to_string())
+    print(wide[[*BRIDGES]].round(3).to_string())
     print(f"\nall translations of a direction: {found['seconds'].mean():.2f} CPU seconds")
+    if a.tuned:
+        curves = pd.DataFrame([cell for _, tuned_cells in made for cell in tuned_cells])
+        by_arm = curves.pivot(index=["learner", "events", "seed", "source", "target"], columns="arm", values="auroc")
+        by_arm = by_arm.dropna()
+        print(f"\ntuned\n\n{tuned_summary(by_arm).to_string(index=False)}\n")
+        print(break_even(found, by_arm).to_string(index=False))
 
 
 if __name__ == "__main__":
