@@ -39,7 +39,8 @@ from conceptbridge.learn.registry import learner
 from conceptbridge.learn.rows import SiteRows, read_rows
 from conceptbridge.learn.run_arm import make_arm
 from conceptbridge.learn.site import Site
-from conceptbridge.learn.translated import profile_of, translate_model, words_of
+from conceptbridge.learn.site_profile import profile_of
+from conceptbridge.learn.translated import translate_model
 from conceptbridge.sites.converters.codebook import read_codebook
 from conceptbridge.sites.converters.findings_table import write_findings
 from conceptbridge.sites.ingest import ingest
@@ -49,7 +50,7 @@ from conceptbridge.study.embeddings import find_embedding
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
 from conceptbridge.translate.profile import Profile
-from conceptbridge.translate.translation import translate
+from conceptbridge.translate.translation import translate, words_of
 from conceptbridge.vocabulary.build import make_vocabulary
 
 ROOT = Path(__file__).parents[1]
@@ -236,8 +237,8 @@ def scores(pair: Pair, extract: Extract, number: int) -> dict[str, float]:
     found = {"known": auroc(pair.model, pair.there), "hidden": auroc(pair.model, lost)}
     for name, names in (("behaviour", None), ("both", extract.table)):
         if name == "behaviour" or names is not None:
-            there = words_of(lost, lost.keys, names, profiles[0])
-            here = words_of(pair.here, profiles[1].keys, names, profiles[1])
+            there = words_of(lost.keys, lost.texts, lost.keys, names, profiles[0])
+            here = words_of(pair.here.keys, pair.here.texts, profiles[1].keys, names, profiles[1])
             found[name] = auroc(translate_model(pair.model, translate(there, here)), lost)
     return found
 
@@ -312,7 +313,7 @@ def main() -> None:
             pair = at_the_target(sites[source], sites[TARGET])
             found = pd.DataFrame([scores(pair, sites[TARGET], n) | {"unit": n} for n in range(a.draws)])
             table.append(tell(f"paper's simulator, {source} to its target", "two sites", sites[TARGET].rows, found))
-    print(pd.DataFrame(table).fillna("").to_string(index=False))
+    print(pd.DataFrame(table).astype(object).fillna("").to_string(index=False))
 
 
 if __name__ == "__main__":

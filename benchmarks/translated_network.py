@@ -26,14 +26,15 @@ from conceptbridge.learn.input_space import Table
 from conceptbridge.learn.rows import SiteRows, read_rows
 from conceptbridge.learn.run_arm import make_arm
 from conceptbridge.learn.site import Site
-from conceptbridge.learn.translated import profile_of, translate_model, words_of
+from conceptbridge.learn.site_profile import profile_of
+from conceptbridge.learn.translated import translate_model
 from conceptbridge.plan import Plan
 from conceptbridge.simulate.network import naming_of, write_extract
 from conceptbridge.sites.ingest import ingest
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
 from conceptbridge.translate.profile import Profile
-from conceptbridge.translate.translation import SCHEMA, Words, translate
+from conceptbridge.translate.translation import SCHEMA, Words, translate, words_of
 from conceptbridge.vocabulary.build import make_vocabulary
 from conceptbridge.vocabulary.states import slots_of
 from conceptbridge.vocabulary.texts import site_tokens
@@ -163,7 +164,7 @@ class Network:
         profiles = self.profiles[target], self.profiles[source]
         for name, tables, behaviour in wanted:
             words: list[Words] = [
-                words_of(rows, keys, table, profile if behaviour else None)
+                words_of(rows.keys, rows.texts, keys, table, profile if behaviour else None)
                 for rows, keys, table, profile in zip(sites, known, tables or (None, None), profiles, strict=True)
             ]
             yield name, translate(*words)

@@ -43,7 +43,7 @@ from conceptbridge.learn.translated import translate_model
 
 BRIDGES = (*KINDS, "random", "names", "lexical", "behaviour", "both", "both, lexical", "dictionary", "local")
 #: tuned at the target: the source's models by kind, and the one-hot one translated
-TUNED = ("onehot", "slots", "frozen")
+TUNED = ("onehot", "frozen")
 DIRECTIONS = {
     "old": [(s, t, "old") for s, t in permutations(OLD, 2)],
     "habits": [(s, t, "to other habits") for s, t in product(OLD, NEW)]
@@ -105,8 +105,8 @@ def direct(network: Network, source: str, target: str, learner: str) -> Cells:
 def tuned(network: Network, target: str, learner: str, arm: str) -> Cells:
     """One row per source and number of local events: AUROC on test rows, mean of the draws of persons.
 
-    ``arm``: local one-hot, or `tune-all` of the source's one-hot model ("onehot"), its translation ("translated"), the
-    model of slots, or the frozen one."""
+    ``arm``: local one-hot, or `tune-all` of the source's one-hot model ("onehot"), its translation ("translated"), or
+    the frozen model."""
     kind = arm if arm in KINDS else "onehot"
     job = network.job(kind, learner, "local" if arm == "local" else "tune-all", target)
     for source in job.sources:
@@ -179,7 +179,7 @@ def summary(found: pd.DataFrame) -> pd.DataFrame:
             "expected / observed": f"{alike['ratio'].mean():.2f}",
         }
         result.append(row | {k: f"{alike[k].mean():.2f}" for k in ("@1", "@3") if alike[k].notna().any()})
-    return pd.DataFrame(result).fillna("")
+    return pd.DataFrame(result).astype(object).fillna("")
 
 
 def tuned_summary(wide: pd.DataFrame) -> pd.DataFrame:

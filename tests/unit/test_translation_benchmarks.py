@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from conceptbridge.learn.rows import SiteRows
-from conceptbridge.learn.translated import profile_of
+from conceptbridge.learn.site_profile import profile_of
 
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # they are scripts, not a package
 
