@@ -143,6 +143,18 @@ def test_a_regression_mixes_coefficients() -> None:
     assert mixed.space.names == [*trained.space.names, "new|present"]
 
 
+@pytest.mark.parametrize(("name", "read", "shares"), [("cnn", "filters-1", [8, 1]), ("attention", "features", [2, 1])])
+def test_a_network_of_maxima_mixes_with_sharper_weights(name: str, read: str, shares: list[int]) -> None:
+    # a third of the token is nothing that the model knows, and stays nothing
+    trained = trained_on(name, rows_of(KEYS))
+    readings = {KEYS[0]: 0.4, KEYS[1]: 0.2, "unseen|present": 0.4}
+    mixed = translate_model(trained, table_of({"new|present": readings}))
+    weights = mixed.model.weights[read]
+    own = weights[:, [trained.space.names.index(key) for key in KEYS[:2]]]
+    expected = 0.6 * np.average(own, axis=1, weights=shares)
+    np.testing.assert_allclose(weights[:, -1], expected, rtol=1e-4, atol=1e-6)
+
+
 def test_trees_read_a_token_as_what_it_stands_for_most() -> None:
     trained = trained_on("lightgbm", rows_of(KEYS))
     mixed = translate_model(trained, table_of({"new|present": {KEYS[1]: 0.4, KEYS[0]: 0.6}}))

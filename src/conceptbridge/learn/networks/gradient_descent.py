@@ -40,7 +40,7 @@ class NetworkEngine:
     ``body``, which with the token table make the pooled features, ``pool(weights, table, sets, rows)``, then those of
     the ``head``, which makes the two logits of them, ``logits(weights, pooled)``. ``take_steps(batches, sets, pooled,
     table, others, sgd)`` takes one step per batch, in place; ``pooled`` has the features of all rows where the body is
-    frozen, and none where it is not.
+    frozen, and none where it is not. ``sharpness``: the power of the weights with which translated tokens are mixed.
     """
 
     draw: Callable[[np.random.Generator, int, Mapping[str, Any]], Weights]
@@ -50,6 +50,7 @@ class NetworkEngine:
     pool: Callable[[Weights, Matrix, TokenSets, Rows], Matrix]
     logits: Callable[[Weights, Matrix], Matrix]
     take_steps: Callable[[Batches, TokenSets, Matrix, TableState, OtherWeights, Sgd], None]
+    sharpness: int = 1
 
     def fit(self, examples: Examples, runs: Sequence[Run]) -> Network:
         """Train one network per run from PyTorch's default initialisation."""
@@ -89,7 +90,11 @@ class NetworkEngine:
         """The network with weights for tokens that are mixes of its own. What the center takes from the weights is
         taken here, once."""
         own = np.stack([one - np.float32(center) * one.sum(axis=0) for one in network.weights[self.read]])
-        added = np.stack([np.asarray(mix @ of_member, np.float32) for of_member in own])
+        sharp = mix.power(self.sharpness)
+        share = np.asarray(mix.sum(axis=1) / sharp.sum(axis=1), np.float64)[
+            :, None
+        ]  # what it has no word for stays out
+        added = np.stack([np.asarray(share * (sharp @ of_member), np.float32) for of_member in own])
         return replace(network, weights=network.weights | {self.read: np.concatenate([own, added], axis=1)})
 
     def predict(self, network: Network, examples: Examples) -> NDArray[np.float64]:
