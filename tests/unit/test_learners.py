@@ -235,6 +235,27 @@ def test_trees_mend_a_source_that_is_wrong_and_sure_of_it() -> None:
     assert tuned.losses[0] < 0.1
 
 
+@pytest.mark.parametrize("depths", [(), (0.1, 0.5)])
+def test_a_tuned_forest_keeps_its_sources_trees_where_patience_ends_it(depths: tuple[float, ...]) -> None:
+    rows = with_signal(made_examples(np.random.default_rng(12), 900, 9, 5))
+    asked = {"counts": True, "num_leaves": 2, "min_data_in_leaf": 5, "learning_rate": 0.05, "features_per_tree": 12}
+    asked |= {"bagging_fraction": 1.0, "num_iterations": 200, "early_stopping_round": 5}
+    source = boosted_trees.fit(rows, [Run(1, asked, Part(np.arange(300), np.arange(300, 450)))])
+    part = Part(np.arange(450, 700), np.arange(700, 900))
+    tuned, along = boosted_trees.tune(source, rows, [Run(1, asked, part)], False, depths)
+    assert tuned.kept[0] >= source.kept[0] > 10
+    assert tuned.steps < 200
+    own, after = (forest.boosters[0].dump_model()["tree_info"] for forest in (source, tuned))
+    assert [tree["tree_structure"] for tree in after[: len(own)]] == [tree["tree_structure"] for tree in own]
+    # what is kept is what was measured
+    features, check = pool(rows, counts=True), part.check
+    said = expit(tuned.boosters[0].predict(features[check], raw_score=True))
+    assert -np.mean(np.log(np.where(rows.labels[check], said, 1 - said))) == pytest.approx(tuned.losses[0], rel=1e-6)
+    assert [forest.kept[0] for forest in along] == [source.kept[0] + round(depth * 200) for depth in depths]
+    for forest in along:
+        assert forest.boosters[0].current_iteration() >= forest.kept[0]
+
+
 def test_recalibration_finds_the_intercept_and_slope_that_were_lost() -> None:
     rng = np.random.default_rng(6)
     truth = rng.normal(-2, 1.5, 40_000)

@@ -289,7 +289,8 @@ class _Stop:
                 self.best = len(self.curve) - 1
             self.over = len(self.curve) - 1 - self.best >= self.patience
         if self.over and self.trees >= self.least:
-            raise lgb.callback.EarlyStopException(self.best, env.evaluation_result_list)
+            # the number is of all trees, a source's too, and LightGBM drops those after it
+            raise lgb.callback.EarlyStopException(env.iteration, env.evaluation_result_list)
 
 
 def _binned(examples: Examples, counts: bool, part: Part, parameters: dict[str, Any], shown: bool) -> list[lgb.Dataset]:
