@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 import yaml
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.plan import mistakes
 from conceptbridge.study import study as checked
 from conceptbridge.study.config import read_study
 from conceptbridge.study.strategies import Needs, strategy
+from conceptbridge.study_files import mistakes
 
 
 class Arm(NamedTuple):
