@@ -128,7 +128,7 @@ def test_what_a_page_shows_can_be_planned(
         return
     prepare(tmp_path, config)
     # what south has sent is made by its own run: tests/workflow/test_exchange.py
-    monkeypatch.setattr("conceptbridge.plan.find_bundles", lambda *asked: {})
+    monkeypatch.setattr("conceptbridge.study_files.find_bundles", lambda *asked: {})
     plan = Plan.read(config)
     for site in plan.study.own:
         for task in plan.tasks:
