@@ -26,6 +26,7 @@ from conceptbridge.learn.site_profile import profile_of
 from conceptbridge.learn.translated import read_as_tokens, translate_draws, translate_model
 from conceptbridge.plan import Plan
 from conceptbridge.study.learners import LEARNERS
+from conceptbridge.translate.profile_file import read_profile, write_profile
 from conceptbridge.translate.translation import SCHEMA, translate, words_of
 from made_site import CONCEPTS, site, write_site
 
@@ -293,6 +294,18 @@ def test_a_translation_needs_the_one_hot_models() -> None:
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     with pytest.raises(StudyError, match="translated uses the one-hot models of the study; add onehot"):
         Plan.read(config | {"embeddings": ["minilm", "translated"], "evaluation": {"reference": {"embedding": None}}})
+
+
+def test_a_site_without_training_rows_has_a_profile_of_nothing(tmp_path: Path) -> None:
+    there = rows_of(KEYS)
+    for empty in (there.take(np.zeros(0, np.int64)), replace(there, split=np.full(len(there.split), "test"))):
+        write_profile(profile_of(empty, 10), tmp_path / "profile.parquet")
+        profile = read_profile(tmp_path / "profile.parquet", 10)
+        assert (profile.keys, profile.total) == ([], 0)
+        words = words_of(empty.keys, empty.texts, empty.keys, None, profile)
+        table = translate(words, words_of(there.keys, there.texts, KEYS, None, profile_of(there, 10)))
+        assert set(table["by"].to_pylist()) <= {"same code"}
+        assert len(translate(words, words_of([], [], [], None, profile))) == len(KEYS)
 
 
 def test_only_one_hot_can_be_translated() -> None:
