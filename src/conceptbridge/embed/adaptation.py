@@ -4,7 +4,6 @@ The result is a model of sentence-transformers in a folder, which a study takes 
 """
 
 import logging
-import sys
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from transformers import PrinterCallback, TrainerCallback
 
 from conceptbridge.core.atomic_files import atomic_folder, write_json, write_text
 from conceptbridge.core.errors import StudyError
@@ -62,6 +62,14 @@ class Training(NamedTuple):
     def passes(self, pairs: int) -> int:
         """How often this many pairs are gone over."""
         return self.epochs or max(1, -(-LEAST_STEPS * self.batch_size // pairs))
+
+
+class _Progress(TrainerCallback):
+    """Ten lines in the log say how far the training is."""
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if state.global_step % max(1, state.max_steps // 10) == 0:
+            logger.info("step %d of %d", state.global_step, state.max_steps)
 
 
 def adapt_encoder(
@@ -146,7 +154,6 @@ def _train(spec: Mapping[str, Any], pairs: Pairs, training: Training, threads: i
     from datasets import Dataset
     from sentence_transformers import SentenceTransformerTrainer, SentenceTransformerTrainingArguments
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
-    from transformers import PrinterCallback
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
@@ -168,12 +175,13 @@ def _train(spec: Mapping[str, Any], pairs: Pairs, training: Training, threads: i
                 save_strategy="no",
                 logging_strategy="no",
                 report_to="none",
-                disable_tqdm=not sys.stderr.isatty(),
+                disable_tqdm=True,
                 dataloader_pin_memory=False,
             )
             loss = MultipleNegativesRankingLoss(model)
             trainer = SentenceTransformerTrainer(model, told, train_dataset=Dataset.from_dict(texts), loss=loss)
             trainer.remove_callback(PrinterCallback)
+            trainer.add_callback(_Progress)
             trainer.train()
         model.max_seq_length = longest
         model.save_pretrained(str(folder), create_model_card=False)
