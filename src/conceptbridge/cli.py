@@ -1,5 +1,7 @@
 """The command ``conceptbridge``: takes a study from its file to its page, by Snakemake in a process of its own."""
 
+import logging
+import os
 import re
 import shutil
 import signal
@@ -155,6 +157,45 @@ def translations(ctx: typer.Context, study: StudyFile) -> None:
             "the files in the study: `translations: [FILE.csv]`."
         )
     raise typer.Exit(status)
+
+
+@app.command("adapt-encoder")
+def adapt_encoder(
+    base: Annotated[str, typer.Argument(metavar="EMBEDDING", help="Of the catalogue, or a model's folder.")],
+    vocabulary: Annotated[Path, typer.Argument(metavar="VOCABULARY", help="An Athena download, or an extract.")],
+    out: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write.")],
+    site: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="A site's vocabulary.parquet: only concepts that it uses. Repeat for others."
+        ),
+    ] = None,
+    max_pairs: Annotated[int, typer.Option(min=20, metavar="N", help="Pairs of names to learn from.")] = 20_000,
+    epochs: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Passes over them.", show_default="100 steps or more")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Chooses pairs and held-out concepts.")] = 1,
+    threads: Annotated[int, typer.Option(min=1, metavar="N", help="Processor cores.")] = 1,
+) -> None:
+    """Train an encoder on a vocabulary's names, synonyms, maps and parents, for a study to use as its own."""
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # those of loading; training has its own
+    from conceptbridge.embed.adaptation import RECORD, Training, adapt_encoder
+
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("conceptbridge").setLevel(logging.INFO)
+    record = adapt_encoder(base, vocabulary, out, site or [], Training(seed, max_pairs, epochs), threads)
+    before, after = record["measures"]["before"], record["measures"]["after"]
+    print(f"On {len(record['held_out_terms'])} terms that were held out, before and after:")
+    for kind, measure, words in (
+        ("polarity", "cosine", "cosine of a name and its Not"),
+        ("polarity", "polarity", "polarity (0: Not X is X)"),
+        ("synonym", "recall_at_1", "a synonym's name comes first"),
+        ("maps_to", "recall_at_1", "the name mapped to comes first"),
+        ("parent", "recall_at_1", "the parent's name comes first"),
+    ):
+        if before[kind][measure] is not None:
+            print(f"{words:<31} {before[kind][measure]:.3f} {after[kind][measure]:.3f}")
+    print(f"More is in {out / RECORD}. Use the encoder in a study: `embeddings: [{{adapted: {out.absolute()}}}]`")
 
 
 def _snakemake(study: Path, rest: Sequence[str], target: str | None = None) -> int:

@@ -113,6 +113,18 @@ TABLES: dict[str, dict[str, str]] = {
     },
 }
 
+#: tables of a vocabulary that no study reads; an encoder can be adapted to them
+VOCABULARY_TABLES: dict[str, dict[str, str]] = {
+    "concept_synonym": {"concept_id": "BIGINT", "concept_synonym_name": "VARCHAR"},
+    "concept_relationship": {
+        "concept_id_1": "BIGINT",
+        "concept_id_2": "BIGINT",
+        "relationship_id": "VARCHAR",
+        "invalid_reason": "VARCHAR",
+    },
+}
+ALL_TABLES = TABLES | VOCABULARY_TABLES
+
 #: columns that every row needs: a row that lacks one of them is dropped and counted
 REQUIRED: dict[str, tuple[str, ...]] = {
     "person": ("person_id", "year_of_birth"),
@@ -128,6 +140,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "concept": ("concept_id",),
     "concept_ancestor": ("ancestor_concept_id", "descendant_concept_id"),
     "cdm_source": (),
+    "concept_synonym": ("concept_id", "concept_synonym_name"),
+    "concept_relationship": ("concept_id_1", "concept_id_2", "relationship_id"),
 }
 
 
@@ -135,7 +149,7 @@ def in_place_of(table: str, there: Collection[str]) -> dict[str, str]:
     """Return date column that is not ``there`` -> the column with a time that is, such as condition_start_datetime."""
     return {
         column: f"{column}time"
-        for column, kind in TABLES[table].items()
+        for column, kind in ALL_TABLES[table].items()
         if kind == "DATE" and column not in there and f"{column}time" in there
     }
 

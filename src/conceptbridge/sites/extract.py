@@ -4,7 +4,7 @@ Every plan of a run asks this, so nothing heavy is imported at the top.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ _NUMBERED = re.compile(rf"({'|'.join(TABLES)})[._-]*(?:part[._-]*)?\d+(?:[._-].*
 ALWAYS = ("person", "observation_period")
 
 
-def find_tables(extract: Path) -> dict[str, Place]:
-    """Return table name -> place, for the CDM tables of a folder, a zip archive or a database; names in any case.
+def find_tables(extract: Path, wanted: Collection[str] = tuple(TABLES)) -> dict[str, Place]:
+    """Return table name -> place, for the ``wanted`` ones of a folder, a zip archive or a database; names in any case.
 
     Raises StudyError if the extract does not exist, cannot be opened, holds no CDM table, holds one twice, or has parts
     of one where they cannot be told from other files.
@@ -32,13 +32,13 @@ def find_tables(extract: Path) -> dict[str, Place]:
             f"tables ({', '.join(files)}), or a {' or '.join(databases)} file"
         )
     places: dict[str, Place] = {}
-    for table, place in _places(extract):
+    for table, place in _places(extract, wanted):
         if table in places:
             raise StudyError(f"{extract}: has {table} twice, in {places[table].name} and {place.name}; keep one")
         places[table] = place
     if not places:
         raise StudyError(f"{extract}: has no CDM table (person.parquet, PERSON.csv, person.csv.gz ...)")
-    return {table: places[table] for table in TABLES if table in places}
+    return {table: places[table] for table in wanted if table in places}
 
 
 def extract_files(tables: Mapping[str, Place]) -> list[Path]:
@@ -70,29 +70,29 @@ def _suffixes(holds: str) -> list[str]:
     return list(dict.fromkeys(suffix for one in formats(holds) for suffix in one.suffixes))
 
 
-def _places(extract: Path) -> Iterator[tuple[str, Place]]:
+def _places(extract: Path, wanted: Collection[str]) -> Iterator[tuple[str, Place]]:
     archive = None if extract.is_dir() else next((one for one in formats("files") if one.recognises(extract)), None)
     if extract.is_dir():
         for file in sorted(extract.iterdir()):
             if file.is_dir():
                 # Spark writes a table as the folder person.parquet
-                if table := file.name.lower() if file.name.lower() in TABLES else _table_of_file(file.name):
+                if table := file.name.lower() if file.name.lower() in wanted else _table_of_file(file.name, wanted):
                     yield table, _in_parts(file)
                 else:
                     _reject_unread(extract, file.name)
             elif file.name.lower().endswith(tuple(_suffixes("tables"))):
-                yield from _in_database(file)
+                yield from _in_database(file, wanted)
             else:
                 _reject_part(extract, file.name)
-                yield from ((table, Place(file, kind)) for table, kind in _named([file.name]).values())
+                yield from ((table, Place(file, kind)) for table, kind in _named([file.name], wanted).values())
     elif archive is not None:
         names = [name for name, _ in archive.members(extract) if not name.endswith("/")]
         for name in names:
             _reject_part(extract, name)
-        for name, (table, _) in _named(names).items():
+        for name, (table, _) in _named(names, wanted).items():
             yield table, Place(extract, archive.name, name)
     elif extract.name.lower().endswith(tuple(_suffixes("tables"))):
-        yield from _in_database(extract)
+        yield from _in_database(extract, wanted)
     else:
         raise StudyError(
             f"{extract}: is not a {' or '.join(one.title for one in formats('files'))} file, and its name "
@@ -100,20 +100,20 @@ def _places(extract: Path) -> Iterator[tuple[str, Place]]:
         )
 
 
-def _named(names: Iterable[str]) -> dict[str, tuple[str, str]]:
+def _named(names: Iterable[str], wanted: Collection[str]) -> dict[str, tuple[str, str]]:
     """File name -> table and format, for the names that a CDM table can have."""
     named = {}
     for name in names:
-        if (table := _table_of_file(name)) and (known := format_of(name)):
+        if (table := _table_of_file(name, wanted)) and (known := format_of(name)):
             named[name] = (table, known[0].name)
     return named
 
 
-def _table_of_file(name: str) -> str | None:
+def _table_of_file(name: str, wanted: Collection[str]) -> str | None:
     last = name.lower().rsplit("/", 1)[-1]
     known = format_of(last)
     stem = last.removesuffix(known[1]) if known else ""
-    return stem if stem in TABLES else None
+    return stem if stem in wanted else None
 
 
 def _in_parts(folder: Path) -> Place:
@@ -171,7 +171,7 @@ def _reject_unread(extract: Path, name: str) -> None:
         )
 
 
-def _in_database(file: Path) -> Iterator[tuple[str, Place]]:
+def _in_database(file: Path, wanted: Collection[str]) -> Iterator[tuple[str, Place]]:
     database = next((one for one in formats("tables") if one.recognises(file)), None)
     if database is None:
         titles = " nor a ".join(one.title for one in formats("tables"))
@@ -179,7 +179,7 @@ def _in_database(file: Path) -> Iterator[tuple[str, Place]]:
     members = list(database.members(file))
     names = {name.lower() for name, _ in members}
     for name, member in members:
-        if name.lower() in TABLES:
+        if name.lower() in wanted:
             yield name.lower(), Place(file, database.name, member)
         elif (table := table_named_by(name)) and table not in names:
             raise StudyError(

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.sites.cdm import REQUIRED, TABLES, in_place_of
+from conceptbridge.sites.cdm import ALL_TABLES, REQUIRED, in_place_of
 from conceptbridge.sites.quotes import quotes_are_syntax
 from conceptbridge.sites.versions import COLUMNS, known_columns
 
@@ -48,7 +48,7 @@ def read_layout(file: Path, table: str, headerless: bool = False, cdm_version: s
     text, encoding, whole = read_start(file)
     if not text.strip():
         raise StudyError(f"{file}: the file is empty; export {table} again, at least with its header")
-    known = known_columns(table) | {f"{column}time" for column, kind in TABLES[table].items() if kind == "DATE"}
+    known = known_columns(table) | {f"{column}time" for column, kind in ALL_TABLES[table].items() if kind == "DATE"}
     delimiter, first = find_delimiter(text, known)
     names = [_column(name, known) for name in first]
     timed = {time: day for day, time in in_place_of(table, names).items()}
@@ -59,13 +59,13 @@ def read_layout(file: Path, table: str, headerless: bool = False, cdm_version: s
         return _fit(file, table, layout, _records(text, layout, whole))
     if headerless:
         raise StudyError(f"{file}: line 1 is a header ({first[0]} ...), but the site says `headerless: true`")
-    for name, times in Counter(name for name in names if name in TABLES[table]).items():
+    for name, times in Counter(name for name in names if name in ALL_TABLES[table]).items():
         if times > 1:
             raise StudyError(f"{file}: line 1 names the column {name} {times} times; keep one")
     repaired = {
         name: header
         for name, header in zip(names, first, strict=True)
-        if name in TABLES[table] and header.strip().lower() != name
+        if name in ALL_TABLES[table] and header.strip().lower() != name
     }
     layout = Layout(
         tuple(names),

@@ -6,11 +6,10 @@ import duckdb
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import copy_as_parquet, literal
-from conceptbridge.sites.cdm import REQUIRED, TABLES
+from conceptbridge.sites.cdm import TABLES
 from conceptbridge.sites.extract import find_tables
 from conceptbridge.sites.formats.format import Place
-from conceptbridge.sites.refused import REJECTED_BITS, naming, reject_values
-from conceptbridge.sites.source import open_source, rejected, typed
+from conceptbridge.sites.wanted_rows import read_wanted
 
 _VOCABULARY = ("concept", "concept_ancestor", "cdm_source")
 
@@ -50,7 +49,8 @@ def name_concepts(db: duckdb.DuckDBPyConnection, folder: Path, vocabulary: Path 
 
 def _add_ancestors(db: duckdb.DuckDBPyConnection, folder: Path, place: Place, work: Path, more: dict[str, int]) -> int:
     """Add the vocabulary's ancestors of the concepts in use where the extract has none of the pair; return how many."""
-    _download(db, "concept_ancestor", place, work, "descendant_concept_id IN (FROM used)", more)
+    skipped = read_wanted(db, "concept_ancestor", place, work, "descendant_concept_id IN (FROM used)")
+    more["rows_of_the_vocabulary_skipped"] += skipped
     before, pair = _count(db, _file(folder, "concept_ancestor")), "ancestor_concept_id, descendant_concept_id"
     _rewrite(
         db,
@@ -58,7 +58,7 @@ def _add_ancestors(db: duckdb.DuckDBPyConnection, folder: Path, place: Place, wo
         "concept_ancestor",
         f"""
         FROM {_file(folder, "concept_ancestor")} UNION ALL
-        SELECT {pair}, min(min_levels_of_separation) FROM downloaded_concept_ancestor
+        SELECT {pair}, min(min_levels_of_separation) FROM wanted_concept_ancestor
         ANTI JOIN {_file(folder, "concept_ancestor")} USING ({pair}) GROUP BY {pair}
         ORDER BY ALL
         """,
@@ -71,12 +71,13 @@ def _add_concepts(db: duckdb.DuckDBPyConnection, folder: Path, place: Place, wor
     known = _file(folder, "concept_ancestor")
     ancestors = f"SELECT ancestor_concept_id FROM {known} WHERE descendant_concept_id IN (FROM used)"
     db.execute(f"CREATE TABLE wanted AS FROM used UNION {ancestors}")
-    _download(db, "concept", place, work, "concept_id IN (FROM wanted)", more)
+    skipped = read_wanted(db, "concept", place, work, "concept_id IN (FROM wanted)")
+    more["rows_of_the_vocabulary_skipped"] += skipped
     columns = [column for column in TABLES["concept"] if column != "concept_id"]
     # of rows with one id the same one stays, in whatever order they are: one with a name, a standard one
     db.execute(
         f"""
-        CREATE TABLE known AS SELECT concept_id, {", ".join(columns)} FROM downloaded_concept
+        CREATE TABLE known AS SELECT concept_id, {", ".join(columns)} FROM wanted_concept
         QUALIFY row_number() OVER (PARTITION BY concept_id ORDER BY coalesce(trim(concept_name), '') = '',
                                    standard_concept IS DISTINCT FROM 'S', {", ".join(columns)}) = 1
         """
@@ -98,25 +99,7 @@ def _add_concepts(db: duckdb.DuckDBPyConnection, folder: Path, place: Place, wor
         ORDER BY concept_id
         """,
     )
-    return _count(db, "downloaded_concept") - _count(db, "known")
-
-
-def _download(
-    db: duckdb.DuckDBPyConnection, table: str, place: Place, work: Path, wanted: str, more: dict[str, int]
-) -> None:
-    """Make the table ``downloaded_{table}`` of the rows that are ``wanted``; count those that cannot be read."""
-    with naming(place, table):
-        source = open_source(db, table, place, work, {})
-        unreadable = " OR ".join(f"{column} IS NULL" for column in REQUIRED[table])
-        db.execute(
-            f"CREATE TABLE downloaded_{table} AS SELECT *, {unreadable} AS unreadable FROM ({typed(source)}) "
-            f"WHERE {wanted} OR {unreadable} OR {REJECTED_BITS} <> 0"
-        )
-        skipped = sum(count for count, _ in rejected(db, source).values()) if source.layout else 0
-    bits = db.execute(f"SELECT coalesce(bit_or({REJECTED_BITS}), 0) FROM downloaded_{table}").fetchall()[0][0]
-    reject_values(db, source, int(bits))
-    more["rows_of_the_vocabulary_skipped"] += skipped + _count(db, f"downloaded_{table} WHERE unreadable")
-    db.execute(f"DELETE FROM downloaded_{table} WHERE unreadable")
+    return _count(db, "wanted_concept") - _count(db, "known")
 
 
 def _named(db: duckdb.DuckDBPyConnection, folder: Path) -> int:

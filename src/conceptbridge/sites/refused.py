@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import duckdb
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.sites.cdm import TABLES
+from conceptbridge.sites.cdm import ALL_TABLES
 from conceptbridge.sites.formats.format import Place, Source
 from conceptbridge.sites.typed import REJECTED, read_column
 
@@ -18,7 +18,7 @@ def reject_values(db: duckdb.DuckDBPyConnection, source: Source, faults: int) ->
     """Raise StudyError for the first value that cannot be read correctly.
 
     ``faults`` has the bits of all rows together; of each row, those of which both are set."""
-    for n, (column, kind) in enumerate(TABLES[source.table].items()):
+    for n, (column, kind) in enumerate(ALL_TABLES[source.table].items()):
         if not faults >> (2 * n) & 1:
             continue
         reading = read_column(*source.columns[column], kind)

@@ -6,9 +6,12 @@ from typing import Any
 
 import duckdb
 
-from conceptbridge.sites.cdm import TABLES
+from conceptbridge.sites.cdm import ALL_TABLES
 from conceptbridge.sites.formats.format import Place, Source, StoredTable, find_format
 from conceptbridge.sites.typed import read_column
+
+#: tables whose texts are names: None is one, too
+_NAMES = ("concept", "concept_synonym")
 
 
 def open_source(
@@ -28,11 +31,11 @@ def typed(source: Source) -> str:
     bit for a row with more fields than the header.
     """
     raw, values, typed_columns, faults = [], [], [], []
-    for n, (column, kind) in enumerate(TABLES[source.table].items()):
+    for n, (column, kind) in enumerate(ALL_TABLES[source.table].items()):
         if column not in source.columns:
             typed_columns.append(f"NULL::{kind} AS {column}")
             continue
-        reading = read_column(*source.columns[column], kind, f"r{n}", f"v{n}", words=source.table == "concept")
+        reading = read_column(*source.columns[column], kind, f"r{n}", f"v{n}", words=source.table in _NAMES)
         raw.append(f"{reading.raw} AS r{n}")
         values.append(f"{reading.value} AS v{n}")
         typed_columns.append(f"v{n} AS {column}")

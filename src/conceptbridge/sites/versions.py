@@ -78,6 +78,8 @@ _5_2 = {
     "death": _DEATH,
     "concept": _CONCEPT,
     "concept_ancestor": _ANCESTOR,
+    "concept_synonym": "concept_id concept_synonym_name language_concept_id",
+    "concept_relationship": "concept_id_1 concept_id_2 relationship_id valid_start_date valid_end_date invalid_reason",
     "cdm_source": f"{_SOURCE} vocabulary_version",
 }
 _5_3_1 = _5_2 | {

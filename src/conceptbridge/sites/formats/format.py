@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.registry import Registry
 from conceptbridge.core.sql import identifier
-from conceptbridge.sites.cdm import REQUIRED, TABLES, in_place_of
+from conceptbridge.sites.cdm import ALL_TABLES, REQUIRED, in_place_of
 from conceptbridge.sites.layout import Layout
 from conceptbridge.sites.number_dates import read_number_dates
 
@@ -124,7 +124,7 @@ def relation_source(
     timed = {time: day for day, time in repaired.items()}
     for name, kind, *_ in described:
         column = timed.get(name.strip().lower(), name.strip().lower())
-        if column in TABLES[table]:
+        if column in ALL_TABLES[table]:
             if column in columns:
                 raise twice(place, column)
             columns[column] = (identifier(name), kind)
@@ -134,7 +134,7 @@ def relation_source(
             raise StudyError(f"{place}: the column {column} is missing (found {told}); export it, every row needs it")
     noted = {}
     for column, (sql, kind) in columns.items():
-        if TABLES[table][column] == "DATE":
+        if ALL_TABLES[table][column] == "DATE":
             read = read_number_dates(db, relation, sql, kind, numbers_as_text)
             if read:
                 columns[column], noted[column] = (read[0], "VARCHAR"), read[1]

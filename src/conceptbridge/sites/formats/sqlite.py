@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import identifier
-from conceptbridge.sites.cdm import TABLES, in_place_of
+from conceptbridge.sites.cdm import ALL_TABLES, in_place_of
 from conceptbridge.sites.formats.format import Format, Place, Source, StoredTable, relation_source
 from conceptbridge.sites.formats.parquet import scan
 
@@ -57,7 +57,7 @@ def _copy(table: str, place: Place, target: Path) -> None:
         with sqlite3.connect(f"{place.file.absolute().as_uri()}?mode=ro", uri=True) as base:
             names = [row[1] for row in base.execute(f"PRAGMA table_info({identifier(place.member)})")]
             timed = in_place_of(table, [name.lower() for name in names])
-            kinds = TABLES[table] | dict.fromkeys(timed.values(), "DATE")
+            kinds = ALL_TABLES[table] | dict.fromkeys(timed.values(), "DATE")
             wanted = {n: kinds[n.lower()] for n in names if n.lower() in kinds}
             cursor = base.execute(
                 f"SELECT {', '.join(_as_text(identifier(n), kind) for n, kind in wanted.items()) or 'NULL'} "

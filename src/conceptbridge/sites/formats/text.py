@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import literal
-from conceptbridge.sites.cdm import TABLES
+from conceptbridge.sites.cdm import ALL_TABLES
 from conceptbridge.sites.formats.format import MORE_FIELDS, Format, Source, StoredTable
 from conceptbridge.sites.layout import read_layout
 
@@ -59,7 +59,9 @@ class Text(Format):
             f"nullstr='{_NO_NULL}', max_line_size=16777216, strict_mode=true, "
             f"null_padding=false, ignore_errors=true, store_rejects=true, rejects_limit={MAX_REJECTED})"
         )
-        columns = {name: (f"c{n}", "VARCHAR") for n, name in enumerate(layout.columns) if name in TABLES[stored.table]}
+        columns = {
+            name: (f"c{n}", "VARCHAR") for n, name in enumerate(layout.columns) if name in ALL_TABLES[stored.table]
+        }
         return Source(stored.table, stored.place, relation, columns, None, layout, layout.repaired)
 
     def rejected(self, db: "duckdb.DuckDBPyConnection", source: Source) -> dict[str, tuple[int, int]]:
