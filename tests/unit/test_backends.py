@@ -235,7 +235,7 @@ def test_another_package_brings_a_backend(toy: Path, tmp_path: Path) -> None:
     assert find_embedding("mine", {"mine": spec | {"step": 3}}, "test").id != mine.id
     assert study.model("riverside", "influenza", mine, "cnn")["embedding"]["entry"] == {"step": 2, "width": 3}
     for changed, message in [
-        ({"step": 0}, r"mine\.step: 0 is less than"),
+        ({"step": 0}, r"mine\.step: 0 is too small"),
         ({"stepp": 1}, r"mine: unknown key 'stepp' \(did you mean 'step'\?\)"),
         ({"width": 101}, "mine: too wide"),
     ]:
