@@ -54,7 +54,7 @@ class JobSettings:
             e.spec.get("profiles", "own"),
             self.study.seeds(False) if e.drawn else 1,
             self.study.config["min_cell_count"],
-            digest_of(self.study.translations, target),
+            digest_of(self.study.translations, task, target),
         )
         return {"translation": job.to_json()}
 

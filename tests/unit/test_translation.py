@@ -231,7 +231,7 @@ def write(folder: Path, *lines: str) -> Path:
 
 
 def said_of(files: list[Path], target: Words, source: Words) -> dict[str, str | None]:
-    return read_corrections(files, ("there", target.keys), ("here", source.keys))
+    return read_corrections(files, "made", ("there", target.keys), ("here", source.keys))
 
 
 def test_a_correction_overrides_the_translation_and_an_equal_code(tmp_path: Path) -> None:
@@ -283,12 +283,27 @@ def test_a_line_counts_for_its_own_two_sites_alone(tmp_path: Path) -> None:
     file = tmp_path / "words.csv"
     file.write_text("target,source,token,stands_for\nthere,elsewhere,there:Cough|present,nothing\n")
     assert said_of([file], hospital("there", 2), hospital("here", 1)) == {}
-    before = digest_of([file], "there"), digest_of([file], "here")
+    before = digest_of([file], "made", "there"), digest_of([file], "made", "here")
     assert before[0] is not None
     assert before[1] is None
-    check_sites([file], ["there", "elsewhere"])
+    check_sites([file], ["there", "elsewhere"], ["made"])
     with pytest.raises(StudyError, match=re.escape("line 2: the source 'elsewhere' is no site of the study")):
-        check_sites([file], ["there", "here"])
+        check_sites([file], ["there", "here"], ["made"])
+
+
+def test_a_line_counts_for_its_own_task_alone(tmp_path: Path) -> None:
+    """A sheet per task can be filled in: a token of one task need not be one of another."""
+    file = tmp_path / "words.csv"
+    lines = ["made,there,here,there:Cough|present,nothing", "other,there,here,there:Cough|present,here:Rash|present"]
+    lines += ["other,there,here,in no row of made|present,nothing"]
+    file.write_text("\n".join(["task,target,source,token,stands_for", *lines]))
+    assert said_of([file], hospital("there", 2), hospital("here", 1)) == {"there:Cough|present": None}
+    before = digest_of([file], "made", "there")
+    file.write_text("\n".join(["task,target,source,token,stands_for", lines[0]]))
+    assert digest_of([file], "made", "there") == before
+    assert digest_of([file], "other", "there") is None
+    with pytest.raises(StudyError, match=re.escape("line 2: the task 'made' is no task of the study")):
+        check_sites([file], ["there", "here"], ["other"])
 
 
 # -- the review sheet
@@ -299,7 +314,7 @@ def test_a_sheet_that_is_filled_in_is_a_file_of_corrections(tmp_path: Path) -> N
     table = translate(there, here)
     assert there.profile is not None
     persons = dict(zip(there.profile.keys, there.profile.persons.tolist(), strict=True))
-    sheet = pd.read_csv(StringIO(review_sheet(table, ("there", there), ("here", here))))
+    sheet = pd.read_csv(StringIO(review_sheet(table, "made", ("there", there), ("here", here))))
     assert sorted(sheet["token"]) == sorted(there.keys)
     assert sheet["persons"].is_monotonic_decreasing
     assert sheet["persons"].tolist() == [persons[token] for token in sheet["token"]]
@@ -319,7 +334,7 @@ def test_a_hidden_count_is_not_on_the_sheet_and_its_token_comes_last() -> None:
         [*there.keys, "there:rare|present"], [*there.texts, "Rare, with, commas"], there.vectors[[*range(56), 0]],
         there.profile,
     )  # fmt: skip
-    sheet = pd.read_csv(StringIO(review_sheet(translate(rare, here), ("there", rare), ("here", here))))
+    sheet = pd.read_csv(StringIO(review_sheet(translate(rare, here), "made", ("there", rare), ("here", here))))
     assert sheet["token"].iloc[-1] == "there:rare|present"
     assert np.isnan(sheet["persons"].iloc[-1])
     assert sheet["text"].iloc[-1] == "Rare, with, commas"
@@ -329,7 +344,7 @@ def test_what_was_said_before_is_filled_in(tmp_path: Path) -> None:
     here, there = hospital("here", 1), hospital("there", 2)
     said = {"there:Cough|present": "here:Rash|present", "there:Fever|absent": None}
     table = translate(there, here, said)
-    (tmp_path / "sheet.csv").write_text(review_sheet(table, ("there", there), ("here", here)))
+    (tmp_path / "sheet.csv").write_text(review_sheet(table, "made", ("there", there), ("here", here)))
     assert said_of([tmp_path / "sheet.csv"], there, here) == said
 
 

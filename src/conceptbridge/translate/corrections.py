@@ -13,6 +13,8 @@ from conceptbridge.vocabulary.states import SLOTS, slots_of
 #: a file's columns: two sites, a token of the target, and the source's token that it stands for, or ``NOTHING``
 COLUMNS = ("target", "source", "token", "stands_for")
 NOTHING = "nothing"
+#: a further column, which a file may have: the task that a line is for. A line without one is for all tasks
+TASK = "task"
 
 
 class Correction(NamedTuple):
@@ -23,6 +25,7 @@ class Correction(NamedTuple):
     source: str
     token: str
     stands_for: str
+    task: str
 
 
 def corrections(files: Sequence[Path]) -> Iterator[Correction]:
@@ -40,14 +43,16 @@ def corrections(files: Sequence[Path]) -> Iterator[Correction]:
         if missing:
             raise StudyError(f"{file}: has no column {missing[0]!r}; its columns are to be {', '.join(COLUMNS)}")
         for row in reader:
-            values = [(row[name] or "").strip() for name in COLUMNS]
-            if values[-1]:
+            values = [(row.get(name) or "").strip() for name in (*COLUMNS, TASK)]
+            if values[3]:
                 yield Correction(f"{file}: line {reader.line_num}", *values)
 
 
-def check_sites(files: Sequence[Path], sites: Collection[str]) -> None:
-    """Raise StudyError, with the line, where a file names a site that there is not, or one as both of the two."""
+def check_sites(files: Sequence[Path], sites: Collection[str], tasks: Collection[str]) -> None:
+    """Raise StudyError, with the line, where a file names a task or site that there is not, or one as both sites."""
     for line in corrections(files):
+        if line.task and line.task not in tasks:
+            raise StudyError(f"{line.where}: the task {line.task!r} is no task of the study{nearest(line.task, tasks)}")
         for what, site in (("target", line.target), ("source", line.source)):
             if site not in sites:
                 raise StudyError(f"{line.where}: the {what} {site!r} is no site of the study{nearest(site, sites)}")
@@ -55,25 +60,26 @@ def check_sites(files: Sequence[Path], sites: Collection[str]) -> None:
             raise StudyError(f"{line.where}: target and source are both {line.target!r}")
 
 
-def digest_of(files: Sequence[Path], target: str) -> str | None:
-    """A digest of what the files say of this target's tokens; None where they say nothing of them."""
-    said = sorted(line[1:] for line in corrections(files) if line.target == target)
+def digest_of(files: Sequence[Path], task: str, target: str) -> str | None:
+    """A digest of what the files say of this target's tokens of a task; None where they say nothing of them."""
+    said = sorted(line[1:5] for line in corrections(files) if line.target == target and line.task in ("", task))
     return hashlib.sha256(repr(said).encode()).hexdigest() if said else None
 
 
 def read_corrections(
-    files: Sequence[Path], target: tuple[str, Sequence[str]], source: tuple[str, Sequence[str]]
+    files: Sequence[Path], task: str, target: tuple[str, Sequence[str]], source: tuple[str, Sequence[str]]
 ) -> dict[str, str | None]:
-    """What each token of the files stands for, None for nothing.
+    """What each token of the files stands for in a task, None for nothing.
 
-    ``target`` and ``source`` are the two sites' names and their tokens' keys; lines of other sites are passed over.
+    ``target`` and ``source`` are the two sites' names and their tokens' keys; lines of other sites or tasks are passed
+    over.
     Raises StudyError, with the line, for a token that is not among them, one that is named twice, or one whose state is
     another.
     """
     result: dict[str, str | None] = {}
     (at_target, tokens), (at_source, known) = ((name, dict.fromkeys(keys)) for name, keys in (target, source))
-    for where, its_target, its_source, token, stands_for in corrections(files):
-        if (its_target, its_source) != (at_target, at_source):
+    for where, its_target, its_source, token, stands_for, its_task in corrections(files):
+        if (its_target, its_source) != (at_target, at_source) or its_task not in ("", task):
             continue
         if token not in tokens:
             raise StudyError(f"{where}: {at_target} has no token {token!r}{nearest(token, tokens)}")

@@ -32,7 +32,7 @@ def run_translation(job: TranslationJob, results: Path, corrections: Sequence[Pa
     with atomic_folder(out) as folder:
         for source in job.sources:
             there = read_words(job, results, source, at_home=False)
-            said = read_corrections(corrections, (job.target, target.keys), (source, there.keys))
+            said = read_corrections(corrections, job.task, (job.target, target.keys), (source, there.keys))
             draws = [
                 translate(_drawn(target, job, draw), _drawn(there, job, draw, shuffle=False), said)
                 for draw in range(1, job.draws + 1)

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from conceptbridge import layout
 from conceptbridge.core.atomic_files import atomic_folder, write_text
-from conceptbridge.translate.corrections import COLUMNS, NOTHING
+from conceptbridge.translate.corrections import COLUMNS, NOTHING, TASK
 from conceptbridge.translate.run_translation import read_translations, read_words
 from conceptbridge.translate.translation import CORRECTED, LEFT_OUT, Words
 from conceptbridge.translate.translation_job import TranslationJob
@@ -26,18 +26,18 @@ def write_sheets(job: TranslationJob, results: Path, embedding: str, out: Path) 
         for source in job.sources:
             there = read_words(job, results, source, at_home=False)
             [table] = read_translations(results / folder / f"{source}.parquet")
-            write_text(review_sheet(table, (job.target, target), (source, there)), sheets / f"{source}.csv")
+            sheet = review_sheet(table, job.task, (job.target, target), (source, there))
+            write_text(sheet, sheets / f"{source}.csv")
 
 
-def review_sheet(translation: pa.Table, target: tuple[str, Words], source: tuple[str, Words]) -> str:
+def review_sheet(translation: pa.Table, task: str, target: tuple[str, Words], source: tuple[str, Words]) -> str:
     """The sheet as CSV: tokens of the most persons first, those of hidden counts and then those that are left out last,
     each with what it is read as.
 
     ``stands_for`` is for the clinician to fill in, with a key that the sheet shows or any other token of the source, or
-    with "nothing"; the sheet is then a file of corrections (``corrections.read_corrections``). What was said before is
-    filled in. ``target`` and
-    ``source`` are the two sites' names and words. Persons are those of the target's profile: no count is shown that the
-    profile hides.
+    with "nothing"; the sheet is then a file of corrections (``corrections.read_corrections``) for its ``task``. What
+    was said before is filled in. ``target`` and ``source`` are the two sites' names and words. Persons are those of the
+    target's profile: no count is shown that the profile hides.
     """
     profile = target[1].profile
     persons = dict(zip(profile.keys, profile.persons.tolist(), strict=True)) if profile is not None else {}
@@ -45,7 +45,7 @@ def review_sheet(translation: pa.Table, target: tuple[str, Words], source: tuple
     header = [*COLUMNS[:3], "text", "persons", "by"]
     for n in range(1, SHOWN + 1):
         header += [f"reading_{n}", f"reading_{n}_text", f"weight_{n}"]
-    header += ["name_cosine", "agreement", COLUMNS[3]]
+    header += ["name_cosine", "agreement", TASK, COLUMNS[3]]
     rows = []
     for key, readings in translation.to_pandas().groupby("token", sort=False):
         first, count = readings.iloc[0], persons.get(str(key))
@@ -57,7 +57,7 @@ def review_sheet(translation: pa.Table, target: tuple[str, Words], source: tuple
             else:
                 row += [reading["stands_for"], texts.get(reading["stands_for"]) or "", _rounded(reading["weight"])]
         said = (row[6] or NOTHING) if first["by"] == CORRECTED else ""
-        rows.append([*row, _rounded(first["name_cosine"]), _rounded(first["agreement"]), said])
+        rows.append([*row, _rounded(first["name_cosine"]), _rounded(first["agreement"]), task, said])
     rows.sort(key=lambda row: (row[5] == LEFT_OUT, -(row[4] or 0), row[2]))
     file = StringIO()
     csv.writer(file, lineterminator="\n").writerows([header, *rows])
