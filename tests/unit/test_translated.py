@@ -242,6 +242,18 @@ def test_rows_can_be_read_in_the_words_of_a_hub() -> None:
     np.testing.assert_array_equal(same.tokens, there.tokens)
 
 
+def test_a_code_that_the_hub_has_is_read_as_itself_where_its_profile_does_not_tell_of_it() -> None:
+    """Of few persons, or of nearly all, it is not among the words that a translation knows of the hub."""
+    there = rows_of(KEYS[:4])
+    rows = [
+        {"token": KEYS[1], "stands_for": KEYS[3], "by": "translated", "weight": 1.0},
+        {"token": KEYS[2], "stands_for": KEYS[0], "by": "corrected", "weight": 1.0},
+    ]
+    read = read_as_tokens(there, pa.Table.from_pylist(rows, schema=SCHEMA), KEYS)
+    assert read.keys == [KEYS[0], KEYS[1], KEYS[3]]
+    np.testing.assert_array_equal(held_by(read)[:, 1], held_by(there)[:, 1])
+
+
 def held_by(rows: SiteRows) -> np.ndarray:
     held = np.zeros((len(rows.row_ids), len(rows.keys)), bool)
     held[np.repeat(np.arange(len(held)), np.diff(rows.offsets)), rows.tokens] = True

@@ -6,7 +6,7 @@ mix of those that it has, and can be tuned like any other. Trees read the token 
 target of the source's own vocabulary leaves the model as it is.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -68,10 +68,11 @@ def translate_draws(trained: TrainedModel, translations: Sequence[pa.Table]) -> 
     return replace(first, model=first.model.join([one.model for one in each[1:]]), space=space)
 
 
-def read_as_tokens(rows: SiteRows, translation: pa.Table) -> SiteRows:
+def read_as_tokens(rows: SiteRows, translation: pa.Table, hub_keys: Collection[str] = ()) -> SiteRows:
     """A site's rows in the words of a hub: each token as the one that it stands for most.
 
-    A token that stands for none stays itself, unless a clinician has said that it is nothing: then it is missing.
+    One of ``hub_keys``, the hub's own tokens, is itself, also where the hub's profile does not tell of it; so is one
+    that stands for none. A clinician's word goes before: what is nothing by it is missing.
     """
     first: dict[str, tuple[str | None, str]] = {}
     named = (translation[name].to_pylist() for name in ("token", "stands_for", "by"))
@@ -84,7 +85,7 @@ def read_as_tokens(rows: SiteRows, translation: pa.Table) -> SiteRows:
         stands_for, by = first.get(key, (None, ""))
         if stands_for is None and by == CORRECTED:
             continue
-        hub = stands_for or key
+        hub = key if key in hub_keys and by != CORRECTED else stands_for or key
         if hub not in place:
             place[hub] = len(origin)
             origin.append(i)

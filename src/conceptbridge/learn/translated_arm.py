@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from conceptbridge import layout
 from conceptbridge.learn.arm_files import TrainedModel
@@ -51,7 +52,9 @@ def in_words_of_hub(job: ArmJob, results: Path, name: str) -> Site:
     site = read_site_of(job, results, name)
     if job.hub is None or job.hub == name:
         return site
-    return replace(site, rows=read_as_tokens(site.rows, _translations(job, results, name, job.hub)[0]))
+    keys = pq.read_table(layout.rows(results, job.task, job.hub)[1], columns=["key"])["key"].to_pylist()
+    translation = _translations(job, results, name, job.hub)[0]
+    return replace(site, rows=read_as_tokens(site.rows, translation, set(keys)))
 
 
 def _translations(job: ArmJob, results: Path, target: str, source: str) -> list[pa.Table]:
