@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.translate.profile import HIDDEN, Profile, count_profile
-from conceptbridge.translate.profile_file import read_profile, write_profile
+from conceptbridge.translate.profile_file import SCHEMA, read_profile, write_profile
 
 KEYS = ["1|present", "2|present", "3|present", "4|present"]
 
@@ -170,6 +172,28 @@ def test_the_file_has_nothing_of_a_few_persons(tmp_path: Path) -> None:
     left = [alone[pairs[name]].to_numpy() - pairs["persons"].to_numpy() for name in ("token", "anchor")]
     neither = 300 - left[0] - left[1] - pairs["persons"].to_numpy()
     assert min(np.min(cell) for cell in (*left, neither)) >= 10
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("1|present", None, None)],
+        [("1|present", None, 0)],
+        [("1|present", None, 50), ("2|present", None, 40), ("1|present", "2|present", -5)],
+        [("1|present", None, 50), ("1|present", None, 40)],
+        [("2|present", None, 50), ("1|present", None, 40)],
+    ],
+)
+def test_a_file_of_impossible_counts_or_tokens_is_no_profile(
+    tmp_path: Path, rows: list[tuple[str, str | None, int | None]]
+) -> None:
+    """One can come from elsewhere, and 0 persons would make all readings alike."""
+    columns = zip((None, None, 100), *rows, strict=True)
+    table = pa.Table.from_arrays([pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)],
+                                 schema=SCHEMA)  # fmt: skip
+    pq.write_table(table, tmp_path / "profile.parquet")
+    with pytest.raises(StudyError, match="this is no profile of a site"):
+        read_profile(tmp_path / "profile.parquet", 10)
 
 
 def test_another_file_is_no_profile(tmp_path: Path) -> None:

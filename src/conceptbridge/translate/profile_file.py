@@ -56,6 +56,11 @@ def read_profile(path: Path, min_cell_count: int, max_anchors: int = MAX_ANCHORS
         alone = table.filter(pc.and_not(no_anchor, no_token))
         pairs = table.filter(pc.invert(no_anchor))
         keys: list[str] = alone["token"].to_pylist()
+        if keys != sorted(set(keys)):
+            raise ValueError("its tokens are not in the order of their keys, each once")
+        # a hidden pair has no row, and a token of nobody is not told of
+        if any(one["persons"].null_count or pc.any(pc.less(one["persons"], 1)).as_py() for one in (alone, pairs)):
+            raise ValueError("it has counts that cannot be")
         persons = alone["persons"].to_numpy()
         # as ``count_profile`` chooses them
         anchors = np.sort(np.argsort(-persons, kind="stable")[:max_anchors])
