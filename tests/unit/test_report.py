@@ -21,6 +21,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.core.markup import latex, markdown
 from conceptbridge.embed.quality_tables import TEXTS, write_quality
 from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
+from conceptbridge.evaluate.schemas import TRANSLATION_SHARES, TRANSLATIONS, schema
 from conceptbridge.report.answers import answers
 from conceptbridge.report.figures.draw import DRAW, write_figures
 from conceptbridge.report.figures.registry import study_figures
@@ -280,6 +281,26 @@ def test_the_page_says_what_to_do_where_texts_say_nothing(results, tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "<strong>minilm at north.</strong> names are codes: give the `vocabulary`." in text
     assert "93.0" in text[text.index("Table: texts") :]
+
+
+def test_the_page_says_which_translation_a_reading_is_of_and_how_many_it_leaves_out(results, tmp_path):
+    shutil.copytree(results / "tables", tmp_path / "tables")
+    where = {"task": made.TASK, "source": "north", "target": "south"}
+    word = where | {"kind": "read", "token": "1|present", "by": "translated", "stands_for": "2|present"}
+    rows = [word | {"embedding": name} for name in ("translated", "names-only") for _ in range(600)]
+    shares = [where | {"embedding": "translated", "tokens": 1}]
+    for name, columns, table in (
+        ("translations", TRANSLATIONS, rows), ("translation_shares", TRANSLATION_SHARES, shares)
+    ):  # fmt: skip
+        write_parquet(pa.Table.from_pylist(table, schema(columns)), tmp_path / f"tables/{name}.parquet")
+    page = tmp_path / "index.html"
+    write_page(tmp_path / "tables", results / "figures", results / "sites", results / "provenance.json", TITLE, page)
+    text = page.read_text(encoding="utf-8")
+    said = text[text.index('id="translations-table"') :]
+    said = said[: said.index("</table>")]
+    assert said.count("<td>translated</td><td>south</td>") == 600
+    assert said.count("<td>names-only</td><td>south</td>") == 400
+    assert "the first 1000 words; 200 more are in tables/translations.csv" in text
 
 
 def test_noise_is_called_noise(results, tmp_path):

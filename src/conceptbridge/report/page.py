@@ -140,6 +140,7 @@ def page(
             "js": _inline(beside.with_name("page.js")),
             "sections": {name: one for name, one in SECTIONS.items() if name != "translations" or read_as},
             "translations": rows["translations"][:MAX_ROWS],
+            "translations_left_out": max(len(rows["translations"]) - MAX_ROWS, 0),
             "answers": all_answers,
             "nothing": bool(estimable) and not any(estimable),
             "tests": max((row["family"] or 0 for row in comparisons if row["kind"] == PRIMARY_TEST), default=0),
