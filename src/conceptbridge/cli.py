@@ -150,6 +150,8 @@ def translations(ctx: typer.Context, study: StudyFile) -> None:
     checked = Study.read(study)
     if not any(not e.drawn for e in checked.translated):
         raise StudyError(f"{study}: this study translates nothing; add `translated` to its embeddings")
+    if not checked.reviewed:
+        raise StudyError(f"{study}: no target's rows are here; translations are reviewed where its words are read")
     status = _snakemake(study, ctx.args, "translations")
     if status == 0:
         print(

@@ -426,6 +426,7 @@ def test_a_site_of_bundles_is_a_source_alone_and_one_of_patients_takes_no_part(d
     del demo["strategies"]
     s = study(demo)
     assert (s.own, s.bundled, s.scored, s.targets) == (["lakeshore"], ["prairie"], ["riverside"], ["lakeshore"])
+    assert s.reviewed == ["lakeshore", "riverside"]
     assert s.others("lakeshore") == ["prairie"]
     assert s.others("riverside") == ["lakeshore", "prairie"]
     assert s.strategies == ["local", "direct", "recalibrate", "tune-head", "tune-all"]

@@ -95,6 +95,8 @@ rule review:
         directory(at(layout.REVIEW)),
     log:
         "<logs>/review/{task}/{target}.log",
+    wildcard_constraints:
+        target="|".join(study.own + study.scored) or "none",
     conda:
         "../envs/conceptbridge.yaml"
     resources:
@@ -109,4 +111,4 @@ rule review:
 
 rule translations:
     input:
-        expand(rules.review.output, task=TASKS, target=study.targets if READ else []),
+        expand(rules.review.output, task=TASKS, target=study.reviewed if READ else []),

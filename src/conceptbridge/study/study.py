@@ -181,6 +181,12 @@ class Study:
         """The embeddings that are translations."""
         return [e for e in self.embeddings.values() if e.translated]
 
+    @property
+    def reviewed(self) -> list[str]:
+        """The sites whose tokens are read as others' on this machine: targets with rows here, and those with patients
+        to score."""
+        return [site for site in self.targets if site in self.own] + self.scored if self.translated else []
+
     @cached_property
     def trained_as(self) -> dict[str, Embedding]:
         """The embedding whose local models are used for each embedding, by name: its own, a translation one-hot's."""
