@@ -55,6 +55,7 @@ class JobSettings:
             self.study.seeds(False) if e.drawn else 1,
             self.study.config["min_cell_count"],
             digest_of(self.study.translations, task, target),
+            target in self.study.scored,
         )
         return {"translation": job.to_json()}
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -14,17 +15,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from conceptbridge import layout
+from conceptbridge.core.atomic_files import write_parquet
 from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.backends.random import RandomVectors
 from conceptbridge.embed.lexical import lexical_vectors
+from conceptbridge.embed.vectors import vector_table
 from conceptbridge.translate import translation
 from conceptbridge.translate.corrections import check_sites, corrections, digest_of, read_corrections
 from conceptbridge.translate.profile import Profile, count_profile
-from conceptbridge.translate.profile_file import profile_table
-from conceptbridge.translate.run_translation import FILE_SCHEMA
+from conceptbridge.translate.profile_file import profile_table, write_profile
+from conceptbridge.translate.run_translation import FILE_SCHEMA, read_words
 from conceptbridge.translate.sheet import review_sheet
 from conceptbridge.translate.summary import write_summary
 from conceptbridge.translate.translation import MASS, MOST, Words, translate
+from conceptbridge.translate.translation_job import TranslationJob
 
 FINDINGS = (
     *("Cough", "Fever", "Headache", "Muscle pain", "Vomiting", "Wheezing", "Chest pain", "Sprain of ankle"),
@@ -346,6 +351,31 @@ def test_what_was_said_before_is_filled_in(tmp_path: Path) -> None:
     table = translate(there, here, said)
     (tmp_path / "sheet.csv").write_text(review_sheet(table, "made", ("there", there), ("here", here)))
     assert said_of([tmp_path / "sheet.csv"], there, here) == said
+
+
+def test_the_tokens_of_listed_patients_are_read_too(tmp_path: Path) -> None:
+    """They can have some that no row of the site's own cohort has."""
+    job = TranslationJob("made", "there", ["here"], "lexical", "lexical", "own", 1, 10)
+    there = hospital("there", 2)
+    assert there.profile is not None
+    texts = {*there.texts, "Wheeze"} - {None}
+    for artefact, table in (
+        (layout.TOKENS, {"key": there.keys, "text": there.texts}),
+        (layout.PATIENTS_TOKENS, {"key": ["there:Wheeze|present", there.keys[0]], "text": ["Wheeze", there.texts[0]]}),
+        (layout.VECTORS, vector_table(sorted(map(str, texts)), lexical_vectors(sorted(map(str, texts))))),
+    ):
+        file = tmp_path / layout.place(artefact, task="made", site="there", embedding="lexical")
+        write_parquet(table if isinstance(table, pa.Table) else pa.table(table), file)
+    write_profile(there.profile, tmp_path / layout.place(layout.PROFILE, task="made", site="there"))
+    own, listed = (
+        read_words(replace(job, patients=some), tmp_path, "there", at_home=True) for some in (False, True)
+    )  # fmt: skip
+    assert list(own.keys) == there.keys
+    assert list(listed.keys) == [*there.keys, "there:Wheeze|present"]
+    readings = translate(listed, hospital("here", 1)).to_pandas()
+    assert readings.set_index("token").loc[["there:Wheeze|present"], "by"].unique().tolist() == ["translated"]
+    before = translate(own, hospital("here", 1)).to_pandas()
+    assert readings[readings["token"] != "there:Wheeze|present"].reset_index(drop=True).equals(before)
 
 
 # -- the summary

@@ -29,9 +29,10 @@ def known_vectors(w, site):
 def words(embedding, site, task):
     """What a site's tokens are to a translation: the tokens, the vectors of their names, their profiles."""
     names = study.by_id[embedding].parent.tables.id
-    of_site = [
-        at(kind, task=task, site=site) for kind in (layout.TOKENS, layout.PROFILE)
-    ]
+    kinds = [layout.TOKENS, layout.PROFILE]
+    if site in study.scored:
+        kinds.append(layout.PATIENTS_TOKENS)
+    of_site = [at(kind, task=task, site=site) for kind in kinds]
     return [*of_site, at(layout.VECTORS, embedding=names, site=site)]
 
 

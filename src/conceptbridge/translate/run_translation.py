@@ -45,10 +45,14 @@ def run_translation(job: TranslationJob, results: Path, corrections: Sequence[Pa
 
 
 def read_words(job: TranslationJob, results: Path, site: str, at_home: bool) -> Words:
-    """A site's tokens of the job's task: all of them at home, elsewhere those that its profile tells of."""
-    tokens = pq.read_table(layout.rows(results, job.task, site)[1], columns=["key", "text"])
+    """A site's tokens of the job's task: all of them at home, also of its patients; elsewhere those that its profile
+    tells of."""
+    kinds = [layout.TOKENS, *([layout.PATIENTS_TOKENS] if at_home and job.patients else [])]
+    files = [results / layout.place(kind, task=job.task, site=site) for kind in kinds]
+    named = [pq.read_table(file, columns=["key", "text"]).to_pydict() for file in files]
+    text_of = {key: text for one in named for key, text in zip(one["key"], one["text"], strict=True)}
     profile = read_profile(results / layout.place(layout.PROFILE, task=job.task, site=site), job.min_cell_count)
-    keys, texts = tokens["key"].to_pylist(), tokens["text"].to_pylist()
+    keys, texts = list(text_of), list(text_of.values())
     known = keys if at_home else profile.keys
     table = read_vectors(layout.vectors(results, job.names, site))
     return words_of(keys, texts, known, table, None if job.profiles == "none" else profile)

@@ -12,7 +12,8 @@ class TranslationJob:
 
     ``names`` is the folder of the names' vectors, ``names_backend`` what made them; ``profiles`` is ``own``,
     ``shuffled`` or ``none``. A control is drawn anew ``draws`` times. ``corrections`` is the digest of a clinician's
-    words on this target's tokens; None where there are none.
+    words on this target's tokens; None where there are none. ``patients``: the target has a list of patients to score,
+    whose tokens are read as well.
     """
 
     task: str
@@ -24,6 +25,7 @@ class TranslationJob:
     draws: int
     min_cell_count: int
     corrections: str | None = None
+    patients: bool = False
 
     def to_json(self) -> str:
         """The job as JSON, the same text for the same job."""
