@@ -308,6 +308,14 @@ def test_a_translation_needs_the_one_hot_models() -> None:
         Plan.read(config | {"embeddings": ["minilm", "translated"], "evaluation": {"reference": {"embedding": None}}})
 
 
+def test_a_reference_that_no_arm_can_be_is_told() -> None:
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    config |= {"embeddings": ["onehot", "minilm", "translated"]}
+    with pytest.raises(StudyError, match=r"evaluation\.reference: translated has no local models of its own"):
+        Plan.read(config | {"evaluation": {"reference": {"embedding": "translated"}}})
+    Plan.read(config | {"evaluation": {"reference": {"embedding": "translated", "strategy": "direct"}}})
+
+
 def test_a_site_without_training_rows_has_a_profile_of_nothing(tmp_path: Path) -> None:
     there = rows_of(KEYS)
     for empty in (there.take(np.zeros(0, np.int64)), replace(there, split=np.full(len(there.split), "test"))):

@@ -202,7 +202,10 @@ def _onehot(embeddings: Mapping[str, Embedding]) -> list[str]:
 
 
 def _check_reference(
-    reference: Mapping[str, Any], embeddings: Mapping[str, Any], learners: Mapping[str, Any], strategies: list[str]
+    reference: Mapping[str, Any],
+    embeddings: Mapping[str, Embedding],
+    learners: Mapping[str, Any],
+    strategies: list[str],
 ) -> None:
     valid = {"strategy": strategies, "embedding": [*embeddings, "onehot"], "learner": learners}
     for key, known in valid.items():
@@ -211,6 +214,12 @@ def _check_reference(
                 f"config: evaluation.reference.{key}: the study has no {reference[key]!r}"
                 f"{nearest(reference[key], known)}; it has {', '.join(known)}"
             )
+    named = embeddings.get(reference["embedding"])
+    if named is not None and named.translated and strategy(reference["strategy"]).needs == Needs.OWN_ROWS:
+        raise StudyError(
+            f"config: evaluation.reference: {named.name} has no {reference['strategy']} models of its own; name the "
+            "one-hot embedding, whose models it uses, or another strategy"
+        )
 
 
 def _own_model(name: str, given: str | dict[str, Any], catalogue: Mapping[str, Any]) -> bool:
