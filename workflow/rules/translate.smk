@@ -55,7 +55,10 @@ READ = [e for e in study.translated if not e.drawn]
 
 rule summarise_translations:
     input:
-        profile=at(layout.PROFILE, site="{target}"),
+        profiles=lambda w: [
+            at(layout.PROFILE, task=w.task, site=site)
+            for site in [w.target, *study.others(w.target)]
+        ],
         tokens=lambda w: [
             at(layout.TOKENS, task=w.task, site=site)
             for site in study.others(w.target)

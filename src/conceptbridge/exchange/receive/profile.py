@@ -15,14 +15,19 @@ from conceptbridge.translate.profile_file import read_profile
 def receive_profile(bundles: Sequence[Path], source: str, min_cell_count: int, out: Path) -> None:
     """Write the profile that ``source`` has sent in one of its ``bundles`` of a task.
 
-    Raises StudyError where none has one, or it is not a profile.
+    Raises StudyError where none has one, it is not a profile, or its counts were hidden by another minimum.
     """
     for bundle in bundles:
         with tempfile.TemporaryDirectory() as temporary:
-            files, _ = unpacked(bundle, {"source": source}, Path(temporary) / "files")
+            files, about = unpacked(bundle, {"source": source}, Path(temporary) / "files")
             profile = files / PROFILE
             if not profile.is_file():
                 continue
+            if about["min_cell_count"] != min_cell_count:
+                raise StudyError(
+                    f"{bundle}: {PROFILE}: {source} hides counts under {about['min_cell_count']}, and this study under "
+                    f"{min_cell_count} (config: min_cell_count); a profile can be read with its own minimum alone"
+                )
             check_table(profile, f"{bundle}: {PROFILE}", {})
             read_profile(profile, min_cell_count, shown=f"{bundle}: {PROFILE}")
             with atomic_file(out) as file:
