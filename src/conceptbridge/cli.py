@@ -153,7 +153,7 @@ def translations(ctx: typer.Context, study: StudyFile) -> None:
     if not checked.reviewed:
         raise StudyError(f"{study}: no target's rows are here; translations are reviewed where its words are read")
     status = _snakemake(study, ctx.args, "translations")
-    if status == 0:
+    if status == 0 and (checked.results / "reviews").is_dir():
         print(
             f"The sheets are in {checked.results}/reviews/. Fill in `stands_for` where a reading is wrong, and name "
             "the files in the study: `translations: [FILE.csv]`."
