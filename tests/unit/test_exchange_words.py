@@ -123,4 +123,4 @@ def test_the_release_report_begins_with_a_summary_and_says_what_bare_numbers_are
     assert "| dry cough | unmapped, condition (present) |" in report
     assert "| Ward score | local concept 2000000001 (high) |" in report
     assert "| 444814009 | unmapped, condition (present) |" in report
-    assert any("codes of a vocabulary that the extract does not map" in line for line in report)
+    assert any("which the extract does not map to standard" in line for line in report)

@@ -60,7 +60,7 @@ SHARED_TOKENS = pa.schema(
         ("rows", pa.int64()),
     ]
 )
-"""Tokens as they may leave: those of at least ``min_cell_count`` training rows."""
+"""Tokens as they may leave: those of at least ``min_cell_count`` training persons."""
 
 _TOKEN = ("key", "concept_id")
 _TRANSLATED = ("task", "embedding", "source", "target")
