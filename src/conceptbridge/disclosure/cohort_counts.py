@@ -81,8 +81,10 @@ def shown_steps(
     ok = shown_parts(parts, min_cell_count, total_known=False)
     in_several = int(parts.persons.sum() - steps[-1].persons[0])
 
-    def chain(counts: Sequence[int | None], secret_end: int | None, known_start: int | None = None) -> list[int | None]:
-        return suppress_steps(counts, min_cell_count, known_start, secret_end)
+    def chain(counts: Sequence[int | None], end: int, secret: bool, known_start: int | None = None) -> list[int | None]:
+        told = suppress_steps(counts, min_cell_count, known_start, end if secret else None)
+        # the parts can tell the last count all the same
+        return told if told[-1] is not None else suppress_steps(counts, min_cell_count, known_start, end)
 
     def where(counts: Sequence[Any], known: Sequence[int | None]) -> list[int | None]:
         return [None if at is None else int(count) for count, at in zip(counts, known, strict=True)]
@@ -91,8 +93,8 @@ def shown_steps(
         [int(getattr(step, name)[0]) for step in steps] for name in ("persons", "rows", "events")
     )
     secret = not ok.rows.all() or is_small(in_several, min_cell_count)
-    rows = where(all_rows, chain(all_persons, all_persons[-1] if secret else None, persons))
-    rows = chain(rows, None)  # few rows can go while their persons stay
+    rows = where(all_rows, chain(all_persons, all_persons[-1], secret, persons))
+    rows = chain(rows, all_rows[-1], secret)  # few rows can go while their persons stay
     further = [n - p for n, p in zip(all_rows, all_persons, strict=True)]
     safe = ok.persons.all() and not any(is_small(n, min_cell_count) for n in where(further, rows) if n is not None)
     others = [n - k for n, k in zip(all_rows, all_events, strict=True)]
@@ -100,5 +102,5 @@ def shown_steps(
     events, secret = where(all_events, rows), not ok.events.all() and min(all_events[-1], others[-1]) > 0
     of_class = ([int(getattr(step, name)[0]) for step in steps] for name in ("with_event", "without_event"))
     for counts in (*of_class, all_events, others):
-        events = where(all_events, chain(where(counts, events), counts[-1] if secret else None))
+        events = where(all_events, chain(where(counts, events), counts[-1], secret))
     return list(zip(where(all_persons, rows) if safe else [None] * len(steps), rows, events, strict=True))
