@@ -1,12 +1,15 @@
 """What others see of a site gives no small count away: each attack here once found one."""
 
+import re
 from itertools import product
 from pathlib import Path
 
+import lightgbm as lgb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from conceptbridge.core.atomic_files import write_parquet
 from conceptbridge.disclosure.cohort_counts import Counts, count_parts, shown_parts, shown_steps
@@ -14,6 +17,7 @@ from conceptbridge.disclosure.rounding import MOST, safe_decimals
 from conceptbridge.disclosure.token_counts import of_enough_persons, shared_tokens
 from conceptbridge.evaluate.schemas import SCHEMAS
 from conceptbridge.evaluate.shared_tables import read_shared
+from conceptbridge.learn.leaf_digits import round_leaves
 from test_evaluate import one_arm, rows
 
 MINIMUM = 10
@@ -123,3 +127,67 @@ def test_no_split_is_the_remainder_of_the_last_step() -> None:
         parts = count_parts(np.arange(sum(counts)), label, part, 3)
         last = Counts(*(np.array([np.sum(column)]) for column in parts))
         assert shown_steps([last], parts, 10_000, MINIMUM) == [(None, None, None)]
+
+
+def booster(n: int, prevalence: float, trees: int) -> tuple[lgb.Booster, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(n)
+    features = rng.normal(size=(n, 10))
+    odds = features[:, 0] + 0.5 * features[:, 1] + np.log(prevalence / (1 - prevalence))
+    label = (rng.random(n) < 1 / (1 + np.exp(-odds))).astype(int)
+    settings = {"objective": "binary", "verbose": -1, "num_leaves": 7, "min_data_in_leaf": 20, "learning_rate": 0.05}
+    settings |= {"bagging_fraction": 0.8, "bagging_freq": 1, "num_threads": 1, "deterministic": True}
+    return lgb.train(settings, lgb.Dataset(features, label), trees), features, label
+
+
+def leaf_counts(text: str, label: np.ndarray, bag: int) -> list[set[tuple[int, int]]]:
+    """The attack: the rows and events that each leaf of the first tree can have, by its value as it is written.
+
+    The share of events is p + (value - log odds of p) / rate x p (1 - p); the value is known to half a step, which is
+    seen in how far apart the values of the tree are.
+    """
+    first = text[text.index("Tree=0") :]
+    values = [float(value) for value in re.search("^leaf_value=(.*)$", first, re.MULTILINE)[1].split()]
+    apart = np.diff(np.unique(values))
+    written = max(len(f"{value}".partition(".")[2]) for value in values)
+    p = label.mean()
+    step = 0.05 / (bag * p * (1 - p))
+    coarse = bool(len(apart)) and np.allclose(apart / step, np.round(apart / step), atol=0.02)
+    half = 0.5 * step if coarse else 0.5 * 10.0**-written
+    shares = p + (np.array(values) - np.log(p / (1 - p))) / 0.05 * p * (1 - p)
+    reach = half / 0.05 * p * (1 - p) + 1e-6  # LightGBM adds up in single precision
+    k, n = np.meshgrid(np.arange(bag + 1), np.arange(20, bag + 1), indexing="ij")
+    return [
+        {(int(a), int(b)) for a, b in zip(k[fits], n[fits], strict=True)}
+        for share in shares
+        for fits in [np.abs(k / n - share) <= reach]
+    ]
+
+
+def test_leaf_values_tell_no_leafs_rows_and_events() -> None:
+    """In full each value is a fraction of few rows: seven leaf sizes of seven were right, one leaf was 1 of 29."""
+    made, _, label = booster(600, 0.15, 40)
+    text = made.model_to_string()
+    sizes = [int(size) for size in re.search("^leaf_count=(.*)$", text, re.MULTILINE)[1].split()]
+    in_full, shown = (leaf_counts(written, label, sum(sizes)) for written in (text, round_leaves(text)))
+    # it is a multiple of the simplest fraction, most often that fraction itself
+    right = [any(n == size for _, n in fits) and len(fits) < 25 for fits, size in zip(in_full, sizes, strict=True)]
+    assert sum(right) >= 6
+    for before, after, size in zip(in_full, shown, sizes, strict=True):
+        assert len(after) > 3 * len(before)
+        assert any(n == size for _, n in after)  # rounding to the nearest step keeps the truth among them
+        events, rows = {k for k, _ in after}, {n for _, n in after}
+        assert len(events) > 1
+        assert len(rows) > 20
+        assert max(rows) > 0.95 * sum(sizes)
+
+
+@pytest.mark.parametrize(("n", "prevalence", "trees"), [(1200, 0.3, 100), (2000, 0.15, 200), (2000, 0.05, 500)])
+def test_predictions_with_rounded_leaves_change_by_at_most_a_ten_thousandth(
+    n: int, prevalence: float, trees: int
+) -> None:
+    made, features, label = booster(n, prevalence, trees)
+    text = round_leaves(made.model_to_string())
+    before, after = made.predict(features), lgb.Booster(model_str=text).predict(features)
+    assert np.abs(before - after).max() <= 1e-4
+    assert abs(roc_auc_score(label, before) - roc_auc_score(label, after)) < 5e-5
+    assert len(text) < len(made.model_to_string())

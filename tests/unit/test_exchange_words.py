@@ -88,7 +88,7 @@ def test_a_race_that_is_also_a_key_and_a_group_does_not_leave_as_a_text(tmp_path
     said = str(refused.value)
     assert f"tasks/{TASK}/north/tokens.parquet: the column text holds a text of fewer than 10 persons" in said
     assert "person.race_source_value" in said
-    assert "leave its concept out of the task (`exclude`) or correct it in the extract" in said
+    assert "change or empty it in the extract and run the study again" in said
 
 
 @pytest.mark.parametrize("rare", ["Zyxcough", "north ward 7b", "other, per Dr Qwertz"])

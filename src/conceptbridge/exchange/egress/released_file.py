@@ -44,7 +44,7 @@ def reject(file: str, where: str, finding: str | None, advice: str) -> None:
     if finding is not None:
         if finding.startswith(FEW_HAVE):
             advice = (
-                "if it is a hospital's own text, leave its concept out of the task (`exclude`) or correct it in the "
-                "extract; if it is a name that the study gives (a site, task, embedding or subgroup), give another"
+                "if it is the hospital's own text, change or empty it in the extract and run the study again; if it is "
+                "a name that the study gives (a site, task, embedding or subgroup), give another"
             )
         raise StudyError(f"{file}: {where} holds {finding}, which must not leave the site; {advice}")
