@@ -65,7 +65,7 @@ def write_bundle(
     about = {**about, "version": version("conceptbridge"), "reason": entry["reason"]}
     shared = _shared_tokens(vocabulary, tokens, min_cell_count)
     metrics = {
-        "trained": {name: entry.get(name) for name in ("train_rows", "train_events")},
+        "trained": _trained(entry, tokens.with_name("splits.parquet")),
         "cohort": [] if measured is None else _rows(pq.read_table(measured / "site.parquet"), COHORT, {}),
         "metrics": [] if measured is None else _metrics(read_shared(measured, "metrics", min_cell_count), about),
     }
@@ -90,6 +90,15 @@ def write_bundle(
         f"{about['source']}, for other hospitals to use. Send the zip; keep this report."
     )
     write_release_report(out.name, purpose, released, secrets, report)
+
+
+def _trained(entry: Mapping[str, Any], splits: Path) -> dict[str, Any]:
+    """Return the training rows and events, as far as the table of splits beside the tokens shows them."""
+    trained = {name: entry.get(name) for name in ("train_rows", "train_events")}
+    if splits.is_file():
+        [told] = [row for row in pq.read_table(splits).to_pylist() if row["split"] == "train"]
+        trained = {name: None if told[name.partition("_")[2]] is None else n for name, n in trained.items()}
+    return trained
 
 
 def _shared_tokens(vocabulary: Path, tokens: Path, min_cell_count: int) -> list[dict[str, Any]]:
