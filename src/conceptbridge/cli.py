@@ -200,6 +200,23 @@ def adapt_encoder(
     print(f"More is in {out / RECORD}. Use the encoder in a study: `embeddings: [{{adapted: {out.absolute()}}}]`")
 
 
+@app.command(name="audit-release")
+def audit_release(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Results of a study, or a results file (zip).")],
+    min_cell_count: Annotated[int, typer.Option(metavar="N", help="The study's smallest count.")] = 10,
+) -> None:
+    """Say which small counts follow from what a site shows or sends: none, or status 1 and where they are."""
+    from conceptbridge.exchange.egress.audit import audit  # with SciPy, which no other command needs
+
+    found = audit(folder, min_cell_count)
+    if found:
+        places = "\n".join(f"- {one.where}: {one.what}" for one in found)
+        raise StudyError(
+            f"{folder}: counts under {min_cell_count} can be worked out from what is shown; do not send it:\n{places}"
+        )
+    print(f"{folder}: no count under {min_cell_count} can be worked out from the counts and estimates in its tables.")
+
+
 def _snakemake(study: Path, rest: Sequence[str], target: str | None = None) -> int:
     """Run the workflow on a study, in the working folder; return its status, or 128 + n if signal n ended it."""
     with subprocess.Popen(_command(study, rest, target)) as process:

@@ -100,7 +100,7 @@ def test_a_package_that_may_leave_is_listed_file_by_file(tmp_path: Path, secrets
     assert leaving["site.parquet"].smallest == 40
     assert leaving["attrition.csv"].rows == 2
     assert leaving["tokens.parquet"].texts == 2
-    assert leaving["tokens.parquet"].local == ["dry cough, local"]
+    assert leaving["tokens.parquet"].local == {"dry cough, local": "here/condition:dry cough, local|present"}
     check_about({"site": "here", "split": "2023-09-01"}, secrets)
 
 

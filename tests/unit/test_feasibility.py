@@ -70,6 +70,17 @@ def test_a_survey_tells_no_more_than_the_table_of_splits_beside_it(tmp_path: Pat
     found = survey(tmp_path / "periods", made)
     shown = {split: about["events"] for split, about in found["splits"].items()}
     assert shown == {split: made.splits[split]["events"] for split in shown}
+    # a split of few rows is not what the years leave of the others
+    people = [*range(60), *range(100, 105), *range(200, 250)]
+    index = {i: after(0 if i < 60 else 365 if i < 110 else 730) for i in people}
+    few = Site(
+        tmp_path / "few",
+        task(),
+        min_cell_count=10,
+        person=[person(i) for i in range(300)],
+        visit_occurrence=[visit(i, day) for i, day in index.items()],
+    )
+    assert set(survey(tmp_path / "few", few)["years"].values()) == {None}
     told = found["sample"]["events per parameter"], found["sample"]["parameters carried"]
     assert (told != (None, None)) == (shown["train"] is not None)
 

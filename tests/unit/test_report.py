@@ -22,6 +22,7 @@ from conceptbridge.core.markup import latex, markdown
 from conceptbridge.embed.quality_tables import TEXTS, write_quality
 from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
 from conceptbridge.evaluate.schemas import TRANSLATION_SHARES, TRANSLATIONS, schema
+from conceptbridge.evaluate.shared_tables import read_shared
 from conceptbridge.report.answers import answers
 from conceptbridge.report.figures.draw import DRAW, write_figures
 from conceptbridge.report.figures.registry import study_figures
@@ -96,7 +97,7 @@ def test_one_row_for_every_arm_with_an_estimate_or_why_not(results):
 
 
 def test_wide_rows_hold_the_numbers_of_the_long_ones(results):
-    long = pq.read_table(results / "metrics" / made.TASK / "prairie" / "metrics.parquet").to_pylist()
+    long = read_shared(results / "metrics" / made.TASK / "prairie", "metrics", 10).to_pylist()
     arms = [row for row in read(results, "arms") if row["target"] == "prairie"]
     for row in arms:
         same = [

@@ -76,22 +76,6 @@ def hide_parts(counts: Sequence[int], min_cell_count: int) -> list[int | None]:
     return [int(count) if ok else None for count, ok in zip(counts, shown, strict=True)]
 
 
-def suppress_classes(
-    rows: ArrayLike, events: ArrayLike, min_cell_count: int
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Say in which groups rows, and in which events, may be shown, where the totals of both are known.
-
-    Events stay hidden with the rows, and where they or the rows without the event are hidden. That a group with rows
-    has no event, or nothing but events, is a secret. ``rows`` and ``events`` are (groups,).
-    """
-    rows, events = np.asarray(rows), np.asarray(events)
-    rows_shown = suppress_parts(rows, min_cell_count)
-    events_shown, filled = rows_shown.copy(), rows > 0
-    for of_class in (events, rows - events):
-        events_shown[filled] &= suppress_parts(of_class[filled], min_cell_count, show_zero=False)
-    return rows_shown, events_shown
-
-
 def remainder_is_small(total: float, shown: Sequence[float], min_cell_count: int) -> bool:
     """Say whether the shown parts leave a small count of a known total."""
     return is_small(total - sum(shown), min_cell_count)

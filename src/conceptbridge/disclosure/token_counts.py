@@ -12,14 +12,32 @@ from numpy.typing import NDArray
 from conceptbridge.disclosure.suppress import keep_enough, suppress_remainder
 
 
+def read_tokens(path: Path, *columns: str) -> pa.Table:
+    """Read these columns of a task's ``tokens.parquet``, with ``rows``, and ``persons`` where it has them: at home."""
+    known = pq.read_schema(path).names
+    return pq.read_table(path, columns=[name for name in (*columns, "rows", "persons") if name in known])
+
+
+def of_enough_persons(tokens: pa.Table, min_cell_count: int) -> pa.Table:
+    """Keep the tokens that training rows of enough persons hold, without ``persons``.
+
+    A site that shares its tokens leaves the others out, so another site never sees them. What was shared has no count
+    of persons any more, or a blank count of rows.
+    """
+    kept = keep_enough(tokens, "rows", min_cell_count)
+    if "persons" not in kept.column_names:
+        return kept
+    return keep_enough(kept, "persons", min_cell_count).drop_columns("persons")
+
+
 def shared_tokens(tokens: pa.Table, train_rows: int | None, min_cell_count: int) -> pa.Table:
-    """Keep the tokens (key, rows, ...) of enough training rows, and blank the counts that would tell of few others.
+    """Keep the tokens (key, rows, ...) of enough persons, and blank the counts that would tell of few other rows.
 
     The states of a concept can be parts of ``train_rows`` (where those are known): a row's sex is one of few, a finding
     present or absent. Where the shown states leave a small count of the rows, the rarest of them are blanked. A count
     that is blank stays blank, and so does its token: what was shared once can be shared again.
     """
-    kept = keep_enough(tokens, "rows", min_cell_count)
+    kept = of_enough_persons(tokens, min_cell_count)
     if train_rows is None:
         return kept
     rows = kept["rows"].to_numpy(zero_copy_only=False).astype(np.float64)

@@ -18,6 +18,8 @@ _CURVE_BINS, _CALIBRATION_BINS = 40, 10
 def binned_curves(at: Measured, folders: Mapping[Arm, Path]) -> Iterator[tuple[Any, ...]]:
     """Bin the predictions of the arms that the answer names; ``folders`` holds them, by arm without source."""
     evaluator = at.evaluator
+    # as many rows as of the minimum of persons, if each of them had the most rows
+    most = int(np.bincount(evaluator.clusters["test"].person).max(initial=1))
     for arm, role in _roles(at).items():
         if arm not in at.results or at.results[arm].reason["test"] is not None:
             continue
@@ -29,7 +31,7 @@ def binned_curves(at: Measured, folders: Mapping[Arm, Path]) -> Iterator[tuple[A
         seeds = len(predictions.seeds)
         probability = predictions.probability[:, evaluator.in_split["test"]].ravel()
         label = np.tile(evaluator.label["test"], seeds)
-        for row in _binned(label, probability, evaluator.settings.min_cell_count * seeds):
+        for row in _binned(label, probability, evaluator.settings.min_cell_count * most * seeds):
             yield (at.task, *arm, at.target, role, *row)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conceptbridge.disclosure.suppress import is_small
-from conceptbridge.evaluate.metrics import AT_CUT, cut_cells
+from conceptbridge.evaluate.metrics import AT_CUT
 
 NO_CUT = "no validation rows to find the cut of this alert rate"
 
@@ -20,22 +20,26 @@ def alert_cuts(validation: NDArray[np.float64], rates: Sequence[float]) -> list[
 
 
 def why_hidden(
-    label: NDArray[np.int8], probability: NDArray[np.float64], cut: NDArray[np.float64], min_cell_count: int
+    label: NDArray[np.int8],
+    probability: NDArray[np.float64],
+    cut: NDArray[np.float64],
+    person: NDArray[np.generic],
+    min_cell_count: int,
 ) -> list[str | None]:
-    """Say of each metric at each cut why it is not shown.
+    """Say of each metric at each cut why it is not shown; ``person`` is whose each row is.
 
-    A cell of the confusion matrix is too small; or the events or non-events between this cut and the next higher one
-    that is shown are.
+    A cell of the confusion matrix has rows of too few persons; or the events or non-events between this cut and the
+    next higher one that is shown have.
     """
-    cells = cut_cells(label, probability, cut, np.zeros(len(label), dtype=np.intp), 1)[:, :, 0]
     reasons: list[str | None] = [NO_CUT] * len(cut)
-    higher = np.zeros(2)
+    event, higher = label == 1, np.inf
     for index in np.argsort(-cut, kind="stable"):
         if np.isnan(cut[index]):
             continue
-        counts = cells[index]
-        parts: NDArray[np.float64] = np.r_[counts, cells[-1] - counts, counts - higher]
-        small = is_small(parts, min_cell_count).any()
+        above = probability >= cut[index]
+        between = above & (probability < higher)
+        persons = [len(np.unique(person[rows & of])) for rows in (above, ~above, between) for of in (event, ~event)]
+        small = is_small(np.array(persons), min_cell_count).any()
         reasons[index] = f"not shown: a count under {min_cell_count} could be worked out" if small else None
-        higher = higher if small else counts
+        higher = higher if small else cut[index]
     return [reason for reason in reasons for _ in AT_CUT]

@@ -111,7 +111,7 @@ def evaluate(
         reference = reference._replace(embedding=None)
     min_cell_count = context.settings.min_cell_count
     controls = Controls(arms.controls, settings["drawn"], reference.embedding, settings["trained_as"])
-    counts = {split: table_rows.counts_of(rows.of(split).label, min_cell_count) for split in SPLITS}
+    counts = table_rows.counts_of(rows, min_cell_count)
     at = table_rows.Measured(
         task,
         target,
@@ -120,7 +120,7 @@ def evaluate(
         controls,
         choose(results, target, controls, reference),
         counts,
-        table_rows.sum_of_events(rows, min_cell_count),
+        table_rows.sum_of_events(counts),
         settings["seed"],
     )
     tables: dict[str, Iterable[tuple[Any, ...]]] = {

@@ -109,7 +109,7 @@ class ArmEvaluator:
             values[seed, RANKED] = sums_of(label, probability, *of_person, order[::-1]).measure(ones)[:, 0]
             values[seed, CALIBRATED] = calibration.estimate
             values[seed, CUTS] = measure_cuts(label, probability, cut, ones, clusters.person)[..., 0].ravel()
-            hidden = why_hidden(label, probability, cut, settings.min_cell_count)
+            hidden = why_hidden(label, probability, cut, clusters.person, settings.min_cell_count)
             for column, reason in enumerate([*calibration.reason, *hidden], CALIBRATED.start):
                 reasons[column] = reasons[column] or reason
             influences[REGRESSED] += calibration.influence

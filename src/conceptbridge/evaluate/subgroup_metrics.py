@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from conceptbridge.disclosure.suppress import both_classes_at_least, suppress_classes
+from conceptbridge.disclosure.cohort_counts import count_parts, shown_parts
 from conceptbridge.evaluate.delong import Clusters, components, mean_of, person_clusters
 from conceptbridge.evaluate.intervals import auroc_limits, mean_limits, sandwich, seed_sd
 from conceptbridge.evaluate.scales import FISHER_Z, LOGIT
@@ -53,20 +53,19 @@ def groups_of(
 
     A group of fewer than ``min_persons`` persons with a row of either class has no estimate.
     """
+    counts = count_parts(person_id, label, dimension.of, len(dimension.names))
+    told = shown_parts(counts, min_cell_count, total_known=True)
     inside = [dimension.of == index for index in range(len(dimension.names))]
-    rows = [int(of_group.sum()) for of_group in inside]
-    events = [int(label[of_group].sum()) for of_group in inside]
-    rows_shown, events_shown = suppress_classes(rows, events, min_cell_count)
-    few_rows = f"fewer than {min_cell_count} rows with or without the event"
+    hidden = f"not shown: fewer than {min_cell_count} persons with or without the event, here or in another group"
     few_persons = f"fewer than {min_persons} persons with or without the event"
     groups = []
     for name, of_group, n, k, n_shown, k_shown in zip(
-        dimension.names, inside, rows, events, rows_shown, events_shown, strict=True
+        dimension.names, inside, counts.rows, counts.events, told.rows, told.events, strict=True
     ):
         clusters = person_clusters(label[of_group], person_id[of_group])
         reason = few_persons if min(clusters.with_event, clusters.with_non_event) < min_persons else None
-        reason = reason if both_classes_at_least(k, n, min_cell_count) else few_rows
-        shown = n if n_shown else None, k if k_shown else None
+        shown = int(n) if n_shown else None, int(k) if k_shown else None
+        reason = reason if k_shown else hidden
         if n:
             groups.append(Group(dimension.name, name, np.flatnonzero(of_group), clusters, *shown, reason))
     return groups

@@ -5,17 +5,17 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from conceptbridge.disclosure.suppress import both_classes_at_least, hide_small, is_enough
+from conceptbridge.disclosure.cohort_counts import shown_parts
+from conceptbridge.disclosure.suppress import both_classes_at_least, hide_small
 from conceptbridge.evaluate.arm_result import ArmResult
 from conceptbridge.evaluate.bootstrap import random
 from conceptbridge.evaluate.break_even import Curve, break_even
+from conceptbridge.evaluate.cohort_summary import ALL_SPLITS, split_counts
 from conceptbridge.evaluate.comparisons import Choice, Controls, compare, pairs
 from conceptbridge.evaluate.delong import mean_of, variance
 from conceptbridge.evaluate.intervals import seed_sd
 from conceptbridge.evaluate.measure import ArmEvaluator
-from conceptbridge.evaluate.metric_columns import AUROC
 from conceptbridge.evaluate.predictions import SPLITS, Rows
 from conceptbridge.evaluate.schemas import Arm
 
@@ -25,8 +25,9 @@ Row = tuple[Any, ...]
 class Measured(NamedTuple):
     """All arms of one task at one target: what was measured, and what validation rows chose.
 
-    ``counts`` are rows and events by split, None where they may not be shown; ``labelled_events`` counts the target's
-    training and validation rows with the event, None where it may not be shown.
+    ``counts`` are rows and events by split, "train" included, None where they may not be shown; then no performance on
+    that split is shown either. ``labelled_events`` counts the target's training and validation rows with the event,
+    None where it may not be shown.
     """
 
     task: str
@@ -39,27 +40,30 @@ class Measured(NamedTuple):
     labelled_events: int | None
     seed: int
 
-    def only_roughly(self, split: str) -> bool:
-        """Say whether numbers of a split may be shown only roughly, as they would give the hidden counts away."""
-        return self.counts[split][1] is None
+    def why_not(self, split: str) -> str | None:
+        """Say why no performance on a split is shown: a metric would tell how many have the event."""
+        if self.counts[split][1] is not None:
+            return None
+        return f"not shown: fewer than {self.evaluator.settings.min_cell_count} persons with or without the event"
 
 
-ROUGH = 2
-"""Digits of an AUROC where the counts behind it are hidden; all other numbers are hidden too."""
+def counts_of(rows: Rows, min_cell_count: int) -> dict[str, tuple[int | None, int | None]]:
+    """Return rows and events by split, None where they may not be shown."""
+    counts = split_counts(rows)
+    shown = shown_parts(counts, min_cell_count, total_known=False)
+    return {
+        name: (
+            int(counts.rows[n]) if shown.rows[n] else None,
+            int(counts.events[n]) if shown.events[n] else None,
+        )
+        for n, name in enumerate(ALL_SPLITS)
+    }
 
 
-def counts_of(label: NDArray[np.int8], min_cell_count: int) -> tuple[int | None, int | None]:
-    """Return rows and events, None where they, or the rows without the event, are fewer than allowed."""
-    rows, events = len(label), int(label.sum())
-    if not is_enough(rows, min_cell_count):
-        return None, None
-    return rows, events if both_classes_at_least(events, rows, min_cell_count) else None
-
-
-def sum_of_events(rows: Rows, min_cell_count: int) -> int | None:
+def sum_of_events(counts: Mapping[str, tuple[int | None, int | None]]) -> int | None:
     """Return the events of training and validation rows, None where those of either may not be shown."""
-    counts = [counts_of(rows.of(split).label, min_cell_count)[1] for split in ("train", "validation")]
-    return None if None in counts else sum(count for count in counts if count is not None)
+    events = [counts[split][1] for split in ("train", "validation")]
+    return None if None in events else sum(count for count in events if count is not None)
 
 
 def metrics(at: Measured) -> Iterator[Row]:
@@ -68,18 +72,12 @@ def metrics(at: Measured) -> Iterator[Row]:
         seeds = len(result.seeds)
         for split in SPLITS:
             key, columns, counts = (at.task, *arm, at.target, split), settings.columns_of(split), at.counts[split]
-            if result.reason[split]:
+            if why := result.reason[split] or at.why_not(split):
                 for column in columns:
-                    yield *key, *column, None, None, None, None, None, seeds, *counts, result.reason[split]
+                    yield *key, *column, None, None, None, None, None, seeds, *counts, why
                 continue
             sd = result.by_seed[split].std(axis=0, ddof=1) if seeds > 1 else [None] * len(settings.columns)
             means, methods = result.mean(split), settings.methods
-            if at.only_roughly(split):
-                why = f"not shown: a count under {settings.min_cell_count} could be worked out"
-                for index, column in enumerate(columns):
-                    rough, reason = (round(means[index], ROUGH), None) if index == AUROC else (None, why)
-                    yield *key, *column, rough, None, None, None, None, seeds, *counts, reason
-                continue
             for index, column in enumerate(columns):
                 bounds: Row = (None, None, None)
                 if split == "test":
@@ -92,12 +90,9 @@ def metrics(at: Measured) -> Iterator[Row]:
 def seeds(at: Measured) -> Iterator[Row]:
     for arm, result in at.results.items():
         for split in SPLITS:
-            if result.reason[split] is None:
+            if result.reason[split] is None and at.why_not(split) is None:
                 values = result.by_seed[split]
-                columns = at.evaluator.settings.columns_of(split)
-                if at.only_roughly(split):
-                    values, columns = values.round(ROUGH), columns[: AUROC + 1]
-                for index, column in enumerate(columns):
+                for index, column in enumerate(at.evaluator.settings.columns_of(split)):
                     for seed, value in zip(result.seeds, values[:, index], strict=True):
                         yield at.task, *arm, at.target, split, *column, seed, value
 
@@ -152,10 +147,8 @@ def curves(at: Measured) -> Iterator[Row]:
                 bounds = (lower[index], upper[index])
                 yield *key, int(size), None, "test", curve.estimate[index], *bounds, seed_sd(aurocs), len(aurocs)
         for point in result.depths:
-            numbers: Row = (point.estimate, point.lower, point.upper, point.auroc_sd, point.seeds)
-            if at.only_roughly(point.split):
-                numbers = (round(point.estimate, ROUGH), None, None, None, point.seeds)
-            yield *key, None, point.depth, point.split, *numbers
+            if at.why_not(point.split) is None:
+                yield *key, None, point.depth, *point[1:]
 
 
 def break_evens(at: Measured) -> Iterator[Row]:
@@ -210,6 +203,9 @@ def training_budget(at: Measured) -> Iterator[Row]:
         rows, events = (result.about.get(name) for name in ("train_rows", "train_events"))
         if rows is not None and events is not None and not both_classes_at_least(events, rows, min_cell_count):
             events = None
+        if arm.source == at.target:  # what persons decide of the training split holds here too
+            here = at.counts["train"]
+            rows, events = (None if told is None else count for told, count in zip(here, (rows, events), strict=True))
         used = result.about.get("spent") or {}
         yield (
             *(at.task, *arm, at.target),

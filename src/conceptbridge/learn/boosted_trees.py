@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit
 
+from conceptbridge.learn.leaf_digits import round_leaves
 from conceptbridge.learn.pooled_features import Features, pool
 from conceptbridge.learn.rows import Examples, OneHot
 from conceptbridge.learn.search import WITHIN, Part, Run, cap_use, cross_entropy
@@ -86,14 +87,16 @@ class Forest:
 
         LightGBM's text has the count and weight of the training rows at each node, the gain of each split (which
         reveals as much), and the minimum and maximum of each feature, which are values of single rows. All of that
-        stays at the site. The sizes of the trees in bytes would then be wrong, so they are left out, and LightGBM reads
-        tree after tree. Only the parameters that its reader would continue with stay; others name files and machines.
+        stays at the site. The sizes of the trees in
+        bytes would then be wrong, so they are left out, and LightGBM reads tree after tree. Only the parameters that
+        its reader would continue with stay; others name files and machines.
         """
         for seed, booster in zip(self.seeds, self.boosters, strict=True):
+            text = re.sub(r"^tree_sizes=.*\n", "", booster.model_to_string(), flags=re.MULTILINE)
             text = re.sub(
-                r"^((?:leaf|internal)_(?:count|weight)|split_gain|feature_infos)=(.*)$",
+                r"^((?:leaf|internal)_(?:count|weight)|internal_value|split_gain|feature_infos)=(.*)$",
                 lambda line: f"{line[1]}={' '.join(HIDDEN.get(line[1], '0') for _ in line[2].split())}",
-                re.sub(r"^tree_sizes=.*\n", "", booster.model_to_string(), flags=re.MULTILINE),
+                text,
                 flags=re.MULTILINE,
             )
             text = re.sub(r"^\[(\w+):.*\]\n", lambda line: line[0] if line[1] in KEPT else "", text, flags=re.MULTILINE)
@@ -102,9 +105,14 @@ class Forest:
 
 
 def fit(examples: Examples, runs: Sequence[Run]) -> Forest:
-    """Boost one forest a run, and keep of each the number of trees with the lowest loss on its checked rows."""
+    """Boost one forest a run, and keep of each the number of trees with the lowest loss on its checked rows.
+
+    Leaf values have as few digits as ``leaf_digits`` says, so that the model can be sent as it is used here.
+    """
     counts = runs[0].settings["counts"]
-    return _boost([None] * len(runs), examples, runs, counts)[0]
+    made = _boost([None] * len(runs), examples, runs, counts)[0]
+    rounded = [lgb.Booster(model_str=round_leaves(booster.model_to_string())) for booster in made.boosters]
+    return replace(made, boosters=rounded)
 
 
 def tune(

@@ -17,12 +17,13 @@ from scipy.special import expit, logit
 from conceptbridge.core.atomic_files import atomic_file, write_parquet, write_text
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.markup import latex, markdown
-from conceptbridge.disclosure.token_counts import probable_rows, shared_tokens, train_rows
+from conceptbridge.disclosure.token_counts import probable_rows, read_tokens, shared_tokens, train_rows
 from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.meta_analysis import summarise
 from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.multiple_testing import gated, holm
 from conceptbridge.evaluate.schemas import ANY_ABOVE_CHANCE, ARM, ARM_AT_TARGET, PRIMARY, schema, to_table
+from conceptbridge.evaluate.shared_tables import read_shared
 from conceptbridge.report.study_tables import AS_EVALUATED, EXPLORATORY, GATE, MORE, PRIMARY_TEST, STUDY_TABLES
 from conceptbridge.tasks.set_warnings import check_index_events
 from conceptbridge.tasks.tokens import is_among, places
@@ -70,7 +71,7 @@ def tables(
 
     def joined(name: str) -> pa.Table:
         return pa.concat_tables(
-            pq.read_table(_existing(metrics / one / at / f"{name}.parquet"))
+            read_shared(_existing(metrics / one / at / f"{name}.parquet").parent, name, min_cell_count)
             for one, at in product(task, target or site)
         )
 
@@ -236,9 +237,7 @@ def _overlap(tasks: Path, task: Sequence[str], site: Sequence[str], min_cell_cou
     for one in task:
         tokens, weights = {}, {}
         for at in site:
-            read = pq.read_table(
-                _existing(tasks / one / at / "tokens.parquet"), columns=["key", "text", "state", "rows"]
-            )
+            read = read_tokens(_existing(tasks / one / at / "tokens.parquet"), "key", "text", "state")
             training = train_rows(_existing(tasks / one / at / "splits.parquet"))
             tokens[at] = shared_tokens(read, training, min_cell_count)
             weights[at] = probable_rows(tokens[at], training, min_cell_count)

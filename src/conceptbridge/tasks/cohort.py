@@ -4,14 +4,16 @@ import csv
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from conceptbridge.core.atomic_files import atomic_file, write_json, write_parquet
 from conceptbridge.core.errors import StudyError
-from conceptbridge.disclosure.suppress import is_small, suppress_steps
+from conceptbridge.disclosure.cohort_counts import Counts, count_parts, shown_steps
 from conceptbridge.sites.memory import MEMORY_MB
 from conceptbridge.sites.records import AS_RECORDED, SEX_CONCEPTS, open_records, site_database
 from conceptbridge.tasks.check import cohort_file
@@ -19,7 +21,7 @@ from conceptbridge.tasks.events import make_events
 from conceptbridge.tasks.prevalence import split_table
 from conceptbridge.tasks.resolve import resolve_sets
 from conceptbridge.tasks.set_warnings import warnings_of
-from conceptbridge.tasks.splits import make_splits
+from conceptbridge.tasks.splits import SPLITS, make_splits
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +41,8 @@ SCHEMA = pa.schema(
 LOOKS_AHEAD = " (looks ahead)"
 
 
-class Step(NamedTuple):
-    """What is left after a step of inclusion."""
-
-    step: str
-    persons: int
-    rows: int
-    events: int
+ATTRITION = ("step", "persons", "rows", "events")
+"""What is told of each step of inclusion."""
 
 
 def make_cohort(
@@ -72,7 +69,7 @@ def make_cohort(
     Raises StudyError if a handed-in cohort cannot be used, or, with ``on_few_events: fail``, if the training rows have
     fewer than ``min_events`` with or without the outcome.
     """
-    steps: list[Step] = []
+    steps: list[tuple[str, Counts]] = []
     with site_database(cdm, threads, cohort, memory_mb) as db:
         _make_rows(db, site, task)
         _note(db, steps, "index event")
@@ -93,11 +90,13 @@ def make_cohort(
         for text in warnings_of("the task", site, sets):
             logger.warning("warning: %s", text)
         write_json(sets, concepts)
-    shown = _shown(steps, persons, table, min_cell_count)
+    split = pc.index_in(table["split"], value_set=pa.array(SPLITS)).to_numpy()
+    parts = count_parts(table["person_id"].to_numpy(), table["label"].to_numpy(), split, len(SPLITS))
+    shown = shown_steps([counts for _, counts in steps], parts, persons, min_cell_count)
     with atomic_file(attrition) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Step._fields)
-        writer.writerows((step.step, *counts) for step, counts in zip(steps, shown, strict=True))
+        writer.writerow(ATTRITION)
+        writer.writerows((step, *counts) for (step, _), counts in zip(steps, shown, strict=True))
     one_split = task["split"].get("persons") != "returning"
     write_parquet(split_table(before, shown[-2], shown[-1], one_split, min_cell_count), splits)
 
@@ -243,38 +242,7 @@ _COHORT = f"""
 """
 
 
-def _note(db: duckdb.DuckDBPyConnection, steps: list[Step], step: str) -> None:
-    counts = "SELECT count(DISTINCT person_id), count(*), coalesce(sum(label), 0) FROM rows"
-    persons, rows, events = (int(n) for n in db.execute(counts).fetchall()[0])
-    steps.append(Step(step, persons, rows, events))
-
-
-def _shown(
-    steps: list[Step], persons: int, cohort: pa.Table, min_cell_count: int
-) -> list[tuple[int | None, int | None, int | None]]:
-    """Return persons, rows and events of each step; None are small counts, and those that would give one away.
-
-    Published elsewhere are the site's ``persons``, and counts of the splits of the ``cohort``.
-    """
-    of_split = cohort.group_by("split").aggregate(
-        [("person_id", "count_distinct"), ("row_id", "count"), ("label", "sum")]
-    )
-    parts = [of_split[name].to_numpy() for name in ("person_id_count_distinct", "row_id_count", "label_sum")]
-    parts.append(parts[1] - parts[2])
-    last = steps[-1]
-    totals = [last.persons, last.rows, last.events, last.rows - last.events]
-    # where a split is small, the total must stay unknown; so where few persons are in more than one split
-    secret = [
-        total if is_small(part, min_cell_count).any() or is_small(part.sum() - total, min_cell_count) else None
-        for part, total in zip(parts, totals, strict=True)
-    ]
-    shown_persons = suppress_steps(
-        [step.persons for step in steps], min_cell_count, known_start=persons, secret_end=secret[0]
-    )
-    rows = suppress_steps([step.rows for step in steps], min_cell_count, secret_end=secret[1])
-    events = suppress_steps([step.events for step in steps], min_cell_count, secret_end=secret[2])
-    # rows without the event are known where both counts are
-    without = [None if n is None or k is None else n - k for n, k in zip(rows, events, strict=True)]
-    shown_without = suppress_steps(without, min_cell_count, secret_end=secret[3])
-    events = [k if shown == n else None for k, n, shown in zip(events, without, shown_without, strict=True)]
-    return list(zip(shown_persons, rows, events, strict=True))
+def _note(db: duckdb.DuckDBPyConnection, steps: list[tuple[str, Counts]], step: str) -> None:
+    of_class = ", ".join(f"count(DISTINCT person_id) FILTER (label = {label})" for label in (1, 0))
+    counts = f"SELECT count(DISTINCT person_id), count(*), coalesce(sum(label), 0), {of_class} FROM rows"
+    steps.append((step, Counts(*np.array(db.execute(counts).fetchall()[0], dtype=np.int64)[:, None])))

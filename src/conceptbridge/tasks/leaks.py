@@ -54,9 +54,9 @@ def make_leaks(
 ) -> None:
     """Write the list of predictors (``SCHEMA``, suspicious ones and farthest AUROC first) of a task to ``out``.
 
-    Tokens of fewer than ``min_cell_count`` training rows are left out. So is an AUROC that would tell that fewer rows
-    than that, with or without the event, hold the token or do not. Whether a token is suspicious is then decided from
-    what is shown (``possible_counts``), and not at all where that would narrow a small count further. Names are
+    Tokens of fewer than ``min_cell_count`` training persons are left out. So is an AUROC that would tell that fewer
+    rows than that, with or without the event, hold the token or do not. Whether a token is suspicious is then decided
+    from what is shown (``possible_counts``), and not at all where that would narrow a small count further. Names are
     compared by ``vectors`` (text, vector; centred on their mean), if the outcome's concepts are recorded at the site
     and so have a vector.
     """
@@ -65,7 +65,7 @@ def make_leaks(
     names = _outcome_names(cdm, vocabulary, task, out) if vectors is not None else []
     similarity, nearest = _similarity(table["text"].to_pylist(), names, vectors)
     rows = table["rows"].to_numpy()
-    shown = np.flatnonzero(is_enough(rows, min_cell_count))
+    shown = np.flatnonzero(is_enough(persons, min_cell_count))
     auroc, similarity, four = auroc[shown], similarity[shown], four[:, shown]
     suspicious = _suspicious(four, persons[shown], min_cell_count)
     # with the cohort's events and rows, an AUROC tells how many of either hold the token

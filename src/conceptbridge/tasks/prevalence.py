@@ -9,7 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy.stats import norm
 
-from conceptbridge.disclosure.suppress import is_enough, suppress_classes, suppress_parts
+from conceptbridge.disclosure.cohort_counts import count_parts, shown_parts
+from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.tasks.splits import SPLITS
 
 BEFORE = "before the split"
@@ -111,9 +112,9 @@ def split_table(rows: pd.DataFrame, before: Counts, after: Counts, one_split: bo
     group = pd.Categorical(rows["split"], SPLITS).codes.astype(np.intp)
     group[group < 0] = len(SPLITS)
     label, person = rows["label"].to_numpy(), rows["person_id"].to_numpy()
-    counts = [(len(np.unique(person[part])), part.sum(), label[part].sum()) for part in (group == n for n in range(3))]
-    persons, of_rows, events = (np.array(column, dtype=np.int64) for column in zip(*counts, strict=True))
-    shown = [suppress_parts(persons, min_cell_count), *suppress_classes(of_rows, events, min_cell_count)]
+    counts = count_parts(person, label, group, len(SPLITS))
+    persons, of_rows, events = counts[:3]
+    shown = shown_parts(counts, min_cell_count, total_known=False)[:3]
     most = min_cell_count - 1
     judged = np.where(shown[2], events, np.clip(events, most, np.maximum(of_rows - most, most)))
     test = compare_prevalence(person, label, group, len(SPLITS), judged)

@@ -42,6 +42,7 @@ TOKENS = pa.schema(
         ("state", pa.string()),
         ("domain", pa.string()),
         ("rows", pa.int64()),  # training rows that hold it
+        ("persons", pa.int64()),  # whose they are; null in the tokens of another site
         # if the state is a bin: its bounds for each unit, fitted on training rows
         ("bins", pa.list_(pa.struct([("unit", pa.string()), ("lower", pa.float64()), ("upper", pa.float64())]))),
     ]
@@ -99,7 +100,8 @@ class _Counter:
     """Turns hits into sequences, and counts the rows that hold each token."""
 
     def __init__(self, db: duckdb.DuckDBPyConnection, codes: int, predictors: Mapping[str, Any]) -> None:
-        self.training = db.sql("SELECT training FROM rows ORDER BY row").to_arrow_table()["training"].to_numpy()
+        rows = db.sql("SELECT training, person_id FROM rows ORDER BY row").to_arrow_table()
+        self.training, self.person = rows["training"].to_numpy(), rows["person_id"].to_numpy()
         self.rows, self.done = len(self.training), 0
         self.codes, self.days = max(codes, 1), 1 - predictors["days"][0]
         self.width = self.days * self.codes
@@ -107,6 +109,9 @@ class _Counter:
         self.max_tokens = int(predictors["max_tokens"])
         self.used = np.zeros(codes, bool)
         self.training_rows = np.zeros(codes, np.int64)
+        self.training_persons = np.zeros(codes, np.int64)
+        # the person of the last rows that were counted, and the codes that they hold
+        self.last, self.last_holds = -1, np.zeros(codes, bool)
 
     def count(self, hits: NDArray[np.int64], end: int) -> pa.Table:
         """Return the sequences of the next rows up to ``end``, with codes of the vocabulary in place of tokens.
@@ -129,6 +134,7 @@ class _Counter:
         self.used[code] = True
         pairs = np.sort((index * self.codes + code)[self.training[row]])
         self.training_rows += np.bincount(pairs[first_of_each(pairs)] % self.codes, minlength=len(self.training_rows))
+        self._count_persons(self.person[row[self.training[row]]], code[self.training[row]])
         offsets = pa.array(np.searchsorted(index, np.arange(len(rows) + 1)), pa.int32())
         return pa.table(
             [
@@ -138,6 +144,18 @@ class _Counter:
             ],
             schema=SEQUENCES,
         )
+
+    def _count_persons(self, person: NDArray[np.int64], code: NDArray[np.integer]) -> None:
+        """Count the persons of training rows that hold each code; a person's rows follow one another."""
+        if not len(person):
+            return
+        people, number = np.unique(person, return_inverse=True)
+        who, held = np.divmod(np.unique(number * self.codes + code), self.codes)
+        again = (people[who] == self.last) & self.last_holds[held]
+        self.training_persons += np.bincount(held[~again], minlength=len(self.training_persons))
+        if people[-1] != self.last or len(people) > 1:
+            self.last, self.last_holds = int(people[-1]), np.zeros_like(self.last_holds)
+        self.last_holds[held[who == len(people) - 1]] = True
 
 
 def _make_codes(db: duckdb.DuckDBPyConnection, vocabulary: Path, task: Mapping[str, Any]) -> pa.Table:
@@ -337,7 +355,12 @@ def _write_sequences(draft: Path, token_of: NDArray[np.int32], sequences: Path) 
 
 def _token_table(db: duckdb.DuckDBPyConnection, site: str, vocab: pa.Table, counter: _Counter) -> pa.Table:
     columns = {name: vocab[name] for name in vocab.column_names}
-    db.register("used", pa.table({**columns, "rows": counter.training_rows}).filter(pa.array(counter.used)))
+    db.register(
+        "used",
+        pa.table({**columns, "rows": counter.training_rows, "persons": counter.training_persons}).filter(
+            pa.array(counter.used)
+        ),
+    )
     bins = [
         f"SELECT {concept_key(site)} AS concept, '{state}' AS state, unit, {f'cuts[{n}]' if n else 'NULL'} AS lower, "
         f"{f'cuts[{n + 1}]' if n < len(BIN_CUTS) else 'NULL'} AS upper FROM cuts"
@@ -346,7 +369,7 @@ def _token_table(db: duckdb.DuckDBPyConnection, site: str, vocab: pa.Table, coun
     result = db.sql(
         f"""
         SELECT (row_number() OVER (ORDER BY key) - 1)::INTEGER AS token,
-               key, text, concept_id, state, domain, rows, bins
+               key, text, concept_id, state, domain, rows, persons, bins
         FROM used LEFT JOIN (
             SELECT {token_key("concept", "state")} AS key,
                    list({{'unit': unit, 'lower': lower, 'upper': upper}} ORDER BY unit) AS bins

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json
-from conceptbridge.disclosure.suppress import hide_parts, hide_small, suppress_classes, suppress_parts
+from conceptbridge.disclosure.cohort_counts import count_parts, shown_parts
+from conceptbridge.disclosure.suppress import hide_parts, hide_small
 from conceptbridge.tasks.splits import SPLITS
 
 #: expected shrinkage, and the assumed share of the greatest possible R² (Riley et al., BMJ 2020;368:m441)
@@ -28,28 +29,25 @@ def make_survey(
     lengths = pq.read_table(sequences, columns=["tokens"])["tokens"].combine_chunks().value_lengths()
     held = pq.read_table(tokens, columns=["rows"])["rows"].to_numpy()
 
-    by_split = [people[people["split"] == name] for name in SPLITS]
-    persons, of_rows, of_events = np.array(
-        [(part["person_id"].nunique(), len(part), int(part["label"].sum())) for part in by_split]
-    ).T
-    # as in the table of splits
-    shown = (suppress_parts(persons, min_cell_count), *suppress_classes(of_rows, of_events, min_cell_count))
-    columns = dict(
-        zip(("persons", "rows", "events"), zip((persons, of_rows, of_events), shown, strict=True), strict=True)
-    )
+    split = np.select([people["split"] == name for name in SPLITS], range(len(SPLITS)), len(SPLITS))
+    counts = count_parts(people["person_id"].to_numpy(), people["label"].to_numpy(), split, len(SPLITS))
+    shown = shown_parts(counts, min_cell_count, total_known=False)  # as in the table of splits
+    columns = dict(zip(("persons", "rows", "events"), zip(counts[:3], shown[:3], strict=True), strict=True))
     splits = {
-        name: {key: int(counts[n]) if seen[n] else None for key, (counts, seen) in columns.items()}
+        name: {key: int(count[n]) if seen[n] else None for key, (count, seen) in columns.items()}
         for n, name in enumerate(SPLITS)
     }
     training = people.loc[people["split"] == "train", "label"]
     rows, events = len(training), int(training.sum())
     parameters = int((held >= settings["min_rows"]).sum())
     years = people["index_date"].map(lambda day: day.year).value_counts().sort_index()
+    # their sum is the total that a hidden split could be worked out from
+    of_years = hide_parts(years.tolist(), min_cell_count) if shown.rows.all() else [None] * len(years)
     steps = np.asarray(lengths.to_numpy(zero_copy_only=False), float)
     write_json(
         {
             "splits": splits,
-            "years": dict(zip(map(str, years.index), hide_parts(years.tolist(), min_cell_count), strict=True)),
+            "years": dict(zip(map(str, years.index), of_years, strict=True)),
             "tokens": len(held),
             "sequence": {
                 "median": float(np.median(steps)) if len(steps) else None,

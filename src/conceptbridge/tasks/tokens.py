@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.disclosure.suppress import keep_enough
+from conceptbridge.disclosure import token_counts
 from conceptbridge.vocabulary.states import slots_of
 
 Mask = NDArray[np.bool_]
@@ -74,13 +74,13 @@ class Seen(NamedTuple):
 def seen_by(paths: Sequence[Path], min_cell_count: int) -> Seen:
     """Return what the training rows of these sites hold (``tokens.parquet``).
 
-    A token of fewer than ``min_cell_count`` rows counts as unseen: a site that shares its tokens leaves it out
+    A token of fewer than ``min_cell_count`` persons counts as unseen: a site that shares its tokens leaves it out
     (``disclosure.token_counts``). A shared token's count can be blank.
     """
     for path in paths:
         _check_exists(path)
-    tables = [pq.read_table(path, columns=["key", "text", "state", "rows"]) for path in paths]
-    seen = pa.concat_tables([keep_enough(table, "rows", min_cell_count) for table in tables])
+    tables = [token_counts.read_tokens(path, "key", "text", "state") for path in paths]
+    seen = pa.concat_tables([token_counts.of_enough_persons(table, min_cell_count) for table in tables])
     return Seen(seen["key"].combine_chunks(), places(seen), pc.utf8_lower(seen["text"].combine_chunks()))
 
 

@@ -18,6 +18,8 @@ COUNTS = frozenset({"persons", "persons_with_event", "rows", "events", "train_ro
 SETTINGS = frozenset(
     {"seed", "seeds", "steps", "trials", "size", "smallest", "largest", "bin", "wide_bin", "replicates", "resamples"}
 )
+#: columns and fields that can hold what a hospital has written; in all others only the program and the config write
+HOSPITAL_TEXTS = frozenset({"text", "name", "concept_code", "stands_for_text"})
 #: what a column of persons, visits, rows or dates would be called
 ROW_LEVEL = re.compile(r"(^|_)(person|subject|patient|visit|row|encounter|mrn|birth|date|datetime)(_|$)|_id$", re.I)
 
@@ -58,7 +60,7 @@ SHARED_TOKENS = pa.schema(
         ("rows", pa.int64()),
     ]
 )
-"""Tokens as they may leave: those of at least ``min_cell_count`` training rows."""
+"""Tokens as they may leave: those of at least ``min_cell_count`` training persons."""
 
 _TOKEN = ("key", "concept_id")
 _TRANSLATED = ("task", "embedding", "source", "target")
@@ -124,6 +126,9 @@ DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
     ),
 }
 """JSON files, by name: what each is, the keys it may have at any depth, and the keys below which any key may stand."""
+
+CARD = "card.md"
+"""The model card: what the program, the manifest and the metrics say, once more for readers."""
 
 PROSE = {".md": "a text for readers", ".html": "a page for readers"}
 

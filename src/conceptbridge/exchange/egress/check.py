@@ -38,7 +38,7 @@ def check_egress(folder: Path, secrets: SiteSecrets, learner: str | None = None)
             raise StudyError(f"{path}: is not a plain file; only plain files can be checked")
         if path.is_file():
             name = path.relative_to(folder).as_posix()
-            reject(name, "its path", secrets.finding(name), "give the folder another name")
+            reject(name, "its path", secrets.finding(name, program=True), "give the folder another name")
             if path.suffix not in checks:
                 raise StudyError(
                     f"{name}: files of type {path.suffix or 'without a suffix'!r} cannot be checked and do not leave; "

@@ -11,7 +11,7 @@ import numpy as np
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.suppress import is_small
-from conceptbridge.exchange.egress.allowlist import COUNTS, DOCUMENTS, PROSE, ROW_LEVEL, SETTINGS
+from conceptbridge.exchange.egress.allowlist import CARD, COUNTS, DOCUMENTS, HOSPITAL_TEXTS, PROSE, ROW_LEVEL, SETTINGS
 from conceptbridge.exchange.egress.released_file import FEW, ReleasedFile, reject
 from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 from conceptbridge.exchange.egress.weights import model_fields
@@ -54,7 +54,7 @@ def check_values(file: str, value: Any, at: str, secrets: SiteSecrets) -> None:
     if isinstance(value, Mapping):
         for key, item in value.items():
             where = f"{at}.{key}" if at else str(key)
-            reject(file, f"a key below {at or 'the top'}", secrets.finding(str(key)), "leave it out")
+            reject(file, f"a key below {at or 'the top'}", secrets.finding(str(key), program=True), "leave it out")
             check_values(file, item, where, secrets)
     elif isinstance(value, list):
         numbers = [item for item in value if _is_number(item)]
@@ -63,7 +63,8 @@ def check_values(file: str, value: Any, at: str, secrets: SiteSecrets) -> None:
         for item in value:
             check_values(file, item, at, secrets)
     elif isinstance(value, str):
-        finding = secrets.finding_in_key(value) if _last(at) in _TOKEN_KEYS else secrets.finding(value)
+        in_key, program = _last(at) in _TOKEN_KEYS, _last(at) not in HOSPITAL_TEXTS
+        finding = secrets.finding_in_key(value) if in_key else secrets.finding(value, program)
         reject(file, at, finding, "leave it out")
     elif _is_number(value) and _last(at) not in SETTINGS:
         number = np.array([value], dtype=np.int64 if isinstance(value, int) and abs(value) < 2**63 else np.float64)
@@ -72,14 +73,18 @@ def check_values(file: str, value: Any, at: str, secrets: SiteSecrets) -> None:
 
 
 def check_prose(path: Path, file: ReleasedFile, secrets: SiteSecrets) -> None:
-    """Check a text that people read, line by line, with what is packed into it. Raises StudyError."""
+    """Check a text that people read, line by line, with what is packed into it. Raises StudyError.
+
+    A model card holds what the program says, and what the manifest and the metrics do.
+    """
+    program = path.name == CARD
     file.about = PROSE[path.suffix]
     try:
         text = path.read_text(encoding="utf-8")
     except ValueError as error:
         raise StudyError(f"{file.file}: is not UTF-8 text, so it is not sent") from error
     for number, line in enumerate(text.splitlines(), 1):
-        reject(file.file, f"line {number}", secrets.finding(line), "write it without")
+        reject(file.file, f"line {number}", secrets.finding(line, program), "write it without")
         for packed in _PACKED.findall(line):
             try:
                 content = base64.b64decode(packed, validate=True).decode("utf-8")

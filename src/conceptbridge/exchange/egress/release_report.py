@@ -1,6 +1,6 @@
 """The release report lists what leaves, for the person who has to agree to it; the report itself stays at the site."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from conceptbridge.core.atomic_files import write_text
@@ -25,28 +25,36 @@ def _report(package: str, purpose: str, released: Sequence[ReleasedFile], secret
         f"{file.texts or ''} |"
         for file in released
     ]
-    local = sorted({_cell(text) for file in released for text in file.local})
+    local = {text: key for file in released for text, key in file.local.items()}
     digits = sorted(secrets.distinguishable_digits)
     ids = f"any number above {secrets.max_count:,}, which no count of the site exceeds"
     ids += f", and ids of {', '.join(map(str, digits))} digits" if digits else ""
     minimum = secrets.min_cell_count
+    smallest = min((file.smallest for file in released if file.smallest is not None), default=None)
     lines = [
         f"# What leaves in {package}",
         "",
         purpose,
         "",
-        f"Every file was checked before it was written. min_cell_count is {minimum}.",
+        "## In short",
+        "",
+        f"- {len(released)} files and a manifest leave. None of them has a row, an id or a date of a person.",
+        f"- The smallest count in them is {_number(smallest) or 'not given: they have no counts'}; "
+        f"counts under {minimum} are blank (`min_cell_count`).",
+        f"- They hold {max((file.texts for file in released), default=0):,} names of concepts. {len(local):,} of these "
+        f"may be this hospital's own words, each of {minimum} persons or more.",
+        "- Every file was checked before it was written; nothing that was looked for was found (the last section).",
+        "- To do: read the hospital's own words below. If they may leave, send the zip; keep this report.",
+        "",
+        "## The hospital's own words",
+        "",
+        *(_own_words(local) if local else ["none"]),
+        "",
+        "## The files",
         "",
         "| file | what it is | rows | columns | smallest count | texts |",
         "| --- | --- | ---: | --- | ---: | ---: |",
         *files,
-        "",
-        "## Texts that this hospital may have written itself",
-        "",
-        f"Names of local and unmapped concepts, each of {minimum} persons or more. Read them: no program knows what a "
-        "text gives away.",
-        "",
-        *([f"- {text}" for text in local] or ["none"]),
         "",
         "## What was checked",
         "",
@@ -56,10 +64,39 @@ def _report(package: str, purpose: str, released: Sequence[ReleasedFile], secret
         "- values of single rows: undeclared columns and arrays, several rows of one key, as many numbers as a cohort "
         "has rows",
         f"- counts under {minimum}, shown or left over from totals, steps, splits, subgroups, cuts and bins",
-        f"- {len(secrets.texts):,} texts of fewer than {minimum} persons",
+        f"- {len(secrets.texts):,} texts of fewer than {minimum} persons. A text that is also a word of the program or "
+        "of the study's settings ('other') is let through where only they write.",
         "- folders, host and user of this machine",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _own_words(local: Mapping[str, str]) -> list[str]:
+    """Return a table of local and unmapped concepts: what is written, and what it is."""
+    names = sorted((text, key) for text, key in local.items() if not text.isdigit())
+    codes = sorted((text, key) for text, key in local.items() if text.isdigit())
+    head = ["| as it leaves | concept |", "| --- | --- |"]
+    lines = ["Read them: no program knows what a text gives away.", ""] if names else []
+    if names:
+        lines += [*head, *(f"| {_cell(text)} | {_concept(key)} |" for text, key in names)]
+    if codes:
+        lines += [
+            *([""] if names else []),
+            "These are numbers alone: codes, such as SNOMED's or RxNorm's, which the extract does not map to standard "
+            "concepts and has no name for. A number that is somebody's id, or a date, would have stopped the package.",
+            "",
+            *head,
+            *(f"| {text} | {_concept(key)} |" for text, key in codes),
+        ]
+    return lines
+
+
+def _concept(key: str) -> str:
+    """Say in words what concept a local token's key names."""
+    concept, _, state = key.rpartition("|")
+    _, _, local = concept.partition("/")
+    domain, unmapped, _ = local.partition(":")
+    return _cell(f"{f'unmapped, {domain}' if unmapped else f'local concept {local}'} ({state})")
 
 
 def _number(value: int | None) -> str:

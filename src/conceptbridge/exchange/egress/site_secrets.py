@@ -4,8 +4,8 @@ import getpass
 import os
 import re
 import socket
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import literal
 from conceptbridge.disclosure.suppress import enough_sql
+from conceptbridge.exchange.egress.program_words import program_words, words
+from conceptbridge.exchange.egress.released_file import FEW_HAVE
 
 #: an id can be told from a count if fewer than one in this many numbers of as many digits is an id
 SPARSE = 10_000
@@ -27,13 +29,14 @@ _MAX_WORDS = 12
 #: a single word is searched for in other texts if it has this many characters, or a digit
 _LONG_WORD = 12
 
-_WORD = re.compile(r"\w+")
 _DATE = re.compile(
     r"(?<![\w.])(?:(?P<y>(?:19|20)\d\d)(?P<s>[-/.]?)(?P<m>\d\d)(?P=s)(?P<d>\d\d)"
     r"|(?P<d2>\d{1,2})(?P<s2>[-/.])(?P<m2>\d{1,2})(?P=s2)(?P<y2>(?:19|20)\d\d))(?=T\d|(?!\w|\.\d))"
 )
 #: a concept's number at the head of a token's key: it can look like a date or an id
 _CONCEPT = re.compile(r"^([^/|]*/)?\d+\|")
+#: the key of an unmapped concept: its site and domain, its text, its state
+_UNMAPPED = re.compile(r"^([^/|]*/[^/|:]*):(.*)\|([^|]*)$", re.DOTALL)
 _DIGITS = re.compile(r"(?<![\w.])\d{1,19}(?!\w|\.\d)|(?<=[A-Za-z_#:/|-])\d{1,19}(?!\w|\.\d)")
 _PATH = re.compile(
     r"(?<![\w./<])(?:/(?:home|Users|root|tmp|mnt|srv|media|opt|var|data|scratch)/\S|[A-Za-z]:\\\w|\\\\\w)"
@@ -47,7 +50,8 @@ class SiteSecrets:
     ``ids`` are those of persons and visits, sorted. ``texts`` are those of few persons, case-folded; ``phrases`` are
     their word sequences, as far as no text that may leave has them. ``cohort_sizes`` are rows of cohorts, in all and by
     split. ``machine_names`` are names of this machine. ``public_dates`` are dates in the study's config. No count of
-    the site exceeds ``max_count``.
+    the site exceeds ``max_count``. ``study_words`` are those of the study's config. ``origins`` say of a text in which
+    column of the extract it stands.
     """
 
     ids: NDArray[np.int64]
@@ -58,6 +62,8 @@ class SiteSecrets:
     public_dates: frozenset[str]
     max_count: int
     min_cell_count: int
+    study_words: frozenset[str] = frozenset()
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def distinguishable_digits(self) -> frozenset[int]:
@@ -85,11 +91,15 @@ class SiteSecrets:
         matches = values[self.ids[index] == values]
         return any(int(id_) > self.max_count or len(str(id_)) in self.distinguishable_digits for id_ in matches)
 
-    def finding(self, text: str) -> str | None:
-        """Say what kind of thing in ``text`` must not leave; None if there is nothing."""
-        folded = text.casefold().strip()
-        if folded in self.texts or any(phrase in self.phrases for phrase in _phrases(text, self._phrase_lengths)):
-            return f"a text of fewer than {self.min_cell_count} persons"
+    def finding(self, text: str, program: bool = False) -> str | None:
+        """Say what kind of thing in ``text`` must not leave; None if there is nothing.
+
+        ``program`` says that only the program and the study's config write here: there a text of few persons is no
+        finding if all its words are theirs.
+        """
+        if (private := self._private_in(text, program)) is not None:
+            where = self.origins.get(private)
+            return f"{FEW_HAVE} {self.min_cell_count} persons{f' (one is in {where})' if where else ''}"
         if any(day not in self.public_dates for day in dates_in(text)):
             return "a date"
         names = self.machine_names
@@ -100,7 +110,20 @@ class SiteSecrets:
 
     def finding_in_key(self, key: str) -> str | None:
         """Say the same of a token's key, but for its concept's number, which may be somebody's id as well."""
-        return self.finding(_CONCEPT.sub("", key))
+        if unmapped := _UNMAPPED.match(key):
+            place, text, state = unmapped.groups()
+            return self.finding(text) or self.finding(place, True) or self.finding(state, True)
+        return self.finding(_CONCEPT.sub("", key), bool(_CONCEPT.match(key)))
+
+    def _private_in(self, text: str, program: bool) -> str | None:
+        """Return the text of few persons that ``text`` is or holds, folded."""
+        folded = text.casefold().strip()
+        found = [folded] if folded in self.texts else []
+        found += [" ".join(phrase) for phrase in _phrases(text, self._phrase_lengths) if phrase in self.phrases]
+        if found and program:  # single digits and numbers tell nothing either: "fewer than 10 persons"
+            own = program_words() | self.study_words
+            found = [one for one in found if not all(word in own or word.isdigit() for word in words(one))]
+        return found[0] if found else None
 
     @cached_property
     def _phrase_lengths(self) -> list[int]:
@@ -136,6 +159,7 @@ def read_site_secrets(
     concepts: list[NDArray[np.int64]] = []
     private: set[str] = set()
     public: set[str] = set()
+    origins: dict[str, str] = {}
     max_count = 0
     for site in sites:
         cdm, vocabulary = site / "cdm", existing(site / "vocabulary.parquet")
@@ -149,18 +173,22 @@ def read_site_secrets(
             for is_private, texts in ((True, private), (False, public)):
                 some = pc.filter(listed[name], pc.equal(listed["private"], is_private))
                 texts.update(_folded(some.unique().drop_null().to_pylist()))
-        private.update(_folded(_few_source_values(cdm, min_cell_count)))
+        for column, value, enough in _source_values(cdm, min_cell_count):
+            (public if enough else private).update(_folded([value]))
+            origins.setdefault(value.casefold().strip(), f"person.{column}")
     known = np.unique(np.concatenate([*concepts, np.zeros(1, np.int64)]))
     private -= public
     return SiteSecrets(
         ids=np.setdiff1d(np.concatenate([*ids, np.zeros(0, np.int64)]), known),
         texts=frozenset(private),
-        phrases=frozenset(_private_phrases(private, public)),
+        phrases=private_phrases(private, public),
         cohort_sizes=frozenset(_cohort_sizes(cohorts)),
         machine_names=_machine_names(folders),
         public_dates=frozenset(dates_in(config)),
         max_count=max_count,
         min_cell_count=min_cell_count,
+        study_words=frozenset(words(config)),
+        origins={text: origins.get(text, "the names of local and unmapped concepts") for text in private},
     )
 
 
@@ -180,48 +208,47 @@ def _cohort_sizes(cohorts: Sequence[Path]) -> set[int]:
     return sizes - {0}
 
 
-def _private_phrases(private: set[str], public: set[str]) -> set[tuple[str, ...]]:
-    """The word sequences of private texts that no public text has."""
+def private_phrases(private: Iterable[str], public: Iterable[str]) -> frozenset[tuple[str, ...]]:
+    """Return the word sequences of ``private`` texts that no ``public`` text has."""
     phrases = {phrase for text in private if (phrase := _whole_phrase(text))}
     lengths = sorted({len(phrase) for phrase in phrases})
     for text in public:
         phrases.difference_update(_phrases(text, lengths))
-    return phrases
+    return frozenset(phrases)
 
 
-def _few_source_values(cdm: Path, min_cell_count: int) -> list[str]:
-    """The source values of sex and race that few persons have; those of records are in the vocabulary."""
+def _source_values(cdm: Path, min_cell_count: int) -> list[tuple[str, str, bool]]:
+    """Return the source values of sex and race, with their column, and whether enough persons have them.
+
+    Those of records are in the vocabulary.
+    """
     person = literal(existing(cdm / "person.parquet"))
     with duckdb.connect() as connection:
         rows = connection.execute(
-            " UNION ".join(
-                f"SELECT {column} FROM read_parquet({person}) WHERE trim({column}) <> '' GROUP BY ALL "
-                f"HAVING NOT {enough_sql('count(DISTINCT person_id)', min_cell_count)}"
+            " UNION ALL ".join(
+                f"SELECT {literal(column)}, {column}, {enough_sql('count(DISTINCT person_id)', min_cell_count)} "
+                f"FROM read_parquet({person}) WHERE trim({column}) <> '' GROUP BY ALL"
                 for column in ("gender_source_value", "race_source_value")
             )
         )
-        return [str(value) for (value,) in rows.fetchall()]
+        return [(str(column), str(value), bool(enough)) for column, value, enough in rows.fetchall()]
 
 
 def _folded(texts: Iterable[str]) -> Iterator[str]:
     return (text.casefold().strip() for text in texts if text.strip())
 
 
-def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
-
-
 def _whole_phrase(text: str) -> tuple[str, ...] | None:
     """The words of a private text; None if it is a common word that any other text may have."""
-    words = tuple(_words(text)[:_MAX_WORDS])
-    alone = len(words) == 1 and len(words[0]) < _LONG_WORD and not any(c.isdigit() for c in words[0])
-    return None if not words or alone or (len(words) == 1 and len(words[0]) < 4) else words
+    whole = tuple(words(text)[:_MAX_WORDS])
+    alone = len(whole) == 1 and len(whole[0]) < _LONG_WORD and not any(c.isdigit() for c in whole[0])
+    return None if not whole or alone or (len(whole) == 1 and len(whole[0]) < 4) else whole
 
 
 def _phrases(text: str, lengths: Sequence[int]) -> Iterator[tuple[str, ...]]:
-    words = _words(text) if lengths else []
+    of_text = words(text) if lengths else []
     for length in lengths:
-        yield from zip(*(words[start:] for start in range(length)), strict=False)
+        yield from zip(*(of_text[start:] for start in range(length)), strict=False)
 
 
 def _machine_names(folders: Iterable[Path]) -> tuple[str, ...]:

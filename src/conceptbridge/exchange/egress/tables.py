@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.suppress import has_small_step, is_small
-from conceptbridge.exchange.egress.allowlist import COUNTS, CSV, ROW_LEVEL, SETTINGS, TABLES, Table
+from conceptbridge.exchange.egress.allowlist import COUNTS, CSV, HOSPITAL_TEXTS, ROW_LEVEL, SETTINGS, TABLES, Table
 from conceptbridge.exchange.egress.released_file import FEW, ReleasedFile, reject
 from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 
@@ -96,7 +96,8 @@ def _check_table(table: pa.Table, declared: Table, file: ReleasedFile, secrets: 
 
 def _check_strings(column: pa.ChunkedArray, name: str, declared: Table, file: str, secrets: SiteSecrets) -> None:
     for value in column.unique().drop_null().to_pylist():
-        finding = secrets.finding_in_key(value) if name in declared.concepts else secrets.finding(value)
+        in_key = name in declared.concepts
+        finding = secrets.finding_in_key(value) if in_key else secrets.finding(value, name not in HOSPITAL_TEXTS)
         reject(file, f"the column {name}", finding, "leave that value out")
 
 

@@ -60,8 +60,9 @@ _TREE = {
     *("is_linear", "shrinkage", "version", "num_class", "num_tree_per_iteration", "label_index", "max_feature_idx"),
     *("objective", "feature_names", "feature_infos", "average_output", "monotone_constraints", "pandas_categorical"),
 }
-#: how many training rows, of what weight, reached a node; gain and weight together tell as much
-_COUNTED = ("leaf_count", "internal_count", "leaf_weight", "internal_weight", "split_gain")
+#: how many training rows, of what weight, reached a node; gain and weight together tell as much, and so does the value
+#: of a node that is no leaf
+_COUNTED = ("leaf_count", "internal_count", "leaf_weight", "internal_weight", "internal_value", "split_gain")
 
 
 def check_lightgbm(path: Path, file: ReleasedFile, secrets: SiteSecrets, learner: str | None) -> None:

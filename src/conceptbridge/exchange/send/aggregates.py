@@ -1,6 +1,6 @@
 """Write an aggregate results file: what the joint tables, figures and page need of one site, and no row of it.
 
-metrics/{task}/{site}/*.parquet      as evaluation wrote them, if models are tested at the site
+metrics/{task}/{site}/*.parquet      the tables of evaluation (``read_shared``), if models are tested at the site
 tasks/{task}/{site}/                 tokens.parquet (``shared_tokens``), attrition.csv, splits.parquet, leaks.parquet
 sites/{site}/                        quality.json (``shareable``), vocabulary.parquet: concepts of enough persons
 """
@@ -20,7 +20,8 @@ import pyarrow.parquet as pq
 from conceptbridge.core.atomic_files import write_json, write_parquet
 from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.disclosure.suppress import keep_enough
-from conceptbridge.disclosure.token_counts import shared_tokens, train_rows
+from conceptbridge.disclosure.token_counts import read_tokens, shared_tokens, train_rows
+from conceptbridge.evaluate.shared_tables import read_shared
 from conceptbridge.exchange.egress.allowlist import SHARED_TOKENS, target_tables
 from conceptbridge.exchange.egress.check import check_about, check_egress
 from conceptbridge.exchange.egress.release_report import write_release_report
@@ -44,10 +45,12 @@ def write_aggregates(results: Path, about: Mapping[str, Any], secrets: SiteSecre
             metrics, of_task = (Path(kind) / task / site for kind in ("metrics", "tasks"))
             if about["role"] != "source":
                 for table in target_tables(about["study"]):
-                    _copy(results / metrics / f"{table}.parquet", folder / metrics / f"{table}.parquet")
+                    existing(results / metrics / f"{table}.parquet")
+                    shared = read_shared(results / metrics, table, min_cell_count)
+                    write_parquet(shared, folder / metrics / f"{table}.parquet")
             for name in ("attrition.csv", "leaks.parquet", "splits.parquet"):
                 _copy(results / of_task / name, folder / of_task / name)
-            tokens = pq.read_table(existing(results / of_task / "tokens.parquet"), columns=SHARED_TOKENS.names)
+            tokens = read_tokens(existing(results / of_task / "tokens.parquet"), *SHARED_TOKENS.names[:-1])
             shared = shared_tokens(tokens, train_rows(results / of_task / "splits.parquet"), min_cell_count)
             write_parquet(shared.cast(SHARED_TOKENS), folder / of_task / "tokens.parquet")
         of_site = Path("sites") / site

@@ -2,7 +2,7 @@
 
 manifest.json      ``about_schema``: source, task and its definition, embedding and how to get it, learner, versions
 model/             model.json and weights (safetensors or LightGBM's text); absent if there was too little to train on
-vocabulary.json    the source's concepts of at least min_cell_count training rows, with their texts
+vocabulary.json    the source's concepts of at least min_cell_count training persons, with their texts
 profile.parquet    of a one-hot model, where the study translates: persons with each concept, and with pairs of them
 metrics.json       how the model performs at its source: the aggregates of the joint tables
 card.md            the same for readers
@@ -17,12 +17,14 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json, write_parquet, write_text
 from conceptbridge.core.errors import StudyError
-from conceptbridge.disclosure.suppress import keep_enough
+from conceptbridge.disclosure.token_counts import of_enough_persons, read_tokens
+from conceptbridge.evaluate.shared_tables import read_shared
 from conceptbridge.exchange.egress.check import check_about, check_egress
 from conceptbridge.exchange.egress.release_report import write_release_report
 from conceptbridge.exchange.egress.site_secrets import SiteSecrets
@@ -53,7 +55,7 @@ def write_bundle(
 
     ``about``: the fields of a bundle's manifest but ``version`` and ``reason``. ``vocabulary`` and ``tokens`` are the
     site's and the task's; ``measured`` is the folder of its metrics, None if it was not tested at its source;
-    ``profile`` that of its tokens, to go with it. A one-hot column of fewer than ``min_cell_count`` training rows is
+    ``profile`` that of its tokens, to go with it. A one-hot column of fewer than ``min_cell_count`` training persons is
     sent without its name, so that no target matches it.
 
     Raises StudyError if something must not leave the site.
@@ -63,9 +65,9 @@ def write_bundle(
     about = {**about, "version": version("conceptbridge"), "reason": entry["reason"]}
     shared = _shared_tokens(vocabulary, tokens, min_cell_count)
     metrics = {
-        "trained": {name: entry.get(name) for name in ("train_rows", "train_events")},
-        "cohort": [] if measured is None else _rows(measured / "site.parquet", COHORT, {}),
-        "metrics": [] if measured is None else _metrics(measured / "metrics.parquet", about),
+        "trained": _trained(entry, tokens.with_name("splits.parquet")),
+        "cohort": [] if measured is None else _rows(pq.read_table(measured / "site.parquet"), COHORT, {}),
+        "metrics": [] if measured is None else _metrics(read_shared(measured, "metrics", min_cell_count), about),
     }
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary) / "bundle"
@@ -90,9 +92,17 @@ def write_bundle(
     write_release_report(out.name, purpose, released, secrets, report)
 
 
+def _trained(entry: Mapping[str, Any], splits: Path) -> dict[str, Any]:
+    """Return the training rows and events, as far as the table of splits beside the tokens shows them."""
+    trained = {name: entry.get(name) for name in ("train_rows", "train_events")}
+    if splits.is_file():
+        [told] = [row for row in pq.read_table(splits).to_pylist() if row["split"] == "train"]
+        trained = {name: None if told[name.partition("_")[2]] is None else n for name, n in trained.items()}
+    return trained
+
+
 def _shared_tokens(vocabulary: Path, tokens: Path, min_cell_count: int) -> list[dict[str, Any]]:
-    used = pq.read_table(tokens, columns=["key", "rows"])
-    keys = keep_enough(used, "rows", min_cell_count)["key"]
+    keys = of_enough_persons(read_tokens(tokens, "key"), min_cell_count)["key"]
     site = pq.read_table(vocabulary, columns=[*TOKEN, "private"]).filter(~pc.field("private"))
     kept: list[dict[str, Any]] = (
         site.filter(pc.is_in(site["key"], value_set=keys.combine_chunks())).select(TOKEN).sort_by("key").to_pylist()
@@ -114,13 +124,12 @@ def _copy_model(saved: Path, to: Path, shared: set[str]) -> None:
         write_json(model, to / "model.json")
 
 
-def _metrics(path: Path, about: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _metrics(table: pa.Table, about: Mapping[str, Any]) -> list[dict[str, Any]]:
     where = {"embedding": about["embedding"]["name"], "learner": about["learner"], "strategy": "local"}
-    return _rows(path, METRIC, where | {"threshold": None, "alert_rate": None})
+    return _rows(table, METRIC, where | {"threshold": None, "alert_rate": None})
 
 
-def _rows(path: Path, columns: tuple[str, ...], where: Mapping[str, str | None]) -> list[dict[str, Any]]:
-    table = pq.read_table(path)
+def _rows(table: pa.Table, columns: tuple[str, ...], where: Mapping[str, str | None]) -> list[dict[str, Any]]:
     for name, value in where.items():
         table = table.filter(pc.is_null(table[name]) if value is None else pc.equal(table[name], value))
     rows = table.select(columns).to_pylist()

@@ -33,7 +33,7 @@ def card(about: Mapping[str, Any], metrics: Mapping[str, Any], tokens: int) -> s
         *_cohort(metrics["cohort"]),
         f"Training rows: {_count(trained['train_rows'])}, with the event: {_count(trained['train_events'])} "
         f"(counts under {about['min_cell_count']} are withheld).",
-        f"Concepts of at least {about['min_cell_count']} training rows, which the bundle names: {tokens}.",
+        f"Concepts of at least {about['min_cell_count']} training persons, which the bundle names: {tokens}.",
         "",
         "## Model",
         f"{about['learner']}, {about['seeds']} seeds, all included. {embedding['name']} turns text into vectors:",

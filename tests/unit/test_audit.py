@@ -1,0 +1,195 @@
+"""The auditor finds what was once shown, and nothing in what is shown now of sites of any size."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pytest
+from typer.testing import CliRunner
+
+from conceptbridge.cli import app
+from conceptbridge.disclosure.cohort_counts import count_parts, shown_steps
+from conceptbridge.evaluate.cohort_summary import ALL_SPLITS, describe_site
+from conceptbridge.evaluate.metrics import measure
+from conceptbridge.evaluate.predictions import Rows
+from conceptbridge.evaluate.schemas import SCHEMAS, to_table
+from conceptbridge.evaluate.shared_tables import shared_table
+from conceptbridge.evaluate.subgroup_metrics import groups_of
+from conceptbridge.evaluate.subgroups import Dimension
+from conceptbridge.evaluate.table_rows import counts_of
+from conceptbridge.exchange.egress.audit import Shown, audit, audit_shown, possible_events
+from conceptbridge.tasks.prevalence import split_table
+from conceptbridge.tasks.splits import SPLITS
+
+MINIMUM = 10
+ARM = {"embedding": "e", "learner": "l", "strategy": "local", "source": "here", "target": "here"}
+
+
+class Cohort:
+    """A random cohort: who, with or without the event, in which split, lost at which step."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = rng = np.random.default_rng(seed)
+        persons = int(rng.integers(10, 300))
+        several = rng.choice([0.0, 0.02, 0.5])
+        of_person = 1 + rng.binomial(3, several, persons)
+        self.person = np.repeat(np.arange(persons), of_person)
+        risk = rng.beta(1, rng.choice([1, 5, 30]), persons)
+        self.label = (rng.random(len(self.person)) < risk[self.person]).astype(np.int8)
+        shares = rng.dirichlet([6, rng.choice([0.3, 2]), 2])
+        drawn = persons if rng.random() < 0.5 else len(self.person)  # a person in one split, or in several
+        split = rng.choice(3, drawn, p=shares)
+        self.split = split[self.person] if drawn == persons else split
+        self.left = rng.choice(5, len(self.person), p=[0.02, 0.03, 0.01, 0.04, 0.9])  # after which step a row goes
+        self.sex = rng.choice(3, len(self.person), p=[0.48, 0.48, 0.04])
+
+    @property
+    def last(self) -> np.ndarray:
+        return self.left == 4
+
+    def rows(self) -> Rows:
+        at = self.last
+        names = np.array(ALL_SPLITS, dtype=object)[self.split[at]]
+        return Rows(np.arange(at.sum()), self.person[at], self.label[at], names)
+
+
+def shown_of(cohort: Cohort) -> Shown:
+    """What is shown of a cohort, by the code that shows it."""
+    zero = np.zeros(len(cohort.person), np.intp)
+    steps = []
+    for number in range(5):
+        kept = cohort.left >= number
+        steps.append(count_parts(cohort.person[kept], cohort.label[kept], zero[kept], 1))
+    at = cohort.last
+    parts = count_parts(cohort.person[at], cohort.label[at], cohort.split[at], 3)
+    told = shown_steps(steps, parts, len(np.unique(cohort.person)), MINIMUM)
+    attrition = [dict(zip(("persons", "rows", "events"), step, strict=True)) for step in told]
+    kept = cohort.left >= 3
+    names = pd.Series(np.array(SPLITS, dtype=object)[cohort.split[kept]]).where(at[kept], None)
+    before = pd.DataFrame({"person_id": cohort.person[kept], "label": cohort.label[kept], "split": names})
+    splits = split_table(before, told[-2], told[-1], False, MINIMUM)
+    rows = cohort.rows()
+    table = pa.table({"split": pa.array(rows.split, pa.string())})
+    site = to_table(list(describe_site(table, rows, "t", "here", None, MINIMUM)), SCHEMAS["site"])
+    counts = counts_of(rows, MINIMUM)
+    metrics, seeds = measured(cohort, rows, counts)
+    test = rows.of("test")
+    sex = Dimension("sex", ["a", "b", "c"], cohort.sex[at][rows.split == "test"])
+    groups = [
+        ARM | {"dimension": "sex", "group": group.name, "rows": group.rows, "events": group.events}
+        for group in groups_of(sex, test.label, test.person_id, MINIMUM, MINIMUM)
+    ]
+    budget = [ARM | dict(zip(("train_rows", "train_events"), counts["train"], strict=True))]
+    return Shown("t at here", site.to_pylist(), splits.to_pylist(), attrition, metrics, seeds, groups, budget)
+
+
+def measured(cohort: Cohort, rows: Rows, counts: dict[str, Any]) -> tuple[list[dict], list[dict]]:
+    """Metrics of three seeds where they are shown, rounded as they are."""
+    metrics, seeds = [], []
+    for split in ("validation", "test"):
+        part = rows.of(split)
+        key = ARM | {"split": split, "threshold": None, "alert_rate": None}
+        if counts[split][1] is None:
+            continue
+        values = np.array(
+            [measure(part.label, cohort.rng.random(len(part.label)), np.ones((len(part.label), 1)))[:, 0]] * 3
+        )
+        of_split = {"rows": counts[split][0], "events": counts[split][1], "seeds": 3}
+        for name, value in zip(("auroc", "auprc", "brier", "scaled_brier"), values.T, strict=True):
+            metrics.append(key | of_split | {"metric": name, "estimate": value.mean()})
+            seeds += [key | {"metric": name, "seed": n, "estimate": one} for n, one in enumerate(value)]
+    rows_of = {split: of[0] for split, of in counts.items()}
+
+    def shared(name: str, long: list[dict]) -> list[dict]:
+        columns = SCHEMAS[name]
+        lines = [
+            tuple({"task": "t"} | row).__len__() and tuple(({"task": "t"} | row).get(c) for c in columns.names)
+            for row in long
+        ]
+        return shared_table(name, to_table(lines, columns), rows_of, MINIMUM).to_pylist()
+
+    return shared("metrics", metrics), shared("seeds", seeds)
+
+
+@pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.dear) for first in range(20, 200, 20))])
+def test_nothing_that_is_small_is_determined_by_what_is_shown_of_a_random_site(first: int) -> None:
+    shown = 0
+    for seed in range(first, first + 20):
+        of_site = shown_of(Cohort(seed))
+        found = audit_shown(of_site, MINIMUM)
+        assert not found, (seed, found)
+        shown += sum(row["events"] is not None for row in of_site.site)
+    assert shown > 10  # of 60 splits
+
+
+def blank(**tables: Any) -> Shown:
+    names = ("site", "splits", "attrition", "metrics", "seeds", "subgroups", "training_budget")
+    return Shown("t at here", **{name: tables.get(name, []) for name in names})
+
+
+def estimates(split: str, rows: int, **values: float) -> list[dict[str, Any]]:
+    key = ARM | {"split": split, "rows": rows, "events": None, "threshold": None, "alert_rate": None, "seeds": 3}
+    return [key | {"metric": metric, "estimate": value} for metric, value in values.items()]
+
+
+def test_the_auditor_reads_few_events_off_both_brier_scores() -> None:
+    """Of 200 rows; what was shown of the validation rows of a small site."""
+    brier, prevalence = 0.0213, 4 / 200
+    scaled = 1 - brier / (prevalence * (1 - prevalence))
+    found = audit_shown(blank(metrics=estimates("test", 200, brier=brier, scaled_brier=scaled)), MINIMUM)
+    assert ("split test: rows of the rarer class", 4) in {one[1:] for one in found}
+
+
+def test_the_auditor_reads_few_events_off_aurocs_in_full() -> None:
+    rng = np.random.default_rng(1)
+    label = np.r_[np.ones(7, int), np.zeros(150, int)]
+    aurocs = [measure(label, rng.random(157), np.ones((157, 1)))[0, 0] for _ in range(3)]
+    key = ARM | {"split": "test", "metric": "auroc"}
+    seeds = [key | {"seed": n, "estimate": auroc} for n, auroc in enumerate(aurocs)]
+    site = [{"split": "test", "persons": None, "rows": 157, "events": None, "persons_with_event": None}]
+    found = audit_shown(blank(site=site, seeds=seeds, metrics=[]), MINIMUM)
+    assert ("split test: rows of the rarer class", 7) in {one[1:] for one in found}
+    assert set(possible_events(157, [], seeds, "test").tolist()) == {7, 150}
+
+
+def test_the_auditor_subtracts_rows_that_stand_beside_blank_persons() -> None:
+    steps = [(None, 322, 80), (315, 315, 80), (250, 250, 70)]
+    attrition = [dict(zip(("persons", "rows", "events"), step, strict=True)) for step in steps]
+    found = audit_shown(blank(attrition=attrition), MINIMUM)
+    assert ("steps 0 to 1: rows", 7) in {one[1:] for one in found}
+
+
+def test_the_auditor_finds_the_remainder_of_a_total_and_of_a_group() -> None:
+    def split(name: str, rows: int | None, events: int | None) -> dict[str, Any]:
+        return {"split": name, "persons": rows, "rows": rows, "events": events, "persons_with_event": None}
+
+    site = [split("train", 200, 40), split("validation", None, None), split("test", 100, 20)]
+    attrition = [{"persons": 304, "rows": 304, "events": 62}]
+    found = {one[1:] for one in audit_shown(blank(site=site, attrition=attrition), MINIMUM)}
+    assert {("split validation: rows", 4), ("split validation: events", 2)} <= found
+    groups = [
+        ARM | {"dimension": "sex", "group": name, "rows": n, "events": k}
+        for name, n, k in [("a", 60, 12), ("b", None, None)]
+    ]
+    found = {one[1:] for one in audit_shown(blank(site=[split("test", 65, 15)], subgroups=groups), MINIMUM)}
+    assert {("group sex b: rows", 5)} <= found
+
+
+def test_a_count_of_one_step_alone_says_nothing() -> None:
+    assert audit_shown(blank(attrition=[{"persons": 300, "rows": 300, "events": 40}]), MINIMUM) == []
+
+
+def test_a_whole_folder_is_read(tmp_path: Path) -> None:
+    at = tmp_path / "tasks/t/here"
+    at.mkdir(parents=True)
+    (at / "attrition.csv").write_text("step,persons,rows,events\na,,322,80\nb,315,315,80\n")
+    [found] = {one.where for one in audit(tmp_path, MINIMUM)}
+    assert found == "t at here"
+    told = CliRunner().invoke(app, ["audit-release", str(tmp_path)])
+    assert "t at here: steps 0 to 1: rows" in str(told.exception)
+    assert "7" not in str(told.exception).partition("\n")[2]
+    (at / "attrition.csv").write_text("step,persons,rows,events\na,,,\nb,315,315,80\n")
+    told = CliRunner().invoke(app, ["audit-release", str(tmp_path)])
+    assert (told.exit_code, "no count under 10" in told.output) == (0, True)
