@@ -25,7 +25,7 @@ LEARNER = "conceptbridge.learn.learner.Learner"
 def layers() -> list[str]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     (contract,) = project["tool"]["importlinter"]["contracts"]
-    return [name for layer in contract["layers"] for name in layer.split(" | ")]
+    return [name for layer in contract["layers"] for name in re.split(" [|:] ", layer)]
 
 
 def texts_of(svg: str) -> list[str]:
