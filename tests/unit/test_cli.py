@@ -137,7 +137,7 @@ def test_a_check_tells_what_the_study_has(
     told = capsys.readouterr().out.splitlines()
     assert told[0] == f"{DEMO}: no mistakes found"
     assert "sites       riverside, lakeshore, prairie" in told
-    assert "arms        204" in told
+    assert "arms        198" in told
     assert told[-1].endswith(" to run")
     assert int(told[-1].split()[1]) > 100
     assert not Path("results").exists()
