@@ -22,7 +22,7 @@ STUDY: dict[str, Any] = (
     | {"embeddings": EMBEDDINGS}
     | {"learners": {"cnn": TINY["learners"]["cnn"]}, "strategies": STRATEGIES}
     | task(
-        min_rows=5,
+        min_rows=15,  # what fewer persons have than may leave is in no model
         min_values=5,
         predictors={"domains": ["condition", "drug", "procedure", "measurement", "observation"]},
     )
