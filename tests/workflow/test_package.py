@@ -27,7 +27,7 @@ one = results.table("seeds").query(
 )
 for metric in ("auroc", "brier", "calibration_slope"):
     (estimate,) = one.loc[one["metric"] == metric, "estimate"]
-    assert abs(measured.loc[metric, "estimate"] - estimate) < 1e-9
+    assert abs(measured.loc[metric, "estimate"] - estimate) < 0.0051  # tables are rounded, so that no count follows
 for changed, message in (
     ({"embeddings": ["onehot"]}, "the study has no embedding 'random'"),
     ({"states": "words"}, "definition.states"),
@@ -89,7 +89,7 @@ def test_all_that_the_workflow_reads_is_in_the_wheel(installed: Path) -> None:
 def test_a_study_is_checked_and_planned_away_from_the_repository(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     line = [sys.executable, "-m", "conceptbridge.cli"]
-    assert "arms        168" in command(installed, tmp_path, *line, "check", "study.yaml")
+    assert "arms        198" in command(installed, tmp_path, *line, "check", "study.yaml")
     told = command(installed, tmp_path, "conceptbridge", "run", "study.yaml", "-n")
     assert str(installed / "conceptbridge/workflow_files/workflow/Snakefile") in told
     assert str(installed / "conceptbridge/workflow_files/workflow/profiles/default") in told
@@ -99,7 +99,7 @@ def test_a_study_is_checked_and_planned_away_from_the_repository(installed: Path
     (tmp_path / "study.yaml").write_text(yaml.safe_dump(config | {"sites": {"north": {"extract": "nowhere"}}}))
     told = command(installed, tmp_path, *line, "check", "study.yaml", status=1)
     assert told == "error: nowhere: does not exist; an extract is a folder or zip of CDM tables (" + (
-        "Parquet, CSV, TSV, TXT, plain or as .gz, .zst), or a SQLite or DuckDB file\n"
+        "Parquet, CSV, TSV, TXT, plain or as .gz, .zst), or a SQLite or DuckDB file (config: sites.north.extract)\n"
     )
 
 
