@@ -85,7 +85,8 @@ def reference(
             "visit": {day for p, day, c in visits if p == i and c == 9201},
             "death": {deaths[i]} if i in deaths else set(),
         }[s.outcome]
-        kept = [day for day in starts if not any(day - s.washout <= other < day for other in starts)]
+        alive = [day for day in starts if i not in deaths or deaths[i] >= day]
+        kept = [day for day in alive if not any(day - s.washout <= other < day for other in starts)]
         for day in {"first": kept[:1], "last": kept[-1:], "all": kept}[s.occurrence]:
             label = any(day + first <= o <= day + last for o in outcomes)
             until = last if s.at_risk is None else min(last, first + s.at_risk - 1)
