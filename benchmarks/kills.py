@@ -31,6 +31,8 @@ import yaml
 from conceptbridge.simulate.network import write_extract
 
 ROOT = Path(__file__).parents[1]
+#: hidden files that belong into results; any other is a draft that was left
+KEPT = (".running", ".snakemake_timestamp", ".contents.json")
 STUDY: dict[str, Any] = {
     "name": "killed",
     "embedding_cache": "cache",
@@ -148,7 +150,7 @@ def trial(number: int, base: Path, took: float, expected: dict[str, str], a: arg
     whole(folder)
     found = contents(folder)
     wrong = sorted(file for file in expected.keys() | found.keys() if expected.get(file) != found.get(file))
-    wrong += [str(p) for p in folder.glob("results/**/.*") if p.name not in (".running", ".snakemake_timestamp")]
+    wrong += [str(p) for p in folder.glob("results/**/.*") if p.name not in KEPT]
     print(f"{number:3} {', '.join(hit)}: {', '.join(wrong) or 'the same'}", flush=True)
     shutil.rmtree(folder)
     return not wrong

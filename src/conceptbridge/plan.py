@@ -67,7 +67,7 @@ class Plan:
         aggregate results file of another study.
         """
         study = read_study(config)
-        check_sites(study.translations, study.sites, study.config["tasks"])
+        check_sites(study.translations, study.sites, study.sources, study.config["tasks"])
         data_folder(study)
         study.term_pairs  # noqa: B018 - raises where the files are missing
         return cls(

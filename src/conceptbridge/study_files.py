@@ -22,7 +22,7 @@ def mistakes(study: Study) -> list[str]:
         *(partial(bundles_of, study, site) for site in study.bundled),
         *(partial(check_file, study.patients(site), site) for site in study.scored),
         partial(vocabulary_files, study),
-        partial(check_sites, study.translations, study.sites, study.config["tasks"]),
+        partial(check_sites, study.translations, study.sites, study.sources, study.config["tasks"]),
         lambda: study.term_pairs,
     ]
     messages = []

@@ -291,9 +291,11 @@ def test_a_line_counts_for_its_own_two_sites_alone(tmp_path: Path) -> None:
     before = digest_of([file], "made", "there"), digest_of([file], "made", "here")
     assert before[0] is not None
     assert before[1] is None
-    check_sites([file], ["there", "elsewhere"], ["made"])
+    check_sites([file], ["there", "elsewhere"], ["elsewhere"], ["made"])
+    with pytest.raises(StudyError, match="line 2: elsewhere is no source of the study"):
+        check_sites([file], ["there", "elsewhere"], ["there"], ["made"])
     with pytest.raises(StudyError, match=re.escape("line 2: the source 'elsewhere' is no site of the study")):
-        check_sites([file], ["there", "here"], ["made"])
+        check_sites([file], ["there", "here"], ["here"], ["made"])
 
 
 def test_a_line_counts_for_its_own_task_alone(tmp_path: Path) -> None:
@@ -308,7 +310,7 @@ def test_a_line_counts_for_its_own_task_alone(tmp_path: Path) -> None:
     assert digest_of([file], "made", "there") == before
     assert digest_of([file], "other", "there") is None
     with pytest.raises(StudyError, match=re.escape("line 2: the task 'made' is no task of the study")):
-        check_sites([file], ["there", "here"], ["other"])
+        check_sites([file], ["there", "here"], ["here"], ["other"])
 
 
 # -- the review sheet

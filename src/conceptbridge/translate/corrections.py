@@ -48,14 +48,21 @@ def corrections(files: Sequence[Path]) -> Iterator[Correction]:
                 yield Correction(f"{file}: line {reader.line_num}", *values)
 
 
-def check_sites(files: Sequence[Path], sites: Collection[str], tasks: Collection[str]) -> None:
-    """Raise StudyError, with the line, where a file names a task or site that there is not, or one as both sites."""
+def check_sites(
+    files: Sequence[Path], sites: Collection[str], sources: Collection[str], tasks: Collection[str]
+) -> None:
+    """Raise StudyError, with the line, where a file names a task, site or source that there is not, or one as both
+    sites."""
     for line in corrections(files):
         if line.task and line.task not in tasks:
             raise StudyError(f"{line.where}: the task {line.task!r} is no task of the study{nearest(line.task, tasks)}")
         for what, site in (("target", line.target), ("source", line.source)):
             if site not in sites:
                 raise StudyError(f"{line.where}: the {what} {site!r} is no site of the study{nearest(site, sites)}")
+        if line.source not in sources:
+            raise StudyError(
+                f"{line.where}: {line.source} is no source of the study, so nothing is read as one of its tokens"
+            )
         if line.target == line.source:
             raise StudyError(f"{line.where}: target and source are both {line.target!r}")
 
