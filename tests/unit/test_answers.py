@@ -68,9 +68,13 @@ def answer_to(
 @pytest.mark.parametrize(
     ("difference", "verdict"),
     [
-        (BETTER, "Use the transferred model."),
-        (LEVEL, "No difference seen between the transferred model and the local model on onehot."),
-        (WORSE, "Keep the local model on onehot: the transferred model that the validation rows chose is worse on the"),
+        (BETTER, "Use there's model on minilm, head tuned here."),
+        (
+            LEVEL,
+            "Keep your own model for now. No difference seen between there's model on minilm, head tuned here, and "
+            "your own model on codes.",
+        ),
+        (WORSE, "Keep your own model on codes: the one that the validation rows chose is worse on the test rows."),
     ],
 )
 def test_where_the_reference_is_the_best_local_model_it_decides(difference, verdict):
@@ -85,7 +89,8 @@ def test_beating_the_reference_alone_is_no_reason_to_transfer():
     """The case that once said "Borrow": better than one-hot at home, level with another local model."""
     answer = answer_to(BETTER, (OWN, LEVEL))
     assert answer.verdict == (
-        "Stay local for now: transfer beats the reference, but is not shown to beat the local model on minilm."
+        "Keep your own model for now: there's model on minilm, head tuned here, beats your own model on codes, but is "
+        "not shown to beat your own model on minilm."
     )
     assert "may come from another embedding or learner at home" in answer.sentence
     assert [line.role for line in answer.evidence] == ["recommended", "reference", "best local model"]
@@ -94,13 +99,13 @@ def test_beating_the_reference_alone_is_no_reason_to_transfer():
 @pytest.mark.parametrize(
     ("control", "verdict"),
     [
-        (BETTER, "Use the transferred model."),
+        (BETTER, "Use there's model on minilm, head tuned here."),
         (
             LEVEL,
-            "Stay local for now: transfer beats the reference, but is not shown to beat a local model on "
-            "random-minilm, which has no meaning.",
+            "Keep your own model for now: there's model on minilm, head tuned here, beats your own model on codes, but "
+            "is not shown to beat your own model on random-minilm, which has no meaning.",
         ),
-        (WORSE, "Stay local: the transferred model that the validation rows chose is worse on the test rows."),
+        (WORSE, "Keep your own model: the one that the validation rows chose is worse on the test rows."),
     ],
 )
 def test_a_local_model_without_meaning_has_to_be_beaten_too_and_is_never_recommended(control, verdict):
@@ -113,7 +118,7 @@ def test_a_local_model_without_meaning_has_to_be_beaten_too_and_is_never_recomme
 
 
 def test_no_local_model_leaves_nothing_to_compare_with():
-    assert answer_to(None).verdict == "Only transferred models: there is no local one to compare with."
+    assert answer_to(None).verdict == "There is no model of your own to compare with."
 
 
 @pytest.mark.parametrize(
@@ -130,19 +135,20 @@ def test_no_local_model_leaves_nothing_to_compare_with():
         (
             LEVEL,
             OWN,
-            "Keep your own model. No difference seen between the local model on minilm and the local model on onehot.",
+            "Keep your own model. No difference seen between your own model on minilm and your own model on codes.",
             None,
         ),
         (
             LEVEL,
             {**LOCAL, "learner": "logistic"},
-            "Keep your own model. No difference seen between local logistic on onehot and local cnn on onehot.",
+            "Keep your own model. No difference seen between your own model on codes (logistic) and your own model on "
+            "codes (cnn).",
             None,
         ),
         (
             WORSE,
             OWN,
-            "Keep the local model on onehot: the model that the validation rows chose is worse on the test rows.",
+            "Keep your own model on codes: the one that the validation rows chose is worse on the test rows.",
             None,
         ),
     ],
@@ -157,13 +163,13 @@ def test_the_reference_is_compared_with_nothing():
     answer = answer_to(
         None, recommended=LOCAL, others=[compared("vs_best_transferred", LOCAL, TRANSFERRED, NOT_TESTED)]
     )
-    assert answer.verdict == "Keep your own model: no transferred model did better on the validation rows."
+    assert answer.verdict == "Keep your own model: no model from elsewhere did better on the validation rows."
     assert [line.role for line in answer.evidence] == ["recommended", "best transferred model (exploratory)"]
 
 
 def test_where_nothing_was_transferred_nothing_is_said_of_it():
     answer = answer_to(None, recommended=LOCAL)
-    assert answer.verdict == "Keep your own model: there is no transferred one to compare with."
+    assert answer.verdict == "Keep your own model: there is no other to compare with."
     assert len(answer.evidence) == 1
 
 
@@ -171,7 +177,28 @@ def test_what_is_not_better_than_chance_is_not_recommended():
     answer = answer_to(Interval(0.3, 0.2, 0.4, 0.06, 3), (LOCAL, Interval(0.3, 0.2, 0.4, 0.06, 3)), chance=0.06)
     assert answer.verdict == "No model is shown to do better than chance."
     assert answer.above_chance is False
-    assert answer_to(chance=None).verdict == "Too few events to say."
+    assert [line.role for line in answer.evidence] == ["highest on the validation rows", "reference"]
+    assert answer.gain is None
+
+
+@pytest.mark.parametrize(
+    ("persons", "verdict"),
+    [
+        (14, "Not enough patients to tell (14 with the event among the test rows)."),
+        (None, "Not enough patients to tell."),
+    ],
+)
+def test_too_few_patients_are_said_with_their_number_where_it_may_be_shown(persons, verdict):
+    site = {"task": "t", "site": "here", "split": "test", "events": None, "persons_with_event": persons}
+    assert answer_to(chance=None, sites=[site]).verdict == verdict
+
+
+def test_the_gain_is_over_the_local_model_that_decides():
+    assert answer_to(BETTER, (OWN, LEVEL)).gain.difference == LEVEL
+    assert answer_to(BETTER, (OWN, BETTER), LEVEL).gain.arm["embedding"] == "random-minilm"
+    assert answer_to(BETTER, (OWN, BETTER)).gain.arm["embedding"] == "minilm"
+    assert answer_to(BETTER, recommended=OWN).gain.arm["embedding"] == "onehot"
+    assert answer_to(None, recommended=LOCAL).gain is None
 
 
 def test_controls_in_its_place_are_exploratory():
@@ -204,18 +231,20 @@ def test_the_choice_says_on_how_many_events_it_rests(events, persons, said):
 
 
 @pytest.mark.parametrize(
-    ("found", "said"),
+    ("found", "said", "short"),
     [
-        (("within the sizes", 900.4, 600, None), "catches up at about 900 local events [600, over 2,000]."),
-        (("not reached within the largest size", None, None, None), "does not catch up within 2,000 local events."),
-        (("at the smallest size already", None, None, None), "level at the smallest number of local events tried, 50."),
+        (("within the sizes", 900.4, 600, None), "at about 900 local events [600, over 2,000].", "about 900"),
+        (("not reached within the largest size", *3 * [None]), "not catch up within 2,000 local", "more than 2,000"),
+        (("at the smallest size already", *3 * [None]), "the smallest number of local events tried, 50.", "at most 50"),
     ],
 )
-def test_the_break_even_is_said(found, said):
+def test_the_break_even_is_said(found, said, short):
     row = {"task": "t", "target": "here", **{name: TRANSFERRED[name] for name in NAMES}}
     row |= {"local_embedding": "onehot", "local_learner": "cnn", "smallest": 50, "largest": 2000}
     row |= dict(zip(("status", "events", "lower", "upper"), found, strict=True))
-    assert said in answer_to(BETTER, (LOCAL, BETTER), breakeven=[row]).sentence
+    answer = answer_to(BETTER, (LOCAL, BETTER), breakeven=[row])
+    assert said in answer.sentence
+    assert answer.level_from == short
 
 
 def test_a_target_without_any_estimate_says_why():

@@ -255,7 +255,11 @@ def test_a_figure_has_a_number_or_n_e_for_every_arm(results):
 def test_the_answer_follows_the_numbers(results):
     found = answers_of(results)
     here = found["lakeside"]
-    assert here.verdict == "No difference seen between the transferred model and the local model on onehot."
+    assert re.fullmatch(
+        r"Keep your own model for now\. No difference seen between riverside's model on minilm, [\w ]+, and "
+        r"your own model on codes\.",
+        here.verdict,
+    )
     assert re.match(
         r"Riverside's \w+ on minilm, [\w ]+, reaches an AUROC of 0\.\d\d \[0\.\d\d, 0\.\d\d\]\. "
         r"The reference \(local \w+ on onehot\) reaches 0\.\d\d \[",
@@ -268,7 +272,7 @@ def test_the_answer_follows_the_numbers(results):
         *2 * ["control (exploratory)"],
     ]
     scarce = found[made.SCARCE]
-    assert scarce.verdict == "Only transferred models: there is no local one to compare with."
+    assert scarce.verdict == "There is no model of your own to compare with."
     assert "no arm of the reference is estimable" in scarce.sentence
 
 
@@ -451,6 +455,7 @@ def test_the_page_warns_of_prevalence_that_parts_and_tells_what_looks_ahead_and_
         write_json({"tables": {}, "condition_status": types}, tmp_path / site / "quality.json")
     task = {"guards": {"open_visit": "discharge"}, "split": {"by": "hash"}}
     task["outcome"] = {"domain": "death", "concepts": [], "days": [1, 30]}
+    task |= {"index": {"domain": "visit", "concepts": [9201], "occurrence": "all"}, "predictors": {"days": [-9, 0]}}
     write_json({"config": {"tasks": {"death": task}}}, tmp_path / "provenance.json")
     out = tmp_path / "index.html"
     write_page(joint, results / "figures", tmp_path, tmp_path / "provenance.json", TITLE, out)

@@ -35,7 +35,9 @@ from conceptbridge.report.case import (
 from conceptbridge.report.verdicts import NO_DIFFERENCE, verdict_on
 
 NO_BETTER = "No model is shown to do better than chance."
-TOO_FEW = "Too few events to say."
+TOO_FEW = "Not enough patients to tell"
+#: roles of the arm with the highest AUROC on validation rows
+RECOMMENDED, HIGHEST = "recommended", "highest on the validation rows"
 
 
 class Evidence(NamedTuple):
@@ -48,7 +50,12 @@ class Evidence(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """What the study says about one task at one target; ``above_chance`` is None where nothing is estimable."""
+    """What the study says about one task at one target.
+
+    ``events`` are those of the target's training rows. ``above_chance`` is None where nothing is estimable. ``gain`` is
+    what the verdict rests on: the best model of the target's own, and how much better the recommended arm is.
+    ``level_from`` says from how many local events on the reference is as good.
+    """
 
     task: str
     target: str
@@ -57,6 +64,8 @@ class Answer(NamedTuple):
     verdict: str
     sentence: str
     evidence: Sequence[Evidence]
+    gain: Compared | None = None
+    level_from: str = ""
 
 
 def answers(
@@ -115,8 +124,27 @@ def _answer(
         *(_against_controls(case.recommended, in_its_place) if above else []),
         *(_cannot_tell(row) for row in controls if not _has_other(row)),
     ]
-    verdict = verdict_on(case) if above else TOO_FEW if gate is None else NO_BETTER
-    return Answer(task, target, events, above, verdict, " ".join(sentences), list(_evidence(case, in_its_place)))
+    verdict = verdict_on(case) if above else _too_few(splits) if gate is None else NO_BETTER
+    evidence = list(_evidence(case, in_its_place, above))
+    level_from = _level_from(_break_even_of(chosen, breakeven)) if above else ""
+    return Answer(
+        task, target, events, above, verdict, " ".join(sentences), evidence, _gain(case) if above else None, level_from
+    )
+
+
+def _too_few(splits: Mapping[str, Row]) -> str:
+    """Say that there are too few, and how many where that may be shown."""
+    persons = splits.get("test", {}).get("persons_with_event")
+    return f"{TOO_FEW}." if persons is None else f"{TOO_FEW} ({persons:,} with the event among the test rows)."
+
+
+def _gain(case: Case) -> Compared | None:
+    """Return the comparison that the verdict rests on: with the best local model, or where there is none other than the
+    recommended arm, with the reference."""
+    if is_local(case.recommended):
+        return case.reference
+    undecided = [one for one in case.local if one.difference.sign <= 0]
+    return (undecided or case.local or [None])[0]
 
 
 def _what_is_reached(case: Case, chosen: Row) -> Iterator[str]:
@@ -179,22 +207,38 @@ def _what_is_gained(case: Case) -> Iterator[str]:
 
 def _catches_up(case: Case, chosen: Row, breakeven: Sequence[Row]) -> Iterator[str]:
     """Say where the learning curve of the reference crosses the recommended arm."""
+    row = _break_even_of(chosen, breakeven)
+    if row is None:
+        return
+    curve = "Exploratory: by its learning curve, the reference"
+    if row["status"] == NEVER:
+        yield f"{curve} does not catch up within {row['largest']:,} local events."
+    elif row["status"] == BELOW:
+        yield f"{curve} is level at the smallest number of local events tried, {row['smallest']:,}."
+    else:
+        lower = f"{row['lower']:,.0f}" if row["lower"] is not None else f"under {row['smallest']:,}"
+        upper = f"{row['upper']:,.0f}" if row["upper"] is not None else f"over {row['largest']:,}"
+        yield f"{curve} catches up at about {row['events']:,.0f} local events [{lower}, {upper}]."
+
+
+def _break_even_of(chosen: Row, breakeven: Sequence[Row]) -> Row | None:
+    """Return the break-even of the recommended arm with the reference; None for a local arm, or where there is none."""
     if is_local(chosen):
-        return
-    for row in breakeven:
-        same = key_of(row) == key_of(chosen) and row["local_embedding"] == chosen["ref_embedding"]
-        if not same or row["local_learner"] != chosen["ref_learner"]:
-            continue
-        curve = "Exploratory: by its learning curve, the reference"
-        if row["status"] == NEVER:
-            yield f"{curve} does not catch up within {row['largest']:,} local events."
-        elif row["status"] == BELOW:
-            yield f"{curve} is level at the smallest number of local events tried, {row['smallest']:,}."
-        else:
-            lower = f"{row['lower']:,.0f}" if row["lower"] is not None else f"under {row['smallest']:,}"
-            upper = f"{row['upper']:,.0f}" if row["upper"] is not None else f"over {row['largest']:,}"
-            yield f"{curve} catches up at about {row['events']:,.0f} local events [{lower}, {upper}]."
-        return
+        return None
+    local = (chosen["ref_embedding"], chosen["ref_learner"])
+    same = (row for row in breakeven if key_of(row) == key_of(chosen))
+    return next((row for row in same if (row["local_embedding"], row["local_learner"]) == local), None)
+
+
+def _level_from(row: Row | None) -> str:
+    """Say in a few words from how many local events on the reference is as good as the recommended arm."""
+    if row is None:
+        return ""
+    if row["status"] == NEVER:
+        return f"more than {row['largest']:,}"
+    if row["status"] == BELOW:
+        return f"at most {row['smallest']:,}"
+    return f"about {row['events']:,.0f}"
 
 
 def _against_controls(recommended: Row, controls: Sequence[Compared]) -> Iterator[str]:
@@ -216,9 +260,10 @@ def _has_other(row: Row) -> bool:
     return row["ref_embedding"] is not None
 
 
-def _evidence(case: Case, controls: Sequence[Compared]) -> Iterator[Evidence]:
-    """Yield the lines of the table beside an answer, each arm once."""
-    yield Evidence("recommended", describe(case.recommended), auroc_of(case.recommended), None)
+def _evidence(case: Case, controls: Sequence[Compared], above: bool) -> Iterator[Evidence]:
+    """Yield the lines of the table beside an answer, each arm once. Nothing is recommended that may be no better than
+    chance."""
+    yield Evidence(RECOMMENDED if above else HIGHEST, describe(case.recommended), auroc_of(case.recommended), None)
     named = [case.recommended]
     for role, one in (
         ("reference", case.reference),

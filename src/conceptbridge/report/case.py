@@ -63,6 +63,18 @@ def describe(row: Row, prefix: str = "") -> str:
     return find_strategy(str(strategy)).label.format(source=source, model=f"{learner} on {embedding}")
 
 
+#: the names that the built-in embeddings of no vectors have in every study, in a reader's words
+_MODEL_ON = {"onehot": "model on codes", "translated": "translated model"}
+
+
+def in_words(row: Row, prefix: str = "") -> str:
+    """Name a model for who reads the first screen: where it comes from and what it reads, without its learner."""
+    embedding, _, strategy, source = key_of(row, prefix)
+    model = _MODEL_ON.get(str(embedding), f"model on {embedding}")
+    label = find_strategy(str(strategy)).label
+    return f"your own {model}" if source == row["target"] else label.format(source=source, model=model)
+
+
 def key_of(row: Row, prefix: str = "") -> tuple[str | None, ...]:
     """Return what names an arm at a target."""
     return tuple(row[prefix + name] for name in ARM)

@@ -17,13 +17,14 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.evaluate.schemas import PRIMARY, TRANSFER_GAIN, VS_BEST_TRANSFERRED, VS_CONTROL
 from conceptbridge.report.answers import answers
-from conceptbridge.report.case import describe, key_of
+from conceptbridge.report.case import describe, in_words, key_of
+from conceptbridge.report.definition import definition
 from conceptbridge.report.figures.registry import study_figures
 from conceptbridge.report.study_tables import EXPLORATORY, PRIMARY_TEST, STUDY_TABLES
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.tasks.cohort import LOOKS_AHEAD
 from conceptbridge.tasks.prevalence import warning
-from conceptbridge.tasks.set_warnings import study_warnings
+from conceptbridge.tasks.set_warnings import read_sets, study_warnings
 
 NOTHING = "\N{EN DASH}"
 RESAMPLED = "resampled"
@@ -91,8 +92,15 @@ def write_page(
     quality = {name: shareable(_read_json(sites / name / "quality.json"), min_cell_count) for name in names}
     pictures = _pictures(figures, joint)
     told_of_sets = _set_warnings(tasks, joint["sites"].to_pylist()) if tasks is not None else []
-    warned = [*warnings, *told_of_sets]
-    write_text(page(title, joint, pictures, quality, _read_json(provenance), min_cell_count, warned), out)
+    warned, about = [*warnings, *told_of_sets], _read_json(provenance)
+    asked = about.get("config", {}).get("tasks", {}).items()
+    defined = {name: definition(task, _sets(tasks, name, list(names))) for name, task in asked}
+    write_text(page(title, joint, pictures, quality, about, min_cell_count, warned, defined), out)
+
+
+def _sets(tasks: Path | None, task: str, sites: Sequence[str]) -> list[Any]:
+    """Return what a task's concept sets match at each site whose rows are here."""
+    return list(read_sets(tasks, task, sites).values()) if tasks is not None else []
 
 
 def page(
@@ -103,8 +111,10 @@ def page(
     provenance: Mapping[str, Any],
     min_cell_count: int,
     warned: Sequence[str] = (),
+    defined: Mapping[str, str] | None = None,
 ) -> str:
-    """Return the page's HTML; ``pictures`` are those of each section: name, caption, text and SVG (base64)."""
+    """Return the page's HTML; ``pictures`` are those of each section: name, caption, text and SVG (base64); ``defined``
+    says in a sentence what each task predicts."""
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
@@ -142,6 +152,7 @@ def page(
             "translations": rows["translations"][:MAX_ROWS],
             "translations_left_out": max(len(rows["translations"]) - MAX_ROWS, 0),
             "answers": all_answers,
+            "many_tasks": len({answer.task for answer in all_answers}) > 1,
             "nothing": bool(estimable) and not any(estimable),
             "tests": max((row["family"] or 0 for row in comparisons if row["kind"] == PRIMARY_TEST), default=0),
             "trained_once": evaluation.get("training") != RESAMPLED,
@@ -159,6 +170,9 @@ def page(
             "searches": _searches(rows["training_budget"]),
             "summary": rows["summary"][:MAX_ROWS],
             "describe": describe,
+            "in_words": in_words,
+            "defined": defined or {},
+            "frequency": _frequency(rows["sites"]),
             "strategies": [find_strategy(name) for name in dict.fromkeys(row["strategy"] for row in rows["arms"])],
             "set_warnings": list(warned),
             "prevalence_warnings": _prevalence_warnings(rows["splits"]),
@@ -177,6 +191,16 @@ def _set_warnings(folder: Path, cohorts: Sequence[Mapping[str, Any]]) -> list[st
     """Return what is odd about the concept sets of each task at each site."""
     places = dict.fromkeys((row["task"], row["site"]) for row in cohorts)
     return [text for task, site in places for text in study_warnings(folder, [task], [site])]
+
+
+def _frequency(lines: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
+    """Return the share of rows with the event of each task and site, of the splits whose counts are shown."""
+    counts: dict[tuple[str, str], list[int]] = {}
+    for line in lines:
+        if line["rows"] is not None and line["events"] is not None:
+            of_site = counts.setdefault((line["task"], line["site"]), [0, 0])
+            of_site[0], of_site[1] = of_site[0] + line["events"], of_site[1] + line["rows"]
+    return {place: events / rows for place, (events, rows) in counts.items() if rows}
 
 
 def _searches(budgets: Sequence[Mapping[str, Any]]) -> dict[str, int]:

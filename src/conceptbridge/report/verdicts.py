@@ -1,9 +1,12 @@
-"""The verdict on a target where some arm is better than chance: one line, from the primary family of tests alone."""
+"""The verdict on a target where some arm is better than chance: one sentence of a fixed set, from the primary family of
+tests alone."""
 
-from conceptbridge.report.case import Case, Row, describe, is_local
+from conceptbridge.report.case import Case, Row, in_words, is_local
 
 NO_DIFFERENCE = "No difference seen"
-NO_LOCAL = "Only transferred models: there is no local one to compare with."
+NO_LOCAL = "There is no model of your own to compare with."
+KEEP = "Keep your own model"
+_WORSE = "the one that the validation rows chose is worse on the test rows"
 
 
 def verdict_on(case: Case) -> str:
@@ -13,33 +16,39 @@ def verdict_on(case: Case) -> str:
         if case.best_local is None:
             return NO_LOCAL
         if all(one.difference.sign > 0 for one in case.local):
-            return "Use the transferred model."
+            return f"Use {in_words(recommended)}."
         for one in case.local:
             if one.difference.sign < 0:
-                worse = "the transferred model that the validation rows chose is worse on the test rows."
-                return f"Stay local: {worse}" if one is case.local_control else f"Keep {_short(one.arm)}: {worse}"
+                return f"{KEEP}: {_WORSE}." if one is case.local_control else f"Keep {in_words(one.arm)}: {_WORSE}."
         bar = next(one for one in case.local if one.difference.sign == 0)
         if reference is not None and reference.difference.sign > 0:
-            name = f"a local model on {bar.arm['embedding']}, which has no meaning"
-            name = name if bar is case.local_control else _short(bar.arm)
-            return f"Stay local for now: transfer beats the reference, but is not shown to beat {name}."
-        return f"{NO_DIFFERENCE} between the transferred model and {_short(bar.arm)}."
+            own = in_words(reference.arm)
+            better = f"{_subject(recommended)} beats {own}"
+            return f"{KEEP} for now: {better}, but is not shown to beat {_bar(bar.arm, bar is case.local_control)}."
+        return f"{KEEP} for now. {NO_DIFFERENCE} between {_subject(recommended)} and {in_words(bar.arm)}."
     if reference is None:
         if case.best_transferred is None:
-            return "Keep your own model: there is no transferred one to compare with."
-        return "Keep your own model: no transferred model did better on the validation rows."
+            return f"{KEEP}: there is no other to compare with."
+        return f"{KEEP}: no model from elsewhere did better on the validation rows."
     if reference.difference.sign > 0:
-        return f"Keep your own model, {_what_differs(recommended, reference.arm)}."
+        return f"{KEEP}, {_what_differs(recommended, reference.arm)}."
     if reference.difference.sign < 0:
-        return f"Keep {_short(reference.arm)}: the model that the validation rows chose is worse on the test rows."
-    names = [_short(recommended), _short(reference.arm)]
+        return f"Keep {in_words(reference.arm)}: {_WORSE}."
+    names = [in_words(recommended), in_words(reference.arm)]
     if names[0] == names[1]:
-        names = [describe(recommended), describe(reference.arm)]
-    return f"Keep your own model. {NO_DIFFERENCE} between {names[0]} and {names[1]}."
+        names = [f"{name} ({row['learner']})" for name, row in zip(names, (recommended, reference.arm), strict=True)]
+    return f"{KEEP}. {NO_DIFFERENCE} between {names[0]} and {names[1]}."
 
 
-def _short(row: Row) -> str:
-    return f"the local model on {row['embedding']}" if is_local(row) else "the transferred model"
+def _bar(row: Row, control: bool) -> str:
+    """Name a local model that has to be beaten."""
+    return f"{in_words(row)}, which has no meaning" if control else in_words(row)
+
+
+def _subject(row: Row) -> str:
+    """Name a model as the subject of a clause; a name with a comma is closed by another."""
+    name = in_words(row)
+    return f"{name}," if "," in name else name
 
 
 def _what_differs(recommended: Row, reference: Row) -> str:

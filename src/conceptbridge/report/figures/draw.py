@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from conceptbridge.core.plot_style import STYLE, save_figure
 from conceptbridge.report.figures.curves import depth, learning
 from conceptbridge.report.figures.decisions import calibration, net_benefit, roc
+from conceptbridge.report.figures.forest import forest
 from conceptbridge.report.figures.overlap import alignment, overlap
 from conceptbridge.report.figures.panels import Row
 from conceptbridge.report.figures.registry import INPUTS, StudyFigure, study_figures
@@ -19,6 +20,7 @@ from conceptbridge.report.figures.transfer import transfer_matrix
 
 DRAW: Mapping[str, Callable[[Mapping[str, Sequence[Row]]], Figure]] = {
     "transfer": transfer_matrix,
+    "forest": forest,
     "learning": learning,
     "depth": depth,
     "calibration": calibration,

@@ -36,6 +36,15 @@ TRANSFER = Kind(
 
 BY_TASK = (
     Kind(
+        "forest",
+        "The models that matter",
+        "AUROC on test rows with 95 % limits, at each hospital: the model that the validation rows chose (filled), the "
+        "best that the hospital can train by itself, the reference, and the best of those from elsewhere.",
+        "answers",
+        ("comparisons", "arms"),
+        "embedding",
+    ),
+    Kind(
         "learning",
         "Learning curves and break-even",
         "AUROC by labelled local events, of local models and of the recommended model. Shaded: 95 % limits, and those "
