@@ -144,7 +144,7 @@ def _gain(case: Case) -> Compared | None:
     if is_local(case.recommended):
         return case.reference
     undecided = [one for one in case.local if one.difference.sign <= 0]
-    return (undecided or case.local or [None])[0]
+    return next(iter(undecided or case.local), None)
 
 
 def _what_is_reached(case: Case, chosen: Row) -> Iterator[str]:

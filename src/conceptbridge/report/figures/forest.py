@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from conceptbridge.core.plot_style import new_figure
 from conceptbridge.evaluate.schemas import PRIMARY, RECOMMENDATION, VS_BEST_TRANSFERRED
-from conceptbridge.report.case import describe, is_local, key_of
+from conceptbridge.report.case import in_words, is_local, key_of
 from conceptbridge.report.figures.panels import LINES, TOO_FEW, Row, panels
 
 _OWN, _ELSEWHERE = LINES[0][0], LINES[1][0]
@@ -31,7 +31,7 @@ def forest(rows: Mapping[str, Sequence[Row]]) -> Figure:
         if arm["auroc_lower"] is not None:
             axes.plot([arm["auroc_lower"], arm["auroc_upper"]], [at, at], color=colour, lw=1.5)
         axes.plot(arm["auroc"], at, marker="o", ms=6, mec=colour, mfc=colour if chosen else "white", ls="")
-        names.append(describe(arm))
+        names.append(f"{in_words(arm)} ({arm['learner']})")
         places.append(at)
         at += 1
     axes.set_yticks(places, names)
