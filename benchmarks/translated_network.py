@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
 from conceptbridge import layout
+from conceptbridge.embed.ancestors import read_ancestors, write_ancestors
 from conceptbridge.embed.backends.random import RandomVectors
 from conceptbridge.embed.compute import encode_all, load_encoder
 from conceptbridge.embed.lexical import lexical_vectors
 from conceptbridge.embed.vectors import read_vectors, vector_table
+from conceptbridge.learn.ancestors import with_ancestors
 from conceptbridge.learn.arm_files import TrainedModel, load_model
 from conceptbridge.learn.arm_job import ArmJob
 from conceptbridge.learn.input_space import Table
@@ -45,8 +46,6 @@ TASK = "influenza"
 OLD, NEW = ("riverside", "lakeshore", "prairie"), ("highland", "canyon")
 #: what a model is trained on; see ``Network.model``
 KINDS = ("onehot", "slots", "frozen", "ontology")
-#: how far up a concept's ancestors are taken
-LEVELS = 3
 
 
 @contextmanager
@@ -59,13 +58,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def plan_of(persons: int, seed: int, learners: Sequence[str], words: bool, events: Sequence[int] = ()) -> Plan:
-    """The demo's study at all five hospitals, with one-hot and MiniLM alone.
+    """The demo's study at all five hospitals, with one-hot, with ancestors or without, and MiniLM alone.
 
     ``words``: the paper's way, raw vectors of texts that say the state, "Not X". With ``events`` models are tuned on so
     many, two draws of each, and have one seed.
     """
     config: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
-    config |= {"simulate": {"persons": persons, "seed": seed}, "embeddings": ["onehot", "minilm"]}
+    config |= {"simulate": {"persons": persons, "seed": seed}, "embeddings": ["onehot", "minilm", "ontology"]}
     config |= {"sites": {site: {"extract": "simulated"} for site in (*OLD, *NEW)}}
     config |= {"learners": dict.fromkeys(learners), "strategies": ["local", "direct", "tune-all"]}
     config |= {"learning_curve": {"events": list(events), "replicates": 2}, "seeds": 1 if events else 3}
@@ -87,7 +86,7 @@ class Network:
 
     @cached_property
     def results(self) -> Path:
-        """Where the network lies; the texts that say the state, and rows with ancestors, are below it."""
+        """Where the network lies; the texts that say the state are below it."""
         return self.folder / f"network-{self.persons}-{self.seed}"
 
     @cached_property
@@ -117,8 +116,8 @@ class Network:
 
     def embedding(self, kind: str) -> str:
         """The folder of the embedding of this kind of model."""
-        onehot, minilm = (e.id for e in self.plans[kind == "frozen"].embeddings)
-        return minilm if kind in ("slots", "frozen") else onehot
+        onehot, minilm, ontology = (e.id for e in self.plans[kind == "frozen"].embeddings)
+        return {"onehot": onehot, "ontology": ontology}.get(kind, minilm)
 
     def job(self, kind: str, learner: str, strategy: str, target: str) -> ArmJob:
         """The job of an arm; tuned ones use this network's sites alone."""
@@ -127,8 +126,9 @@ class Network:
 
     def arm(self, kind: str, learner: str, site: str) -> Path:
         """The folder of a local arm."""
-        below = {"frozen": "words", "ontology": "ontology"}.get(kind, ".")
-        return layout.arm(self.results / below, TASK, self.embedding(kind), learner, "local", site)
+        return layout.arm(
+            self.results / ("words" if kind == "frozen" else "."), TASK, self.embedding(kind), learner, "local", site
+        )
 
     def site(self, kind: str, name: str) -> Site:
         """A site as a model of this kind sees it."""
@@ -137,7 +137,8 @@ class Network:
             vectors = layout.vectors(below, self.embedding(kind), name)
             return Site(name, read_rows(*layout.rows(below, TASK, name)), read_vectors(vectors))
         if kind == "ontology":
-            return Site(name, with_ancestors(self.rows[name], self.results, name), None)
+            also = read_ancestors(layout.vectors(self.results, self.embedding(kind), name))
+            return Site(name, with_ancestors(self.rows[name], also), None)
         return Site(name, self.rows[name], self.tables[name] if kind == "slots" else None)
 
     def model(self, kind: str, learner: str, site: str) -> TrainedModel:
@@ -238,6 +239,10 @@ class Network:
             [spec] = [e.spec for e in plan.embeddings if e.id == plan.tabled[0]]
             named = sorted(set(site_tokens(vocabulary, True)["text"].to_pylist()))
             pq.write_table(vector_table(named, encode_all(load_encoder(spec), named)), vectors)
+            if not words:
+                e = next(e for e in plan.embeddings if e.backend.ancestors)
+                also = layout.vectors(below, e.id, site)
+                write_ancestors(vocabulary, [cdm], e.spec["levels"], site, also)
 
     def _cdm(self, site: str) -> Path:
         extract, cdm = self.results / "simulated" / site, self.results / layout.place(layout.CDM, site=site)
@@ -247,31 +252,6 @@ class Network:
             reading = json.loads(self.plans[False].study.reading(site))
             ingest(extract, cdm, cdm.parent / "quality.json", reading)
         return cdm
-
-
-def with_ancestors(rows: SiteRows, results: Path, site: str) -> SiteRows:
-    """The rows in which each token brings the ancestors of its concept, up to ``LEVELS`` of them, in the same state:
-    the key of an ancestor is that of a token of the ancestor itself."""
-    cdm = results / layout.place(layout.CDM, site=site)
-    pairs = pd.read_parquet(cdm / "concept_ancestor.parquet")
-    pairs = pairs[pairs["min_levels_of_separation"].between(1, LEVELS)]
-    above = pairs.groupby("descendant_concept_id")["ancestor_concept_id"].apply(list).to_dict()
-    keys, place = list(rows.keys), {key: i for i, key in enumerate(rows.keys)}
-    texts, slots, brings = list(rows.texts), rows.slots.tolist(), []
-    for i, key in enumerate(rows.keys):
-        concept, _, state = key.rpartition("|")
-        own = [i]
-        for ancestor in above.get(int(concept), []) if concept.isdecimal() else []:
-            at = place.setdefault(f"{ancestor}|{state}", len(keys))
-            if at == len(keys):
-                keys, texts, slots = [*keys, f"{ancestor}|{state}"], [*texts, None], [*slots, rows.slots[i]]
-            own.append(at)
-        brings.append(own)
-    lengths = np.array([len(own) for own in brings])
-    tokens = np.array([at for token in rows.tokens for at in brings[token]], np.int32)
-    ends = np.concatenate([[0], np.cumsum(lengths[rows.tokens])])[rows.offsets]
-    more = replace(rows, keys=keys, texts=texts, slots=np.array(slots, np.int64), tokens=tokens, offsets=ends)
-    return more.trained_on(more.of("train"))
 
 
 def findings_of(site: str, seed: int) -> dict[str, set[str]]:

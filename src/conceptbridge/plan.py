@@ -96,8 +96,13 @@ class Plan:
     @cached_property
     def tabled(self) -> list[str]:
         """Folders of the embeddings that have one table of vectors per site, including those of controls."""
-        tables = (e.tables for e in self.embeddings)
+        tables = (e.tables for e in self.embeddings if e.embeds_names)
         return list(dict.fromkeys(t.id for t in tables if t and not t.learned))
+
+    @property
+    def with_ancestors(self) -> list[str]:
+        """Folders of the embeddings that have one table of ancestors per site."""
+        return [e.id for e in self.embeddings if e.backend.ancestors]
 
     @cached_property
     def sent(self) -> list[str]:
@@ -138,7 +143,8 @@ class Plan:
         return [str(file) for key, file in bundles if (wanted or (task or key[0], *key[1:])) == key]
 
     def vectors(self, embedding: str, site: str, task: str) -> list[str]:
-        """The tables of a site's vectors: none for one-hot, the parent's for shuffled, one per task if learned."""
+        """The tables of a site's vectors or ancestors: none for one-hot, the parent's for shuffled, one per task if
+        learned."""
         tables = self.study.by_id[embedding].tables
         if tables is None:
             return []

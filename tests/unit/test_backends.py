@@ -35,6 +35,7 @@ MODEL = {"max_length": 64, "normalize": True, "dtype": "float32", "width": 32}
 #: a valid entry of each backend, without what a test has to make first
 ENTRIES: dict[str, dict[str, Any]] = {
     "onehot": {},
+    "ontology": {"levels": 4},
     "random": {"parent": "remote"},
     "shuffled": {"parent": "remote"},
     "cooccurrence": {"width": 4},

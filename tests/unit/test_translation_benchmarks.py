@@ -4,7 +4,6 @@ import sys
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from conceptbridge.learn.rows import SiteRows
@@ -13,7 +12,7 @@ from conceptbridge.learn.site_profile import profile_of
 sys.path.append(str(Path(__file__).parents[2] / "benchmarks"))  # they are scripts, not a package
 
 from hide_and_recover import hidden, hidden_profile, renamed
-from translated_network import Network, findings_of, with_ancestors
+from translated_network import Network, findings_of
 from translation import crossing, kept
 
 
@@ -31,28 +30,6 @@ def rows_of(keys: list[str], held: np.ndarray) -> SiteRows:
         tokens=np.nonzero(held)[1].astype(np.int32),
         offsets=np.concatenate([[0], np.cumsum(held.sum(axis=1))]),
     )
-
-
-def test_an_ancestor_has_the_key_of_its_own_token_in_the_same_state(tmp_path: Path) -> None:
-    cdm = tmp_path / "sites/here/cdm"
-    cdm.mkdir(parents=True)
-    levels = {
-        "ancestor_concept_id": [1, 9, 8],
-        "descendant_concept_id": [2, 2, 2],
-        "min_levels_of_separation": [1, 3, 4],
-    }
-    pd.DataFrame(levels).to_parquet(cdm / "concept_ancestor.parquet")
-    rows = rows_of(
-        ["1|present", "2|absent", "2|present", "here/2000000001|present", "sex|female"], np.eye(5, dtype=bool)
-    )
-    more = with_ancestors(rows, tmp_path, "here")
-    held = [[more.keys[at] for at in more.tokens[more.offsets[i] : more.offsets[i + 1]]] for i in range(5)]
-    assert held[0] == ["1|present"]
-    assert held[1] == ["2|absent", "1|absent", "9|absent"]
-    assert held[2] == ["2|present", "1|present", "9|present"]
-    assert held[3:] == [["here/2000000001|present"], ["sex|female"]]
-    assert dict(zip(more.keys, more.training_rows.tolist(), strict=True))["1|present"] == 2
-    assert more.slots[more.keys.index("9|absent")] == 1
 
 
 def test_a_hidden_profile_is_that_of_hidden_rows() -> None:

@@ -14,7 +14,7 @@ from tiny_study import TINY, finish, task
 pytestmark = pytest.mark.workflow
 
 SOURCE, TARGET, CLINIC = "riverside", "lakeshore", "clinic"
-EMBEDDINGS = ["onehot", "random", "translated"]
+EMBEDDINGS = ["onehot", "ontology", "random", "translated"]
 STRATEGIES = ["local", "direct", "recalibrate", "tune-head", "tune-all"]
 STUDY: dict[str, Any] = (
     TINY
@@ -96,6 +96,9 @@ def test_a_hospital_without_one_code_of_the_source_is_scored_and_told_what_the_m
     told = {name: duckdb.read_csv(str(next(scores.glob(f"{name}-*/cnn.csv")))).to_arrow_table() for name in EMBEDDINGS}
     of_all = {name: set(table["probability"].to_pylist()) for name, table in told.items()}
     assert len(of_all["onehot"]) == 1  # it knows nothing of anybody
+    assert len(of_all["ontology"]) == 1  # and the hierarchy does not tell of local codes
+    (path,) = scores.glob("ontology-*/coverage.csv")
+    assert set(duckdb.read_csv(str(path)).to_arrow_table()["known"].to_pylist()) == {"unseen"}
     assert len(of_all["translated"]) > 10
 
 

@@ -1,7 +1,8 @@
 """Embeddings: a site's texts become vectors, each computed once for all sites and kept in the cache; a table per site.
 
 in:  <results>/sites/{site}/vocabulary.parquet, rated term pairs, for learned ones <results>/tasks/{task}/{site}/*.parquet
-out: <results>/embeddings/{embedding}/{site}.computed.json, terms.json, {site}.parquet, {task}/{site}.parquet (learned), quality.json,
+out: <results>/embeddings/{embedding}/{site}.computed.json, terms.json, {site}.parquet (vectors, or ancestors),
+     {task}/{site}.parquet (learned), quality.json,
      <results>/tables/embeddings.*, alignment.*, texts.*, <results>/figures/embeddings.*
 """
 
@@ -80,6 +81,7 @@ rule embed:
     log:
         "<logs>/embed/{embedding}/{site}.log",
     wildcard_constraints:
+        embedding=WITH_VECTORS,
         site="|".join(study.sites),
     conda:
         "../envs/conceptbridge.yaml"
@@ -92,6 +94,31 @@ rule embed:
         "python {params.job[script]:q} --vocabulary {input.vocabulary:q} --catalogue {params.job[catalogue]:q}"
         " --embedding {wildcards.embedding} {params.job[local_text]} --data {params.job[data]:q}"
         " --cache {params.job[cache]:q} --out {output:q} > {log:q} 2>&1"
+
+
+# The table of an embedding without vectors: what each of the site's tokens is as well.
+rule find_ancestors:
+    input:
+        vocabulary=at(layout.VOCABULARY),
+        cdm=hierarchies,
+    output:
+        at(layout.VECTORS),
+    log:
+        "<logs>/find_ancestors/{embedding}/{site}.log",
+    wildcard_constraints:
+        embedding=WITH_ANCESTORS,
+        site="|".join(study.sites),
+    conda:
+        "../envs/conceptbridge.yaml"
+    resources:
+        mem_mb=grow(2000),
+        runtime=grow(20),
+    params:
+        job=job("find_ancestors"),
+    shell:
+        "python {params.job[script]:q} --vocabulary {input.vocabulary:q} --cdm {input.cdm:q}"
+        " --catalogue {params.job[catalogue]:q} --embedding {wildcards.embedding} --site {wildcards.site}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule learn_vectors:

@@ -18,6 +18,7 @@ rule write_bundle:
         cdm=at(layout.CDM),
         tokens=at(layout.TOKENS),
         profile=sent_profile,
+        ancestors=sent_ancestors,
         cohorts=expand(at(layout.COHORT), task=TASKS, allow_missing=True),
         measured=measured_at,
     output:
@@ -33,7 +34,8 @@ rule write_bundle:
         site=subpath(input.vocabulary, parent=True),
     shell:
         "python {params.job[script]:q} --about {params.job[about]:q} --arm {input.arm:q} --site {params.site:q}"
-        " --tokens {input.tokens:q} --profile {input.profile:q} --cohorts {input.cohorts:q} --measured {input.measured:q}"
+        " --tokens {input.tokens:q} --profile {input.profile:q} --ancestors {input.ancestors:q}"
+        " --cohorts {input.cohorts:q} --measured {input.measured:q}"
         " --config {params.job[config]:q} --folders {params.job[folder]:q} --out {output.file:q}"
         " --sheet {output.sheet:q} > {log:q} 2>&1"
 

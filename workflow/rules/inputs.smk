@@ -26,6 +26,14 @@ def known_vectors(w, site):
     return [at(table) for table in plan.known_vectors(w.embedding, site, w.task)]
 
 
+def hierarchies(wildcards):
+    """Where the ancestors of a site's concepts are found: in its own tables, or, of one that has sent bundles, in those
+    of the sites whose rows are here."""
+    bundled = wildcards.site in study.bundled
+    known = study.own + study.scored if bundled else [wildcards.site]
+    return [at(layout.CDM, site=site) for site in known]
+
+
 def words(embedding, site, task):
     """What a site's tokens are to a translation: the tokens, the vectors of their names, their profiles."""
     names = study.by_id[embedding].parent.tables.id
@@ -56,6 +64,11 @@ def translations_of_patients(w):
         if study.by_id[w.embedding].translated
         else []
     )
+
+
+def sent_ancestors(w):
+    """The ancestors of a site's tokens, which say what columns its models may name."""
+    return known_vectors(w, w.site) if w.embedding in plan.with_ancestors else []
 
 
 def sent_profile(w):

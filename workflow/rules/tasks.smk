@@ -56,7 +56,7 @@ rule sequences:
 
 
 # the vectors by which a site's names are compared: those of the study's first embedding with meaning
-COMPARED = [e.id for e in EMBEDDINGS if not e.control and e.tables is not None][:1]
+COMPARED = [e.id for e in EMBEDDINGS if not e.control and e.embeds_names][:1]
 
 
 rule leaks:

@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from conceptbridge.embed.ancestors import holds_ancestors, read_ancestors
 from conceptbridge.embed.vectors import read_vectors
+from conceptbridge.learn.ancestors import with_ancestors
 from conceptbridge.learn.draws import Draws
 from conceptbridge.learn.input_space import Space, Table, join_tables
 from conceptbridge.learn.rows import Missing, SiteRows, examples, merge, read_rows
@@ -18,7 +20,7 @@ LABELLED, TESTED = ("train", "validation"), ("validation", "test")
 
 @dataclass(frozen=True)
 class Site:
-    """A site's name, its rows of the task, and its table of vectors (None for one-hot)."""
+    """A site's name, its rows of the task, and its table of vectors (None for one-hot, with ancestors or without)."""
 
     name: str
     rows: SiteRows
@@ -44,8 +46,11 @@ class Site:
 
 def read_site(name: str, rows: Sequence[Path], table: Path | None) -> Site:
     """Read a site's files: its ``rows`` are in cohort, tokens and sequences; ``table`` is its embedding table, None for
-    one-hot."""
-    return Site(name, read_rows(*rows), None if table is None else read_vectors(table))
+    one-hot. Where that is one of ancestors, each token of the rows brings its own."""
+    held = read_rows(*rows)
+    if table is not None and holds_ancestors(table):
+        return Site(name, with_ancestors(held, read_ancestors(table)), None)
+    return Site(name, held, None if table is None else read_vectors(table))
 
 
 def join_sites(name: str, sites: Sequence[Site]) -> Site:

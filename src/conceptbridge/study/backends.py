@@ -80,6 +80,8 @@ class Backend:
     changed: ClassVar[int] = 0
     #: the fields besides ``identity`` that tell another hospital how to get the embedding
     shared: ClassVar[tuple[str, ...]] = ("width", "licence")
+    #: whether each token is also one of its concept's ancestors (``embed.ancestors``); its ``vectors`` are "none"
+    ancestors: ClassVar[bool] = False
     #: whether the vectors carry no meaning
     control: ClassVar[bool] = False
     #: whether each seed of a control draws its vectors anew
@@ -158,6 +160,7 @@ BACKENDS = Registry(
     "conceptbridge.backends",
     {
         "onehot": "conceptbridge.embed.backends.onehot:OneHot",
+        "ontology": "conceptbridge.embed.backends.ontology:Ontology",
         "random": "conceptbridge.embed.backends.random:Random",
         "shuffled": "conceptbridge.embed.backends.shuffled:Shuffled",
         "cooccurrence": "conceptbridge.embed.backends.cooccurrence:Cooccurrence",

@@ -198,7 +198,7 @@ def _fill_learner(learner: type[LearnerSpec], settings: dict[str, Any], preset: 
 
 
 def _onehot(embeddings: Mapping[str, Embedding]) -> list[str]:
-    return [name for name, e in embeddings.items() if e.backend.vectors == "none"]
+    return [name for name, e in embeddings.items() if e.onehot]
 
 
 def _check_reference(

@@ -64,6 +64,16 @@ class Embedding:
         return self.backend.remote or (self.fallback is not None and self.fallback.remote)
 
     @property
+    def onehot(self) -> bool:
+        """Whether a model has one column per token, and none for ancestors: a translation uses such models."""
+        return self.backend.vectors == "none" and not self.backend.ancestors
+
+    @property
+    def embeds_names(self) -> bool:
+        """Whether names have vectors, which can be compared: its own, or its parent's."""
+        return self.tables is not None and not self.backend.ancestors
+
+    @property
     def learned(self) -> bool:
         """Whether it is learned from a source's training rows, with one table per task and source."""
         return self.backend.vectors == "learned"
@@ -76,9 +86,9 @@ class Embedding:
 
     @property
     def tables(self) -> "Embedding | None":
-        """The embedding whose tables hold the vectors that a model sees: a permuted one uses its parent's, one-hot and
-        translations need none."""
-        if self.backend.vectors in ("none", "translated"):
+        """The embedding whose tables hold the vectors, or ancestors, that a model sees: a permuted one uses its
+        parent's, one-hot and translations need none."""
+        if self.onehot or self.translated:
             return None
         return self.parent if self.backend.vectors == "permuted" else self
 

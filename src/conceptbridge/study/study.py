@@ -190,7 +190,7 @@ class Study:
     @cached_property
     def trained_as(self) -> dict[str, Embedding]:
         """The embedding whose local models are used for each embedding, by name: its own, a translation one-hot's."""
-        onehot = next((e for e in self.embeddings.values() if e.backend.vectors == "none"), None)
+        onehot = next((e for e in self.embeddings.values() if e.onehot), None)
         return {name: onehot if e.translated and onehot else e for name, e in self.embeddings.items()}
 
     @cached_property

@@ -17,6 +17,9 @@ SLOTS = {
 #: the states that a text need not name where states are slots
 PLACED = tuple(state for states in SLOTS.values() for state in states)
 
+#: state -> the first of its slot, which stands for them all; a category stands for itself
+BROAD = {state: states[0] for states in SLOTS.values() for state in states}
+
 _SLOT_OF = {state: slot for slot, states in enumerate(SLOTS.values()) for state in states}
 
 

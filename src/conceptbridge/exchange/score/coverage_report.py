@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import atomic_file, write_text
 from conceptbridge.disclosure.suppress import is_enough
+from conceptbridge.embed.ancestors import holds_ancestors, read_ancestors
 from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.tasks.tokens import is_among, read_tokens, seen_by, unseen
 from conceptbridge.translate.run_translation import read_translations
@@ -21,6 +22,7 @@ KNOWN = {
     "text": "the source has another code of the same name",
     "near": "the source has neither; the name's vector places it near what it has",
     "read": "the source has it under other codes; it is read as those",
+    "ancestor": "the source has neither; an ancestor of it is one that the source's concepts have, or one of them",
     "unseen": "the model does not see it",
 }
 #: tokens of each kind that the report lists, and texts compared at once
@@ -39,11 +41,11 @@ def coverage(
 ) -> pa.Table:
     """Return one row per token of the listed patients (test rows of ``cohort``), the most frequent first.
 
-    ``known`` are the source's tokens; ``own_table`` and ``source_table`` the vectors of the two sites' texts, None for
-    one-hot, where only the same key is known, or the token that one is read as (``translation``). Columns: key, text,
-    domain, rows (patients' rows that have it, null if fewer than ``min_cell_count``), records (of all its days; null
-    with rows), known (of ``KNOWN``), nearest (the source's text with the nearest vector, or that it is read as) and
-    similarity (its name's cosine).
+    ``known`` are the source's tokens; ``own_table`` and ``source_table`` the vectors of the two sites' texts, or the
+    ancestors of their tokens; None for one-hot, where only the same key is known, or the token that one is read as
+    (``translation``). Columns: key, text, domain, rows (patients' rows that have it, null if fewer than
+    ``min_cell_count``), records (of all its days; null with rows), known (of ``KNOWN``), nearest (the source's text
+    with the nearest vector, or that it is read as) and similarity (its name's cosine).
     """
     listed = pq.read_table(cohort, columns=["row_id", "split"])
     events = read_tokens(sequences, tokens, listed.filter(pc.equal(listed["split"], "test"))["row_id"].to_numpy())
@@ -57,7 +59,14 @@ def coverage(
     text = events.text.take(pa.array(used))
     nearest: list[str | None] = [None] * len(used)
     similarity = np.full(len(used), np.nan)
-    if own_table is not None and source_table is not None:
+    is_kind_of = np.zeros(len(used), np.bool_)
+    if own_table is not None and source_table is not None and holds_ancestors(own_table):
+        new_text = new_key
+        ours, theirs = read_ancestors(own_table), read_ancestors(source_table)
+        columns = {column for key in seen.key.to_pylist() for column in (key, *theirs.get(key, ()))}
+        keys = events.key.take(pa.array(used)).to_pylist()
+        is_kind_of = np.array([not columns.isdisjoint([key, *ours.get(key, ())]) for key in keys], np.bool_)
+    elif own_table is not None and source_table is not None:
         indices = np.flatnonzero(new_text)
         neighbours = _nearest(text.take(pa.array(indices)).to_pylist(), own_table, source_table, seen.text)
         for index, (neighbour, cosine) in zip(indices, neighbours, strict=True):
@@ -71,7 +80,8 @@ def coverage(
             if new_key[at] and key in readings:
                 read[at], (nearest[at], similarity[at]) = True, readings[key]
     near = ~np.isnan(similarity)
-    how = np.select([~new_key, ~new_text, read, near], ["key", "text", "read", "near"], "unseen")
+    known_by = {"key": ~new_key, "text": ~new_text, "read": read, "near": near, "ancestor": is_kind_of}
+    how = np.select(list(known_by.values()), list(known_by), "unseen")
     shown = is_enough(rows[used], min_cell_count)
     domain = pq.read_table(tokens, columns=["domain"])["domain"].combine_chunks().take(pa.array(used))
     return pa.table(
@@ -149,6 +159,7 @@ def _report(table: pa.Table, title: str, min_cell_count: int) -> str:
         share = records[inside].sum() / total
         lines.append(f"| {how} | {meaning} | {int(inside.sum())} | {share:.1%} | {cosine} |")
     listed = {"text": "Known by name alone", "near": "Placed by the nearest name", "read": "Read as other codes"}
+    listed |= {"ancestor": "Known by an ancestor alone"}
     for how, head in (listed | {"unseen": "Not seen"}).items():
         rows = table.filter(pc.equal(table["known"], how)).slice(0, LISTED).to_pylist()
         if rows:

@@ -24,6 +24,7 @@ import pyarrow.parquet as pq
 from conceptbridge.core.atomic_files import write_json, write_parquet, write_text
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.token_counts import of_enough_persons, read_tokens
+from conceptbridge.embed.ancestors import read_ancestors
 from conceptbridge.evaluate.shared_tables import read_shared
 from conceptbridge.exchange.egress.check import check_about, check_egress
 from conceptbridge.exchange.egress.release_report import write_release_report
@@ -50,13 +51,15 @@ def write_bundle(
     out: Path,
     report: Path,
     profile: Path | None = None,
+    ancestors: Path | None = None,
 ) -> None:
     """Write the bundle of the local arm in the folder ``arm`` to ``out``, and what leaves with it to ``report``.
 
     ``about``: the fields of a bundle's manifest but ``version`` and ``reason``. ``vocabulary`` and ``tokens`` are the
     site's and the task's; ``measured`` is the folder of its metrics, None if it was not tested at its source;
-    ``profile`` that of its tokens, to go with it. A one-hot column of fewer than ``min_cell_count`` training persons is
-    sent without its name, so that no target matches it.
+    ``profile`` that of its tokens, to go with it; ``ancestors`` the table of what they are as well. A one-hot column of
+    fewer than ``min_cell_count`` training persons is sent without its name, so that no target matches it; so is that of
+    an ancestor, unless a token of enough persons is one: then those who have the ancestor are as many at least.
 
     Raises StudyError if something must not leave the site.
     """
@@ -73,6 +76,9 @@ def write_bundle(
         folder = Path(temporary) / "bundle"
         if about["reason"] is None:
             keys = {token["key"] for token in shared}
+            if ancestors is not None:
+                also = read_ancestors(ancestors)
+                keys |= {other for key in keys for other in also.get(key, ())}
             _copy_model(arm / "models" / about["source"], folder / "model", keys)
         write_json({"tokens": shared}, folder / "vocabulary.json")
         if profile is not None:

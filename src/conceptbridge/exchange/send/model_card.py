@@ -47,7 +47,8 @@ def card(about: Mapping[str, Any], metrics: Mapping[str, Any], tokens: int) -> s
         "",
         "## Limitations",
         f"- It was trained at one hospital, {about['source']}, and reflects how that hospital records.",
-        "- A concept that it has never seen is placed by its name alone; a one-hot model ignores it.",
+        "- A concept that it has never seen is placed by its name alone; a one-hot model ignores it, and one with "
+        "ancestors knows it by these.",
         "- Estimates are from the source's own test rows and differ elsewhere. Read the coverage report before use.",
         f"- Made with conceptbridge {about['version']}.",
         "",
