@@ -33,7 +33,7 @@ TASK: dict[str, Any] = {
     "outcome": {"domain": "condition", "concepts": [OUTCOME], "exclude": [], "descendants": True, "value": None,
                 "visits": [], "days": [1, 365], "washout": 0},
     "censoring": "keep", "min_time_at_risk": None, "on_few_events": "report",
-    "predictors": {"days": [-3650, 0], "occurrence": "all", "max_tokens": 512,
+    "predictors": {"days": [-3650, 0], "occurrence": "all", "max_tokens": 512, "values": True,
                    "domains": ["condition", "drug", "procedure", "measurement", "observation", "demographic"]},
     "guards": {"outcome_concepts": True, "open_visit": "discharge"},
     "split": {"by": "hash", "shares": [0.6, 0.2, 0.2], "seed": 0}, "min_values": 10,

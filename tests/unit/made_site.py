@@ -76,11 +76,15 @@ def write_site(
             "domain": "condition",
             "rows": int(held[split == "train", i].sum()),
             "bins": None,
+            "scales": [{"unit": "Cel", "center": 37.0, "spread": 0.5}],  # nobody else learns of it
         }
         for i, text in enumerate(texts)
     ]
     pq.write_table(pa.Table.from_pylist(tokens, schema=TOKENS), folder / "tokens.parquet")
-    sequences = [{"row_id": i, "tokens": np.flatnonzero(h).tolist(), "days": [0] * h.sum()} for i, h in enumerate(held)]
+    sequences = [
+        {"row_id": i, "tokens": np.flatnonzero(h).tolist(), "days": [0] * h.sum(), "values": [None] * h.sum()}
+        for i, h in enumerate(held)
+    ]
     pq.write_table(pa.Table.from_pylist(sequences, schema=SEQUENCES), folder / "sequences.parquet")
     vectors = vectors_of(texts)
     pq.write_table(vector_table(sorted(texts), np.stack([vectors[t] for t in sorted(texts)])), folder / "table.parquet")

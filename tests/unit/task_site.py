@@ -14,6 +14,7 @@ from tiny_site import concept, read, write_cdm
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = package_data("config.schema")
+PRESET = package_data("presets")["fair"]
 TEXTS = {"states": "words", "present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
 DAY = date(2022, 1, 10)
 FLU, COUGH, FEVER = 4266367, 254761, 437663
@@ -39,6 +40,7 @@ def task(**change: Any) -> dict[str, Any]:
         merge = isinstance(value, dict) and key != "split"
         spec[key] = spec[key] | value if merge else value
     fill_defaults(spec, SCHEMA["properties"]["tasks"]["additionalProperties"], SCHEMA)
+    spec["predictors"] = PRESET["predictors"] | spec["predictors"]
     return spec
 
 
@@ -69,10 +71,11 @@ class Site:
         self.splits = {row["split"]: row for row in read(folder / "splits.parquet")}
         self.attrition = (folder / "attrition.csv").read_text()
         keys = [token["key"] for token in self.tokens]
+        rows = read(files["sequences"])
         self.sequences = [
-            [(day, keys[token]) for day, token in zip(row["days"], row["tokens"], strict=True)]
-            for row in read(files["sequences"])
+            [(day, keys[token]) for day, token in zip(row["days"], row["tokens"], strict=True)] for row in rows
         ]
+        self.values = [row["values"] for row in rows]
 
     @property
     def persons(self) -> list[int]:

@@ -132,6 +132,8 @@ def test_what_is_received_says_which_concepts_the_source_shares(sent: Sent, tmp_
     received = pq.read_table(tmp_path / "tokens.parquet").to_pylist()
     assert {t["key"] for t in received} == {t["key"] for t in at_home if t["rows"] >= 5}
     assert {t["rows"] for t in received} == {None}
+    assert all(t["scales"] for t in at_home)
+    assert {t["scales"] for t in received} == {t["bins"] for t in received} == {None}
     vocabulary = pq.read_table(tmp_path / "vocabulary.parquet")
     assert vocabulary.schema.equals(VOCABULARY)
     assert vocabulary["text"].to_pylist() == [t["text"] for t in received]

@@ -402,6 +402,21 @@ def test_the_papers_preset_is_the_papers(demo: Any) -> None:
     assert json.loads(s.budget("influenza", "cnn", "tune-all"))["settings"]["learning_rate"] == 0.01
 
 
+def test_values_are_for_states_in_slots(demo: Any) -> None:
+    def values(**change: Any) -> list[bool]:
+        return [task["predictors"]["values"] for task in study({**demo, **change}).config["tasks"].values()]
+
+    assert set(values()) == {True}
+    assert set(values(preset="paper")) == set(values(states="words")) == {False}
+    assert set(values(preset="paper", states="slots")) == {False}
+    demo["tasks"]["influenza"]["predictors"] = {"values": False}
+    assert values() == [False]
+    demo["tasks"]["influenza"]["predictors"] = {"values": True}
+    assert values(preset="paper", states="slots") == [True]
+    with pytest.raises(StudyError, match=r"tasks.influenza.predictors.values: with `states: words`"):
+        values(states="words")
+
+
 def test_rows_of_several_sites_meet_only_where_the_study_allows_it(demo: Any) -> None:
     demo["strategies"] = ["local", "direct", "pooled", "leave-one-out"]
     assert study(demo).strategies == demo["strategies"]

@@ -275,6 +275,7 @@ def test_the_same_rows_give_the_same_bytes_on_one_thread_or_two(tmp_path: Path) 
         person=[person(i) for i in range(200)],
         visit_occurrence=[visit(i, after(i % 7)) for i in range(200)],
         condition_occurrence=[condition(i, after(-(i * j) % 50), COUGH + j) for i in range(200) for j in range(5)],
+        measurement=[measurement(i, after(0), 1, value_as_number=i / j) for i in range(200) for j in range(1, 4)],
     )
     made = []
     for threads in (1, 2):
@@ -309,3 +310,5 @@ def test_ranges_of_persons_change_no_row(tmp_path: Path, monkeypatch: pytest.Mon
     parts = Site(tmp_path / "parts", task(), **tables)
     assert len(parts.cohort) == 49
     assert (parts.tokens, parts.sequences, parts.cohort) == (whole.tokens, whole.sequences, whole.cohort)
+    assert parts.values == whole.values
+    assert any(value is not None for row in whole.values for value in row)

@@ -15,12 +15,17 @@ def write_tokens(folder: Path, *tokens: tuple[str, str, str | None]) -> Path:
     """A site's tokens: concept, state and text of each; twenty training rows hold it, and the first row all of them."""
     rows = [
         {"token": n, "key": f"{concept}|{state}", "text": text, "concept_id": 1, "state": state}
-        | {"domain": "condition", "rows": 20, "bins": None}
+        | {"domain": "condition", "rows": 20, "bins": None, "scales": None}
         for n, (concept, state, text) in enumerate(tokens)
     ]
     folder.mkdir()
     pq.write_table(pa.Table.from_pylist(rows, schema=TOKENS), folder / "tokens.parquet")
-    held = {"row_id": [0], "tokens": [list(range(len(tokens)))], "days": [[0] * len(tokens)]}
+    held = {
+        "row_id": [0],
+        "tokens": [list(range(len(tokens)))],
+        "days": [[0] * len(tokens)],
+        "values": [[None] * len(tokens)],
+    }
     pq.write_table(pa.table(held, schema=SEQUENCES), folder / "sequences.parquet")
     return folder / "tokens.parquet"
 

@@ -177,20 +177,22 @@ def concept_key(site: str) -> str:
     )
 
 
-def in_order(db: duckdb.DuckDBPyConnection, query: str, width: int) -> Iterator[NDArray[np.int64]]:
-    """Yield the whole numbers of ``query`` (one column, no nulls) in ascending order, in pieces of about ``CHUNK``.
+def in_order(db: duckdb.DuckDBPyConnection, query: str, width: int) -> Iterator[list[NDArray[Any]]]:
+    """Yield the rows of ``query`` in ascending order, in pieces of about ``CHUNK``: an array for each column.
 
-    Numbers with the same quotient by ``width`` are in one piece. Out of core: the database sorts, on disk if needed.
+    The first column has whole numbers without nulls; those with the same quotient by ``width`` are in one piece. A
+    null in another one, of floating-point numbers, is NaN. Out of core: the database sorts, on disk if needed.
     """
-    kept = np.empty(0, np.int64)
+    kept: list[NDArray[Any]] = []
     for batch in db.sql(f"FROM ({query}) ORDER BY ALL").to_arrow_reader(1 << 20):
-        kept = np.concatenate([kept, batch.columns[0].to_numpy()])
+        columns = [column.to_numpy(zero_copy_only=False) for column in batch.columns]
+        kept = [np.concatenate(pair) for pair in zip(kept, columns, strict=True)] if kept else columns
         # where a piece ends depends only on the numbers, not on the batches
-        while len(kept) >= CHUNK and kept[-1] >= (end := (kept[CHUNK - 1] // width + 1) * width):
-            cut = int(np.searchsorted(kept, end))
-            yield kept[:cut]
-            kept = kept[cut:]
-    if len(kept):
+        while len(kept[0]) >= CHUNK and kept[0][-1] >= (end := (kept[0][CHUNK - 1] // width + 1) * width):
+            cut = int(np.searchsorted(kept[0], end))
+            yield [column[:cut] for column in kept]
+            kept = [column[cut:] for column in kept]
+    if kept and len(kept[0]):
         yield kept
 
 

@@ -69,8 +69,12 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
     presets = package_data("presets")
     check(full, schema, "config")
     fill_defaults(full, schema, schema)
-    for key, value in presets[full["preset"]].items():
+    preset = presets[full["preset"]]
+    of_tasks = preset.pop("predictors")
+    for key, value in preset.items():
         full.setdefault(key, value)
+    for name, task in full["tasks"].items():
+        _fill_predictors(f"config: tasks.{name}.predictors", task["predictors"], of_tasks, full["states"])
     for name, settings in full["learners"].items():
         _fill_learner(find_learner(name), settings, full["preset"])
     check(full, schema, "config")
@@ -195,6 +199,18 @@ def _fill_learner(learner: type[LearnerSpec], settings: dict[str, Any], preset: 
         settings[key] = value | settings.get(key, {}) if key in learner.tuning else settings.get(key, value)
     if wrong := learner.check(settings):
         raise StudyError(f"config: learners.{learner.name}: {wrong}")
+
+
+def _fill_predictors(where: str, predictors: dict[str, Any], of_preset: Mapping[str, Any], states: str) -> None:
+    """Fill the preset's keys into a task's ``predictors``, in place. Values need states in slots."""
+    slots = states == "slots"
+    if predictors.get("values") and not slots:
+        raise StudyError(
+            f"{where}.values: with `states: words` a state is in the text, and a value has no place beside it; write "
+            "`states: slots`, or leave this key out"
+        )
+    filled = {**of_preset, "values": of_preset["values"] and slots} | predictors
+    predictors.update(filled)
 
 
 def _onehot(embeddings: Mapping[str, Embedding]) -> list[str]:

@@ -16,9 +16,6 @@ from conceptbridge.sites.cdm import DOMAINS
 from conceptbridge.sites.memory import MEMORY_MB
 from conceptbridge.sites.records import (
     AGE_BANDS,
-    BIN_CUTS,
-    BIN_STATES,
-    BINNED,
     NO_VISIT,
     VISIT_TYPE,
     concept_key,
@@ -31,6 +28,15 @@ from conceptbridge.sites.records import (
     visit_types,
 )
 from conceptbridge.tasks.events import make_concepts
+from conceptbridge.tasks.values import (
+    AGE_SCALE,
+    BINS,
+    SCALES,
+    bins_by_token,
+    fit_scales,
+    scaled_records,
+    scales_by_concept,
+)
 from conceptbridge.vocabulary.build import token_key
 
 TOKENS = pa.schema(
@@ -43,11 +49,18 @@ TOKENS = pa.schema(
         ("domain", pa.string()),
         ("rows", pa.int64()),  # training rows that hold it
         ("persons", pa.int64()),  # whose they are; null in the tokens of another site
-        # if the state is a bin: its bounds for each unit, fitted on training rows
-        ("bins", pa.list_(pa.struct([("unit", pa.string()), ("lower", pa.float64()), ("upper", pa.float64())]))),
+        ("bins", BINS),  # if the state is a bin: its bounds for each unit, fitted on training rows
+        ("scales", SCALES),  # how the concept's values are standardised, for each unit, fitted on training rows
     ]
 )
-SEQUENCES = pa.schema([("row_id", pa.int64()), ("tokens", pa.list_(pa.int32())), ("days", pa.list_(pa.int16()))])
+SEQUENCES = pa.schema(
+    [
+        ("row_id", pa.int64()),
+        ("tokens", pa.list_(pa.int32())),
+        ("days", pa.list_(pa.int16())),
+        ("values", pa.list_(pa.float32())),  # standardised, the mean of the day's; null where there is none
+    ]
+)
 
 #: condition statuses given when a visit ends: discharge, primary and secondary discharge, final diagnosis
 DISCHARGE = (32896, 32903, 32909, 4230359)
@@ -71,7 +84,8 @@ def make_sequences(
     (as a concept and as a value), late diagnoses of a visit that is still open at the index (``_late``: nobody knew
     them at the index), private tokens, and values without a reference range if training rows have fewer than
     ``min_values`` of them. A token counts once per day, or only on its first day in the window; of a longer sequence
-    the most recent ``max_tokens`` stay.
+    the most recent ``max_tokens`` stay. A token's value is the mean of its day's numbers, each standardised by the
+    concept's ``scales`` for its unit and clipped (``MAX_VALUE``), with ``predictors.values``.
 
     Out of core: one pass over the records in any order; their codes are sorted, and listed piece by piece.
     """
@@ -80,14 +94,14 @@ def make_sequences(
         open_records(db, site, roll_up)
         vocab = _make_codes(db, vocabulary, task)
         _make_rows(db, cohort, predictors["days"])
-        _make_cuts(db, predictors["domains"], task["min_values"])
+        fit_scales(db, predictors["domains"], task["min_values"], predictors["values"])
         query = _query(db, site, task)
         counter = _Counter(db, len(vocab), predictors)
         with tempfile.TemporaryDirectory(dir=sequences.parent, prefix=".sequences.") as folder:
             draft = Path(folder) / "draft.arrow"
             with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, SEQUENCES) as writer:
-                for hits in in_order(db, query, counter.width):
-                    writer.write_table(counter.count(hits, int(hits[-1] // counter.width) + 1))
+                for hits, *values in in_order(db, query, counter.width):
+                    writer.write_table(counter.count(hits, int(hits[-1] // counter.width) + 1, *values))
                 if counter.done < counter.rows:  # rows without any hit
                     writer.write_table(counter.count(np.empty(0, np.int64), counter.rows))
             token_of = np.cumsum(counter.used, dtype=np.int32) - 1
@@ -113,23 +127,26 @@ class _Counter:
         # the person of the last rows that were counted, and the codes that they hold
         self.last, self.last_holds = -1, np.zeros(codes, bool)
 
-    def count(self, hits: NDArray[np.int64], end: int) -> pa.Table:
+    def count(self, hits: NDArray[np.int64], end: int, values: NDArray[np.float32] | None = None) -> pa.Table:
         """Return the sequences of the next rows up to ``end``, with codes of the vocabulary in place of tokens.
 
         A hit is one number, (row * days + day) * codes + code, so numbers in order are rows, days and tokens in order.
+        ``values`` are those of the hits, NaN without one.
         """
         rows = np.arange(self.done, end)
-        row_day, code = np.divmod(hits[first_of_each(hits)], self.codes)
+        first = first_of_each(hits)
+        value = np.full(first.sum(), np.nan) if values is None else _means(first, values)
+        row_day, code = np.divmod(hits[first], self.codes)
         row, day = np.divmod(row_day, self.days)
         if self.first_only:
             # hits are in the order of days, so that the first of a row and code is the earliest
             _, kept = np.unique(row * self.codes + code, return_index=True)
             kept.sort()
-            row, day, code = row[kept], day[kept], code[kept]
+            row, day, code, value = row[kept], day[kept], code[kept], value[kept]
         index = row - self.done
         ends = np.searchsorted(row, rows, side="right")
         recent = ends[index] - np.arange(len(row)) <= self.max_tokens
-        row, index, day, code = row[recent], index[recent], day[recent], code[recent]
+        row, index, day, code, value = row[recent], index[recent], day[recent], code[recent], value[recent]
         self.done = end
         self.used[code] = True
         pairs = np.sort((index * self.codes + code)[self.training[row]])
@@ -141,6 +158,7 @@ class _Counter:
                 pa.array(rows, pa.int64()),
                 pa.ListArray.from_arrays(offsets, pa.array(code, pa.int32())),
                 pa.ListArray.from_arrays(offsets, pa.array(day - (self.days - 1), pa.int16())),
+                pa.ListArray.from_arrays(offsets, pa.array(value, pa.float32(), mask=np.isnan(value))),
             ],
             schema=SEQUENCES,
         )
@@ -156,6 +174,16 @@ class _Counter:
         if people[-1] != self.last or len(people) > 1:
             self.last, self.last_holds = int(people[-1]), np.zeros_like(self.last_holds)
         self.last_holds[held[who == len(people) - 1]] = True
+
+
+def _means(first: NDArray[np.bool_], values: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the mean of each group of ``values`` without NaN, NaN for none; ``first`` says where a group begins."""
+    valued = np.flatnonzero(~np.isnan(values))
+    group, groups = np.cumsum(first)[valued] - 1, np.count_nonzero(first)
+    sums = np.bincount(group, weights=values[valued], minlength=groups)
+    with np.errstate(invalid="ignore"):
+        result: NDArray[np.float64] = sums / np.bincount(group, minlength=groups)
+    return result
 
 
 def _make_codes(db: duckdb.DuckDBPyConnection, vocabulary: Path, task: Mapping[str, Any]) -> pa.Table:
@@ -210,52 +238,14 @@ def _make_rows(db: duckdb.DuckDBPyConnection, cohort: Path, days: tuple[int, int
     )
 
 
-def _make_cuts(db: duckdb.DuckDBPyConnection, domains: list[str], min_values: int) -> None:
-    """Fit the bins of values without a reference range, on the training rows' windows, each unit by itself.
-
-    Out of core: the database sorts the values, and only those next to a cut are kept.
-    """
-    key = "concept_id, domain, source, unit"
-    own = "CASE WHEN concept_id = 0 THEN {0} ELSE '' END AS {0}"
-    values = " UNION ALL ".join(
-        f"SELECT concept_id, {own.format('domain')}, {own.format('source')}, unit, value "
-        f"FROM {domain}_records v JOIN rows c ON c.person_id = v.person_id AND v.date BETWEEN c.first AND c.last "
-        f"WHERE c.training AND state = '{BINNED}'"
-        for domain in domains
-        if domain in DOMAINS and DOMAINS[domain].values
-    )
-    empty = "SELECT 0 AS concept_id, '' AS domain, '' AS source, '' AS unit, 0.0 AS value WHERE false"
-    db.execute(
-        f"""
-        CREATE TABLE binned AS SELECT {key}, row_number() OVER (ORDER BY {key}) - 1 AS place, n
-        FROM (SELECT {key}, count(*) AS n FROM ({values or empty}) GROUP BY ALL HAVING n >= {min_values})
-        """
-    )
-    n = db.sql("SELECT n FROM binned ORDER BY place").to_arrow_table()["n"].to_numpy()
-    at = np.multiply.outer(n - 1, np.array(BIN_CUTS))
-    below = np.floor(at).astype(np.int64) + (np.cumsum(n) - n)[:, None]
-    above = below + (at > np.floor(at))
-    wanted = np.unique([below, above])
-    neighbours, seen = np.empty(len(wanted)), 0
-    ordered = f"SELECT value FROM ({values or empty}) JOIN binned USING ({key}) ORDER BY place, value"
-    for batch in db.sql(ordered).to_arrow_reader(1 << 20):
-        here = slice(*np.searchsorted(wanted, [seen, seen + len(batch)]))
-        neighbours[here] = batch.columns[0].to_numpy()[wanted[here] - seen]
-        seen += len(batch)
-    low, high = (neighbours[np.searchsorted(wanted, positions)] for positions in (below, above))
-    cuts = low + (high - low) * (at - np.floor(at))
-    db.register("cut_at", pa.table({"place": np.arange(len(n)), "cuts": pa.array(list(cuts), pa.list_(pa.float64()))}))
-    db.execute(f"CREATE TABLE cuts AS SELECT {key}, cuts FROM binned JOIN cut_at USING (place)")
-
-
 def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) -> str:
-    """Return SQL of the hits of all rows."""
+    """Return SQL of the hits of all rows, each with its value if the task has ``predictors.values``."""
     predictors = task["predictors"]
     days = 1 - predictors["days"][0]
     (codes,) = db.execute("SELECT greatest(count(*), 1) FROM vocab").fetchall()[0]
     hit = f"((c.row * {days} + date_diff('day', c.index_date, r.date) + {days - 1}) * {codes} + k.code)"
     window = "c.person_id = r.person_id AND r.date BETWEEN c.first AND c.last"
-    parts = ["SELECT 0::BIGINT AS hit WHERE false"]
+    parts = ["SELECT 0::BIGINT AS hit, 0::FLOAT AS value WHERE false"]
     for domain in (name for name in predictors["domains"] if name in DOMAINS):
         for kind, key in (("mapped", "k.concept_id = r.concept_id"), ("unmapped", "k.concept = r.concept")):
             (known,) = db.execute(f"SELECT count(*) FROM {kind} WHERE domain = '{domain}'").fetchall()[0]
@@ -267,9 +257,12 @@ def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) ->
                 f"CREATE TABLE {domain}_{kind} AS SELECT * EXCLUDE domain FROM {kind} WHERE domain = '{domain}'"
                 + ("" if valued else " AND state = 'present'")
             )
+            records = _records(domain, kind, site)
             part = (
-                f"SELECT {hit} AS hit FROM ({_records(domain, kind, site)}) r JOIN rows c ON {window} "
-                f"JOIN {domain}_{kind} k ON {key}" + (" AND k.state = r.state" if valued else "")
+                f"SELECT {hit}, {'r.scaled' if valued else 'NULL'}::FLOAT "
+                f"FROM ({scaled_records(records, kind == 'mapped') if valued else records}) r "
+                f"JOIN rows c ON {window} JOIN {domain}_{kind} k ON {key}"
+                + (" AND k.state = r.state" if valued else "")
             )
             if domain == "condition":
                 late = _late(db, task["guards"]["open_visit"])
@@ -278,11 +271,14 @@ def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) ->
                 parts.append(part)
     if "demographic" in predictors["domains"]:
         band = " ".join(f"WHEN age BETWEEN {low} AND {high} THEN '{name}'" for name, (low, high) in AGE_BANDS.items())
-        for key in (token_key("'age'", f"CASE {band} END"), token_key("'sex'", "sex")):
+        center, spread = AGE_SCALE
+        years = f"((c.age - {center}) / {spread})::FLOAT"
+        for key, value in ((token_key("'age'", f"CASE {band} END"), years), (token_key("'sex'", "sex"), "NULL::FLOAT")):
             parts.append(
-                f"SELECT (c.row * {days} + {days - 1}) * {codes} + k.code FROM rows c JOIN vocab k ON k.key = {key}"
+                f"SELECT (c.row * {days} + {days - 1}) * {codes} + k.code, {value} "
+                f"FROM rows c JOIN vocab k ON k.key = {key}"
             )
-    return " UNION ALL ".join(parts)
+    return f"SELECT hit{', value' if predictors['values'] else ''} FROM ({' UNION ALL '.join(parts)})"
 
 
 def _late(db: duckdb.DuckDBPyConnection, guard: str) -> str:
@@ -312,24 +308,10 @@ def _late(db: duckdb.DuckDBPyConnection, guard: str) -> str:
 
 
 def _records(domain: str, kind: str, site: str) -> str:
-    """Return SQL of the mapped or unmapped records of a domain, values in their bins."""
+    """Return SQL of the mapped or unmapped records of a domain."""
     if kind == "mapped":
-        records, cut = (
-            f"SELECT * FROM {domain}_records WHERE concept_id <> 0",
-            "b.concept_id = r.concept_id",
-        )
-    else:
-        records = f"SELECT *, {concept_key(site)} AS concept FROM {domain}_records WHERE concept_id = 0"
-        cut = "b.domain = r.domain AND b.source = r.source"
-    if not DOMAINS[domain].values:
-        return records
-    bins = " ".join(f"WHEN value <= cuts[{n}] THEN '{BIN_STATES[n - 1]}'" for n in range(1, len(BIN_CUTS) + 1))
-    return f"""
-        SELECT r.* REPLACE (CASE WHEN r.state <> '{BINNED}' THEN r.state WHEN b.cuts IS NULL THEN NULL
-                                 {bins} ELSE '{BIN_STATES[-1]}' END AS state)
-        FROM ({records}) r LEFT JOIN cuts b ON {cut} AND b.unit = r.unit
-        WHERE coalesce(r.value_concept, 0) NOT IN (FROM hidden)
-    """
+        return f"SELECT * FROM {domain}_records WHERE concept_id <> 0"
+    return f"SELECT *, {concept_key(site)} AS concept FROM {domain}_records WHERE concept_id = 0"
 
 
 _VISIT = """LEFT JOIN visit_occurrence v
@@ -350,7 +332,8 @@ def _write_sequences(draft: Path, token_of: NDArray[np.int32], sequences: Path) 
             batch = reader.get_batch(n)
             codes = batch["tokens"].flatten().to_numpy()
             tokens = pa.ListArray.from_arrays(batch["tokens"].offsets, pa.array(token_of[codes], pa.int32()))
-            writer.write_batch(pa.record_batch([batch["row_id"], tokens, batch["days"]], schema=SEQUENCES))
+            columns = [batch["row_id"], tokens, batch["days"], batch["values"]]
+            writer.write_batch(pa.record_batch(columns, schema=SEQUENCES))
 
 
 def _token_table(db: duckdb.DuckDBPyConnection, site: str, vocab: pa.Table, counter: _Counter) -> pa.Table:
@@ -361,19 +344,12 @@ def _token_table(db: duckdb.DuckDBPyConnection, site: str, vocab: pa.Table, coun
             pa.array(counter.used)
         ),
     )
-    bins = [
-        f"SELECT {concept_key(site)} AS concept, '{state}' AS state, unit, {f'cuts[{n}]' if n else 'NULL'} AS lower, "
-        f"{f'cuts[{n + 1}]' if n < len(BIN_CUTS) else 'NULL'} AS upper FROM cuts"
-        for n, state in enumerate(BIN_STATES)
-    ]
     result = db.sql(
         f"""
         SELECT (row_number() OVER (ORDER BY key) - 1)::INTEGER AS token,
-               key, text, concept_id, state, domain, rows, persons, bins
-        FROM used LEFT JOIN (
-            SELECT {token_key("concept", "state")} AS key,
-                   list({{'unit': unit, 'lower': lower, 'upper': upper}} ORDER BY unit) AS bins
-            FROM ({" UNION ALL ".join(bins)}) GROUP BY ALL) USING (key)
+               key, text, concept_id, state, domain, rows, persons, bins, scales
+        FROM used LEFT JOIN ({bins_by_token(site)}) USING (key)
+        LEFT JOIN ({scales_by_concept(site)}) s ON s.concept = left(key, length(key) - length(state) - 1)
         ORDER BY key
         """
     )

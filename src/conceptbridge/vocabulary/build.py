@@ -161,7 +161,7 @@ def _make_counts(db: duckdb.DuckDBPyConnection) -> None:
         SELECT p.place * {n} + k.code FROM ({records}) r JOIN coded k USING ({key})
         JOIN (SELECT person_id, row_number() OVER () - 1 AS place FROM person) p USING (person_id)
     """
-    for piece in in_order(db, hits, max(n, 1)):
+    for (piece,) in in_order(db, hits, max(n, 1)):
         person, code = np.divmod(piece[first_of_each(piece)], n)
         persons += np.bincount(code, minlength=n)
         pairs = np.sort(person * n + concept[code])

@@ -14,8 +14,9 @@ from conceptbridge.tasks.events import make_events
 def make_patients(cdm: Path, site: str, patients: Path, reference: Path, out: Path, threads: int = 1) -> None:
     """Write the listed patients (CSV or Parquet: person_id, index_date) as test rows of a cohort to ``out``.
 
-    The rows of the task's own cohort at the site (``reference``) become training rows: they decide where values without
-    a reference range are cut, and what is common here; nothing is trained on them. Labels are all 0 and mean nothing.
+    The rows of the task's own cohort at the site (``reference``) become training rows: they decide how values are
+    scaled, where those without a reference range are cut, and what is common here; nothing is trained on them. Labels
+    are all 0 and mean nothing.
 
     Raises StudyError if the list cannot be read, is empty, or has persons that the site's tables lack.
     """
