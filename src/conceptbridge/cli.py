@@ -17,10 +17,15 @@ from typer.core import TyperCommand
 from conceptbridge.api import Study
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import nearest
-from conceptbridge.layout import workflow_folder
+from conceptbridge.layout import PAGE, workflow_folder
 
 #: Snakemake options that say where jobs run; without any, jobs use all cores of this machine
 _PLACED = re.compile(r"--(cores|jobs|profile|executor)(=.*)?|-[cje].*")
+#: Snakemake options after which nothing runs, or what runs is shown in another way
+_PLANNED = re.compile(
+    r"-[a-z]*n|--dry-?run|--unlock|--summary|--lint|--list(-\w+)?|--(dag|rulegraph|d3dag|filegraph|report)(=.*)?"
+)
+_SHOWN = re.compile(r"(--logger|--quiet|-q|--verbose|--printshellcmds|-p)(=.*)?")
 _OWN_PROFILE = re.compile(r"--workflow-profile(=.*)?")
 _JOBS = re.compile(r"^total +(\d+)$", re.MULTILINE)
 
@@ -58,10 +63,8 @@ def demo(
     study = workflow_folder() / "config/config.yaml"
     status = _snakemake(study, ["--cores", cores, "--config", f"results={results}"])
     if status == 0:
-        print(
-            f"The study is done. Open {results}/report/index.html in a browser; its tables are in {results}/tables/.\n"
-            f"The study is {study}; `conceptbridge init` writes a study to start your own from."
-        )
+        _tell(Path(results))
+        print(f"The study is {study}; `conceptbridge init` writes a study to start your own from.")
     raise typer.Exit(status)
 
 
@@ -127,7 +130,10 @@ def check(study: StudyFile) -> None:
 @app.command(cls=_HandsOn)
 def run(ctx: typer.Context, study: StudyFile) -> None:
     """Run a study. Options after STUDY.yaml go to snakemake: `-n` only plans, `--cores 8`, `--profile slurm` ..."""
-    raise typer.Exit(_snakemake(study, ctx.args))
+    status = _snakemake(study, ctx.args)
+    if status == 0 and not any(map(_PLANNED.fullmatch, ctx.args)):
+        _tell(Study.read(study).results)
+    raise typer.Exit(status)
 
 
 def _add_target(name: str, target: str, text: str) -> None:
@@ -217,6 +223,20 @@ def audit_release(
     print(f"{folder}: no count under {min_cell_count} can be worked out from the counts and estimates in its tables.")
 
 
+def _tell(results: Path) -> None:
+    """Print what the study answers, and where its page is; nothing where it has none."""
+    from conceptbridge.report.answers import answers_in, not_estimable  # with pyarrow, which no other command needs
+
+    page = results / PAGE
+    if not page.is_file():
+        return
+    for answer in answers_in(results / "tables"):
+        print(f"{answer.task} at {answer.target}: {answer.verdict}")
+    if missing := not_estimable(results / "tables"):
+        print(f"{missing} arms are not estimable: {results}/tables/arms.csv says why.")
+    print(f"The study is done. Open {page} in a browser; its tables are in {results}/tables/.")
+
+
 def _snakemake(study: Path, rest: Sequence[str], target: str | None = None) -> int:
     """Run the workflow on a study, in the working folder; return its status, or 128 + n if signal n ended it."""
     with subprocess.Popen(_command(study, rest, target)) as process:
@@ -237,6 +257,11 @@ def _command(study: Path, rest: Sequence[str], target: str | None = None) -> lis
         sys.executable,
         "-m",
         "snakemake",
+        *(
+            []
+            if any(_PLANNED.fullmatch(one) or _SHOWN.fullmatch(one) for one in rest)
+            else ["--logger", "conceptbridge"]
+        ),
         "--configfile",
         str(study),
         "--snakefile",

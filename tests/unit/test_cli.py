@@ -69,7 +69,14 @@ def test_the_rest_of_the_line_is_snakemake_s(
     assert ended(monkeypatch, *arguments) == 7
     for number, handler in before.items():
         signal.signal(number, handler)
-    assert lines == [[sys.executable, "-m", "snakemake", *files, *profile, *handed]]
+    shown = [] if "-n" in handed else ["--logger", "conceptbridge"]
+    assert lines == [[sys.executable, "-m", "snakemake", *shown, *files, *profile, *handed]]
+
+
+def test_a_run_can_be_shown_as_snakemake_does(here: Path) -> None:
+    Path("study.yaml").write_text("")
+    for option in ("--verbose", "-q", "--logger", "--dry-run", "-pn"):
+        assert "conceptbridge" not in cli._command(Path("study.yaml"), [option])
 
 
 def test_a_profile_of_one_s_own_takes_the_place_of_the_workflow_s(here: Path) -> None:

@@ -7,7 +7,10 @@ difference".
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
+
+import pyarrow.parquet as pq
 
 from conceptbridge.evaluate.multiple_testing import ALPHA
 from conceptbridge.evaluate.schemas import (
@@ -66,6 +69,18 @@ class Answer(NamedTuple):
     evidence: Sequence[Evidence]
     gain: Compared | None = None
     level_from: str = ""
+
+
+def answers_in(tables: Path) -> list[Answer]:
+    """Return the answers of a study from the folder of its joint tables."""
+    names = ("arms", "comparisons", "sites", "breakeven")
+    arms, comparisons, sites, breakeven = (pq.read_table(tables / f"{name}.parquet").to_pylist() for name in names)
+    return list(answers(arms, [row for row in comparisons if row["metric"] == "auroc"], sites, breakeven))
+
+
+def not_estimable(tables: Path) -> int:
+    """Return how many arms of a study have no estimate."""
+    return int(pq.read_table(tables / "arms.parquet", columns=["auroc"])["auroc"].null_count)
 
 
 def answers(

@@ -1,0 +1,152 @@
+"""What a run of a study shows in a terminal: how far each stage is, and of a job that failed the end of its log.
+
+Snakemake finds it by its name: `--logger conceptbridge`. All that it leaves out is in Snakemake's own log file.
+"""
+
+import time
+from collections.abc import Mapping
+from logging import WARNING, LogRecord
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+
+#: the stages of a study and their rules, in the order in which a study walks through them
+STAGES = {
+    "read the extracts": (
+        *("simulate", "convert", "ingest", "vocabulary", "survey", "units", "feasibility"),
+        *("receive", "receive_tokens", "receive_profile", "receive_vocabulary", "receive_aggregates"),
+        "receive_source",
+    ),
+    "find the cohorts": ("cohort", "sequences", "leaks", "patients", "patients_sequences", "rows_digest", "profile"),
+    "embed the names": (
+        *("fetch_models", "compute_texts", "compute_terms", "embed", "find_ancestors", "learn_vectors"),
+        *("embedding_quality", "embedding_tables"),
+    ),
+    "translate": ("translate", "summarise_translations", "review", "translations"),
+    "train and transfer": (
+        *("train", "transfer", "transfer_translated", "pool", "pool_translated", "pool_sources"),
+        *("pool_sources_translated", "models_digest", "resample", "resample_local"),
+    ),
+    "evaluate": ("evaluate",),
+    "report": ("tables", "figures", "provenance", "report", "all"),
+    "exchange": (*("write_bundle", "bundle", "predict", "coverage_sheet", "score", "write_aggregates", "aggregates"),),
+}
+#: rules of a workflow that uses this one
+OTHERS = "other jobs"
+#: lines of a failed job's log that are shown
+LAST_LINES = 20
+#: where no terminal shows bars, a line follows each of so many parts of the jobs
+PARTS = 10
+
+#: what Snakemake calls the end of a job that failed
+_OF_A_JOB = ("RuleException", "CalledProcessError")
+
+_STAGE_OF = {rule: stage for stage, rules in STAGES.items() for rule in rules}
+
+
+class LogHandler(LogHandlerBase):
+    """Bars in a terminal; in a file or a pipe a line per tenth of the jobs and per stage that is done."""
+
+    def __post_init__(self) -> None:
+        self.console = Console(stderr=not self.common_settings.stdout, highlight=False, soft_wrap=True)
+        self.rule_of: dict[int, str] = {}
+        self.left: dict[str, int] = {}
+        self.total = self.done = 0
+        self.started = time.monotonic()
+        self.bars: Progress | None = None
+        self.bar_of: dict[str, TaskID] = {}
+
+    @property
+    def writes_to_stream(self) -> bool:
+        return True
+
+    @property
+    def writes_to_file(self) -> bool:
+        return False
+
+    @property
+    def has_filter(self) -> bool:
+        return True
+
+    @property
+    def has_formatter(self) -> bool:
+        return True
+
+    @property
+    def needs_rulegraph(self) -> bool:
+        return False
+
+    def emit(self, record: LogRecord) -> None:
+        """Show a record, or keep what later ones need of it."""
+        about = vars(record)
+        match about.get("event"):
+            case LogEvent.RUN_INFO:
+                self._start(about["stats"])
+            case LogEvent.JOB_INFO:
+                self.rule_of[about["jobid"]] = about["rule_name"]
+            case LogEvent.JOB_FINISHED:
+                self._finish(about["job_id"])
+            case LogEvent.JOB_ERROR:
+                self._fail(about)
+            case LogEvent.ERROR if about.get("exception") in _OF_A_JOB:
+                pass  # its log is shown
+            case _ if record.levelno >= WARNING and (text := record.getMessage().strip()) not in ("", "None"):
+                self.console.print(escape(text))
+
+    def close(self) -> None:
+        """Leave the bars as they are."""
+        if self.bars is not None:
+            self.bars.stop()
+        super().close()
+
+    def _start(self, stats: Mapping[str, int]) -> None:
+        jobs = {rule: n for rule, n in stats.items() if rule != "total"}
+        self.total, self.started = sum(jobs.values()), time.monotonic()
+        for stage in (*STAGES, OTHERS):
+            of_stage = sum(n for rule, n in jobs.items() if _STAGE_OF.get(rule, OTHERS) == stage)
+            if of_stage:
+                self.left[stage] = of_stage
+        if not self.console.is_terminal:
+            self.console.print(f"{self.total} jobs")
+            return
+        columns = (TextColumn("{task.description:<20}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self.bars = Progress(*columns, console=self.console)
+        self.bar_of = {stage: self.bars.add_task(stage, total=n) for stage, n in self.left.items()}
+        self.bar_of[""] = self.bars.add_task("all jobs", total=self.total)
+        self.bars.start()
+
+    def _finish(self, job: int) -> None:
+        stage = _STAGE_OF.get(self.rule_of.pop(job, ""), OTHERS)
+        self.done += 1
+        if stage in self.left:
+            self.left[stage] -= 1
+        if self.bars is not None:
+            for bar in (stage, ""):
+                if bar in self.bar_of:
+                    self.bars.advance(self.bar_of[bar])
+            return
+        if not self.left.get(stage, 1):
+            self.console.print(f"{stage}: done")
+        if self.done * PARTS // self.total > (self.done - 1) * PARTS // self.total:
+            spent = time.monotonic() - self.started
+            left = (
+                "" if self.done == self.total else f", about {_time(spent / self.done * (self.total - self.done))} left"
+            )
+            self.console.print(f"{self.done} of {self.total} jobs in {_time(spent)}{left}")
+
+    def _fail(self, about: Mapping[str, Any]) -> None:
+        self.console.print(escape(f"error: a job of the rule {about['rule_name']} failed"))
+        for log in map(Path, about["log"]):
+            if log.is_file():
+                lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
+                self.console.print(escape("\n".join([*lines[-LAST_LINES:], f"The whole log is in {log}"])))
+
+
+def _time(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"
