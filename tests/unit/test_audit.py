@@ -19,7 +19,8 @@ from conceptbridge.evaluate.shared_tables import shared_table
 from conceptbridge.evaluate.subgroup_metrics import groups_of
 from conceptbridge.evaluate.subgroups import Dimension
 from conceptbridge.evaluate.table_rows import counts_of
-from conceptbridge.exchange.egress.audit import Shown, audit, audit_shown, possible_events
+from conceptbridge.exchange.egress.audit import audit, audit_shown, possible_events
+from conceptbridge.exchange.egress.shown_counts import Shown
 from conceptbridge.tasks.prevalence import split_table
 from conceptbridge.tasks.splits import SPLITS
 
@@ -82,7 +83,19 @@ def shown_of(cohort: Cohort) -> Shown:
         for group in groups_of(sex, test.label, test.person_id, MINIMUM, MINIMUM)
     ]
     budget = [ARM | dict(zip(("train_rows", "train_events"), counts["train"], strict=True))]
-    return Shown("t at here", site.to_pylist(), splits.to_pylist(), attrition, metrics, seeds, groups, budget)
+    return Shown(
+        "t",
+        "here",
+        site.to_pylist(),
+        splits.to_pylist(),
+        attrition,
+        metrics,
+        seeds,
+        groups,
+        budget,
+        [],
+        len(np.unique(cohort.person)),
+    )
 
 
 def measured(cohort: Cohort, rows: Rows, counts: dict[str, Any]) -> tuple[list[dict], list[dict]]:
@@ -125,8 +138,13 @@ def test_nothing_that_is_small_is_determined_by_what_is_shown_of_a_random_site(f
 
 
 def blank(**tables: Any) -> Shown:
-    names = ("site", "splits", "attrition", "metrics", "seeds", "subgroups", "training_budget")
-    return Shown("t at here", **{name: tables.get(name, []) for name in names})
+    names = ("site", "splits", "attrition", "metrics", "seeds", "subgroups", "training_budget", "curves")
+    return Shown(
+        "t",
+        "here",
+        **{name: tables.get(name, []) for name in names}
+        | {"persons": tables.get("persons"), "sizes": tables.get("sizes")},
+    )
 
 
 def estimates(split: str, rows: int, **values: float) -> list[dict[str, Any]]:
