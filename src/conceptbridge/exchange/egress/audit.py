@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.suppress import is_small
 from conceptbridge.exchange.egress.integer_program import Key, System
 from conceptbridge.exchange.egress.shown_counts import Rows, Shown, nested_tasks, read_shown
@@ -49,6 +50,16 @@ def audit(folder: Path, min_cell_count: int, study: Mapping[str, Any] | None = N
             about = read_package(folder, "results", Path(temporary) / "files")
             return audit(Path(temporary) / "files", min_cell_count, about["study"])
     return audit_together(read_shown(folder, study), min_cell_count, (study or {}).get("tasks", {}))
+
+
+def check_audit(folder: Path, min_cell_count: int, study: Mapping[str, Any]) -> None:
+    """Raise StudyError where the files of a results file that is about to be sent determine a small count."""
+    found = audit(folder, min_cell_count, study)
+    if found:
+        raise StudyError(
+            f"{found[0].where}: {found[0].what}: a count under min_cell_count can be worked out from what would be "
+            "sent; leave this task (or one of two tasks that are named) out of the study, and run `aggregates` again"
+        )
 
 
 def audit_together(
