@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from conceptbridge.cli import app
 from conceptbridge.disclosure.cohort_counts import count_parts, shown_steps
+from conceptbridge.disclosure.suppress import hide_small, suppress_steps
 from conceptbridge.evaluate.cohort_summary import ALL_SPLITS, describe_site
 from conceptbridge.evaluate.metrics import measure
 from conceptbridge.evaluate.predictions import Rows
@@ -19,11 +20,14 @@ from conceptbridge.evaluate.shared_tables import shared_table
 from conceptbridge.evaluate.subgroup_metrics import groups_of
 from conceptbridge.evaluate.subgroups import Dimension
 from conceptbridge.evaluate.table_rows import counts_of
-from conceptbridge.exchange.egress.audit import Shown, audit, audit_shown, possible_events
+from conceptbridge.exchange.egress.audit import audit, audit_shown, audit_together, possible_events
+from conceptbridge.exchange.egress.shown_counts import Shown, nested_tasks
 from conceptbridge.tasks.prevalence import split_table
 from conceptbridge.tasks.splits import SPLITS
 
 MINIMUM = 10
+RANKED = ("auroc", "auprc", "brier", "scaled_brier")
+SIZES = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 40]
 ARM = {"embedding": "e", "learner": "l", "strategy": "local", "source": "here", "target": "here"}
 
 
@@ -44,6 +48,11 @@ class Cohort:
         self.split = split[self.person] if drawn == persons else split
         self.left = rng.choice(5, len(self.person), p=[0.02, 0.03, 0.01, 0.04, 0.9])  # after which step a row goes
         self.sex = rng.choice(3, len(self.person), p=[0.48, 0.48, 0.04])
+        self.without_rows = int(rng.choice([0, 3, 50]))  # further persons of the site
+
+    @property
+    def persons(self) -> int:
+        return len(np.unique(self.person)) + self.without_rows
 
     @property
     def last(self) -> np.ndarray:
@@ -55,7 +64,7 @@ class Cohort:
         return Rows(np.arange(at.sum()), self.person[at], self.label[at], names)
 
 
-def shown_of(cohort: Cohort) -> Shown:
+def shown_of(cohort: Cohort, task: str = "t") -> Shown:
     """What is shown of a cohort, by the code that shows it."""
     zero = np.zeros(len(cohort.person), np.intp)
     steps = []
@@ -64,7 +73,7 @@ def shown_of(cohort: Cohort) -> Shown:
         steps.append(count_parts(cohort.person[kept], cohort.label[kept], zero[kept], 1))
     at = cohort.last
     parts = count_parts(cohort.person[at], cohort.label[at], cohort.split[at], 3)
-    told = shown_steps(steps, parts, len(np.unique(cohort.person)), MINIMUM)
+    told = shown_steps(steps, parts, cohort.persons, MINIMUM)
     attrition = [dict(zip(("persons", "rows", "events"), step, strict=True)) for step in told]
     kept = cohort.left >= 3
     names = pd.Series(np.array(SPLITS, dtype=object)[cohort.split[kept]]).where(at[kept], None)
@@ -82,7 +91,11 @@ def shown_of(cohort: Cohort) -> Shown:
         for group in groups_of(sex, test.label, test.person_id, MINIMUM, MINIMUM)
     ]
     budget = [ARM | dict(zip(("train_rows", "train_events"), counts["train"], strict=True))]
-    return Shown("t at here", site.to_pylist(), splits.to_pylist(), attrition, metrics, seeds, groups, budget)
+    held = int(rows.label[rows.split == "train"].sum())
+    shown = counts["train"][1] is not None and counts["test"][1] is not None
+    curves = [ARM | {"size": size, "depth": None} for size in SIZES if size <= held and shown]
+    tables = (site.to_pylist(), splits.to_pylist(), attrition, metrics, seeds, groups, budget, curves)
+    return Shown(task, "here", *tables, hide_small(cohort.persons, MINIMUM), SIZES)
 
 
 def measured(cohort: Cohort, rows: Rows, counts: dict[str, Any]) -> tuple[list[dict], list[dict]]:
@@ -97,7 +110,7 @@ def measured(cohort: Cohort, rows: Rows, counts: dict[str, Any]) -> tuple[list[d
             [measure(part.label, cohort.rng.random(len(part.label)), np.ones((len(part.label), 1)))[:, 0]] * 3
         )
         of_split = {"rows": counts[split][0], "events": counts[split][1], "seeds": 3}
-        for name, value in zip(("auroc", "auprc", "brier", "scaled_brier"), values.T, strict=True):
+        for name, value in zip(RANKED, values.T, strict=True):
             metrics.append(key | of_split | {"metric": name, "estimate": value.mean()})
             seeds += [key | {"metric": name, "seed": n, "estimate": one} for n, one in enumerate(value)]
     rows_of = {split: of[0] for split, of in counts.items()}
@@ -113,20 +126,78 @@ def measured(cohort: Cohort, rows: Rows, counts: dict[str, Any]) -> tuple[list[d
     return shared("metrics", metrics), shared("seeds", seeds)
 
 
+def tasks_of(seed: int) -> tuple[list[Shown], dict[str, Any]]:
+    """One to three tasks of a site: the second looks a little further ahead than the first, the third has its own rows.
+
+    With the definitions of those that may be sent together: of two that are nested and differ by few, only one may.
+    """
+    first = Cohort(seed)
+    shown, definitions = [shown_of(first, "narrow")], {"narrow": outcome(1, 7)}
+    if seed % 3:
+        wide = Cohort(seed)  # the same rows
+        more = np.random.default_rng(seed).random(len(wide.label)) < (0.01 if seed % 2 else 0.3)
+        wide.label = np.maximum(wide.label, more).astype(np.int8)
+        shown.append(shown_of(wide, "wide"))
+        definitions["wide"] = outcome(1, 30)
+    if seed % 3 == 2:
+        other = Cohort(1000 + seed)
+        other.without_rows = max(first.persons - len(np.unique(other.person)), 0)
+        shown.append(shown_of(other, "other"))
+        definitions["other"] = outcome(1, 7) | {"index": {"domain": "condition"}}
+    return shown, definitions
+
+
+def outcome(first: int, last: int) -> dict[str, Any]:
+    return {"index": {"domain": "visit"}, "outcome": {"domain": "condition", "concepts": [1], "days": [first, last]}}
+
+
 @pytest.mark.parametrize("first", [0, *(pytest.param(first, marks=pytest.mark.dear) for first in range(20, 200, 20))])
 def test_nothing_that_is_small_is_determined_by_what_is_shown_of_a_random_site(first: int) -> None:
-    shown = 0
+    shown, refused = 0, 0
     for seed in range(first, first + 20):
-        of_site = shown_of(Cohort(seed))
-        found = audit_shown(of_site, MINIMUM)
-        assert not found, (seed, found)
-        shown += sum(row["events"] is not None for row in of_site.site)
+        tasks, definitions = tasks_of(seed)
+        found = audit_together(tasks, MINIMUM, definitions)
+        assert {one.where for one in found} <= {"narrow and wide at here"}, (seed, found)
+        refused += bool(found)  # nothing hides that, so that the gate does not let both tasks leave
+        shown += sum(row["events"] is not None for row in tasks[0].site)
     assert shown > 10  # of 60 splits
+    assert refused < 10
+
+
+def as_it_was(cohort: Cohort) -> Shown:
+    """What was shown of the same cohort: each column hidden by itself, rows and not persons, both Brier scores."""
+    shown = shown_of(cohort)
+    kept = [cohort.left >= number for number in range(5)]
+    persons = suppress_steps([len(np.unique(cohort.person[at])) for at in kept], MINIMUM, cohort.persons)
+    rows, events = (
+        suppress_steps([int(of[at].sum()) for at in kept], MINIMUM) for of in (cohort.label * 0 + 1, cohort.label)
+    )
+    shown.attrition = [
+        dict(zip(("persons", "rows", "events"), step, strict=True)) for step in zip(persons, rows, events, strict=True)
+    ]
+    test = cohort.rows().of("test")
+    if 0 < test.label.sum() < MINIMUM <= len(test.label):
+        probability = np.full((len(test.label), 1), 0.1)
+        values = dict(zip(RANKED, measure(test.label, probability[:, 0], np.ones_like(probability))[:, 0], strict=True))
+        shown.metrics = estimates("test", len(test.label), **values)
+        shown.site = [row if row["split"] != "test" else row | {"rows": len(test.label)} for row in shown.site]
+    return shown
+
+
+def test_the_auditor_finds_what_was_shown_of_the_same_sites_before() -> None:
+    found = [{one.what for one in audit_shown(as_it_was(Cohort(seed)), MINIMUM)} for seed in range(20)]
+    assert sum(any(what.startswith("step") for what in of_site) for of_site in found) >= 5
+    assert sum("split test: rows of the rarer class" in of_site for of_site in found) >= 2
 
 
 def blank(**tables: Any) -> Shown:
-    names = ("site", "splits", "attrition", "metrics", "seeds", "subgroups", "training_budget")
-    return Shown("t at here", **{name: tables.get(name, []) for name in names})
+    names = ("site", "splits", "attrition", "metrics", "seeds", "subgroups", "training_budget", "curves")
+    return Shown(
+        "t",
+        "here",
+        **{name: tables.get(name, []) for name in names}
+        | {"persons": tables.get("persons"), "sizes": tables.get("sizes")},
+    )
 
 
 def estimates(split: str, rows: int, **values: float) -> list[dict[str, Any]]:
@@ -175,6 +246,37 @@ def test_the_auditor_finds_the_remainder_of_a_total_and_of_a_group() -> None:
     ]
     found = {one[1:] for one in audit_shown(blank(site=[split("test", 65, 15)], subgroups=groups), MINIMUM)}
     assert {("group sex b: rows", 5)} <= found
+
+
+def test_the_auditor_reads_few_events_off_the_sizes_of_a_learning_curve() -> None:
+    curves = [ARM | {"size": size, "depth": None} for size in (4, 8)]
+    [found] = audit_shown(blank(curves=curves, sizes=[4, 8, 9]), MINIMUM)
+    assert found[1:] == ("split train: events", 8)
+    assert audit_shown(blank(curves=curves, sizes=[4, 8, 16]), MINIMUM) == []
+
+
+def test_the_auditor_subtracts_the_first_step_from_all_persons() -> None:
+    attrition = [{"persons": 315, "rows": 315, "events": 80}]
+    [found] = audit_shown(blank(attrition=attrition, persons=322), MINIMUM)
+    assert found[1:] == ("persons before step 0", 7)
+    assert audit_shown(blank(attrition=attrition, persons=330), MINIMUM) == []
+
+
+def test_the_auditor_subtracts_nested_tasks() -> None:
+    """Three have the event after the seventh day alone."""
+    definitions = {"week": outcome(1, 7), "month": outcome(1, 30), "other": outcome(8, 40)}
+    assert nested_tasks(definitions) == [("week", "month")]
+
+    def shown(task: str, events: int) -> Shown:
+        one = blank(attrition=[{"persons": 300, "rows": 300, "events": events}])
+        one.task = task
+        return one
+
+    three = [shown("week", 40), shown("month", 43), shown("other", 42)]
+    found = audit_together(three, MINIMUM, definitions)
+    assert {one.where for one in found} == {"week and month at here"}
+    assert ("step 0: events of month, not of week", 3) in {one[1:] for one in found}
+    assert audit_together([shown("week", 40), shown("month", 50)], MINIMUM, definitions) == []
 
 
 def test_a_count_of_one_step_alone_says_nothing() -> None:

@@ -46,6 +46,10 @@ class Measured(NamedTuple):
             return None
         return f"not shown: fewer than {self.evaluator.settings.min_cell_count} persons with or without the event"
 
+    def sizes_of(self, result: ArmResult) -> Curve | None:
+        """Return an arm's learning curve where it may be shown: a size says how many training events there are."""
+        return None if self.counts["train"][1] is None or self.why_not("test") else result.sizes
+
 
 def counts_of(rows: Rows, min_cell_count: int) -> dict[str, tuple[int | None, int | None]]:
     """Return rows and events by split, None where they may not be shown."""
@@ -139,8 +143,7 @@ def subgroups(at: Measured) -> Iterator[Row]:
 def curves(at: Measured) -> Iterator[Row]:
     for arm, result in at.results.items():
         key = (at.task, *arm, at.target)
-        if result.sizes is not None:
-            curve = result.sizes
+        if (curve := at.sizes_of(result)) is not None:
             lower, upper = curve.limits(random(at.seed, at.task, at.target, *arm, "sizes"))
             for index, size in enumerate(curve.size):
                 aurocs = curve.by_replicate[index][~np.isnan(curve.by_replicate[index])]
@@ -156,7 +159,7 @@ def break_evens(at: Measured) -> Iterator[Row]:
     curves = {
         arm: _with_all_rows(result, at.labelled_events, at.evaluator)
         for arm, result in at.results.items()
-        if result.sizes is not None
+        if at.sizes_of(result) is not None
     }
     for arm, result in at.results.items():
         if arm.source == at.target or result.components is None:

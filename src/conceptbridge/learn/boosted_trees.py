@@ -15,6 +15,7 @@ from scipy import sparse
 from scipy.special import expit
 
 from conceptbridge.learn.leaf_digits import round_leaves
+from conceptbridge.learn.leaf_values import remake_leaves
 from conceptbridge.learn.pooled_features import Features, pool
 from conceptbridge.learn.rows import Examples, OneHot
 from conceptbridge.learn.search import WITHIN, Part, Run, cap_use, cross_entropy
@@ -107,12 +108,26 @@ class Forest:
 def fit(examples: Examples, runs: Sequence[Run]) -> Forest:
     """Boost one forest a run, and keep of each the number of trees with the lowest loss on its checked rows.
 
-    Leaf values have as few digits as ``leaf_digits`` says, so that the model can be sent as it is used here.
+    No leaf has a value of few persons (``leaf_values``), and values have few digits (``leaf_digits``): the model can be
+    sent as it is used here.
     """
     counts = runs[0].settings["counts"]
     made = _boost([None] * len(runs), examples, runs, counts)[0]
-    rounded = [lgb.Booster(model_str=round_leaves(booster.model_to_string())) for booster in made.boosters]
-    return replace(made, boosters=rounded)
+    features = pool(examples, counts)
+    boosters = [_shareable(*of_run, features, examples) for of_run in zip(made.boosters, runs, strict=True)]
+    checked = [
+        (booster, features, examples.labels, run.part.check) for booster, run in zip(boosters, runs, strict=True)
+    ]
+    return replace(made, boosters=boosters, losses=[_loss(*one) for one in checked])
+
+
+def _shareable(booster: lgb.Booster, run: Run, features: Features, examples: Examples) -> lgb.Booster:
+    """The booster with leaf values that tell no small count of the rows that trained it."""
+    rows, text = run.part.train, booster.model_to_string()
+    persons = np.arange(len(examples)) if examples.persons is None else examples.persons
+    told = (_leaves(booster, features[rows]), examples.labels[rows], persons[rows])
+    text = remake_leaves(text, *told, run.settings["learning_rate"], run.min_cell_count)
+    return lgb.Booster(model_str=round_leaves(text))
 
 
 def tune(
@@ -132,8 +147,7 @@ def tune(
     for booster, run in zip(source.boosters, runs, strict=True):
         rows, of = run.part.train, (id(booster), id(run.part))
         if of not in leaves:
-            found = booster.predict(features[rows], pred_leaf=True, num_threads=1)
-            leaves[of] = np.asarray(found, dtype=np.int32).reshape(len(rows), -1)
+            leaves[of] = _leaves(booster, features[rows])
         tuned = refit(booster, leaves[of], examples.labels[rows], run.settings["refit_decay"])
         loss = [_loss(one, features, examples.labels, run.part.check) for one in (tuned, booster)]
         kept.append(tuned if loss[0] <= loss[1] else booster)
@@ -190,6 +204,12 @@ def refit(booster: lgb.Booster, leaves: NDArray[np.int32], labels: NDArray[np.in
             made.set_leaf_output(tree, leaf, value)
         logits += values[at]
     return made
+
+
+def _leaves(booster: lgb.Booster, features: Features) -> NDArray[np.int32]:
+    """At which leaf of each tree each row ends: shape (rows, trees)."""
+    found = booster.predict(features, pred_leaf=True, num_threads=1)
+    return np.asarray(found, dtype=np.int32).reshape(features.shape[0], -1)
 
 
 def predict(forest: Forest, examples: Examples) -> NDArray[np.float64]:

@@ -84,13 +84,15 @@ Vectors = NDArray[np.float32] | OneHot
 class Examples:
     """Rows with vectors: tokens index ``vectors`` (shape (tokens, width)); a token without a vector is left out.
 
-    ``cache``: what learners computed from them, for the trials, seeds and depths that need it again (``cached``).
+    ``persons``: whose each row is (rows,); None: each is somebody else's. ``cache``: what learners computed from them,
+    for the trials, seeds and depths that need it again (``cached``).
     """
 
     vectors: Vectors
     tokens: NDArray[np.int64]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int8]
+    persons: NDArray[np.int64] | None = None
     cache: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
@@ -198,6 +200,7 @@ def examples(
         tokens=at[at >= 0],
         offsets=_offsets(np.bincount(row_of[at >= 0], minlength=len(chosen))),
         labels=rows.labels[chosen],
+        persons=rows.person_ids[chosen],
     )
 
 

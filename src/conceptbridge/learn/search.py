@@ -39,11 +39,12 @@ class Part:
 @dataclass(frozen=True)
 class Run:
     """One model of an arm: its seed (the n-th of the study's), its settings and the rows it is trained and checked
-    on."""
+    on. No number of it may tell of fewer persons than ``min_cell_count``, with or without the event."""
 
     seed: int
     settings: Mapping[str, Any]
     part: Part
+    min_cell_count: int = 0
 
 
 #: what a run used of its cap (on passes, trees, penalties): validation loss ended it within; it went on after the cap
@@ -153,7 +154,7 @@ def search(
     validation rows the first candidate is taken.
     """
     tried = candidates(budget.searched, budget.max_trials)
-    trials = _Trials(train, parts, budget.settings)
+    trials = _Trials(train, parts, budget)
     if len(tried) > 1:
         trials.run([(p, candidate) for p in range(len(parts)) for candidate in tried])
         first = [trials.best(p, tried[0]) for p in range(len(parts))]
@@ -191,8 +192,8 @@ def _further(
 class _Trials(Generic[M]):
     """The candidates that were tried on each part, with the first seed, and their models."""
 
-    def __init__(self, train: Train[M], parts: Sequence[Part], settings: Mapping[str, Any]) -> None:
-        self.train, self.parts, self.settings = train, parts, settings
+    def __init__(self, train: Train[M], parts: Sequence[Part], budget: "Budget") -> None:
+        self.train, self.parts, self.budget = train, parts, budget
         self.steps = 0
         #: of each part: each candidate, its loss, and its model
         self.tried: list[list[tuple[dict[str, Any], float, M]]] = [[] for _ in parts]
@@ -201,12 +202,15 @@ class _Trials(Generic[M]):
         """Try candidates, each on one of the parts, all together."""
         if not wanted:
             return
-        runs = [Run(1, {**self.settings, **candidate}, self.parts[p]) for p, candidate in wanted]
+        runs = [self._run(1, candidate, self.parts[p]) for p, candidate in wanted]
         model, _ = self.train(runs, ())
         self.steps += model.steps
         for member, (p, candidate) in enumerate(wanted):
             loss = model.losses[member]  # no number where training diverged
             self.tried[p].append((candidate, loss if loss == loss else float("inf"), model.take([member])))
+
+    def _run(self, seed: int, candidate: Mapping[str, Any], part: Part) -> Run:
+        return Run(seed, {**self.budget.settings, **candidate}, part, self.budget.min_cell_count)
 
     def best(self, part: int, default: dict[str, Any]) -> dict[str, Any]:
         """The candidate with the lowest loss, the first of these; ``default`` where none was tried."""
@@ -221,7 +225,7 @@ class _Trials(Generic[M]):
         """
         there = all(self.tried) and not depths
         runs = [
-            Run(seed, {**self.settings, **of_part}, part)
+            self._run(seed, of_part, part)
             for part, of_part in zip(self.parts, chosen, strict=True)
             for seed in range(1 + there, seeds + 1)
         ]

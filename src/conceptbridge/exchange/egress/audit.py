@@ -7,30 +7,28 @@ pairs of rows. An integer program then asks for each hidden count and each diffe
 than one value. Those that cannot, and are small, are findings. No finding is no proof: only these tables are read.
 """
 
-import csv
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import combinations, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.suppress import is_small
 from conceptbridge.exchange.egress.integer_program import Key, System
+from conceptbridge.exchange.egress.shown_counts import Rows, Shown, nested_tasks, read_shown
 from conceptbridge.exchange.package import read_package
 
 SPLITS = ("train", "validation", "test")
 _COUNTS = ("persons", "rows", "events", "with_event", "without_event")
+#: the part that all persons of the site are
+_ALL = ("site", "all")
 #: the name of a count in a table, where it is another one
 _TOLD_AS = {"with_event": "persons_with_event"}
-
-Rows = list[dict[str, Any]]
 
 
 class Finding(NamedTuple):
@@ -41,82 +39,76 @@ class Finding(NamedTuple):
     value: int
 
 
-@dataclass
-class Shown:
-    """What is shown of one task at one site, as rows of the tables (empty where a table is not there)."""
+def audit(folder: Path, min_cell_count: int, study: Mapping[str, Any] | None = None) -> list[Finding]:
+    """Return the small counts that what lies in ``folder`` determines, site by site, all tasks together.
 
-    where: str
-    site: Rows
-    splits: Rows
-    attrition: Rows
-    metrics: Rows
-    seeds: Rows
-    subgroups: Rows
-    training_budget: Rows
-
-
-def audit(folder: Path, min_cell_count: int) -> list[Finding]:
-    """Return the small counts that what lies in ``folder`` determines, site by site and task by task.
-
-    ``folder`` is a results file, packed or unpacked, or the results of a study, whose ``tables`` are looked at. Raises
-    StudyError if it is neither.
+    ``folder`` is a results file, packed or unpacked, or the results of a study, whose ``tables`` are looked at;
+    ``study`` is what a packed one says of its study. Raises StudyError if it is neither.
     """
     if folder.is_file():
         with tempfile.TemporaryDirectory() as temporary:
-            read_package(folder, "results", Path(temporary) / "files")
-            return audit(Path(temporary) / "files", min_cell_count)
-    return [found for shown in read_shown(folder) for found in audit_shown(shown, min_cell_count)]
+            about = read_package(folder, "results", Path(temporary) / "files")
+            return audit(Path(temporary) / "files", min_cell_count, about["study"])
+    return audit_together(read_shown(folder, study), min_cell_count, (study or {}).get("tasks", {}))
 
 
-def read_shown(folder: Path) -> Iterator[Shown]:
-    """Yield what a folder shows of each task and site. Raises StudyError if it shows nothing."""
-    if (folder / "tables").is_dir():
-        yield from _joint(folder / "tables")
-        return
-    cohorts = sorted({path.parent for path in folder.glob("tasks/*/*/attrition.csv")})
-    if not cohorts:
+def check_audit(folder: Path, min_cell_count: int, study: Mapping[str, Any]) -> None:
+    """Raise StudyError where the files of a results file that is about to be sent determine a small count."""
+    found = audit(folder, min_cell_count, study)
+    if found:
         raise StudyError(
-            f"{folder}: has neither `tables` nor `tasks/TASK/SITE/attrition.csv`; give the folder of a study's "
-            "results, or that of an unpacked results file"
+            f"{found[0].where}: {found[0].what}: a count under min_cell_count can be worked out from what would be "
+            "sent; leave this task (or one of two tasks that are named) out of the study, and run `aggregates` again"
         )
-    for at in cohorts:
-        measured = folder / "metrics" / at.parent.name / at.name
-        with (at / "attrition.csv").open(encoding="utf-8", newline="") as file:
-            steps: Rows = [
-                {name: int(value) if value.isdigit() else None for name, value in step.items()}
-                for step in csv.DictReader(file)
-            ]
-        names = ("site", "metrics", "seeds", "subgroups", "training_budget")
-        tables = {name: _rows(measured / f"{name}.parquet") for name in names}
-        yield Shown(f"{at.parent.name} at {at.name}", splits=_rows(at / "splits.parquet"), attrition=steps, **tables)
 
 
-def _joint(tables: Path) -> Iterator[Shown]:
-    """Yield the same from the joint tables of a study."""
-    read = {name: _rows(tables / f"{name}.parquet") for name in ("sites", "splits", "attrition", "arms", "subgroups")}
-    read["training_budget"] = _rows(tables / "training_budget.parquet")
-    for task, site in sorted({(row["task"], row["site"]) for row in read["attrition"]}):
-
-        def of(name: str, task: str = task, site: str = site) -> Rows:
-            return [row for row in read[name] if row["task"] == task and row.get("site", row.get("target")) == site]
-
-        long = [
-            {**arm, "split": "test", "metric": metric, "estimate": arm[metric], "threshold": None, "alert_rate": None}
-            for arm in of("arms")
-            for metric in ("auroc", "brier", "scaled_brier")
-        ]
-        where = f"{task} at {site}"
-        yield Shown(where, of("sites"), of("splits"), of("attrition"), long, [], of("subgroups"), of("training_budget"))
+def audit_together(
+    shown: Sequence[Shown], min_cell_count: int, definitions: Mapping[str, Mapping[str, Any]]
+) -> list[Finding]:
+    """Return the findings of each task and site, and of tasks of one site whose events are nested."""
+    findings = [found for one in shown for found in audit_shown(one, min_cell_count)]
+    by_place = {(one.task, one.at): one for one in shown}
+    for narrow, wide in nested_tasks(definitions):
+        for site in sorted({one.at for one in shown}):
+            if (narrow, site) in by_place and (wide, site) in by_place:
+                findings += _audit_nested(by_place[narrow, site], by_place[wide, site], min_cell_count)
+    return findings
 
 
-def _rows(path: Path) -> Rows:
-    rows: Rows = pq.read_table(path).to_pylist() if path.is_file() else []
-    return rows
+def _audit_nested(narrow: Shown, wide: Shown, min_cell_count: int) -> list[Finding]:
+    """Find small counts of rows or persons that have the event of the wide task and not that of the narrow one.
+
+    Where the tables say nothing else, both tasks have the same rows.
+    """
+    told = {shown.task: dict(_told(shown)) for shown in (narrow, wide)}
+    system = _new_system(told[narrow.task] | told[wide.task])
+    for shown in (narrow, wide):
+        _bind(system, shown, told[shown.task], (shown.task,))
+    parts: list[tuple[Any, ...]] = [("split", name) for name in SPLITS]
+    parts += [("step", number) for number in range(min(len(narrow.attrition), len(wide.attrition)))]
+    targets = []
+    for part in parts:
+        rows = [told[shown.task].get((*part, "rows")) for shown in (narrow, wide)]
+        if None not in rows and rows[0] != rows[1]:
+            continue
+        for count in _COUNTS:
+            difference = {(wide.task, *part, count): 1.0, (narrow.task, *part, count): -1.0}
+            if count in ("persons", "rows"):
+                system.add(difference, low=0, high=0)
+            else:  # persons without the event: fewer in the wide task
+                sign = -1 if count == "without_event" else 1
+                more = {key: sign * factor for key, factor in difference.items()}
+                system.add(more, low=0)
+                targets.append((f"{' '.join(map(str, part))}: {count} of {wide.task}, not of {narrow.task}", more))
+    where = f"{narrow.task} and {wide.task} at {narrow.at}"
+    return [Finding(where, what, n) for what, n in system.determined(targets) if is_small(n, min_cell_count)]
 
 
 def audit_shown(shown: Shown, min_cell_count: int) -> list[Finding]:
     """Return the small counts that are determined by what is shown of one task at one site."""
-    system, told = _system(shown)
+    told = dict(_told(shown))
+    system = _new_system(told)
+    _bind(system, shown, told)
     findings = []
     for what, value in system.determined(_targets(shown, system)):
         if is_small(value, min_cell_count):
@@ -142,16 +134,18 @@ def _possible(shown: Shown, told: Mapping[Key, int], split: str) -> NDArray[np.i
     return possible_events(rows, shown.metrics, shown.seeds, split)
 
 
-def _system(shown: Shown) -> tuple[System, dict[Key, int]]:
-    """Return the unknown counts with what binds them, and those that are shown."""
-    told = dict(_told(shown))
-    system = System(most=10 * max([100, *told.values()]))
-    parts = [("split", name) for name in SPLITS]
-    steps = [("step", number) for number in range(len(shown.attrition))]
+def _new_system(told: Mapping[Key, int]) -> System:
+    return System(most=10 * max([100, *told.values()]))
+
+
+def _bind(system: System, shown: Shown, told: Mapping[Key, int], at: tuple[Any, ...] = ()) -> None:
+    """Bind the unknown counts of a task at a site, whose keys begin with ``at``, by what is shown."""
+    parts: list[tuple[Any, ...]] = [(*at, "split", name) for name in SPLITS]
+    steps: list[tuple[Any, ...]] = [(*at, "step", number) for number in range(len(shown.attrition))]
     groups = {_group(row)[1:] for row in shown.subgroups}
-    of_dimension: dict[str, list[tuple[str, str, str]]] = {}
+    of_dimension: dict[str, list[tuple[Any, ...]]] = {}
     for dimension, group in sorted(groups, key=str):
-        of_dimension.setdefault(dimension, []).append(("group", dimension, group))
+        of_dimension.setdefault(dimension, []).append((*at, "group", dimension, group))
     for part in [*parts, *steps, *(part for parts_of in of_dimension.values() for part in parts_of)]:
         _bind_part(system, part)
     for earlier, later in pairwise(steps):
@@ -161,14 +155,19 @@ def _system(shown: Shown) -> tuple[System, dict[Key, int]]:
     if steps:
         _adds_up(system, steps[-1], parts)
     for of_test in of_dimension.values():
-        _adds_up(system, ("split", "test"), of_test)
+        _adds_up(system, (*at, "split", "test"), of_test)
+    if shown.persons is not None and steps:
+        system.add({(*at, *_ALL, "persons"): 1, (*steps[0], "persons"): -1}, low=0)
     for key, value in told.items():
-        system.fix(key, value)
+        system.fix((*at, *key), value)
     for split in SPLITS:
         possible = _possible(shown, told, split)
         if possible is not None and len(possible):
-            system.bound(("split", split, "events"), int(possible.min()), int(possible.max()))
-    return system, told
+            system.bound((*at, "split", split, "events"), int(possible.min()), int(possible.max()))
+    reached = sorted({row["size"] for row in shown.curves if row["size"] is not None})
+    if reached:  # a point of a learning curve is there where the training rows have as many events
+        beyond = [size for size in shown.sizes or [] if size > reached[-1]]
+        system.bound((*at, "split", "train", "events"), reached[-1], min(beyond, default=system.most + 1) - 1)
 
 
 def _bind_part(system: System, part: tuple[Any, ...]) -> None:
@@ -202,6 +201,8 @@ def _adds_up(system: System, whole: tuple[Any, ...], parts: Sequence[tuple[Any, 
 
 
 def _told(shown: Shown) -> Iterator[tuple[Key, int]]:
+    if shown.persons is not None:
+        yield (*_ALL, "persons"), shown.persons
     for table in (shown.site, shown.splits, shown.metrics):
         for row in table:
             if row["split"] in SPLITS:
@@ -231,7 +232,7 @@ def _of_row(row: Mapping[str, Any], part: tuple[Any, ...], counts: Iterable[str]
 
 def _targets(shown: Shown, system: System) -> Iterator[tuple[str, dict[Key, float]]]:
     """Yield what may be hidden: each count, each difference that counts rows or persons, each step's losses."""
-    parts = sorted({key[:-1] for key in system.keys}, key=str)
+    parts = sorted({key[:-1] for key in system.keys} - {_ALL}, key=str)
     for part in parts:
         name = " ".join(map(str, part))
         persons, rows, events, with_event, without = ((*part, count) for count in _COUNTS)
@@ -242,6 +243,8 @@ def _targets(shown: Shown, system: System) -> Iterator[tuple[str, dict[Key, floa
         yield f"{name}: events beyond one per person", {events: 1, with_event: -1}
         yield f"{name}: persons without any event", {persons: 1, with_event: -1}
         yield f"{name}: persons with nothing but events", {persons: 1, without: -1}
+    if shown.persons is not None and shown.attrition:
+        yield "persons before step 0", {(*_ALL, "persons"): 1, ("step", 0, "persons"): -1}
     for earlier, later in combinations(range(len(shown.attrition)), 2):
         for count in _COUNTS[:3]:
             change: dict[Key, float] = {("step", earlier, count): 1, ("step", later, count): -1}

@@ -18,6 +18,7 @@ class System:
         """Begin without any unknown."""
         self.most = most
         self.keys: dict[Key, int] = {}
+        self._shown: set[int] = set()
         self._low: list[float] = []
         self._high: list[float] = []
         self._terms: list[dict[int, float]] = []
@@ -29,8 +30,9 @@ class System:
         self._between.append((low, high))
 
     def fix(self, key: Key, value: int) -> None:
-        """Say what an unknown is."""
+        """Say what an unknown is: it is shown."""
         self.bound(key, value, value)
+        self._shown.add(self._at(key))
 
     def bound(self, key: Key, low: int, high: int) -> None:
         """Say between which values an unknown is."""
@@ -76,8 +78,7 @@ class System:
         return objective
 
     def _is_shown(self, terms: Mapping[Key, float]) -> bool:
-        at = [self.keys[key] for key in terms]
-        return len(at) == 1 and self._low[at[0]] == self._high[at[0]]
+        return len(terms) == 1 and self.keys[next(iter(terms))] in self._shown
 
     def _at(self, key: Key) -> int:
         if key not in self.keys:

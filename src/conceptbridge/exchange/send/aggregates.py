@@ -23,6 +23,7 @@ from conceptbridge.disclosure.suppress import keep_enough
 from conceptbridge.disclosure.token_counts import read_tokens, shared_tokens, train_rows
 from conceptbridge.evaluate.shared_tables import read_shared
 from conceptbridge.exchange.egress.allowlist import SHARED_TOKENS, target_tables
+from conceptbridge.exchange.egress.audit import check_audit
 from conceptbridge.exchange.egress.check import check_about, check_egress
 from conceptbridge.exchange.egress.release_report import write_release_report
 from conceptbridge.exchange.egress.site_secrets import SiteSecrets, existing
@@ -60,6 +61,7 @@ def write_aggregates(results: Path, about: Mapping[str, Any], secrets: SiteSecre
         write_parquet(shared_vocabulary(vocabulary, min_cell_count), folder / of_site / "vocabulary.parquet")
         check_about(about, secrets)
         released = check_egress(folder, secrets)
+        check_audit(folder, min_cell_count, about["study"])
         purpose = f"Aggregate results of {site}, for the coordinator's tables, figures and page."
         write_release_report(out.name, purpose, released, secrets, report)
         write_package(folder, "results", about, out)

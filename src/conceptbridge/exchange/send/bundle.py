@@ -65,10 +65,14 @@ def write_bundle(
     """
     min_cell_count = about["min_cell_count"]
     entry = json.loads((arm / "arm.json").read_text(encoding="utf-8"))["sources"][about["source"]]
-    about = {**about, "version": version("conceptbridge"), "reason": entry["reason"]}
+    trained = _trained(entry, tokens.with_name("splits.parquet"))
+    reason = entry["reason"]
+    if reason is None and trained["train_events"] is None:  # a model predicts as many as it was trained on
+        reason = f"not sent: fewer than {min_cell_count} training persons with or without the event"
+    about = {**about, "version": version("conceptbridge"), "reason": reason}
     shared = _shared_tokens(vocabulary, tokens, min_cell_count)
     metrics = {
-        "trained": _trained(entry, tokens.with_name("splits.parquet")),
+        "trained": trained,
         "cohort": [] if measured is None else _rows(pq.read_table(measured / "site.parquet"), COHORT, {}),
         "metrics": [] if measured is None else _metrics(read_shared(measured, "metrics", min_cell_count), about),
     }
