@@ -219,7 +219,7 @@ def test_importance_adds_up_to_the_prediction_and_finds_what_was_planted() -> No
     without = np.log(event_engine.predict(trained, empty) / (1 - event_engine.predict(trained, empty)))
     for member, numbers in enumerate(found):
         summed = np.bincount(rows.row_of, numbers, len(rows))
-        np.testing.assert_allclose(summed, logit[member] - without[member], atol=0.02)
+        np.testing.assert_allclose(summed, logit[member] - without[member], atol=1e-3)
         of_token = np.bincount(rows.tokens, numbers, 12) / np.bincount(rows.tokens, minlength=12)
         assert of_token.argmax() == 4
         assert of_token[4] > 2 * np.abs(np.delete(of_token, 4)).max()
