@@ -7,20 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from conceptbridge.learn.rows import SiteRows, examples, merge
+from conceptbridge.tasks.sequences import SEQUENCES
 from made_site import CONCEPTS, site, write_site
 
 
-def with_events(folder: Path, seed: int, values: bool = True) -> SiteRows:
+def with_events(folder: Path, seed: int) -> SiteRows:
     """A site whose events have a day, and a value that is 10 times the row and a tenth of the token."""
     write_site(folder, CONCEPTS, rows=12, seed=seed)
-    table = pq.read_table(folder / "sequences.parquet")
-    rows = table.to_pylist()
-    days = pa.array([[-row["row_id"]] * len(row["tokens"]) for row in rows], pa.list_(pa.int16()))
-    table = table.set_column(table.schema.get_field_index("days"), "days", days)
-    if values:
-        numbers = [[10 * row["row_id"] + t / 10 if t else None for t in row["tokens"]] for row in rows]
-        table = table.append_column("values", pa.array(numbers, pa.list_(pa.float32())))
-    pq.write_table(table, folder / "sequences.parquet")
+    rows = pq.read_table(folder / "sequences.parquet").to_pylist()
+    for row in rows:
+        row["days"] = [-row["row_id"]] * len(row["tokens"])
+        row["values"] = [10 * row["row_id"] + t / 10 if t else None for t in row["tokens"]]
+    pq.write_table(pa.Table.from_pylist(rows, schema=SEQUENCES), folder / "sequences.parquet")
     return site(folder, "made").rows
 
 
@@ -34,7 +32,3 @@ def test_days_and_values_stay_with_their_events(tmp_path: Path) -> None:
     np.testing.assert_array_equal(seen.days, -row)
     expected = np.where(seen.tokens == 0, np.nan, 10 * row + seen.tokens / 10)
     np.testing.assert_allclose(seen.values, expected, rtol=1e-6)
-
-
-def test_rows_of_a_site_without_values_have_none(tmp_path: Path) -> None:
-    assert with_events(tmp_path / "one", 1, values=False).values is None
