@@ -27,7 +27,7 @@ EMBEDDINGS = [
     *("onehot", "random", "shuffled", "cooccurrence", "minilm", "mpnet", "bert", "sapbert", "biolord", "biomedbert"),
     *("clinicalbert", "medembed-small", "bge-small", "e5-base", "gte-modernbert"),
 ]
-LEARNERS = ["cnn", "attention", "lightgbm", "logistic"]
+LEARNERS = ["cnn", "transformer", "lightgbm", "logistic"]
 STRATEGIES = ["local", "direct", "recalibrate", "tune-head", "tune-all", "pooled", "leave-one-out"]
 SEEDS = 3
 

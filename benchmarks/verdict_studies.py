@@ -85,7 +85,7 @@ def at_edge(spent: pd.DataFrame) -> int:
 
 def controls(folder: Path, cores: int) -> Iterator[Figure]:
     """Five draws of a control against five others, in real arms: how often is p below 0.05?"""
-    learners: dict[str, None] = dict.fromkeys(("cnn", "attention", "lightgbm", "logistic"))
+    learners: dict[str, None] = dict.fromkeys(("cnn", "lightgbm", "logistic"))
     changes = {"sites": TWO, "embeddings": ["random", "shuffled", "minilm"], "strategies": ["local", "direct"]}
     changes |= {"learners": learners, "draws": 40, "evaluation": {"reference": {"embedding": None}}}
     results = run_study(folder / "controls", changes, cores)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from conceptbridge.learn.networks.attention import BOUND
 from conceptbridge.learn.networks.network import TrainingOrder
 from conceptbridge.learn.rows import Examples
 from conceptbridge.learn.search import Run
@@ -26,18 +25,6 @@ def cnn(w: Tensors, x: torch.Tensor, at: torch.Tensor, there: torch.Tensor, drop
     features = torch.relu(x @ w["filters-1"] + w["filter_bias-1"])
     pooled = (nn.functional.embedding(at, features) * there[..., None]).amax(dim=1)
     return drop(pooled) @ w["head"] + w["head_bias"]
-
-
-def attention(w: Tensors, x: torch.Tensor, at: torch.Tensor, there: torch.Tensor, drop: Drop) -> torch.Tensor:
-    """Attention pooling with torch's softmax over a row's tokens."""
-    features = torch.relu(x @ w["features"] + w["features_bias"])
-    scores = BOUND * torch.tanh((features @ w["scores"] + w["scores_bias"]) / BOUND)
-    share = nn.functional.embedding(at, scores).masked_fill(~there[..., None], -1e30)
-    share = torch.softmax(share, dim=1) * there[..., None]
-    values = nn.functional.embedding(at, features @ w["values"] + w["values_bias"])
-    pooled = (share[..., None] * values.unflatten(2, (share.shape[2], -1))).sum(dim=1).flatten(1)
-    hidden = torch.relu(drop(pooled) @ w["head_hidden"] + w["head_hidden_bias"])
-    return hidden @ w["head"] + w["head_bias"]
 
 
 class Plain:

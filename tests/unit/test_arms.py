@@ -28,7 +28,8 @@ from made_site import CONCEPTS, site, vectors_of, write_site
 DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, "max_passes": 6, "checks_per_pass": 1}
 DESCENT |= {"min_pass_steps": 10, "max_pass_steps": 10, "patience": 6}
 CNN = DESCENT | {"filters": 8, "learning_rate": 0.02}
-ATTENTION = DESCENT | {"units": 8, "heads": 2, "learning_rate": 0.03}
+TRANSFORMER = {key: value for key, value in DESCENT.items() if key != "momentum"}
+TRANSFORMER |= {"width": 16, "blocks": 2, "heads": 2, "tokens": 64, "dropout": 0.1, "learning_rate": 0.01}
 BOOST = {
     "counts": True,
     "num_leaves": 4,
@@ -41,11 +42,11 @@ BOOST = {
     "refit_decay": 0.5,
 }
 LOGISTIC = {"penalty": 0.01, "penalties": 11, "patience": 3, "l1_share": 0.5}
-LEARNERS = [("cnn", CNN), ("attention", ATTENTION), ("lightgbm", BOOST), ("logistic", LOGISTIC)]
+LEARNERS = [("cnn", CNN), ("transformer", TRANSFORMER), ("lightgbm", BOOST), ("logistic", LOGISTIC)]
 #: what each learner searches in one of the tests
 SEARCHED = {
     "cnn": {"learning_rate": [1e-9, 0.01]},
-    "attention": {"learning_rate": [1e-9, 0.03]},
+    "transformer": {"learning_rate": [1e-9, 0.01]},
     "lightgbm": {"learning_rate": [1e-9, 0.1]},
     "logistic": {"l1_share": [0.0, 1.0]},
 }
@@ -367,7 +368,7 @@ def test_settings_are_searched_on_validation_rows_and_what_was_spent_is_told(
     assert spent["trials"] == 2 + len(extended)
     assert spent["chosen"] == {key: good}
     assert len(spent["kept"]) == 2
-    if learner in ("cnn", "attention"):
+    if learner in ("cnn", "transformer"):
         assert spent["steps"] == (2 + 1 + 1) * 60  # a run a candidate, one beyond the edge, and the second seed
 
 

@@ -31,7 +31,7 @@ def test_a_script_stands_with_all_that_it_imports_and_no_more() -> None:
 def test_a_learner_is_code_of_its_own_arms() -> None:
     assert not {Path(*name.split(".")[1:]).with_suffix(".py").name for name in LEARNERS.values()} & names("arm")
     assert {"cnn.py", "network_settings.py", "gradient_descent.py"} <= names("arm", LEARNERS["cnn"])
-    others = {"lightgbm.py", "boosted_trees.py", "logistic.py", "penalised_regression.py", "attention.py"}
+    others = {"lightgbm.py", "boosted_trees.py", "logistic.py", "penalised_regression.py", "transformer.py"}
     assert not others & names("arm", LEARNERS["cnn"])
 
 

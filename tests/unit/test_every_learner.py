@@ -41,8 +41,8 @@ ROOT = Path(__file__).parents[2]
 NAMES = [*LEARNERS, "toy"]
 PRESETS = ("fair", "paper")
 #: settings with which a test takes no time
-SMALL = {"filters": 8, "units": 8, "heads": 2, "batch": 16, "min_pass_steps": 10, "patience": 2, "num_iterations": 10}
-SMALL |= {"min_data_in_leaf": 10, "max_passes": 3}
+SMALL = {"filters": 8, "width": 8, "blocks": 2, "heads": 2, "batch": 16, "min_pass_steps": 10, "patience": 2}
+SMALL |= {"num_iterations": 10, "min_data_in_leaf": 10, "max_passes": 3}
 PART = Part(np.arange(150), np.arange(150, 200))
 
 
@@ -337,5 +337,5 @@ def test_a_learner_that_cannot_be_used_is_told_by_name(tmp_path: Path, entry: st
 
 
 def test_a_name_that_is_none_is_answered_with_the_nearest() -> None:
-    with pytest.raises(StudyError, match=r"there is no learner 'cmn' \(did you mean 'cnn'\?\); there are cnn, att"):
+    with pytest.raises(StudyError, match=r"there is no learner 'cmn' \(did you mean 'cnn'\?\); there are cnn, tra"):
         find_learner("cmn")

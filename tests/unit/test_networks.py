@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import plain_networks
-from conceptbridge.learn.networks import attention, cnn, token_table
-from conceptbridge.learn.networks.gradient_descent import NetworkEngine, steps_per_pass
+from conceptbridge.learn.networks import cnn, token_table
+from conceptbridge.learn.networks.descent import steps_per_pass
+from conceptbridge.learn.networks.gradient_descent import NetworkEngine
 from conceptbridge.learn.rows import Examples, OneHot
 from conceptbridge.learn.search import AT_CAP, EXTENDED, WITHIN, Part, Run, cross_entropy
 from made_site import WIDTH, made_examples
@@ -19,8 +20,6 @@ from plain_networks import Plain
 
 SETTINGS: dict[str, Any] = {
     "filters": 8,
-    "units": 8,
-    "heads": 2,
     "dropout": 0.0,
     "batch": 16,
     "weight_decay": 0.001,
@@ -38,10 +37,10 @@ def steps(count: int, every: int | None = None, patience: int | None = None) -> 
 
 
 SETTINGS |= steps(3)
-PLAIN = {cnn.ENGINE: plain_networks.cnn, attention.ENGINE: plain_networks.attention}
+PLAIN = {cnn.ENGINE: plain_networks.cnn}
 NOBODY = np.empty(0, np.int64)
 
-both = pytest.mark.parametrize("engine", [cnn.ENGINE, attention.ENGINE], ids=["cnn", "attention"])
+engines = pytest.mark.parametrize("engine", [cnn.ENGINE], ids=["cnn"])
 #: the token table of a small vocabulary, and that of a large one
 tables = pytest.mark.parametrize("gram_tokens", [token_table.GRAM_TOKENS, 0], ids=["gram", "vectors"])
 
@@ -60,7 +59,7 @@ SIZES = {
 }
 
 
-@both
+@engines
 @settings(max_examples=40, deadline=None)
 @given(**SIZES)
 def test_a_prediction_is_the_plain_networks(
@@ -74,7 +73,7 @@ def test_a_prediction_is_the_plain_networks(
         np.testing.assert_allclose(result[k], Plain(PLAIN[engine], given_rows).predict(weights), atol=1e-5)
 
 
-@both
+@engines
 def test_a_saved_network_predicts_as_it_did(engine: NetworkEngine, tmp_path: Path) -> None:
     rows = made_examples(np.random.default_rng(0), 80, 9, 12)
     network = engine.fit(rows, runs_of(rows, SETTINGS, seeds=2))
@@ -82,7 +81,7 @@ def test_a_saved_network_predicts_as_it_did(engine: NetworkEngine, tmp_path: Pat
     np.testing.assert_array_equal(engine.predict(network, rows), engine.predict(loaded, rows))
 
 
-@both
+@engines
 @pytest.mark.parametrize("frozen", [False, True], ids=["all", "head"])
 @pytest.mark.parametrize(("tokens", "gram_tokens"), [(12, 2000), (12, 0), (3, 0), (2500, 2000)])
 def test_training_is_plain_pytorchs_step_by_step(
@@ -110,7 +109,7 @@ def test_training_is_plain_pytorchs_step_by_step(
                 np.testing.assert_array_equal(tuned.weights[name][k], start.weights[name][k], name)
 
 
-@both
+@engines
 def test_one_hot_vectors_are_never_written_out_and_yet_the_same(engine: NetworkEngine) -> None:
     written = made_examples(np.random.default_rng(2), 16, 7, 5)
     never = OneHot(7, center=1 / 7, scale=3.0)
@@ -122,7 +121,7 @@ def test_one_hot_vectors_are_never_written_out_and_yet_the_same(engine: NetworkE
     np.testing.assert_allclose(results[0], results[1], atol=1e-5)
 
 
-@both
+@engines
 @tables
 def test_a_run_has_the_same_numbers_whatever_runs_beside_it(
     engine: NetworkEngine, gram_tokens: int, monkeypatch: pytest.MonkeyPatch
@@ -142,7 +141,7 @@ def test_a_run_has_the_same_numbers_whatever_runs_beside_it(
     assert alone.kept[0] == among.kept[1]
 
 
-@both
+@engines
 @tables
 @settings(max_examples=25, deadline=None)
 @given(**SIZES, more=st.integers(1, 5))
@@ -170,7 +169,7 @@ def test_neither_the_order_of_tokens_nor_other_rows_change_a_network(
         )
 
 
-@both
+@engines
 def test_a_run_without_patience_left_is_over_and_marks_change_nothing(engine: NetworkEngine) -> None:
     rng = np.random.default_rng(8)
     rows = made_examples(rng, 60, 40, 9)
@@ -204,7 +203,7 @@ def test_a_pass_is_each_row_once_within_limits(rows: int, limits: tuple[int, int
     assert steps_per_pass(rows, asked) == wanted
 
 
-@both
+@engines
 def test_a_cap_is_doubled_once_for_a_run_that_validation_loss_has_not_ended(engine: NetworkEngine) -> None:
     drawn = made_examples(np.random.default_rng(1), 120, 9, 5)
     labels = np.array([0 in tokens for tokens in np.split(drawn.tokens, drawn.offsets[1:-1])]).astype(np.int8)
@@ -228,7 +227,7 @@ def test_a_cap_is_doubled_once_for_a_run_that_validation_loss_has_not_ended(engi
     assert beyond.kept == ended.kept
 
 
-@both
+@engines
 @pytest.mark.parametrize("center", [1 / 7, 0.0], ids=["centred", "raw"])
 def test_new_columns_change_no_row_without_them_and_can_be_trained(engine: NetworkEngine, center: float) -> None:
     rng = np.random.default_rng(4)

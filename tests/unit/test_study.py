@@ -99,8 +99,12 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
             r"learners\.cnn: unknown key 'filter' \(did you mean 'filters'\?\)",
         ),
         (
-            lambda c: c["learners"].update(attention={"units": 10, "heads": 4}),
-            r"learners\.attention: 10 units cannot be shared by 4 heads",
+            lambda c: c["learners"].update(transformer={"width": 10, "heads": 4}),
+            r"learners\.transformer: a width of 10 cannot be shared by 4 heads",
+        ),
+        (
+            lambda c: c["learners"].update(attention={"units": 8}),
+            r"config: learners\.attention: this key is now `transformer`",
         ),
         (
             lambda c: c["learners"].update(cnn={"learning_rate": [0.1, 0]}),

@@ -68,7 +68,7 @@ def table_of(readings: Mapping[str, Mapping[str | None, float]]) -> pa.Table:
 def settings_of(name: str) -> dict[str, Any]:
     one = learner(name)
     given = {key: value for key, value in one.default("fair").items() if key not in one.tuning}
-    small = {"num_iterations": 20, "penalties": 11}
+    small = {"num_iterations": 20, "penalties": 11, "width": 16, "blocks": 1, "heads": 2}
     first = {key: value[0] if isinstance(value, list) else value for key, value in given.items()}
     passes = {"max_passes": 20, "patience": 5, "checks_per_pass": 1} if one.takes_passes else {}
     return first | {key: value for key, value in small.items() if key in first} | passes
@@ -127,12 +127,15 @@ def test_the_order_of_the_targets_tokens_does_not_matter(trained: TrainedModel) 
     np.testing.assert_allclose(predicted(translate_model(trained, table), moved), first, atol=1e-6)
 
 
-def test_rows_without_a_translated_token_keep_their_prediction_to_the_byte(trained: TrainedModel) -> None:
+def test_rows_without_a_translated_token_keep_their_prediction(trained: TrainedModel) -> None:
     there = rows_of([*KEYS, "new|present"], seed=1)
     with_new = translate_model(trained, table_of({"new|present": {KEYS[0]: 0.6, KEYS[2]: 0.4}}))
     has = has_token(there, len(KEYS))
     before, after = predicted(trained, there), predicted(with_new, there)
-    assert before[:, ~has].tobytes() == after[:, ~has].tobytes()
+    if trained.learner.name == "transformer":  # rows of one length are rounded together
+        np.testing.assert_allclose(before[:, ~has], after[:, ~has], atol=1e-6)
+    else:
+        assert before[:, ~has].tobytes() == after[:, ~has].tobytes()
     assert np.abs(before[:, has] - after[:, has]).max() > 0.01
 
 
@@ -144,7 +147,9 @@ def test_a_regression_mixes_coefficients() -> None:
     assert mixed.space.names == [*trained.space.names, "new|present"]
 
 
-@pytest.mark.parametrize(("name", "read", "shares"), [("cnn", "filters-1", [8, 1]), ("attention", "features", [2, 1])])
+@pytest.mark.parametrize(
+    ("name", "read", "shares"), [("cnn", "filters-1", [8, 1]), ("transformer", "projection", [2, 1])]
+)
 def test_a_network_of_maxima_mixes_with_sharper_weights(name: str, read: str, shares: list[int]) -> None:
     # a third of the token is nothing that the model knows, and stays nothing
     trained = trained_on(name, rows_of(KEYS))

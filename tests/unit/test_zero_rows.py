@@ -19,7 +19,7 @@ SPLIT = {"by": "time", "validation": "2017-07-01", "test": "2018-07-01"}
 LEARNERS: dict[str, dict[str, Any]] = {
     "logistic": {"penalties": 3},
     "cnn": {"filters": 4},
-    "attention": {"units": 4, "heads": 2},
+    "transformer": {"width": 4, "blocks": 1, "heads": 2},
     "lightgbm": {"num_iterations": 3},
 }
 

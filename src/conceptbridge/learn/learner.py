@@ -146,7 +146,8 @@ class Learner(LearnerSpec, ABC, Generic[M]):
 
         ``mix`` (tokens, inputs before) has what each stands for; ``center`` is that of the one-hot vectors before. The
         inputs after are those before and then the tokens, of vectors ``identity * scale``, without a center. A row
-        without such a token has the prediction that it had, to the byte. None, which is the default, where a mix is
+        without such a token has the prediction that it had, to the byte (``transformer``: to 1e-6, as rows that are
+        padded together are rounded together). None, which is the default, where a mix is
         nothing to the model: each of these tokens is then read as the one that it stands for most.
         """
         return None

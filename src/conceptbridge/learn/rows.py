@@ -17,7 +17,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class SiteRows:
-    """The rows of a task at a site, in row_id order; ``tokens[offsets[i]:offsets[i + 1]]`` are those of row i."""
+    """The rows of a task at a site, in row_id order; ``tokens[offsets[i]:offsets[i + 1]]`` are those of row i, each an
+    event: of the ``days`` before the index (0 or less), with a standardised value or none (NaN)."""
 
     keys: list[str]  # of the site's tokens, by position
     texts: list[str | None]
@@ -29,6 +30,8 @@ class SiteRows:
     split: NDArray[Any]
     tokens: NDArray[np.int32]
     offsets: NDArray[np.int64]
+    days: NDArray[np.int16] | None = None
+    values: NDArray[np.float32] | None = None
 
     def of(self, *splits: str) -> NDArray[np.int64]:
         """Positions of the rows of these splits, in row_id order."""
@@ -36,19 +39,23 @@ class SiteRows:
 
     def take(self, rows: NDArray[np.int64]) -> "SiteRows":
         """Only these rows, in this order; the tokens' counts are of the training rows among them."""
-        lengths = np.diff(self.offsets)[rows]
-        offsets = _offsets(lengths)
-        within = np.arange(offsets[-1]) - np.repeat(offsets[:-1], lengths)
+        offsets, events = _events(self.offsets, rows)
         kept = replace(
             self,
             row_ids=self.row_ids[rows],
             person_ids=self.person_ids[rows],
             labels=self.labels[rows],
             split=self.split[rows],
-            tokens=self.tokens[np.repeat(self.offsets[rows], lengths) + within],
+            tokens=self.tokens[events],
             offsets=offsets,
+            **self.of_events(events),
         )
         return kept.trained_on(kept.of("train"))
+
+    def of_events(self, events: NDArray[np.integer] | NDArray[np.bool_]) -> dict[str, Any]:
+        """Days and values of these events, those that there are: fields of ``SiteRows`` and ``Examples``."""
+        fields = {name: getattr(self, name) for name in ("days", "values")}
+        return {name: None if array is None else array[events] for name, array in fields.items()}
 
     def trained_on(self, rows: NDArray[np.int64]) -> "SiteRows":
         """The same rows, with only these as training rows in the tokens' counts."""
@@ -84,14 +91,18 @@ Vectors = NDArray[np.float32] | OneHot
 class Examples:
     """Rows with vectors: tokens index ``vectors`` (shape (tokens, width)); a token without a vector is left out.
 
-    ``persons``: whose each row is (rows,); None: each is somebody else's. ``cache``: what learners computed from them,
-    for the trials, seeds and depths that need it again (``cached``).
+    ``days`` and ``values`` (tokens of all rows,): as ``SiteRows`` has them; None where it has none. ``persons``: whose
+    each row is (rows,); None: each is somebody else's.
+
+    ``cache``: what learners computed from them, for the trials, seeds and depths that need it again (``cached``).
     """
 
     vectors: Vectors
     tokens: NDArray[np.int64]
     offsets: NDArray[np.int64]
     labels: NDArray[np.int8]
+    days: NDArray[np.int16] | None = None
+    values: NDArray[np.float32] | None = None
     persons: NDArray[np.int64] | None = None
     cache: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -123,10 +134,12 @@ def read_rows(cohort: Path, tokens: Path, sequences: Path) -> SiteRows:
     """
     people = pq.read_table(cohort, columns=["row_id", "person_id", "label", "split"])
     table = pq.read_table(tokens, columns=["key", "text", "state", "rows"])
-    order = pq.read_table(sequences, columns=["row_id", "tokens"])
+    there = pq.read_schema(sequences).names
+    order = pq.read_table(sequences, columns=[name for name in ("row_id", "tokens", "days", "values") if name in there])
     if not people["row_id"].equals(order["row_id"]):
         raise StudyError(f"{sequences}: its rows are not those of {cohort}; delete both and run again")
     lists = order["tokens"].combine_chunks()
+    values = order["values"].combine_chunks().flatten() if "values" in there else None
     return SiteRows(
         keys=table["key"].to_pylist(),
         texts=table["text"].to_pylist(),
@@ -138,6 +151,8 @@ def read_rows(cohort: Path, tokens: Path, sequences: Path) -> SiteRows:
         split=people["split"].to_numpy(zero_copy_only=False),
         tokens=lists.flatten().to_numpy(zero_copy_only=False),
         offsets=_offsets(lists.value_lengths().to_numpy(zero_copy_only=False)),
+        days=order["days"].combine_chunks().flatten().to_numpy(zero_copy_only=False),
+        values=None if values is None else values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False),
     )
 
 
@@ -167,7 +182,15 @@ def merge(sites: Sequence[SiteRows]) -> SiteRows:
         split=np.concatenate([site.split for site in sites]),
         tokens=np.concatenate([to[site.tokens] for site, to in zip(sites, moved, strict=True)]),
         offsets=_offsets(np.concatenate([np.diff(site.offsets) for site in sites])),
+        days=_joined([site.days for site in sites]),
+        values=_joined([site.values for site in sites]),
     )
+
+
+def _joined(arrays: Sequence[NDArray[Any] | None]) -> NDArray[Any] | None:
+    """The arrays one after another; None where there is none."""
+    given = [array for array in arrays if array is not None]
+    return np.concatenate(given) if len(given) == len(arrays) else None
 
 
 class Missing(NamedTuple):
@@ -188,10 +211,9 @@ def examples(
 
     Missing is masked: tokens without a vector (index -1), and ``missing`` ones, are left out.
     """
-    lengths = np.diff(rows.offsets)[chosen]
-    row_of = np.repeat(np.arange(len(chosen)), lengths)
-    within = np.arange(len(row_of)) - np.repeat(_offsets(lengths)[:-1], lengths)
-    token = rows.tokens[rows.offsets[chosen][row_of] + within]
+    offsets, events = _events(rows.offsets, chosen)
+    row_of = np.repeat(np.arange(len(chosen)), np.diff(offsets))
+    token = rows.tokens[events]
     at = index[token]
     if missing is not None:
         at[np.isin(row_of, missing.rows) & missing.tokens[token]] = -1
@@ -201,7 +223,15 @@ def examples(
         offsets=_offsets(np.bincount(row_of[at >= 0], minlength=len(chosen))),
         labels=rows.labels[chosen],
         persons=rows.person_ids[chosen],
+        **rows.of_events(events[at >= 0]),
     )
+
+
+def _events(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The offsets of these rows alone, and where their events are among those of all rows."""
+    lengths = np.diff(offsets)[rows]
+    own = _offsets(lengths)
+    return own, np.arange(own[-1]) + np.repeat(offsets[rows] - own[:-1], lengths)
 
 
 def _offsets(lengths: NDArray[Any]) -> NDArray[np.int64]:

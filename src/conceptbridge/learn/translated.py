@@ -100,6 +100,7 @@ def read_as_tokens(rows: SiteRows, translation: pa.Table, hub_keys: Collection[s
         slots=rows.slots[origin],
         tokens=tokens[tokens >= 0],
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
+        **rows.of_events(tokens >= 0),
     )
     return read.trained_on(read.of("train"))
 

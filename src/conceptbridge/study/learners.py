@@ -18,7 +18,7 @@ LEARNERS = Registry(
     "conceptbridge.learners",
     {
         "cnn": "conceptbridge.learn.learners.cnn:CNN",
-        "attention": "conceptbridge.learn.learners.attention:Attention",
+        "transformer": "conceptbridge.learn.learners.transformer:Transformer",
         "lightgbm": "conceptbridge.learn.learners.lightgbm:LightGBM",
         "logistic": "conceptbridge.learn.learners.logistic:Logistic",
     },

@@ -1,7 +1,7 @@
 """Gradient descent of networks over sets of tokens: one run after the other, one compiled step after the other."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,8 @@ from scipy.sparse import csr_array
 from threadpoolctl import threadpool_limits
 
 from conceptbridge.learn.networks.compiled_steps import Batches, OtherWeights, Sgd, TableState
+from conceptbridge.learn.networks.descent import Descent, joined
+from conceptbridge.learn.networks.input_weights import mixed, widened
 from conceptbridge.learn.networks.network import (
     Matrix,
     Network,
@@ -19,16 +21,11 @@ from conceptbridge.learn.networks.network import (
     Weights,
     first_draws,
     load,
-    logger,
-    uniform,
 )
 from conceptbridge.learn.networks.token_sets import TokenSets, token_sets
 from conceptbridge.learn.networks.token_table import TokenTable, gram_matrix, product, token_table
 from conceptbridge.learn.rows import Examples, OneHot
-from conceptbridge.learn.search import WITHIN, Rows, Run, cap_use
-
-#: which of a seed's streams of random numbers the weights of added tokens are from
-WIDENED = 3
+from conceptbridge.learn.search import Rows, Run
 
 
 @dataclass(frozen=True)
@@ -69,33 +66,16 @@ class NetworkEngine:
 
     def widen(self, network: Network, vectors: OneHot, head_only: bool) -> Network | None:
         """The network with weights for the added tokens, as small and random as those of an untrained one; what it
-        makes of the source's tokens stays as it was. None where these weights are frozen.
-
-        Weights of zero would never be trained: the paper's network learns from the highest number of a row alone, and
-        zero is below that of any token that the source knew.
-        """
+        makes of the source's tokens stays as it was. None where these weights are frozen."""
         if head_only:
             return None
-        width, read = vectors.width, network.weights[self.read]
-        centred = np.float32(vectors.center > 0)
-        drawn = [np.random.default_rng([seed, WIDENED]) for seed in network.seeds]
-        added = np.stack([uniform(rng, (vectors.added, read.shape[2]), width) for rng in drawn])
-        if vectors.added > 1:  # a single one is then centred to nothing
-            added -= centred * added.mean(axis=1, keepdims=True)
-        # a token's numbers are its own weights less the mean of all, which therefore stays what it was
-        added += centred * read.mean(axis=1, keepdims=True)
-        return replace(network, weights=network.weights | {self.read: np.concatenate([read, added], axis=1)})
+        read = widened(network.weights[self.read], vectors, network.seeds)
+        return replace(network, weights=network.weights | {self.read: read})
 
     def translate(self, network: Network, mix: csr_array, center: float) -> Network:
-        """The network with weights for tokens that are mixes of its own. What the center takes from the weights is
-        taken here, once."""
-        own = np.stack([one - np.float32(center) * one.sum(axis=0) for one in network.weights[self.read]])
-        sharp = mix.power(self.sharpness)
-        share = np.asarray(mix.sum(axis=1) / sharp.sum(axis=1), np.float64)[
-            :, None
-        ]  # what it has no word for stays out
-        added = np.stack([np.asarray(share * (sharp @ of_member), np.float32) for of_member in own])
-        return replace(network, weights=network.weights | {self.read: np.concatenate([own, added], axis=1)})
+        """The network with weights for tokens that are mixes of its own."""
+        read = mixed(network.weights[self.read], mix, center, self.sharpness)
+        return replace(network, weights=network.weights | {self.read: read})
 
     def predict(self, network: Network, examples: Examples) -> NDArray[np.float64]:
         """Probability of the outcome: shape (members, rows), in the rows' order."""
@@ -117,13 +97,7 @@ class NetworkEngine:
     def _descend(
         self, start: Weights, examples: Examples, runs: Sequence[Run], frozen: bool, depths: Sequence[float]
     ) -> tuple[Network, list[Network]]:
-        """Take the steps of each run from ``start``: at most ``max_passes`` passes over its training rows.
-
-        ``checks_per_pass`` times a pass a run's loss on its checked rows is looked at; its weights are kept where that
-        is lowest, ``start`` included, or at the end where there are no such rows. After ``patience`` passes without a
-        lower one it is over. A run whose patience is not over at the cap gets as many passes again. A run's numbers do
-        not depend on the others. With ``depths`` all runs take all steps up to the cap.
-        """
+        """Take the steps of each run from ``start``. A run's numbers do not depend on the others."""
         vectors, sets = examples.cached("token sets", lambda: token_sets(examples))
         gram = None if frozen else examples.cached("gram", lambda: gram_matrix(vectors))
 
@@ -135,28 +109,17 @@ class NetworkEngine:
             each.append(_Run(self, run, own, sets, table, frozen))
         with threadpool_limits(1):  # threads cost more than a step's small matrices
             marked = [list(run.descend(depths)) for run in each]
-        steps = sum(run.taken for run in each)
-        logger.info("%d runs, %d steps, lowest losses %s", len(runs), steps, [run.lowest for run in each])
-
-        def network(weights: Sequence[Weights], kept: list[int], losses: list[float], steps: int) -> Network:
-            joined = {name: np.stack([own[name] for own in weights]) for name in start}
-            return Network(joined, [run.seed for run in runs], kept, losses, steps, [run.capped for run in each])
-
-        best = network([run.best for run in each], [run.kept for run in each], [run.lowest for run in each], steps)
-        along = []
-        for k, depth in enumerate(depths):
-            kept = [run.step_at(depth) for run in each]
-            along.append(network([of_run[k] for of_run in marked], kept, [math.nan] * len(runs), 0))
-        return best, along
+        return joined(each, runs, marked, depths)
 
 
-class _Run:
-    """A run and where it is."""
+class _Run(Descent):
+    """A run of compiled steps."""
 
     def __init__(
         self, engine: NetworkEngine, run: Run, start: Weights, sets: TokenSets, table: TokenTable, frozen: bool
     ) -> None:
-        self.engine, self.settings, self.check = engine, run.settings, run.part.check
+        super().__init__(run, start)
+        self.engine = engine
         self.sets, self.table, self.pooled = sets, table, np.empty((0, 0), np.float32)
         if frozen:
             rows, listed = np.arange(len(sets.labels)), np.arange(table.vectors.shape[0])
@@ -168,44 +131,8 @@ class _Run:
         self.shapes = {name: start[name].shape for name in names}
         values = np.concatenate([start[name].ravel(order="F") for name in names])
         self.others = OtherWeights(values, np.zeros_like(values), np.cumsum([start[name].size for name in names]))
-        self.best, self.lowest, self.kept, self.taken = start, math.inf, 0, 0
-        self.capped = WITHIN
-        self.pass_steps = steps_per_pass(len(run.part.train), self.settings)
-        self.cap: int = self.settings["max_passes"] * self.pass_steps
-
-    def step_at(self, depth: float) -> int:
-        """The step at a share of the way to the cap."""
-        return round(depth * self.cap)
-
-    def descend(self, depths: Sequence[float]) -> Iterator[Weights]:
-        """Go on until it is over; yields the weights after each of ``depths``, shares of the steps up to the cap."""
-        patience = self.settings["patience"] * self.pass_steps
-        every = max(self.pass_steps // self.settings["checks_per_pass"], 1)
-        # without rows that check it, and where patience cannot end it before, the cap is a number of steps and no limit
-        end = 2 * self.cap if len(self.check) and patience < self.cap else self.cap
-        marks = {self.step_at(depth) for depth in depths}
-        self.best, self.lowest = self.weights(), self.loss()
-        marked, over = {0: self.best}, False
-        for step in sorted({*range(every, end, every), self.cap, end} | marks - {0}):
-            if over and step > max(marks, default=0):
-                break
-            self.take_steps(step - self.taken)
-            self.taken = step
-            if step in marks:
-                marked[step] = self.weights()
-            if over or (step % every and step not in (self.cap, end)):
-                continue
-            self.table.refresh()
-            loss = self.loss()
-            if loss <= self.lowest:
-                self.best, self.lowest, self.kept = self.weights(), loss, step
-            # who has run out of patience only goes on for the marks
-            over = step - self.kept >= patience
-            self.capped = cap_use(step, self.cap, end, over)
-        yield from (marked[self.step_at(depth)] for depth in depths)
 
     def take_steps(self, steps: int) -> None:
-        """Take the next ``steps``."""
         s = self.settings
         keep = np.float32(1 - s["dropout"])
         rows, passed = self.order.take(steps, self.outputs, keep)
@@ -219,7 +146,7 @@ class _Run:
         )
 
     def loss(self) -> float:
-        """Mean cross-entropy on the checked rows; infinite where there are none, so that the last weights are kept."""
+        self.table.refresh()
         if not len(self.check):
             return math.inf
         weights, engine = self.other_weights(), self.engine
@@ -235,7 +162,6 @@ class _Run:
             return float(np.logaddexp(0, other).mean())
 
     def weights(self) -> Weights:
-        """A copy of the weights as they meet any vector."""
         others = {name: array.copy() for name, array in self.other_weights().items()}
         return {self.engine.read: self.table.weights()} | others
 
@@ -244,10 +170,3 @@ class _Run:
         parts = np.split(self.others.values, self.others.ends[:-1])
         shaped = zip(self.shapes.items(), parts, strict=True)
         return {name: part.reshape(shape, order="F") for (name, shape), part in shaped}
-
-
-def steps_per_pass(rows: int, settings: Mapping[str, Any]) -> int:
-    """The steps of a pass: as many as take each training row once, but at least ``min_pass_steps`` and, where it is not
-    0, at most ``max_pass_steps``."""
-    steps: int = max(-(-rows // settings["batch"]), settings["min_pass_steps"])
-    return min(steps, settings["max_pass_steps"] or steps)

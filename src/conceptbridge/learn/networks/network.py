@@ -3,9 +3,9 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,28 +32,29 @@ class Network:
     steps: int
     capped: list[int]
 
-    def take(self, members: Sequence[int]) -> "Network":
+    def take(self, members: Sequence[int]) -> Self:
         """The network of these members, in this order."""
         at = list(members)
-        return Network(
-            {name: array[at] for name, array in self.weights.items()},
-            [self.seeds[i] for i in at],
-            [self.kept[i] for i in at],
-            [self.losses[i] for i in at],
-            self.steps,
-            [self.capped[i] for i in at],
+        return replace(
+            self,
+            weights={name: array[at] for name, array in self.weights.items()},
+            seeds=[self.seeds[i] for i in at],
+            kept=[self.kept[i] for i in at],
+            losses=[self.losses[i] for i in at],
+            capped=[self.capped[i] for i in at],
         )
 
-    def join(self, others: Sequence["Network"]) -> "Network":
+    def join(self, others: Sequence["Network"]) -> Self:
         """The network of these members and those of ``others``."""
-        each = [self, *others]
-        return Network(
-            {name: np.concatenate([one.weights[name] for one in each]) for name in self.weights},
-            [seed for one in each for seed in one.seeds],
-            [kept for one in each for kept in one.kept],
-            [loss for one in each for loss in one.losses],
-            sum(one.steps for one in each),
-            [used for one in each for used in one.capped],
+        each: list[Network] = [self, *others]
+        return replace(
+            self,
+            weights={name: np.concatenate([one.weights[name] for one in each]) for name in self.weights},
+            seeds=[seed for one in each for seed in one.seeds],
+            kept=[kept for one in each for kept in one.kept],
+            losses=[loss for one in each for loss in one.losses],
+            steps=sum(one.steps for one in each),
+            capped=[used for one in each for used in one.capped],
         )
 
     def save(self, folder: Path) -> dict[str, Any]:
@@ -68,7 +69,7 @@ def load(folder: Path, description: Mapping[str, Any]) -> Network:
     return Network(weights, seeds, description["kept"], [math.nan] * len(seeds), 0, [WITHIN] * len(seeds))
 
 
-def uniform(rng: np.random.Generator, shape: tuple[int, int], fan_in: int) -> Matrix:
+def uniform(rng: np.random.Generator, shape: tuple[int, int], fan_in: float) -> Matrix:
     """First weights as nn.Linear and nn.Conv1d draw them: uniform within 1 / sqrt(fan in)."""
     return (rng.random(shape, dtype=np.float32) * 2 - 1) / np.float32(math.sqrt(fan_in))
 

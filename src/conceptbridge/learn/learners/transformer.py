@@ -1,0 +1,95 @@
+"""A transformer over a row's events, each with its day and its value: the size of GRASP's (2026), and no windows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from conceptbridge.learn.learner import COUNT, Array, Engine, EngineLearner, Saves, Setting
+from conceptbridge.learn.learners.network_settings import DESCENT, FAIR, PAPER, TUNED
+
+if TYPE_CHECKING:
+    from conceptbridge.learn.networks.event_engine import EventNetwork
+
+
+_VECTOR, _OF_BLOCK = Array(("seeds", "width")), Array(("seeds", "blocks", "width"))
+
+
+class Transformer(EngineLearner["EventNetwork"]):
+    """``tune-head`` freezes all but the last linear layer."""
+
+    name = "transformer"
+    settings = {
+        "width": Setting("width of an event between the layers", COUNT, searchable=False),
+        "blocks": Setting("blocks of self-attention and a feed-forward layer", COUNT, searchable=False),
+        "heads": Setting("attention weights that an event has in a block", COUNT, searchable=False),
+        "tokens": Setting("events that are seen of a row, its last ones", COUNT, searchable=False),
+        **{name: setting for name, setting in DESCENT.items() if name != "momentum"},
+    }
+    tuning = {"tune-head": TUNED, "tune-all": TUNED}
+    defaults = {
+        "fair": {
+            "width": 64,
+            "blocks": 4,
+            "heads": 8,
+            "tokens": 512,
+            "dropout": 0.1,
+            "batch": 64,
+            "weight_decay": 0.01,
+            "learning_rate": 0.001,
+            **FAIR,
+            "checks_per_pass": 2,
+            "patience": 3,
+            "tune-head": {"learning_rate": [0.003, 0.03]},
+            "tune-all": {"learning_rate": 0.0003},
+        },
+        "paper": {**PAPER, "tune-head": {"learning_rate": 0.01}, "tune-all": {"learning_rate": 0.0003}},
+    }
+    takes_passes = True
+    cap = "max_passes"
+    saves = Saves(
+        arrays={
+            "weights.safetensors": {
+                "projection": Array(("seeds", "inputs", "width")),
+                "days": Array(("seeds", "day_code", "width")),
+                "class": _VECTOR,
+                "value": _VECTOR,
+                "value_gain": _VECTOR,
+                "has_value": _VECTOR,
+                "attention_norm": _OF_BLOCK,
+                "attention_norm_bias": _OF_BLOCK,
+                "queries_keys_values": Array(("seeds", "blocks", "width", 3, "heads", "size")),
+                "queries_keys_values_bias": Array(("seeds", "blocks", 3, "heads", "size")),
+                "gathered": Array(("seeds", "blocks", "width", "width")),
+                "gathered_bias": _OF_BLOCK,
+                "wide_norm": _OF_BLOCK,
+                "wide_norm_bias": _OF_BLOCK,
+                "wide": Array(("seeds", "blocks", "width", "hidden")),
+                "wide_bias": Array(("seeds", "blocks", "hidden")),
+                "narrow": Array(("seeds", "blocks", "hidden", "width")),
+                "narrow_bias": _OF_BLOCK,
+                "last_norm": _VECTOR,
+                "last_norm_bias": _VECTOR,
+                "head": Array(("seeds", "width", 2)),
+                "head_bias": Array(("seeds", 2)),
+            }
+        },
+        fields={"tokens": {"type": "integer", "minimum": 1}},
+    )
+
+    @classmethod
+    def check(cls, settings: Mapping[str, Any]) -> str | None:
+        width, heads = settings["width"], settings["heads"]
+        return f"a width of {width} cannot be shared by {heads} heads; use a multiple" if width % heads else None
+
+    @classmethod
+    def check_sizes(cls, sizes: Mapping[str, int]) -> str | None:
+        if sizes["heads"] * sizes["size"] != sizes["width"]:
+            return f"{sizes['heads']} heads of {sizes['size']} do not make the width of {sizes['width']}"
+        return None
+
+    @staticmethod
+    def engine() -> Engine[EventNetwork]:
+        from conceptbridge.learn.networks import event_engine
+
+        return event_engine
