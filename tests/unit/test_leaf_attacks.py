@@ -29,7 +29,7 @@ def site(seed: int) -> Examples:
     label = (rng.random(len(person)) < 1 / (1 + np.exp(-odds))).astype(np.int8)
     vectors = OneHot(30, 0.0, 1.0)
     offsets = np.r_[0, np.cumsum(present.sum(axis=1))]
-    return Examples(vectors, np.nonzero(present)[1], offsets, label, person)
+    return Examples(vectors, np.nonzero(present)[1], offsets, label, persons=person)
 
 
 def sent(rows: Examples, folder: Path, min_cell_count: int, bagging: float) -> str:
