@@ -72,7 +72,8 @@ def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where
     """Check the files of a model in ``folder`` against what its bundle says of it.
 
     ``about`` has source, definition, learner, seeds, and the embedding's name, fingerprint and backend; ``width`` is
-    that of the embedding's vectors, None for one-hot. Raises StudyError, beginning with ``where``, naming file and field.
+    that of the embedding's vectors, None for one-hot. Raises StudyError, beginning with ``where``, naming file and
+    field.
     """
     embedding, seeds, made_by = about["embedding"], about["seeds"], learner(about["learner"])
     at, saves = f"{where}: model.json", made_by.saves
