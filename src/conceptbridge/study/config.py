@@ -209,8 +209,8 @@ def _fill_predictors(where: str, predictors: dict[str, Any], of_preset: Mapping[
     for key, what, nothing in (("values", "value", False), ("windows", "window", "none")):
         if predictors.get(key, nothing) != nothing and not slots:
             raise StudyError(
-                f"{where}.{key}: with `states: words` a state is in the text, and a {what} has no place beside it; write "
-                "`states: slots`, or leave this key out"
+                f"{where}.{key}: with `states: words` a state is in the text, and a {what} has no place beside it; "
+                "write `states: slots`, or leave this key out"
             )
     filled = {
         **of_preset,
