@@ -92,7 +92,7 @@ class JobSettings:
     def sequences(self, task: str, site: str) -> Settings:
         return {
             "owner": self.study.owner(site),
-            "task": self.study.task(task, "outcome", "predictors", "guards", "min_values"),
+            "task": self.study.sequences_settings(task),
             "roll_up": canonical(self.study.config["roll_up"]),
         }
 

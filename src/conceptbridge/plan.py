@@ -19,6 +19,7 @@ from conceptbridge.sites.converters.converter import CONVERTERS
 from conceptbridge.sites.formats.format import FORMATS
 from conceptbridge.study.config import read_study
 from conceptbridge.study.embeddings import Embedding
+from conceptbridge.study.learners import find_learner
 from conceptbridge.study.strategies import STRATEGIES, Needs
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.study.study import Study
@@ -197,7 +198,10 @@ class Plan:
         e = self.study.by_id[embedding]
         budget = self._budget(task, learner, strategy, e.drawn and not e.translated)
         hub = self.hub(strategy, target) if e.translated and needs == Needs.SHARED_ROWS else None
-        return ArmJob(task, target, sources, strategy, learner, self.arm_embeddings[embedding], budget, shared, hub)
+        seen = self.study.windows(task) if find_learner(learner).sees == "windows" else None
+        return ArmJob(
+            task, target, sources, strategy, learner, self.arm_embeddings[embedding], budget, shared, hub, seen
+        )
 
     def hub(self, strategy: str, target: str | None) -> str:
         """The site in whose words the rows of several are read: the target, where it is a source and its own rows are

@@ -65,7 +65,8 @@ def test_one_hot_is_pooled_sparsely_to_the_same_numbers(seed: int, rows: int, to
     never = Examples(OneHot(tokens, 0.0, 1.0), drawn.tokens, drawn.offsets, drawn.labels)
     made = pool(never, counts=True)
     assert sparse.issparse(made)
-    np.testing.assert_allclose(made.toarray(), pool(dense, counts=True), atol=1e-6)
+    # whether a token is there is the maximum of the vectors written out; then how many there are
+    np.testing.assert_array_equal(made.toarray(), pool(dense, counts=True)[:, tokens:])
     np.testing.assert_array_equal(presence(never).toarray(), pool(dense, counts=False)[:, tokens:])
 
 

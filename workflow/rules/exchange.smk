@@ -17,6 +17,8 @@ rule write_bundle:
         vocabulary=at(layout.VOCABULARY),
         cdm=at(layout.CDM),
         tokens=at(layout.TOKENS),
+        # beside the tokens: who has one in a window
+        sequences=at(layout.SEQUENCES),
         profile=sent_profile,
         ancestors=sent_ancestors,
         cohorts=expand(at(layout.COHORT), task=TASKS, allow_missing=True),

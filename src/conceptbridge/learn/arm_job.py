@@ -64,7 +64,8 @@ class ArmJob:
 
     ``sources`` are the other sites whose models or rows it uses. Without a ``target`` the model of all sources' rows is
     trained alone; with ``from_shared_model`` that model is used at a target that is no source. ``hub``: of a
-    translation that joins the rows of several sites, the site in whose words all are read.
+    translation that joins the rows of several sites, the site in whose words all are read. ``windows``: those in which
+    the learner sees rows (``places.Windows``), None for their events.
     """
 
     task: str
@@ -76,6 +77,7 @@ class ArmJob:
     budget: Budget
     from_shared_model: bool = False
     hub: str | None = None
+    windows: Mapping[str, Any] | None = None
 
     def to_json(self) -> str:
         """The job as JSON, the same text for the same job."""

@@ -160,8 +160,7 @@ def widen(source: Forest, vectors: OneHot, head_only: bool) -> Forest | None:
     added that could use them."""
     if head_only:
         return None
-    before = 2 * (vectors.width - vectors.added) + source.counts
-    width = before + 2 * vectors.added
+    width = vectors.width + source.counts
     fields = {
         "max_feature_idx": str(width - 1),
         "feature_names": " ".join(f"Column_{i}" for i in range(width)),
@@ -288,6 +287,8 @@ def _grow(
         # rarely filled columns are bundled only where most are: of dense ones a tree that may use a few would add up
         # whole bundles for them, and takes twice the time
         "enable_bundle": sparse.issparse(features),
+        # a column of weights has a value or none, which is not 0 (``windows.ALMOST_ZERO``)
+        "zero_as_missing": sparse.issparse(features) and examples.weights is not None,
         **HISTOGRAM,
         **(ADDED if start else {}),
     }

@@ -1,7 +1,8 @@
 """The space in which a model sees tokens: fitted at its source, saved with it, applied unchanged at every target.
 
 A token's raw vector becomes ``(raw - center) @ basis.T * scale``. Where states are slots, raw is the vector of the
-concept's name, and the result stands in the place of the token's state slot, with zeros elsewhere.
+concept's name, and the result stands in the place of the token's state slot, with zeros elsewhere; in windows, each
+window has such places (``places.Windows``).
 """
 
 import hashlib
@@ -15,8 +16,9 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.learn.projection import Matrix, Projection, fit_projection, onehot_projection
-from conceptbridge.learn.rows import OneHot, SiteRows, Vectors
+from conceptbridge.learn.places import NUMBERS, Windows, concept_of
+from conceptbridge.learn.projection import NORM, Matrix, Projection, fit_projection, onehot_projection
+from conceptbridge.learn.rows import OneHot, PlacedVectors, SiteRows, Vectors
 from conceptbridge.study.backends import find_backend
 from conceptbridge.vocabulary.states import SLOTS
 
@@ -52,6 +54,8 @@ class Space:
     #: keys of a target's tokens that are read as one of the one-hot columns, and the key of that column, "" for none:
     #: nothing, one, or one per draw
     read_as: Sequence[Mapping[str, str]] = ()
+    #: in which rows have to be gathered (``windows.in_windows``); ``slots`` are then the places that the source fills
+    windows: Windows | None = None
 
     def with_tokens(self, keys: Sequence[str]) -> "Space":
         """The space of a one-hot model that is tuned at a target, with a column for each of ``keys`` that has none yet.
@@ -75,8 +79,11 @@ class Space:
         """The site's tokens in each draw of the space.
 
         ``table``: texts and raw vectors of the site (None for one-hot and cooccurrence). Positions in another site's
-        table play no part. A token in a slot that the source never filled has no vector.
+        table play no part. A token in a slot that the source never filled has no vector. Raises StudyError where the
+        rows are in other windows.
         """
+        if rows.windows != self.windows:
+            raise StudyError(f"{self.embedding}: the model sees other windows than those of the rows; train it again")
         if find_backend(self.backend).vectors == "none":
             column_of = {key: i for i, key in enumerate(self.names)}
             [onehot] = self.projections
@@ -89,12 +96,30 @@ class Space:
 
     def _drawn(self, rows: SiteRows, table: Table | None, draw: int) -> Placed:
         raw, known = self._raw(rows.texts, table, draw)
+        projection = self.projections[draw - 1]
+        if self.slots is not None and self.windows is not None and not self.windows.plain:
+            return self._in_places(rows, projection.apply(raw, None), known, self.windows, self.slots)
         slots = None if self.slots is None else rows.slots
         if self.slots is not None:
             known = known & np.isin(rows.slots, self.slots)
-        vectors = self.projections[draw - 1].apply(raw, slots)
+        vectors = projection.apply(raw, slots)
         vectors[~known] = 0
         return vectors, np.where(known, np.arange(len(known)), -1)
+
+    @staticmethod
+    def _in_places(
+        rows: SiteRows, vectors: Matrix, known: NDArray[np.bool_], windows: Windows, filled: list[int]
+    ) -> tuple[Vectors, NDArray[np.int64]]:
+        """The tokens' vectors at those places that the source fills. A number, which has no text, has a dimension of
+        its own."""
+        for token in np.flatnonzero(windows.is_number(rows.slots)):
+            dimension = NUMBERS.index(concept_of(rows.keys[token]))
+            vectors[token] = NORM * (np.arange(vectors.shape[1]) == dimension)
+            known[token] = dimension < vectors.shape[1]
+        known = known & np.isin(rows.slots, filled)
+        vectors[~known] = 0
+        places = np.where(known, np.searchsorted(filled, rows.slots), 0)
+        return PlacedVectors(vectors, places, windows.bags(filled)), np.where(known, np.arange(len(known)), -1)
 
     def _raw(self, texts: Sequence[str | None], table: Table | None, draw: int) -> tuple[Matrix, NDArray[np.bool_]]:
         backend = find_backend(self.backend)
@@ -134,6 +159,7 @@ class Space:
             "names": self.names,
             "slots": self.slots,
             "scale": [p.scale for p in self.projections],
+            **({"windows": self.windows.to_dict()} if self.windows else {}),
             **({"added": self.added} if self.added else {}),
             **({"read_as": [dict(one) for one in self.read_as]} if self.read_as else {}),
         }
@@ -143,6 +169,7 @@ def load_space(folder: Path, spec: dict[str, Any]) -> Space:
     """The space of a saved model, from its folder and the ``space`` of its model.json."""
     arrays = load_file(folder / "space.safetensors")
     fields = {key: value for key, value in spec.items() if key != "scale"}
+    fields["windows"] = Windows.read(spec.get("windows"))
     bases = arrays.get("basis", [None] * len(spec["scale"]))
     projections = [Projection(*one) for one in zip(arrays["center"], bases, spec["scale"], strict=True)]
     return Space(**fields, carried=arrays.get("carried"), projections=projections)
@@ -172,7 +199,8 @@ def fit_space(
         names = [key for key, enough in zip(rows.keys, seen, strict=True) if enough]
         if not names:
             raise NoVectorError(f"no token is in {min_rows} training rows or more")
-        return Space(embedding, fingerprint, backend, names, None, None, [onehot_projection(len(names), scale)])
+        onehot = [onehot_projection(len(names), scale)]
+        return Space(embedding, fingerprint, backend, names, None, None, onehot, windows=rows.windows)
     names, carried = [], None
     if kind == "permuted" and table is not None:
         raw, known = _look_up(rows.texts, *table)
@@ -181,14 +209,16 @@ def fit_space(
         carried = np.stack([vector_of[text] for text in names]) if names else None
     elif kind == "learned" and table is not None:
         names, carried = list(table[0]), np.ascontiguousarray(table[1])
-    slots = None if components is None else list(range(len(SLOTS)))
-    space = Space(embedding, fingerprint, backend, names, carried, slots, [])
+    slots = None if components is None else list(range(rows.windows.places if rows.windows else len(SLOTS)))
+    space = Space(embedding, fingerprint, backend, names, carried, slots, [], windows=rows.windows)
     projections = []
     for draw in range(1, draws + 1):
         raw, known = space._raw(rows.texts, table, draw)
         if not (known & seen).any():
             raise NoVectorError("no token of the training rows has a vector")
         projections.append(fit_projection(raw[known & seen], components, scale))
+    if rows.windows is not None:
+        known = known | rows.windows.is_number(rows.slots)
     filled = None if slots is None else sorted(set(rows.slots[known & seen].tolist()))
     return replace(space, slots=filled, projections=projections)
 

@@ -49,7 +49,7 @@ def columns(features: Features) -> Columns:
     """The columns of ``features``, dense or sparse, of shape (rows, features)."""
     width = features.shape[1]
     if not isinstance(features, np.ndarray):
-        used = np.asarray(features.sum(axis=0)).ravel() > 0
+        used = features.getnnz(axis=0) > 0
         return Columns(features[:, used].astype(np.float64), used, np.zeros(width), np.ones(width))
     center, scale = np.empty(width), np.empty(width)
     # by columns, as they are chosen and summed by columns

@@ -1,12 +1,12 @@
 """A fixed number of features from each row's set of tokens, for learners that are no networks over sets."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import sparse
 
-from conceptbridge.learn.rows import Examples, OneHot
+from conceptbridge.learn.rows import Examples, OneHot, PlacedVectors
 
 #: dense or sparse: shape (rows, features)
 Features = Any
@@ -15,26 +15,32 @@ SIDE_BY_SIDE = 200_000
 
 
 def pool(examples: Examples, counts: bool) -> Features:
-    """Mean and maximum over the vectors of each row's tokens (zeros where it has none), with ``counts`` also how many
-    tokens it has: shape (rows, 2 * width, and one more with counts). Of one-hot vectors both are sparse, uncentred:
-    the share of a token among the row's, and whether it is there. What ``OneHot.added`` tokens add comes last, and the
-    features before are as if a row did not have them, so that a model of the source sees what it knows."""
+    """What a learner of a fixed number of features sees of each row, with ``counts`` also how many tokens it has.
+
+    Of one-hot vectors the weight of each token that is there, sparse and uncentred: shape (rows, width). What
+    ``OneHot.added`` tokens add comes last, and the features before are as if a row did not have them, so that a model
+    of the source sees what it knows. Of other vectors, times their weights, mean and maximum over the row's tokens
+    (zeros where it has none): shape (rows, 2 * width); in windows over those of a window, and of values the sum.
+    """
     return examples.cached(("pooled", counts), lambda: _pool(examples, counts))
 
 
 def _pool(examples: Examples, counts: bool) -> Features:
-    lengths = examples.lengths
-    if isinstance(examples.vectors, OneHot) and examples.vectors.added:
-        return _pool_added(examples, counts)
     if isinstance(examples.vectors, OneHot):
-        shares = presence(examples, repeated=True)
-        shares.data /= np.repeat(np.maximum(lengths, 1), np.diff(shares.indptr)).astype(np.float32)
-        blocks = [shares, presence(examples)] + (
-            [sparse.csr_matrix(lengths[:, None].astype(np.float32))] if counts else []
-        )
-        return sparse.csr_matrix(sparse.hstack(blocks, format="csr"))
+        return _pool_onehot(examples, counts)
     width = examples.vectors.shape[1]
     made = np.empty((len(examples), 2 * width + counts), np.float32)
+    if isinstance(examples.vectors, PlacedVectors):
+        _pool_places(examples, examples.vectors, made)
+    else:
+        _pool_dense(examples, examples.vectors, made)
+    if counts:
+        made[:, -1] = examples.lengths
+    return made
+
+
+def _pool_dense(examples: Examples, vectors: NDArray[np.float32], made: NDArray[np.float32]) -> None:
+    lengths, width = examples.lengths, vectors.shape[1]
     # longest rows first: those that have an n-th token are then the first ones, and are added in one go
     longest = np.argsort(-lengths, kind="stable")
     together = max(SIDE_BY_SIDE // max(width, 1), 1)
@@ -44,36 +50,80 @@ def _pool(examples: Examples, counts: bool) -> Features:
         highest = np.full((len(order), width), -np.inf, np.float32)
         for n in range(int(lengths[order[0]])):
             rows = order[: np.searchsorted(-lengths[order], -n, side="left")]
-            nth = examples.vectors[examples.tokens[examples.offsets[rows] + n]]
+            at = examples.offsets[rows] + n
+            nth = vectors[examples.tokens[at]]
+            if examples.weights is not None:
+                nth *= examples.weights[at, None]
             sums[: len(rows)] += nth
             np.maximum(highest[: len(rows)], nth, out=highest[: len(rows)])
         made[order, :width] = sums / np.maximum(lengths[order], 1)[:, None]
         made[order, width : 2 * width] = np.where(lengths[order, None] > 0, highest, 0)
-    if counts:
-        made[:, -1] = lengths
-    return made
 
 
-def _pool_added(examples: Examples, counts: bool) -> sparse.csr_matrix:
+def _pool_places(examples: Examples, vectors: PlacedVectors, made: NDArray[np.float32]) -> None:
+    """Place by place: what stands elsewhere in the same bag is zero there."""
+    rows, width, size = len(examples), vectors.shape[1], vectors.vectors.shape[1]
+    at_place, row_of = vectors.places[examples.tokens], examples.row_of
+    weights = np.ones(len(row_of), np.float32) if examples.weights is None else examples.weights
+    for bag in np.unique(vectors.bags):
+        together = np.flatnonzero(vectors.bags == bag)
+        in_bag = np.bincount(row_of[np.isin(at_place, together)], minlength=rows)
+        for place in together:
+            events = np.flatnonzero(at_place == place)
+            counted = np.bincount(row_of[events], minlength=rows)
+            held = (weights[events], examples.tokens[events], np.concatenate([[0], np.cumsum(counted)]))
+            sums = sparse.csr_matrix(held, shape=(rows, len(vectors.vectors))) @ vectors.vectors
+            sums /= np.maximum(in_bag, 1)[:, None] if bag >= 0 else 1
+            made[:, place * size : (place + 1) * size] = sums
+            highest = made[:, width + place * size : width + (place + 1) * size]
+            _highest(vectors.vectors, examples.tokens[events], weights[events], counted, highest)
+            elsewhere = in_bag > counted if bag >= 0 else np.zeros(rows, np.bool_)
+            highest[elsewhere] = np.maximum(highest[elsewhere], 0)
+
+
+def _highest(
+    vectors: NDArray[np.float32],
+    tokens: NDArray[np.int64],
+    weights: NDArray[np.float32],
+    lengths: NDArray[np.int64],
+    out: NDArray[np.float32],
+) -> None:
+    """The maximum over the weighted vectors of each row's tokens, 0 where it has none: shape (rows, components)."""
+    ends, together = np.cumsum(lengths), max(SIDE_BY_SIDE // max(vectors.shape[1], 1), 1)
+    out[:] = 0
+    first = 0
+    while first < len(lengths):
+        before = int(ends[first - 1]) if first else 0
+        last = max(int(np.searchsorted(ends, before + together, side="right")), first + 1)
+        events = slice(before, int(ends[last - 1]))
+        filled = np.flatnonzero(lengths[first:last])
+        if len(filled):
+            starts = (ends[first:last] - lengths[first:last])[filled] - before
+            numbers = vectors[tokens[events]] * weights[events, None]
+            out[first + filled] = np.maximum.reduceat(numbers, starts)
+        first = last
+
+
+def _pool_onehot(examples: Examples, counts: bool) -> sparse.csr_matrix:
     assert isinstance(examples.vectors, OneHot)
     first = examples.vectors.width - examples.vectors.added
-    known = examples.tokens < first
-    lengths = np.bincount(examples.row_of[known], minlength=len(examples))
-    own = replace(examples.vectors, width=first, added=0)
-    begin = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    old = _pool(Examples(own, examples.tokens[known], begin, examples.labels), counts)
-    new = _pool(replace(examples, vectors=replace(examples.vectors, added=0)), counts=False).tocsc()
-    width = examples.vectors.width
-    blocks = [old, new[:, first:width], new[:, width + first :]]
-    return sparse.csr_matrix(sparse.hstack(blocks, format="csr"))
+    held = presence(examples)
+    lengths = np.bincount(examples.row_of[examples.tokens < first], minlength=len(examples))
+    counted = [sparse.csr_matrix(lengths[:, None].astype(np.float32))] if counts else []
+    return sparse.csr_matrix(sparse.hstack([held[:, :first], *counted, held[:, first:]], format="csr"))
 
 
-def presence(examples: Examples, repeated: bool = False) -> sparse.csr_matrix:
-    """Which tokens each row has, or with ``repeated`` how often: shape (rows, tokens), sparse."""
+def presence(examples: Examples) -> sparse.csr_matrix:
+    """The weight of each token that a row has, 1 without weights: shape (rows, tokens), sparse. A token that a row has
+    twice has the mean of its weights."""
     shape = (len(examples), examples.vectors.shape[0])
     ones = np.ones(len(examples.tokens), np.float32)
     made = sparse.csr_matrix((ones, examples.tokens, examples.offsets), shape=shape)
     made.sum_duplicates()
-    if not repeated:
+    if examples.weights is None:
         made.data[:] = 1
-    return made
+        return made
+    summed = sparse.csr_matrix((examples.weights.copy(), examples.tokens, examples.offsets), shape=shape)
+    summed.sum_duplicates()
+    summed.data /= made.data
+    return summed

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.learn.places import Windows
 from conceptbridge.vocabulary.states import slots_of
 
 T = TypeVar("T")
@@ -18,11 +19,12 @@ T = TypeVar("T")
 @dataclass(frozen=True)
 class SiteRows:
     """The rows of a task at a site, in row_id order; ``tokens[offsets[i]:offsets[i + 1]]`` are those of row i, each an
-    event: of the ``days`` before the index (0 or less), with a standardised value or none (NaN)."""
+    event: of the ``days`` before the index (0 or less), with a standardised value or none (NaN). Where the events have
+    been gathered in ``windows`` (``windows.in_windows``) they have neither, but ``weights``: None for 1 each."""
 
     keys: list[str]  # of the site's tokens, by position
     texts: list[str | None]
-    slots: NDArray[np.int64]  # each one's state slot
+    slots: NDArray[np.int64]  # each one's state slot; its place, in windows
     training_rows: NDArray[np.int64]  # training rows that hold the token, by position
     row_ids: NDArray[np.int64]
     person_ids: NDArray[np.int64]
@@ -32,6 +34,8 @@ class SiteRows:
     offsets: NDArray[np.int64]
     days: NDArray[np.int16] | None = None
     values: NDArray[np.float32] | None = None
+    weights: NDArray[np.float32] | None = None
+    windows: Windows | None = None
 
     def of(self, *splits: str) -> NDArray[np.int64]:
         """Positions of the rows of these splits, in row_id order."""
@@ -53,8 +57,8 @@ class SiteRows:
         return kept.trained_on(kept.of("train"))
 
     def of_events(self, events: NDArray[np.integer] | NDArray[np.bool_]) -> dict[str, Any]:
-        """Days and values of these events, those that there are: fields of ``SiteRows`` and ``Examples``."""
-        fields = {name: getattr(self, name) for name in ("days", "values")}
+        """Days, values and weights of these events, those that there are: fields of ``SiteRows`` and ``Examples``."""
+        fields = {name: getattr(self, name) for name in ("days", "values", "weights")}
         return {name: None if array is None else array[events] for name, array in fields.items()}
 
     def trained_on(self, rows: NDArray[np.int64]) -> "SiteRows":
@@ -84,15 +88,41 @@ class OneHot:
         return self.width, self.width
 
 
-Vectors = NDArray[np.float32] | OneHot
+@dataclass(frozen=True)
+class PlacedVectors:
+    """Vectors of tokens that are zero but at one of several places: ``vectors`` (tokens, components) are what each has
+    at its place, of which ``bags`` (places,) says with which others it is pooled (``Windows.bags``)."""
+
+    vectors: NDArray[np.float32]
+    places: NDArray[np.int64]
+    bags: NDArray[np.int64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(tokens, width), as if they were written out."""
+        return len(self.vectors), len(self.bags) * self.vectors.shape[1]
+
+    def take(self, tokens: NDArray[np.int64]) -> "PlacedVectors":
+        """Those of these tokens."""
+        return replace(self, vectors=self.vectors[tokens], places=self.places[tokens])
+
+    def written_out(self) -> NDArray[np.float32]:
+        """With all their zeros: (tokens, width)."""
+        result = np.zeros((len(self.vectors), len(self.bags), self.vectors.shape[1]), np.float32)
+        result[np.arange(len(self.vectors)), self.places] = self.vectors
+        return result.reshape(self.shape)
+
+
+Vectors = NDArray[np.float32] | OneHot | PlacedVectors
 
 
 @dataclass(frozen=True)
 class Examples:
     """Rows with vectors: tokens index ``vectors`` (shape (tokens, width)); a token without a vector is left out.
 
-    ``days`` and ``values`` (tokens of all rows,): as ``SiteRows`` has them; None where it has none. ``persons``: whose
-    each row is (rows,); None: each is somebody else's.
+    ``weights`` (tokens of all rows,): by what each token's vector is multiplied, None for 1. A learner that sees events
+    one by one gets their ``days`` and ``values`` instead (``LearnerSpec.sees``), as ``SiteRows`` has them.
+    ``persons``: whose each row is (rows,); None: each is somebody else's.
 
     ``cache``: what learners computed from them, for the trials, seeds and depths that need it again (``cached``).
     """
@@ -103,6 +133,7 @@ class Examples:
     labels: NDArray[np.int8]
     days: NDArray[np.int16] | None = None
     values: NDArray[np.float32] | None = None
+    weights: NDArray[np.float32] | None = None
     persons: NDArray[np.int64] | None = None
     cache: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
@@ -150,7 +181,7 @@ def read_rows(cohort: Path, tokens: Path, sequences: Path) -> SiteRows:
         labels=people["label"].to_numpy(),
         split=people["split"].to_numpy(zero_copy_only=False),
         tokens=lists.flatten().to_numpy(zero_copy_only=False),
-        offsets=_offsets(lists.value_lengths().to_numpy(zero_copy_only=False)),
+        offsets=offsets_of(lists.value_lengths().to_numpy(zero_copy_only=False)),
         days=order["days"].combine_chunks().flatten().to_numpy(zero_copy_only=False),
         values=None if values is None else values.to_numpy(zero_copy_only=False).astype(np.float32, copy=False),
     )
@@ -181,9 +212,11 @@ def merge(sites: Sequence[SiteRows]) -> SiteRows:
         labels=np.concatenate([site.labels for site in sites]),
         split=np.concatenate([site.split for site in sites]),
         tokens=np.concatenate([to[site.tokens] for site, to in zip(sites, moved, strict=True)]),
-        offsets=_offsets(np.concatenate([np.diff(site.offsets) for site in sites])),
+        offsets=offsets_of(np.concatenate([np.diff(site.offsets) for site in sites])),
         days=_joined([site.days for site in sites]),
         values=_joined([site.values for site in sites]),
+        weights=_joined([site.weights for site in sites]),
+        windows=sites[0].windows,
     )
 
 
@@ -220,7 +253,7 @@ def examples(
     return Examples(
         vectors=vectors,
         tokens=at[at >= 0],
-        offsets=_offsets(np.bincount(row_of[at >= 0], minlength=len(chosen))),
+        offsets=offsets_of(np.bincount(row_of[at >= 0], minlength=len(chosen))),
         labels=rows.labels[chosen],
         persons=rows.person_ids[chosen],
         **rows.of_events(events[at >= 0]),
@@ -230,9 +263,10 @@ def examples(
 def _events(offsets: NDArray[np.int64], rows: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The offsets of these rows alone, and where their events are among those of all rows."""
     lengths = np.diff(offsets)[rows]
-    own = _offsets(lengths)
+    own = offsets_of(lengths)
     return own, np.arange(own[-1]) + np.repeat(offsets[rows] - own[:-1], lengths)
 
 
-def _offsets(lengths: NDArray[Any]) -> NDArray[np.int64]:
+def offsets_of(lengths: NDArray[Any]) -> NDArray[np.int64]:
+    """Where rows of these lengths begin, one after another, and where the last one ends: (rows + 1,)."""
     return np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)

@@ -1,14 +1,17 @@
 """One entry for every arm: read what its strategy needs, let the strategy make it, write its folder."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from conceptbridge import layout
 from conceptbridge.core.atomic_files import atomic_folder
 from conceptbridge.learn.arm_files import TrainedModel, write_arm
 from conceptbridge.learn.arm_job import ArmJob
+from conceptbridge.learn.places import Windows
 from conceptbridge.learn.site import Site, read_site
 from conceptbridge.learn.training import Arm
+from conceptbridge.learn.windows import in_windows
 from conceptbridge.study.strategies import LOCAL, Needs, strategy
 
 
@@ -52,6 +55,16 @@ def make_arm(
 
 
 def read_site_of(job: ArmJob, results: Path, site: str) -> Site:
+    """Read a site's rows of the job's task, as its learner sees them, with the vectors that the job needs there."""
+    return as_seen(job, read_events_of(job, results, site))
+
+
+def as_seen(job: ArmJob, site: Site) -> Site:
+    """A site with its events gathered in the job's windows, where it has any."""
+    return replace(site, rows=in_windows(site.rows, Windows.read(job.windows)))
+
+
+def read_events_of(job: ArmJob, results: Path, site: str) -> Site:
     """Read a site's rows of the job's task, with the vectors that the job needs there, from below ``results``."""
     table = None
     if job.embedding.tables is not None and not job.embedding.learned:

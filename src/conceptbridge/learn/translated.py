@@ -3,7 +3,8 @@
 A target's token that the model has no column for is read as the source's tokens that it stands for. Where that is all
 linear (a regression's score, what a network multiplies a token's vector by), the model gets a column for the token, the
 mix of those that it has, and can be tuned like any other. Trees read the token as the one that it stands for most. A
-target of the source's own vocabulary leaves the model as it is.
+target of the source's own vocabulary leaves the model as it is. A window of a token stands for the same window of
+others, and a concept's value for the values of the concepts that its tokens stand for.
 """
 
 from collections.abc import Collection, Sequence
@@ -17,6 +18,7 @@ from scipy import sparse
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.learn.arm_files import TrainedModel
+from conceptbridge.learn.places import LAST, MEAN, Windows, concept_of, value_key, window_key
 from conceptbridge.learn.rows import SiteRows
 from conceptbridge.study.backends import find_backend
 from conceptbridge.translate.translation import CORRECTED
@@ -29,6 +31,10 @@ def translate_model(trained: TrainedModel, translation: pa.Table) -> TrainedMode
     model has no column for, these count as nothing; a token that is left with nothing stays missing to it. Raises
     StudyError where the model is not one-hot.
     """
+    return _translated(trained, _in_windows(translation, trained.space.windows))
+
+
+def _translated(trained: TrainedModel, translation: pa.Table) -> TrainedModel:
     space = trained.space
     if find_backend(space.backend).vectors != "none":
         raise StudyError(f"a model of {space.embedding} cannot be translated: only one-hot columns are tokens")
@@ -54,14 +60,14 @@ def translate_draws(trained: TrainedModel, translations: Sequence[pa.Table]) -> 
     """
     if len(translations) == 1:
         return translate_model(trained, translations[0])
-    names = trained.space.names
+    names, windows = trained.space.names, trained.space.windows
+    translations = [_in_windows(table, windows) for table in translations]
     read = set.intersection(*(set(mix_of(names, table)[0]) for table in translations))
     fixed = pa.array(sorted(read | set(names)), pa.string())
     tables = [table.filter(pc.is_in(table["token"], value_set=fixed)) for table in translations]
     members = trained.model.seeds
     each = [
-        translate_model(replace(trained, model=trained.model.take([i])), tables[seed - 1])
-        for i, seed in enumerate(members)
+        _translated(replace(trained, model=trained.model.take([i])), tables[seed - 1]) for i, seed in enumerate(members)
     ]
     first, read_as = each[0], [one.space.read_as[0] if one.space.read_as else {} for one in each]
     space = replace(first.space, read_as=read_as if any(read_as) else ())
@@ -91,18 +97,59 @@ def read_as_tokens(rows: SiteRows, translation: pa.Table, hub_keys: Collection[s
             origin.append(i)
         moved[i] = place[hub]
     tokens = moved[rows.tokens]
-    row_of = np.repeat(np.arange(len(rows.row_ids)), np.diff(rows.offsets))[tokens >= 0]
+    known = tokens >= 0
+    row_of = np.repeat(np.arange(len(rows.row_ids)), np.diff(rows.offsets))[known]
     lengths = np.bincount(row_of, minlength=len(rows.row_ids))
     read = replace(
         rows,
         keys=list(place),
         texts=[rows.texts[i] for i in origin],
         slots=rows.slots[origin],
-        tokens=tokens[tokens >= 0],
+        tokens=tokens[known],
         offsets=np.concatenate([[0], np.cumsum(lengths)]),
-        **rows.of_events(tokens >= 0),
+        **rows.of_events(known),
     )
     return read.trained_on(read.of("train"))
+
+
+def _in_windows(translation: pa.Table, windows: Windows | None) -> pa.Table:
+    """What the tokens of each window stand for: the same tokens of that window. A concept's value stands for those of
+    other concepts with the mean of what its tokens do."""
+    if windows is None:
+        return translation
+    lines = translation.select(["token", "stands_for", "weight", "by"]).to_pylist()
+    number = range(len(windows.days))
+    result = [
+        line
+        | {
+            "token": window_key(line["token"], w),
+            "stands_for": None if line["stands_for"] is None else window_key(line["stands_for"], w),
+        }
+        for line in lines
+        for w in number
+    ]
+    if windows.values:
+        tokens: dict[str, set[str]] = {}
+        parts: dict[tuple[str, str, str], float] = {}
+        for line in lines:
+            concept = concept_of(line["token"])
+            tokens.setdefault(concept, set()).add(line["token"])
+            if line["stands_for"] is not None:
+                pair = (concept, concept_of(line["stands_for"]), line["by"])
+                parts[pair] = parts.get(pair, 0.0) + line["weight"]
+        result += [
+            {
+                "token": value_key(concept, kind, w),
+                "stands_for": value_key(other, kind, w),
+                "weight": weight / len(tokens[concept]),
+                "by": by,
+            }
+            for (concept, other, by), weight in parts.items()
+            for w in number
+            for kind in (LAST, MEAN)
+        ]
+    fields = [translation.schema.field(name) for name in ("token", "stands_for", "weight", "by")]
+    return pa.Table.from_pylist(result, schema=pa.schema(fields))
 
 
 def _corrected(columns: Sequence[str], translation: pa.Table) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from conceptbridge import layout
 from conceptbridge.learn.arm_files import TrainedModel
 from conceptbridge.learn.arm_job import ArmJob
-from conceptbridge.learn.run_arm import make_arm, read_site_of
+from conceptbridge.learn.run_arm import as_seen, make_arm, read_events_of, read_site_of
 from conceptbridge.learn.site import Site
 from conceptbridge.learn.translated import read_as_tokens, translate_draws
 from conceptbridge.study.strategies import LOCAL, Needs, strategy
@@ -48,13 +48,13 @@ def translators(job: ArmJob, results: Path) -> Mapping[str, Callable[[TrainedMod
 
 
 def in_words_of_hub(job: ArmJob, results: Path, name: str) -> Site:
-    """A site's rows in the words of the job's hub."""
-    site = read_site_of(job, results, name)
+    """A site's rows, as the job's learner sees them, in the words of the job's hub."""
+    site = read_events_of(job, results, name)
     if job.hub is None or job.hub == name:
-        return site
+        return as_seen(job, site)
     keys = pq.read_table(layout.rows(results, job.task, job.hub)[1], columns=["key"])["key"].to_pylist()
     translation = _translations(job, results, name, job.hub)[0]
-    return replace(site, rows=read_as_tokens(site.rows, translation, set(keys)))
+    return as_seen(job, replace(site, rows=read_as_tokens(site.rows, translation, set(keys))))
 
 
 def _translations(job: ArmJob, results: Path, target: str, source: str) -> list[pa.Table]:

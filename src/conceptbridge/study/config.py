@@ -22,6 +22,7 @@ from conceptbridge.study.own_encoder import missing_pin, own_entry, told_entry
 from conceptbridge.study.strategies import STRATEGIES, Needs, strategy
 from conceptbridge.study.study import HOSPITALS, SIMULATED, Study
 from conceptbridge.tasks.check import check_date, check_task
+from conceptbridge.tasks.windows import cut
 
 
 def package_data(name: str) -> dict[str, Any]:
@@ -202,15 +203,21 @@ def _fill_learner(learner: type[LearnerSpec], settings: dict[str, Any], preset: 
 
 
 def _fill_predictors(where: str, predictors: dict[str, Any], of_preset: Mapping[str, Any], states: str) -> None:
-    """Fill the preset's keys into a task's ``predictors``, in place. Values need states in slots."""
-    slots = states == "slots"
-    if predictors.get("values") and not slots:
-        raise StudyError(
-            f"{where}.values: with `states: words` a state is in the text, and a value has no place beside it; write "
-            "`states: slots`, or leave this key out"
-        )
-    filled = {**of_preset, "values": of_preset["values"] and slots} | predictors
-    predictors.update(filled)
+    """Fill the preset's keys into a task's ``predictors``, in place. Values and windows need states in slots; windows
+    are cut to the task's days."""
+    slots, windows = states == "slots", of_preset["windows"]
+    for key, what, nothing in (("values", "value", False), ("windows", "window", "none")):
+        if predictors.get(key, nothing) != nothing and not slots:
+            raise StudyError(
+                f"{where}.{key}: with `states: words` a state is in the text, and a {what} has no place beside it; "
+                "write `states: slots`, or leave this key out"
+            )
+    filled = {
+        **of_preset,
+        "values": of_preset["values"] and slots,
+        "windows": cut(windows, predictors["days"]) if slots and windows != "none" else "none",
+    }
+    predictors.update(filled | predictors)
 
 
 def _onehot(embeddings: Mapping[str, Embedding]) -> list[str]:

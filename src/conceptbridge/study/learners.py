@@ -8,7 +8,7 @@ import nothing heavy at the top.
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.registry import Registry
@@ -85,6 +85,9 @@ class LearnerSpec:
     defaults: ClassVar[Mapping[str, Mapping[str, Any]]]
     """The defaults of each preset, in the shape of a study's config. ``fair`` has every setting, another preset only
     what differs."""
+    sees: ClassVar[Literal["windows", "events"]] = "events"
+    """How it gets a row: ``windows``, where the task has any, with an event as a token of its window, and values as
+    tokens with a weight (``Examples.weights``); or its ``events`` one by one (``Examples.days``, ``values``)."""
     takes_passes: ClassVar[bool] = False
     """Whether it trains in passes over the rows, so that the study's ``max_passes`` is one of its settings."""
     cap: ClassVar[str | None] = None

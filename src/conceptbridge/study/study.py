@@ -279,6 +279,20 @@ class Study:
         """The part of a task that one stage depends on, as canonical JSON."""
         return canonical({key: self.config["tasks"][name][key] for key in keys})
 
+    def windows(self, name: str) -> dict[str, Any] | None:
+        """The windows in which a task's rows are seen, and whether with values; None for none."""
+        predictors = self.config["tasks"][name]["predictors"]
+        if predictors["windows"] == "none":
+            return None
+        return {"days": predictors["windows"], "values": bool(predictors.get("values"))}
+
+    def sequences_settings(self, name: str) -> str:
+        """The part of a task that its sequences depend on, as canonical JSON: windows are made of them later."""
+        task = self.config["tasks"][name]
+        parts = {key: task[key] for key in ("outcome", "predictors", "guards", "min_values")}
+        parts["predictors"] = {key: value for key, value in task["predictors"].items() if key != "windows"}
+        return canonical(parts)
+
     def cohort_settings(self, name: str) -> str:
         """The part of a task that its cohort depends on, as canonical JSON."""
         keys = ["index", "outcome", "censoring", "min_time_at_risk", "split", "on_few_events"]

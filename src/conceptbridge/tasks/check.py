@@ -7,6 +7,7 @@ from typing import Any
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.tasks.concepts import concept_items
+from conceptbridge.tasks.windows import check_windows
 
 #: days are stored as 16-bit integers
 MAX_DAYS = 32_000
@@ -19,6 +20,8 @@ def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str]) -> None
     for key, spec in (("index", index), ("outcome", outcome)):
         _check_event(f"{at}.{key}", spec, sites, file_needed=key == "index")
     _check_windows(at, task)
+    if task["predictors"]["windows"] != "none":
+        check_windows(f"{at}.predictors.windows", task["predictors"]["windows"], task["predictors"]["days"])
     if outcome["domain"] == "cohort" and outcome["file"] is None and index["domain"] != "cohort":
         raise StudyError(
             f"{at}: outcome.domain `cohort` without `file` reads labels from the index cohort, but index.domain is "

@@ -108,7 +108,7 @@ DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
         "a model: its seeds, and the space of its inputs",
         frozenset({"learner", "strategy", "source", "target", "seeds", "kept", "space", "recalibration"})
         # and the fields that its learner declares
-        | {"embedding", "fingerprint", "backend", "names", "slots", "scale", "added"},
+        | {"embedding", "fingerprint", "backend", "names", "slots", "scale", "added", "windows", "days", "values"},
         frozenset({"recalibration"}),
     ),
     "vocabulary": (

@@ -15,6 +15,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.package import check_fields, shown, strict_json
 from conceptbridge.exchange.receive.lightgbm_text import check_lightgbm_text
 from conceptbridge.learn.learner import Array
+from conceptbridge.learn.places import Windows
 from conceptbridge.learn.registry import learner
 from conceptbridge.study.backends import find_backend
 from conceptbridge.vocabulary.states import SLOTS
@@ -45,7 +46,20 @@ _MODEL: dict[str, Any] = {
                 "slots": {
                     "type": ["array", "null"],
                     "uniqueItems": True,
-                    "items": {"type": "integer", "minimum": 0, "exclusiveMaximum": len(SLOTS)},
+                    "items": _COUNT,
+                },
+                "windows": {
+                    "type": "object",
+                    "additionalProperties": False,
+                    "required": ["days", "values"],
+                    "properties": {
+                        "days": {
+                            "type": "array",
+                            "minItems": 1,
+                            "items": {"type": "array", "minItems": 2, "maxItems": 2, "items": {"type": "integer"}},
+                        },
+                        "values": {"type": "boolean"},
+                    },
                 },
                 "scale": {"type": "array", "items": {"type": "number", "exclusiveMinimum": 0}},
             },
@@ -57,8 +71,9 @@ _MODEL: dict[str, Any] = {
 def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where: str) -> None:
     """Check the files of a model in ``folder`` against what its bundle says of it.
 
-    ``about`` has source, learner, seeds, and the embedding's name, fingerprint and backend; ``width`` is that of the
-    embedding's vectors, None for one-hot. Raises StudyError, beginning with ``where``, naming file and field.
+    ``about`` has source, definition, learner, seeds, and the embedding's name, fingerprint and backend; ``width`` is
+    that of the embedding's vectors, None for one-hot. Raises StudyError, beginning with ``where``, naming file and
+    field.
     """
     embedding, seeds, made_by = about["embedding"], about["seeds"], learner(about["learner"])
     at, saves = f"{where}: model.json", made_by.saves
@@ -77,6 +92,7 @@ def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where
         "space.embedding": (space["embedding"], embedding["name"]),
         "space.fingerprint": (space["fingerprint"], embedding["fingerprint"]),
         "space.backend": (space["backend"], embedding["backend"]),
+        "space.windows": (space.get("windows"), _windows(about["definition"]) if made_by.sees == "windows" else None),
     }
     for field, (value, wanted) in expected.items():
         if value != wanted:
@@ -89,6 +105,10 @@ def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where
     draws, slots = seeds if backend.drawn else 1, space["slots"] is not None
     if len(space["scale"]) != draws:
         raise StudyError(f"{at}: space.scale: has {len(space['scale'])} numbers, not {draws}")
+    windows = Windows.read(space.get("windows"))
+    places = len(SLOTS) if windows is None else windows.places
+    if slots and max(space["slots"], default=0) >= places:
+        raise StudyError(f"{at}: space.slots: there are {places}")
     if onehot and slots:
         raise StudyError(f"{at}: space.slots: does not fit {embedding['name']}")
     if onehot is (not names) and not carried:
@@ -102,7 +122,9 @@ def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where
     if carried:  # its vectors go with the model
         in_space["carried"] = Array(("names", "width"))
     of_space = _check_arrays(folder / SPACE, in_space, {"names": len(names), "width": wide, "draws": draws}, where)
-    inputs = made_by.inputs(of_space["components"] * len(SLOTS) if slots else wide, onehot, model)
+    if windows is not None and not windows.plain and slots:
+        places = len(space["slots"])  # those that the source fills
+    inputs = made_by.inputs(of_space["components"] * places if slots else wide, onehot, model)
     if saves.lightgbm_text:
         for seed, trees in zip(model["seeds"], model["kept"], strict=True):
             name = saves.lightgbm_text.format(seed=seed)
@@ -112,6 +134,13 @@ def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where
         sizes = _check_arrays(folder / file, arrays, sizes, where)
     if wrong := made_by.check_sizes(sizes):
         raise StudyError(f"{where}: {wrong}")
+
+
+def _windows(definition: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The windows in which a task's rows are seen (``Study.windows``)."""
+    predictors = definition.get("predictors", {})
+    days = predictors.get("windows", "none")
+    return None if days == "none" else {"days": days, "values": bool(predictors.get("values"))}
 
 
 def _check_files(folder: Path, expected: list[str], where: str) -> None:

@@ -1,6 +1,7 @@
 """Score listed patients with another site's model, and say how much of each patient that model never saw."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from conceptbridge.core.atomic_files import atomic_file
 from conceptbridge.learn.arm_files import load_model, read_entry
 from conceptbridge.learn.site import Site
 from conceptbridge.learn.translated import translate_draws
+from conceptbridge.learn.windows import in_windows
 from conceptbridge.tasks.tokens import read_tokens, seen_by, share_of_rows, unseen
 from conceptbridge.translate.run_translation import read_translations
 
@@ -52,6 +54,7 @@ def score(
         trained = load_model(arm / "models" / source, learner, fingerprint)
         if translation is not None:
             trained = translate_draws(trained, read_translations(translation))
+        site = replace(site, rows=in_windows(site.rows, trained.space.windows))
         probability = trained.predict(site.draws(trained.space, site.rows.of("test")))
     else:
         logger.warning("no model from %s: %s", source, reason)

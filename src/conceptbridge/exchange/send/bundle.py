@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json, write_parquet, write_text
 from conceptbridge.core.errors import StudyError
+from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.disclosure.token_counts import of_enough_persons, read_tokens
 from conceptbridge.embed.ancestors import read_ancestors
 from conceptbridge.evaluate.shared_tables import read_shared
@@ -31,7 +32,10 @@ from conceptbridge.exchange.egress.release_report import write_release_report
 from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 from conceptbridge.exchange.package import showable, strict_json, write_package
 from conceptbridge.exchange.send.model_card import card
+from conceptbridge.learn.places import LAST, MEAN, NUMBER, NUMBERS, Windows, concept_of, value_key, window_key
 from conceptbridge.learn.registry import learner
+from conceptbridge.learn.site import read_site
+from conceptbridge.learn.windows import in_windows, persons_with
 from conceptbridge.study.backends import find_backend
 from conceptbridge.translate.profile_file import profile_table, read_profile
 
@@ -59,7 +63,8 @@ def write_bundle(
     site's and the task's; ``measured`` is the folder of its metrics, None if it was not tested at its source;
     ``profile`` that of its tokens, to go with it; ``ancestors`` the table of what they are as well. A one-hot column of
     fewer than ``min_cell_count`` training persons is sent without its name, so that no target matches it; so is that of
-    an ancestor, unless a token of enough persons is one: then those who have the ancestor are as many at least.
+    an ancestor, unless a token of enough persons is one: then those who have the ancestor are as many at least. Who has
+    a token in a window is told by cohort and sequences, which lie beside the ``tokens``.
 
     Raises StudyError if something must not leave the site.
     """
@@ -83,7 +88,7 @@ def write_bundle(
             if ancestors is not None:
                 also = read_ancestors(ancestors)
                 keys |= {other for key in keys for other in also.get(key, ())}
-            _copy_model(arm / "models" / about["source"], folder / "model", keys)
+            _copy_model(arm / "models" / about["source"], folder / "model", keys, tokens, ancestors, min_cell_count)
         write_json({"tokens": shared}, folder / "vocabulary.json")
         if profile is not None:
             told = profile_table(read_profile(profile, min_cell_count), {token["key"] for token in shared})
@@ -121,7 +126,9 @@ def _shared_tokens(vocabulary: Path, tokens: Path, min_cell_count: int) -> list[
     return [token for token in filled if all(showable(value) for value in token.values() if isinstance(value, str))]
 
 
-def _copy_model(saved: Path, to: Path, shared: set[str]) -> None:
+def _copy_model(
+    saved: Path, to: Path, shared: set[str], tokens: Path, ancestors: Path | None, min_cell_count: int
+) -> None:
     model = json.loads((saved / "model.json").read_text(encoding="utf-8"))
     declared = {"model.json", "space.safetensors", *learner(model["learner"]).saves.files(model["seeds"])}
     for path in saved.iterdir():
@@ -129,9 +136,31 @@ def _copy_model(saved: Path, to: Path, shared: set[str]) -> None:
             raise StudyError(f"{path}: {model['learner']} does not declare this file, so it is not sent")
     shutil.copytree(saved, to)
     if find_backend(model["space"]["backend"]).vectors == "none":  # the names are keys of columns
-        names = model["space"]["names"]
+        names, windows = model["space"]["names"], Windows.read(model["space"].get("windows"))
+        if windows is not None:
+            shared = _in_windows(shared, tokens, ancestors, windows, min_cell_count)
         model["space"]["names"] = [key if key in shared else f"not shared {n}" for n, key in enumerate(names)]
         write_json(model, to / "model.json")
+
+
+def _in_windows(
+    shared: set[str], tokens: Path, ancestors: Path | None, windows: Windows, min_cell_count: int
+) -> set[str]:
+    """Return the keys in windows of enough persons: of tokens that are ``shared``, of such a token's concept, and of
+    numbers that no concept has."""
+    files = [tokens.with_name(f"{name}.parquet") for name in ("cohort", "tokens", "sequences")]
+    rows = in_windows(read_site("", files, ancestors).rows, windows)
+    held = persons_with(rows)
+    enough = {key for key, persons in zip(rows.keys, held.tolist(), strict=True) if is_enough(persons, min_cell_count)}
+    concepts = {concept_of(key) for key in shared}.union(NUMBERS)
+    known = {window_key(key, w) for key in shared for w in range(len(windows.days))}
+    known |= {
+        value_key(concept, kind, w)
+        for concept in concepts
+        for kind in (LAST, MEAN, NUMBER)
+        for w in range(len(windows.days))
+    }
+    return enough & known
 
 
 def _metrics(table: pa.Table, about: Mapping[str, Any]) -> list[dict[str, Any]]:

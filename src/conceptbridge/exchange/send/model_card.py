@@ -18,7 +18,7 @@ def card(about: Mapping[str, Any], metrics: Mapping[str, Any], tokens: int) -> s
     embedding, definition = about["embedding"], about["definition"]
     outcome, predictors = definition["outcome"], definition["predictors"]
     first, last = outcome["days"]
-    trained = metrics["trained"]
+    trained, windows = metrics["trained"], predictors.get("windows", "none")
     lines = [
         f"# {about['task']}: {about['learner']} on {embedding['name']}, trained at {about['source']}",
         "",
@@ -26,6 +26,7 @@ def card(about: Mapping[str, Any], metrics: Mapping[str, Any], tokens: int) -> s
         f"The probability that a person has the outcome {first} to {last} days after the index event, from what was "
         f"recorded on the days {predictors['days'][0]} to {predictors['days'][1]} around it "
         f"({', '.join(predictors['domains'])}).",
+        *([] if windows == "none" else [f"Seen in windows of days: {', '.join(f'{a} to {b}' for a, b in windows)}."]),
         f"Index: {_event(definition['index'])}. Outcome: {_event(outcome)}.",
         "For research. Validate it, and in most cases recalibrate it, at the hospital that uses it.",
         "",

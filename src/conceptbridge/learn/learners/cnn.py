@@ -20,6 +20,7 @@ class CNN(EngineLearner["Network"]):
     """``tune-head`` freezes the convolution."""
 
     name = "cnn"
+    sees = "windows"
     settings = {"filters": Setting("filters of the convolution", COUNT, searchable=False), **DESCENT}
     tuning = {"tune-head": TUNED, "tune-all": TUNED}
     defaults = {

@@ -28,6 +28,7 @@ class LightGBM(EngineLearner["Forest"]):
     """``tune-head`` refits the leaf values of the source's trees, ``tune-all`` adds trees."""
 
     name = "lightgbm"
+    sees = "windows"
     cap = "num_iterations"
     settings = {
         "counts": Setting("whether the number of tokens is a feature", {"type": "boolean"}, searchable=False),
@@ -75,5 +76,5 @@ class LightGBM(EngineLearner["Forest"]):
         return boosted_trees
 
     def inputs(self, width: int, onehot: bool, description: Mapping[str, Any]) -> int:
-        """Mean and maximum, and with ``counts`` the number of tokens."""
-        return 2 * width + bool(description["counts"])
+        """Of one-hot vectors whether a token is there, of others mean and maximum; with ``counts`` how many tokens."""
+        return (width if onehot else 2 * width) + bool(description["counts"])

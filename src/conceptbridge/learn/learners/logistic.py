@@ -31,6 +31,7 @@ class Logistic(EngineLearner["Regression"]):
     """``tune-head`` makes sparse corrections to the source's coefficients, ``tune-all`` small ones."""
 
     name = "logistic"
+    sees = "windows"
     settings = _PATH
     tuning = {"tune-head": _PATH, "tune-all": _PATH}
     cap = "penalty"

@@ -21,7 +21,8 @@ from conceptbridge.learn.networks.compiled_steps import (
     compiled,
     copy,
     decay_step,
-    multiply,
+    multiply_by,
+    multiply_places,
     sgd_step,
 )
 from conceptbridge.learn.networks.gradient_descent import NetworkEngine
@@ -60,11 +61,12 @@ def _highest(rows: Rows, table: Matrix, bias: Matrix, sets: TokenSets) -> Matrix
         if first == end:
             continue
         best = result[i]
-        copy(table[sets.tokens[first]], best)
+        multiply_by(table[sets.tokens[first]], sets.weights[first], best)
         for at in range(first + 1, end):
-            numbers = table[sets.tokens[at]]
+            numbers, weight = table[sets.tokens[at]], sets.weights[at]
             for f in range(len(best)):
-                best[f] = numbers[f] if numbers[f] > best[f] else best[f]
+                number = weight * numbers[f]
+                best[f] = number if number > best[f] else best[f]
         for f in range(len(best)):
             best[f] = max(best[f] + bias[f], np.float32(0))
     return result
@@ -82,7 +84,8 @@ def _take_steps(
     zero = np.float32(0)
     small, grad_small = others.values, np.empty_like(others.values)
     highest = np.empty((batch, filters), np.float32)
-    winner = np.empty((batch, filters), np.int32)  # the position of its token
+    winner = np.empty((batch, filters), np.int32)  # the position of its token, and that token's weight
+    weight_of = np.ones((batch, filters), np.float32)
     grad = np.empty((batch, filters), np.float32)  # of the loss, by what a filter's maximum is
     through = np.empty(filters, np.float32)
     # the product of a batch's tokens, or of all
@@ -95,11 +98,11 @@ def _take_steps(
         rows, passed = batches.rows[step], batches.passed[step]
         if by_vectors:
             count = list_tokens(rows, sets, listed, position)
-            multiply(listed[:count], table.vectors, table.weights, product)
+            multiply_places(listed[:count], table, product)
         grad_small.fill(zero)
         for i in range(batch):
             row = rows[i]
-            best, won = highest[i], winner[i]
+            best, won, by_weight = highest[i], winner[i], weight_of[i]
             first, end = sets.begin[row], sets.begin[row + 1]
             if frozen:
                 copy(pooled[row], best)
@@ -107,15 +110,18 @@ def _take_steps(
                 best.fill(zero)
             else:
                 at_first = position[sets.tokens[first]]
-                copy(product[at_first], best)
+                multiply_by(product[at_first], sets.weights[first], best)
                 won.fill(at_first)
+                by_weight.fill(sets.weights[first])
                 for at in range(first + 1, end):
-                    token = position[sets.tokens[at]]
+                    token, weight = position[sets.tokens[at]], sets.weights[at]
                     numbers = product[token]
                     for f in range(filters):
-                        better = numbers[f] > best[f]
-                        best[f] = numbers[f] if better else best[f]
+                        number = weight * numbers[f]
+                        better = number > best[f]
+                        best[f] = number if better else best[f]
                         won[f] = token if better else won[f]
+                        by_weight[f] = weight if better else by_weight[f]
                 for f in range(filters):
                     best[f] = max(best[f] + small[f], zero)
             for f in range(filters):
@@ -135,6 +141,7 @@ def _take_steps(
                 grad_small[2 * filters + f] += wrong * through[f]
                 back[f] = into * (small[2 * filters + f] - small[filters + f]) if through[f] > zero else zero
                 grad_small[f] += back[f]
+                back[f] *= by_weight[f]
         trained = others.ends[0] if frozen else 0
         sgd_step(small[trained:], others.momentum[trained:], grad_small[trained:], sgd)
         if by_vectors:
@@ -149,16 +156,20 @@ def _move_weights(
 ) -> None:
     """Move the weights by the vectors of the tokens that won."""
     zero = np.float32(0)
-    grad_filter = np.empty(table.vectors.shape[1], np.float32)
-    for f in range(grad.shape[1]):
+    filters = grad.shape[1]
+    grad_filter = np.empty((len(table.weights) // filters, table.vectors.shape[1]), np.float32)
+    for f in range(filters):
         grad_filter.fill(zero)
         for i in range(len(grad)):
             more = grad[i, f]
             if more != zero:
-                vector = table.vectors[listed[winner[i, f]]]
+                token = listed[winner[i, f]]
+                vector, of_place = table.vectors[token], grad_filter[table.places[token]]
                 for k in range(len(vector)):
-                    grad_filter[k] += more * vector[k]
-        sgd_step(table.weights[f], table.weights_momentum[f], grad_filter, sgd)
+                    of_place[k] += more * vector[k]
+        for place in range(len(grad_filter)):
+            at = place * filters + f
+            sgd_step(table.weights[at], table.weights_momentum[at], grad_filter[place], sgd)
 
 
 @compiled

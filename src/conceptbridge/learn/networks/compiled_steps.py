@@ -37,13 +37,16 @@ class Batches(NamedTuple):
 class TableState(NamedTuple):
     """The weights that the tokens' vectors are multiplied by, and what moves with them, in place.
 
-    With ``vectors`` (tokens, width) the steps move ``weights`` and ``weights_momentum``, (outputs, width). Without
-    them they move ``product`` (tokens, outputs) and ``dual`` (outputs, tokens), whose ``momenta`` are (2, outputs,
-    tokens), by way of the ``gram`` matrix, or of ``scale * (identity - shared)`` where that is empty; ``decay`` is
-    what weight decay leaves of the first weights, and its momentum. All is empty where the weights are frozen.
+    With ``vectors`` (tokens, width) the steps move ``weights`` and ``weights_momentum``, (outputs, width); if vectors
+    are at several ``places`` (tokens,), these have the outputs of one place after another, (places * outputs, width).
+    Without them they move ``product`` (tokens, outputs) and ``dual`` (outputs, tokens), whose ``momenta`` are (2,
+    outputs, tokens), by way of the ``gram`` matrix, or of ``scale * (identity - shared)`` where that is empty;
+    ``decay`` is what weight decay leaves of the first weights, and its momentum. All is empty where the weights are
+    frozen.
     """
 
     vectors: Matrix
+    places: NDArray[np.int32]
     weights: Matrix
     weights_momentum: Matrix
     product: Matrix
@@ -79,6 +82,13 @@ def copy(numbers: Matrix, to: Matrix) -> None:
 
 
 @compiled
+def multiply_by(numbers: Matrix, factor: np.float32, to: Matrix) -> None:
+    """Write the ``numbers`` times a factor to another vector."""
+    for k in range(len(numbers)):
+        to[k] = factor * numbers[k]
+
+
+@compiled
 def sgd_step(values: Matrix, momentum: Matrix, grad: Matrix, sgd: Sgd) -> None:
     """Move ``values`` and their ``momentum``, in place."""
     for k in range(len(values)):
@@ -103,3 +113,20 @@ def multiply(listed: NDArray[np.int64], vectors: Matrix, weights: Matrix, out: M
         for k in range(len(some)):
             copy(vectors[listed[first + k]], some[k])
         np.dot(some, weights.T, out[first : first + len(some)])
+
+
+@compiled
+def multiply_places(listed: NDArray[np.int64], table: TableState, out: Matrix) -> None:
+    """The same of vectors at several places, to ``out``, (listed, outputs): those of a place that follow one another
+    at once."""
+    outputs = out.shape[1]
+    block = np.empty((BLOCK, table.vectors.shape[1]), np.float32)
+    first = 0
+    while first < len(listed):
+        place, size = table.places[listed[first]], 0
+        while size < BLOCK and first + size < len(listed) and table.places[listed[first + size]] == place:
+            copy(table.vectors[listed[first + size]], block[size])
+            size += 1
+        weights = table.weights[place * outputs : (place + 1) * outputs]
+        np.dot(block[:size], weights.T, out[first : first + size])
+        first += size

@@ -6,36 +6,48 @@ import numpy as np
 from numpy.typing import NDArray
 
 from conceptbridge.learn.networks.compiled_steps import compiled
-from conceptbridge.learn.rows import Examples, OneHot, Vectors
+from conceptbridge.learn.rows import Examples, OneHot, PlacedVectors, Vectors
 from conceptbridge.learn.search import Rows
 
 
 class TokenSets(NamedTuple):
-    """The tokens of row i, each once, are ``tokens[begin[i]:begin[i + 1]]``."""
+    """The tokens of row i, each once, are ``tokens[begin[i]:begin[i + 1]]``, and by what each one's vector is
+    multiplied there ``weights[begin[i]:begin[i + 1]]``."""
 
     tokens: NDArray[np.int32]
     begin: NDArray[np.int64]
     labels: NDArray[np.int8]
+    weights: NDArray[np.float32]
 
     def of(self, rows: Rows) -> tuple[NDArray[np.int64], "TokenSets"]:
         """The tokens of these rows, in order, and the rows alone, their tokens as positions among those."""
         lengths = np.diff(self.begin)[rows]
         begin = np.concatenate([[0], np.cumsum(lengths)])
-        tokens = self.tokens[np.arange(begin[-1]) + np.repeat(self.begin[rows] - begin[:-1], lengths)]
-        listed, tokens = _renumber(tokens)
-        return listed, TokenSets(tokens, begin, self.labels[rows])
+        at = np.arange(begin[-1]) + np.repeat(self.begin[rows] - begin[:-1], lengths)
+        listed, tokens = _renumber(self.tokens[at])
+        return listed, TokenSets(tokens, begin, self.labels[rows], self.weights[at])
 
 
 def token_sets(examples: Examples) -> tuple[Vectors, TokenSets]:
-    """The vectors and the rows as sets; dense vectors that no row has are left out."""
+    """The vectors and the rows as sets, a token that a row has twice with the mean of its weights; dense vectors that
+    no row has are left out."""
     vectors, known = examples.vectors, max(examples.vectors.shape[0], 1)
-    # asked for counts as well, NumPy sorts, 20 times as fast as it hashes
-    row_of, tokens = np.divmod(np.unique(examples.row_of * known + examples.tokens, return_counts=True)[0], known)
+    held = examples.row_of * known + examples.tokens
+    if examples.weights is None:
+        # asked for counts as well, NumPy sorts, 20 times as fast as it hashes
+        held = np.unique(held, return_counts=True)[0]
+        weights = np.ones(len(held), np.float32)
+    else:
+        order = np.argsort(held, kind="stable")
+        held, starts, counts = np.unique(held[order], return_index=True, return_counts=True)
+        summed = np.add.reduceat(examples.weights[order].astype(np.float64), starts) if len(starts) else starts
+        weights = (summed / counts).astype(np.float32)
+    row_of, tokens = np.divmod(held, known)
     if not isinstance(vectors, OneHot):
         listed, tokens = _renumber(tokens)
-        vectors = vectors[listed]
+        vectors = vectors.take(listed) if isinstance(vectors, PlacedVectors) else vectors[listed]
     begin = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=len(examples)))])
-    return vectors, TokenSets(tokens.astype(np.int32), begin, examples.labels)
+    return vectors, TokenSets(tokens.astype(np.int32), begin, examples.labels, weights)
 
 
 def _renumber(tokens: NDArray[np.signedinteger]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

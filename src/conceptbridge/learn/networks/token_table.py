@@ -8,12 +8,14 @@ shrinks ``decay``. The Gram matrix of a large vocabulary would be larger than it
 steps, and the table is made for the tokens of each batch alone.
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from numpy.typing import NDArray
 
-from conceptbridge.learn.networks.compiled_steps import TableState, multiply
+from conceptbridge.learn.networks.compiled_steps import TableState, multiply_places
 from conceptbridge.learn.networks.network import Matrix
-from conceptbridge.learn.rows import OneHot, Vectors
+from conceptbridge.learn.rows import OneHot, PlacedVectors, Vectors
 
 #: dense vectors up to which the Gram matrix is made
 GRAM_TOKENS = 2000
@@ -23,6 +25,7 @@ CHUNK = 4096
 _NONE = np.empty((0, 0), np.float32)
 FROZEN = TableState(
     vectors=_NONE,
+    places=np.empty(0, np.int32),
     weights=_NONE,
     weights_momentum=_NONE,
     product=_NONE,
@@ -76,6 +79,10 @@ class GramTable(TokenTable):
         dual, vectors = self.state.dual.T, self.vectors
         if isinstance(vectors, OneHot):
             moved = (dual - np.float32(vectors.center) * dual.sum(axis=0)) * np.float32(vectors.scale)
+        elif isinstance(vectors, PlacedVectors):
+            moved = np.zeros(self.start.shape, np.float32)
+            for tokens, here in _places(vectors):
+                moved[here] = vectors.vectors[tokens].T @ dual[tokens]
         else:
             moved = vectors.T @ dual
         result: Matrix = np.float32(self.state.decay[0]) * self.start + moved
@@ -94,19 +101,28 @@ class GramTable(TokenTable):
 class VectorTable(TokenTable):
     """The weights take the steps, and read the vectors of the tokens that are asked for."""
 
-    def __init__(self, weights: Matrix, vectors: Matrix) -> None:
+    def __init__(self, weights: Matrix, vectors: Matrix | PlacedVectors) -> None:
         import scipy.linalg  # noqa: F401  # numba calls its BLAS: loaded before its threads are limited
 
-        own = np.array(weights.T, order="C")
-        state = FROZEN._replace(vectors=vectors, weights=own, weights_momentum=np.zeros_like(own))
+        placed = vectors if isinstance(vectors, PlacedVectors) else None
+        dense = vectors.vectors if isinstance(vectors, PlacedVectors) else vectors
+        width, outputs = dense.shape[1], weights.shape[1]
+        self.shape = (-1, width, outputs)
+        own = np.ascontiguousarray(weights.reshape(self.shape).transpose(0, 2, 1)).reshape(-1, width)
+        places = np.zeros(len(dense)) if placed is None else placed.places
+        state = FROZEN._replace(
+            vectors=dense, places=places.astype(np.int32), weights=own, weights_momentum=np.zeros_like(own)
+        )
         super().__init__(weights, vectors, state)
 
     def weights(self) -> Matrix:
-        return np.array(self.state.weights.T, order="C")
+        _, width, outputs = self.shape
+        by_place = self.state.weights.reshape(-1, outputs, width).transpose(0, 2, 1)
+        return np.array(by_place, order="C").reshape(self.start.shape)
 
     def of(self, listed: NDArray[np.int64]) -> Matrix:
-        result = np.empty((len(listed), len(self.state.weights)), np.float32)
-        multiply(listed, self.state.vectors, self.state.weights, result)
+        result = np.empty((len(listed), self.shape[2]), np.float32)
+        multiply_places(listed, self.state, result)
         return result
 
 
@@ -114,11 +130,27 @@ def gram_matrix(vectors: Vectors) -> Matrix | None:
     """The Gram matrix of a small vocabulary, empty for one-hot vectors, None for a vocabulary that is too large."""
     if isinstance(vectors, OneHot):
         return np.empty((0, 0), np.float32)
-    if len(vectors) > GRAM_TOKENS:
+    if vectors.shape[0] > GRAM_TOKENS:
         return None
+    if isinstance(vectors, PlacedVectors):
+        placed = np.zeros((len(vectors.vectors), len(vectors.vectors)), np.float32)
+        for tokens, _ in _places(vectors):
+            placed[np.ix_(tokens, tokens)] = _gram(vectors.vectors[tokens])
+        return placed
+    return _gram(vectors)
+
+
+def _gram(vectors: Matrix) -> Matrix:
     wide = vectors.astype(np.float64)
     result: Matrix = (wide @ wide.T).astype(np.float32)
     return result
+
+
+def _places(vectors: PlacedVectors) -> Iterator[tuple[NDArray[np.int64], slice]]:
+    """The tokens at each place, and which of the weights' inputs are that place's."""
+    width = vectors.vectors.shape[1]
+    for place in range(len(vectors.bags)):
+        yield np.flatnonzero(vectors.places == place), slice(place * width, (place + 1) * width)
 
 
 def token_table(weights: Matrix, vectors: Vectors, gram: Matrix | None) -> TokenTable:
@@ -134,7 +166,11 @@ def product(weights: Matrix, vectors: Vectors) -> Matrix:
     if isinstance(vectors, OneHot):
         result: Matrix = (weights - np.float32(vectors.center) * weights.sum(axis=0)) * np.float32(vectors.scale)
         return result
-    result = np.empty((len(vectors), weights.shape[1]), np.float32)
+    result = np.empty((vectors.shape[0], weights.shape[1]), np.float32)
+    if isinstance(vectors, PlacedVectors):
+        for tokens, here in _places(vectors):
+            result[tokens] = vectors.vectors[tokens].astype(np.float64) @ weights[here].astype(np.float64)
+        return result
     for first in range(0, len(vectors), CHUNK):
         # in 64 bits, so that a token's numbers do not depend on how many there are
         some = vectors[first : first + CHUNK].astype(np.float64)

@@ -1,0 +1,76 @@
+"""Where a token stands in the space of a model: a window before the index is a place, as a state is, and so is a value.
+
+Of W windows the places of states come first, window by window as ``vocabulary.states.SLOTS``; then, with values, those
+of each window's values: of its last day, their mean, and numbers that no concept's text has (``NUMBERS``).
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from conceptbridge.vocabulary.states import SLOTS
+
+#: a window's places of values
+LAST, MEAN, NUMBER = range(3)
+#: the numbers of a row: tokens of the window, days with a token, and age (of the first window alone)
+NUMBERS = ("records", "days with records", "age")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows in which a model sees a row: their first and last days, the latest first, and whether with values."""
+
+    days: tuple[tuple[int, int], ...]
+    values: bool
+
+    @classmethod
+    def read(cls, spec: Mapping[str, Any] | None) -> "Windows | None":
+        """The windows that ``to_dict`` told of; None where there are none."""
+        return None if spec is None else cls(tuple((first, last) for first, last in spec["days"]), spec["values"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {"days": [list(window) for window in self.days], "values": self.values}
+
+    @property
+    def places(self) -> int:
+        """How many places there are."""
+        return len(self.days) * (len(SLOTS) + (3 if self.values else 0))
+
+    @property
+    def plain(self) -> bool:
+        """Whether the places are those of a bag without windows."""
+        return self.places == len(SLOTS)
+
+    def of_value(self, window: int, kind: int) -> int:
+        """The place of a window's ``LAST`` or ``MEAN`` values, or of its ``NUMBER``s."""
+        return len(self.days) * len(SLOTS) + 3 * window + kind
+
+    def is_number(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Which of these places are of ``NUMBERS``."""
+        value = places - len(self.days) * len(SLOTS)
+        return np.asarray((value >= 0) & (value % 3 == NUMBER), np.bool_)
+
+    def bags(self, places: Sequence[int]) -> NDArray[np.int64]:
+        """Which of these places are pooled together: the number of the window of states, -1 for a place of values,
+        which is summed by itself."""
+        window: NDArray[np.int64] = np.asarray(places, np.int64) // len(SLOTS)
+        return np.where(window < len(self.days), window, -1)
+
+
+def window_key(key: str, window: int) -> str:
+    """The key of a token in a window."""
+    return f"{key} @{window}"
+
+
+def value_key(concept: str, kind: int, window: int) -> str:
+    """The key of a concept's ``LAST`` or ``MEAN`` value in a window, or of one of ``NUMBERS``."""
+    return window_key(f"{concept}|{('value last', 'value mean', 'value')[kind]}", window)
+
+
+def concept_of(key: str) -> str:
+    """The key of a token's concept."""
+    return key.rpartition("|")[0]
