@@ -282,5 +282,9 @@ def test_without_values_the_tokens_are_the_same(tmp_path: Path, occurrence: str)
     assert [t | {"scales": None} for t in with_.tokens] == without.tokens
     assert {value for row in without.values for value in row} == {None}
     assert scales(with_) != [None]
-    lengths = [len(row) for row in with_.sequences]
-    assert [len(row) for row in with_.values] == [len(row) for row in without.values] == lengths
+    assert [len(row) for row in without.values] == [len(row) for row in without.sequences]
+    [[scale]] = scales(with_)
+    for i, (sequence, found) in enumerate(zip(with_.sequences, with_.values, strict=True)):
+        numbers = [i - day for day, key in sequence if key.startswith("1|")]
+        own = [value for (_, key), value in zip(sequence, found, strict=True) if key.startswith("1|")]
+        assert own == pytest.approx([(number - scale["center"]) / scale["spread"] for number in numbers], abs=1e-6)

@@ -194,14 +194,6 @@ def _check_site_input(site: str, spec: dict[str, Any]) -> None:
         spec["role"] = "source"
 
 
-def _fill_learner(learner: type[LearnerSpec], settings: dict[str, Any], preset: str) -> None:
-    """Fill the learner's defaults into the study's ``settings``, in place, and check them together."""
-    for key, value in deepcopy(learner.default(preset)).items():
-        settings[key] = value | settings.get(key, {}) if key in learner.tuning else settings.get(key, value)
-    if wrong := learner.check(settings):
-        raise StudyError(f"config: learners.{learner.name}: {wrong}")
-
-
 def _fill_predictors(where: str, predictors: dict[str, Any], of_preset: Mapping[str, Any], states: str) -> None:
     """Fill the preset's keys into a task's ``predictors``, in place. Values and windows need states in slots; windows
     are cut to the task's days."""
@@ -218,6 +210,14 @@ def _fill_predictors(where: str, predictors: dict[str, Any], of_preset: Mapping[
         "windows": cut(windows, predictors["days"]) if slots and windows != "none" else "none",
     }
     predictors.update(filled | predictors)
+
+
+def _fill_learner(learner: type[LearnerSpec], settings: dict[str, Any], preset: str) -> None:
+    """Fill the learner's defaults into the study's ``settings``, in place, and check them together."""
+    for key, value in deepcopy(learner.default(preset)).items():
+        settings[key] = value | settings.get(key, {}) if key in learner.tuning else settings.get(key, value)
+    if wrong := learner.check(settings):
+        raise StudyError(f"config: learners.{learner.name}: {wrong}")
 
 
 def _onehot(embeddings: Mapping[str, Embedding]) -> list[str]:
