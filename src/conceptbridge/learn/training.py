@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from conceptbridge.learn.input_space import NoVectorError, Space, fit_space
 from conceptbridge.learn.registry import learner
 from conceptbridge.learn.search import Part, search, sized_parts
 from conceptbridge.learn.site import LABELLED, TESTED, Site
+from conceptbridge.learn.weight_digits import round_weights
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +60,11 @@ class Arm:
         trained = load_model(arm / "models" / source, self.job.learner, self.job.embedding.fingerprint)
         return self.translations[source](trained) if source in self.translations else trained
 
-    def save(self, model: Any, space: Space, source: str, **more: Any) -> None:
-        """Save a source's model in the arm's folder."""
+    def save(self, model: Any, space: Space, source: str, **more: Any) -> dict[str, Any]:
+        """Save a source's model in the arm's folder and return its model.json."""
         about = {"learner": self.job.learner, "strategy": self.job.strategy, "source": source}
         about |= {"target": self.target.name} if self.target else {}
-        save_model(model, space, self.folder / "models" / source, about | more)
+        return save_model(model, space, self.folder / "models" / source, about | more)
 
     @property
     def labels(self) -> NDArray[np.int8]:
@@ -112,9 +114,14 @@ def train(arm: Arm, on: Site, labelled: NDArray[np.int64], parts: Sequence[Part]
             return draws.fit(of_learner, given, runs), []
 
         model, _, [spent] = search(fit, [part], budget, of_learner)
+        if part.size is None:
+            description = arm.save(model, space, on.name)
+            saved = arm.folder / "models" / on.name
+            model = round_weights(
+                of_learner, model, description, saved, partial(draws.predict, of_learner, draws=given)
+            )
         probability = draws.predict(of_learner, model, arm.tested(space)) if arm.target else None
         if part.size is None:
-            arm.save(model, space, on.name)
             result.probability, result.entry["spent"] = probability, asdict(spent)
         elif probability is not None:
             result.curves.append((part.size, part.replicate, None, probability))
