@@ -46,4 +46,5 @@ def round_weights(
 def rounded(array: NDArray[Any], bits: int) -> NDArray[Any]:
     """Round each number to so many significant binary digits."""
     share, exponent = np.frexp(array)
-    return np.ldexp(np.round(share * 2.0**bits) / 2.0**bits, exponent).astype(array.dtype)
+    result: NDArray[Any] = np.ldexp(np.round(share * 2.0**bits) / 2.0**bits, exponent).astype(array.dtype)
+    return result
