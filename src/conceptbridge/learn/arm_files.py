@@ -64,12 +64,11 @@ class TrainedModel:
         return predict(self.learner, self.model, rows)
 
 
-def save_model(model: Any, space: Space, folder: Path, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Write a model and its space to ``folder`` and return model.json, which begins with ``about``."""
+def save_model(model: Any, space: Space, folder: Path, about: Mapping[str, Any]) -> None:
+    """Write a model and its space to ``folder``; model.json begins with ``about``."""
     folder.mkdir(parents=True)
     description = {**about, **model.save(folder), "space": space.save(folder)}
     write_json(description, folder / "model.json")
-    return description
 
 
 def load_model(saved: Path, learner_name: str, fingerprint: str) -> TrainedModel:

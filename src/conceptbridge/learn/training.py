@@ -60,11 +60,11 @@ class Arm:
         trained = load_model(arm / "models" / source, self.job.learner, self.job.embedding.fingerprint)
         return self.translations[source](trained) if source in self.translations else trained
 
-    def save(self, model: Any, space: Space, source: str, **more: Any) -> dict[str, Any]:
-        """Save a source's model in the arm's folder and return its model.json."""
+    def save(self, model: Any, space: Space, source: str, **more: Any) -> None:
+        """Save a source's model in the arm's folder."""
         about = {"learner": self.job.learner, "strategy": self.job.strategy, "source": source}
         about |= {"target": self.target.name} if self.target else {}
-        return save_model(model, space, self.folder / "models" / source, about | more)
+        save_model(model, space, self.folder / "models" / source, about | more)
 
     @property
     def labels(self) -> NDArray[np.int8]:
@@ -115,11 +115,8 @@ def train(arm: Arm, on: Site, labelled: NDArray[np.int64], parts: Sequence[Part]
 
         model, _, [spent] = search(fit, [part], budget, of_learner)
         if part.size is None:
-            description = arm.save(model, space, on.name)
-            saved = arm.folder / "models" / on.name
-            model = round_weights(
-                of_learner, model, description, saved, partial(draws.predict, of_learner, draws=given)
-            )
+            model = round_weights(of_learner, model, partial(draws.predict, of_learner, draws=given))
+            arm.save(model, space, on.name)
         probability = draws.predict(of_learner, model, arm.tested(space)) if arm.target else None
         if part.size is None:
             result.probability, result.entry["spent"] = probability, asdict(spent)

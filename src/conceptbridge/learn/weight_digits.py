@@ -6,6 +6,7 @@ used at home is the rounded one, so that it is the one that is sent.
 
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -22,25 +23,31 @@ BITS = (8, 10, 12, 14, 16, 18, 20, 22)
 Probability = NDArray[np.float64]
 
 
-def round_weights(
-    learner: Learner[Any], model: Any, description: Any, folder: Path, predict: Callable[[Any], Probability]
-) -> Any:
-    """Round the arrays that were saved in ``folder`` and return the model that they are now.
+def round_weights(learner: Learner[Any], model: Any, predict: Callable[[Any], Probability]) -> Any:
+    """Return the model with rounded arrays, each member by itself: it does not depend on the members beside it.
 
-    ``description`` is its model.json; ``predict`` returns a model's probabilities (members, rows). Where no number of
-    digits keeps them, and of a model without arrays (``leaf_digits`` has a forest's), nothing is changed.
+    ``predict`` returns a model's probabilities (members, rows). A member of which no number of digits keeps them, and a
+    model without arrays (``leaf_digits`` has a forest's), stay as they are.
     """
-    saved = {name: load_file(folder / name) for name in learner.saves.arrays}
-    before = predict(model) if saved else np.empty(0)
-    for bits in BITS if before.size else ():
-        for name, arrays in saved.items():
-            save_file({key: rounded(array, bits) for key, array in arrays.items()}, folder / name)
-        made = learner.load(folder, description)
-        if np.abs(predict(made) - before).max() <= TOLERANCE:
-            return made
-    for name, arrays in saved.items():
-        save_file(arrays, folder / name)
-    return model
+    if not learner.saves.arrays:
+        return model
+    members = [_round_member(learner, model.take([at]), predict) for at in range(len(model.seeds))]
+    return members[0].join(members[1:])
+
+
+def _round_member(learner: Learner[Any], member: Any, predict: Callable[[Any], Probability]) -> Any:
+    before = predict(member)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        description = member.save(folder)
+        saved = {name: load_file(folder / name) for name in learner.saves.arrays}
+        for bits in BITS if before.size else ():
+            for name, arrays in saved.items():
+                save_file({key: rounded(array, bits) for key, array in arrays.items()}, folder / name)
+            made = learner.load(folder, description)
+            if np.abs(predict(made) - before).max() <= TOLERANCE:
+                return made
+    return member
 
 
 def rounded(array: NDArray[Any], bits: int) -> NDArray[Any]:
