@@ -152,7 +152,7 @@ def dense(seed: int) -> Examples:
     """The same site, with vectors of eight numbers."""
     rows = site(seed)
     vectors = np.random.default_rng(seed).normal(size=(30, 8)).astype(np.float32)
-    return Examples(vectors, rows.tokens, rows.offsets, rows.labels, rows.persons)
+    return Examples(vectors, rows.tokens, rows.offsets, rows.labels, persons=rows.persons)
 
 
 @pytest.mark.parametrize("made", [site, dense])

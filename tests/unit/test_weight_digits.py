@@ -12,10 +12,10 @@ from conceptbridge.learn import training
 from conceptbridge.learn.registry import learner as find
 from conceptbridge.learn.weight_digits import BITS, rounded
 from made_arms import train_local
-from test_arms import ATTENTION, CNN, CONCEPTS, LOGISTIC, budget, embedding, site, write_site
+from test_arms import CNN, CONCEPTS, LOGISTIC, TRANSFORMER, budget, embedding, site, write_site
 
 
-@pytest.mark.parametrize(("learner", "settings"), [("logistic", LOGISTIC), ("cnn", CNN), ("attention", ATTENTION)])
+@pytest.mark.parametrize(("learner", "settings"), [("logistic", LOGISTIC), ("cnn", CNN), ("transformer", TRANSFORMER)])
 @pytest.mark.parametrize("backend", ["onehot", "sentence-transformers"])
 def test_weights_have_few_digits_and_predictions_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str, settings: dict[str, Any], backend: str
