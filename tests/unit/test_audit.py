@@ -10,6 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from conceptbridge.cli import app
+from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.cohort_counts import count_parts, shown_steps
 from conceptbridge.disclosure.suppress import hide_small, suppress_steps
 from conceptbridge.evaluate.cohort_summary import ALL_SPLITS, describe_site
@@ -20,7 +21,7 @@ from conceptbridge.evaluate.shared_tables import shared_table
 from conceptbridge.evaluate.subgroup_metrics import groups_of
 from conceptbridge.evaluate.subgroups import Dimension
 from conceptbridge.evaluate.table_rows import counts_of
-from conceptbridge.exchange.egress.audit import audit, audit_shown, audit_together, possible_events
+from conceptbridge.exchange.egress.audit import audit, audit_shown, audit_together, check_audit, possible_events
 from conceptbridge.exchange.egress.shown_counts import Shown, nested_tasks
 from conceptbridge.tasks.prevalence import split_table
 from conceptbridge.tasks.splits import SPLITS
@@ -295,3 +296,14 @@ def test_a_whole_folder_is_read(tmp_path: Path) -> None:
     (at / "attrition.csv").write_text("step,persons,rows,events\na,,,\nb,315,315,80\n")
     told = CliRunner().invoke(app, ["audit-release", str(tmp_path)])
     assert (told.exit_code, "no count under 10" in told.output) == (0, True)
+
+
+def test_two_nested_tasks_that_differ_by_few_do_not_leave_together(tmp_path: Path) -> None:
+    for task, events in (("week", 40), ("month", 43)):
+        at = tmp_path / "tasks" / task / "here"
+        at.mkdir(parents=True)
+        (at / "attrition.csv").write_text(f"step,persons,rows,events\nindex,300,300,{events}\n")
+    study = {"tasks": {"week": outcome(1, 7), "month": outcome(1, 30)}}
+    with pytest.raises(StudyError, match=r"week and month at here: .*leave this task .* out of the study"):
+        check_audit(tmp_path, MINIMUM, study)
+    check_audit(tmp_path, MINIMUM, {"tasks": {"week": outcome(1, 7), "month": outcome(8, 30)}})

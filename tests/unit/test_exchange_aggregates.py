@@ -151,6 +151,15 @@ def test_a_count_that_is_left_over_is_refused(tmp_path: Path, case: str) -> None
         check_residual_counts(measured(tmp_path, **given), MINIMUM)
 
 
+def test_few_persons_of_the_site_who_are_in_no_step_are_found_by_the_audit(tmp_path: Path) -> None:
+    splits: Splits = {split: (None, *counts[1:]) for split, counts in WHOLE.items()}
+    results = measured(tmp_path, splits, last="888,940,110")  # of 895 persons
+    check_residual_counts(results, MINIMUM)
+    with pytest.raises(StudyError, match="influenza at north: persons before step 0: a count under min_cell_count"):
+        write_aggregates(results, ABOUT, SECRETS, tmp_path / "x.zip", tmp_path / "x.md")
+    assert not (tmp_path / "x.zip").exists()
+
+
 def test_what_leaves_nothing_over_is_no_finding(tmp_path: Path) -> None:
     check_residual_counts(measured(tmp_path / "a"), MINIMUM)
     # the total is not told, and so may the others be

@@ -1,6 +1,7 @@
 """The text of a forest that is sent tells no small count, and its digits cost nothing."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import lightgbm as lgb
@@ -14,6 +15,7 @@ from conceptbridge.learn.leaf_values import joined_steps, remake_leaves
 from conceptbridge.learn.pooled_features import pool
 from conceptbridge.learn.rows import Examples, OneHot
 from conceptbridge.learn.search import Part, Run
+from conceptbridge.learn.split_digits import shortest
 
 MINIMUM, RATE = 10, 0.05
 SETTINGS = {"counts": True, "num_leaves": 7, "min_data_in_leaf": 20, "learning_rate": RATE, "features_per_tree": 128}
@@ -144,3 +146,36 @@ def test_predictions_with_rounded_leaves_change_by_at_most_a_ten_thousandth(
     assert abs(roc_auc_score(label, before) - roc_auc_score(label, after)) < 5e-5
     assert len(text) < len(made.model_to_string())
     assert not re.search("tree_sizes", text)
+
+
+def dense(seed: int) -> Examples:
+    """The same site, with vectors of eight numbers."""
+    rows = site(seed)
+    vectors = np.random.default_rng(seed).normal(size=(30, 8)).astype(np.float32)
+    return Examples(vectors, rows.tokens, rows.offsets, rows.labels, persons=rows.persons)
+
+
+@pytest.mark.parametrize("made", [site, dense])
+def test_thresholds_have_few_digits_and_part_the_training_rows_as_before(made: Callable[[int], Examples]) -> None:
+    rows = made(4)
+    run = Run(1, SETTINGS, Part(np.arange(len(rows)), np.arange(0)), MINIMUM)
+    [grown] = boosted_trees._boost([None], rows, [run], True)[0].boosters
+    [sent_one] = boosted_trees.fit(rows, [run]).boosters
+    features = pool(rows, True)
+    np.testing.assert_array_equal(*(booster.predict(features, pred_leaf=True) for booster in (grown, sent_one)))
+    digits = [
+        [
+            len(repr(value).replace(".", "").strip("-0").partition("e")[0])
+            for tree in trees
+            for value in numbers(tree, "threshold")
+        ]
+        for trees in (split_trees(booster.model_to_string())[1] for booster in (grown, sent_one))
+    ]
+    assert max(digits[1]) <= 6
+    assert np.mean(digits[1]) < 3.5 < np.mean(digits[0])
+
+
+def test_the_shortest_threshold_is_between_the_same_values() -> None:
+    values = np.array([-1.0, 0.0, 0.25, 0.26])
+    found = [shortest(at, values) for at in (0.1234, 0.2549, 0.2449, 1e-35, -0.37, 0.26, 5.123)]
+    assert found == [0.1, 0.25, 0.2, 1e-35, -0.4, 0.3, 5.0]

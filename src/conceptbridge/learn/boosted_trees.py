@@ -2,8 +2,9 @@
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from conceptbridge.learn.leaf_values import remake_leaves
 from conceptbridge.learn.pooled_features import Features, pool
 from conceptbridge.learn.rows import Examples, OneHot
 from conceptbridge.learn.search import WITHIN, Part, Run, cap_use, cross_entropy
+from conceptbridge.learn.split_digits import shorten_thresholds, values_of_feature
 
 logger = logging.getLogger(__name__)
 
@@ -108,8 +110,8 @@ class Forest:
 def fit(examples: Examples, runs: Sequence[Run]) -> Forest:
     """Boost one forest a run, and keep of each the number of trees with the lowest loss on its checked rows.
 
-    No leaf has a value of few persons (``leaf_values``), and values have few digits (``leaf_digits``): the model can be
-    sent as it is used here.
+    No leaf has a value of few persons (``leaf_values``); values and thresholds have few digits (``leaf_digits``,
+    ``split_digits``). So the model can be sent as it is used here.
     """
     counts = runs[0].settings["counts"]
     made = _boost([None] * len(runs), examples, runs, counts)[0]
@@ -122,12 +124,23 @@ def fit(examples: Examples, runs: Sequence[Run]) -> Forest:
 
 
 def _shareable(booster: lgb.Booster, run: Run, features: Features, examples: Examples) -> lgb.Booster:
-    """The booster with leaf values that tell no small count of the rows that trained it."""
+    """The booster with leaf values and thresholds that tell no small count of the rows that trained it, nor a row."""
     rows, text = run.part.train, booster.model_to_string()
     persons = np.arange(len(examples)) if examples.persons is None else examples.persons
     told = (_leaves(booster, features[rows]), examples.labels[rows], persons[rows])
     text = remake_leaves(text, *told, run.settings["learning_rate"], run.min_cell_count)
-    return lgb.Booster(model_str=round_leaves(text))
+    return lgb.Booster(model_str=shorten_thresholds(round_leaves(text), _values(examples, features, run.part)))
+
+
+def _values(examples: Examples, features: Features, part: Part) -> Callable[[int], NDArray[np.float64]]:
+    """What looks up the values of a feature in the rows that train a part, once for all of its forests."""
+
+    def make() -> tuple[Part, Callable[[int], NDArray[np.float64]]]:
+        given = features[part.train]
+        columns = given.tocsc() if sparse.issparse(given) else given
+        return part, cache(partial(values_of_feature, columns))  # as long as the part is kept, no other has its id
+
+    return examples.cached(("values", id(part)), make)[1]
 
 
 def tune(

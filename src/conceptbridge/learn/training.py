@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from conceptbridge.learn.input_space import NoVectorError, Space, fit_space
 from conceptbridge.learn.registry import learner
 from conceptbridge.learn.search import Part, search, sized_parts
 from conceptbridge.learn.site import LABELLED, TESTED, Site
+from conceptbridge.learn.weight_digits import round_weights
 
 logger = logging.getLogger(__name__)
 
@@ -112,9 +114,11 @@ def train(arm: Arm, on: Site, labelled: NDArray[np.int64], parts: Sequence[Part]
             return draws.fit(of_learner, given, runs), []
 
         model, _, [spent] = search(fit, [part], budget, of_learner)
+        if part.size is None:
+            model = round_weights(of_learner, model, partial(draws.predict, of_learner, draws=given))
+            arm.save(model, space, on.name)
         probability = draws.predict(of_learner, model, arm.tested(space)) if arm.target else None
         if part.size is None:
-            arm.save(model, space, on.name)
             result.probability, result.entry["spent"] = probability, asdict(spent)
         elif probability is not None:
             result.curves.append((part.size, part.replicate, None, probability))
