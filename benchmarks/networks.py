@@ -20,6 +20,7 @@ import numpy as np
 import torch
 
 from conceptbridge.learn.networks.descent import steps_per_pass
+from conceptbridge.learn.networks.event_engine import BUCKET
 from conceptbridge.learn.registry import learner
 from conceptbridge.learn.rows import Examples
 from conceptbridge.learn.search import Part, Run
@@ -72,7 +73,9 @@ def main() -> None:
     parser.add_argument("--events", type=float, default=20, help="per row, on average")
     parser.add_argument("--width", type=int, default=384, help="of the tokens' vectors")
     parser.add_argument("--steps", type=int, default=60, help="that are timed of each; 0: a whole pass")
+    parser.add_argument("--bucket", type=int, default=BUCKET["cpu"], help="rows that are padded to one length")
     asked = parser.parse_args()
+    BUCKET["cpu"] = asked.bucket
     rows = draw(asked.rows, asked.events, asked.width)
     print(f"{asked.rows} rows, {rows.lengths.mean():.1f} events per row, vectors of {asked.width}")
     for line in measured(rows, asked.steps, ["cpu", *(["cuda"] if torch.cuda.is_available() else [])]):

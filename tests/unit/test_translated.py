@@ -69,6 +69,8 @@ def settings_of(name: str) -> dict[str, Any]:
     one = learner(name)
     given = {key: value for key, value in one.default("fair").items() if key not in one.tuning}
     small = {"num_iterations": 20, "penalties": 11, "width": 16, "blocks": 1, "heads": 2}
+    if name == "transformer":
+        small |= {"min_pass_steps": 15, "batch": 32, "learning_rate": 0.005}
     first = {key: value[0] if isinstance(value, list) else value for key, value in given.items()}
     passes = {"max_passes": 20, "patience": 5, "checks_per_pass": 1} if one.takes_passes else {}
     return first | {key: value for key, value in small.items() if key in first} | passes

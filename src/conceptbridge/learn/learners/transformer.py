@@ -19,6 +19,7 @@ class Transformer(EngineLearner["EventNetwork"]):
     """``tune-head`` freezes all but the last linear layer."""
 
     name = "transformer"
+    sees = "events"
     settings = {
         "width": Setting("width of an event between the layers", COUNT, searchable=False),
         "blocks": Setting("blocks of self-attention and a feed-forward layer", COUNT, searchable=False),
