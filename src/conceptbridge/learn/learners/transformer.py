@@ -37,7 +37,7 @@ class Transformer(EngineLearner["EventNetwork"]):
             "dropout": 0.1,
             "batch": 64,
             "weight_decay": 0.01,
-            "learning_rate": 0.001,
+            "learning_rate": 0.0003,  # by validation loss on seed 71 of the simulator: .276, and .281 with 0.001
             **FAIR,
             "checks_per_pass": 2,
             "patience": 3,
