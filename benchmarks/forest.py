@@ -24,7 +24,7 @@ from conceptbridge.learn.search import Part, Run
 
 ROWS, FINDINGS, WIDTH, SEEDS = 10_000, 60, 768, 5
 PART = Part(np.arange(8_000), np.arange(8_000, ROWS))
-SETTINGS = {"counts": True, "num_leaves": 7, "min_data_in_leaf": 20, "learning_rate": 0.1, "features_per_tree": 128}
+SETTINGS = {"counts": True, "num_leaves": 7, "min_data_in_leaf": 20, "learning_rate": 0.1, "feature_fraction": "auto"}
 SETTINGS |= {"bagging_fraction": 0.8, "num_iterations": 300, "early_stopping_round": 30, "refit_decay": 0.5}
 RUNS = [Run(seed, SETTINGS, PART) for seed in range(1, SEEDS + 1)]
 

@@ -35,7 +35,7 @@ BOOST = {
     "num_leaves": 4,
     "min_data_in_leaf": 10,
     "learning_rate": 0.1,
-    "features_per_tree": 8,
+    "feature_fraction": 0.5,
     "bagging_fraction": 0.8,
     "num_iterations": 20,
     "early_stopping_round": 20,

@@ -39,7 +39,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "transformer": {key: value for key, value in DESCENT.items() if key != "momentum"}
     | {"width": 8, "blocks": 1, "heads": 2, "tokens": 64, "learning_rate": 0.01},
     "lightgbm": {"counts": True, "num_leaves": 4, "min_data_in_leaf": 10, "learning_rate": 0.1}
-    | {"features_per_tree": 8, "bagging_fraction": 0.8, "num_iterations": 6, "early_stopping_round": 20}
+    | {"feature_fraction": 0.5, "bagging_fraction": 0.8, "num_iterations": 6, "early_stopping_round": 20}
     | {"refit_decay": 0.5},
     "logistic": {"penalty": 0.03, "penalties": 1, "patience": 1, "l1_share": 0.5},
 }

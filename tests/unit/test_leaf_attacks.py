@@ -18,7 +18,7 @@ from conceptbridge.learn.search import Part, Run
 from conceptbridge.learn.split_digits import shortest
 
 MINIMUM, RATE = 10, 0.05
-SETTINGS = {"counts": True, "num_leaves": 7, "min_data_in_leaf": 20, "learning_rate": RATE, "features_per_tree": 128}
+SETTINGS = {"counts": True, "num_leaves": 7, "min_data_in_leaf": 20, "learning_rate": RATE, "feature_fraction": "auto"}
 SETTINGS |= {"bagging_fraction": 0.8, "num_iterations": 20, "early_stopping_round": 20}
 
 

@@ -152,7 +152,7 @@ def test_corrections_begin_at_the_source_and_a_strong_penalty_keeps_them_there()
 def test_new_columns_begin_at_zero(engine: Any, head_only: bool) -> None:
     drawn = made_examples(np.random.default_rng(4), 200, 7, 5)
     known = Examples(OneHot(7, 1 / 7, 3.0), drawn.tokens, drawn.offsets, drawn.labels)
-    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.3, "features_per_tree": 99}
+    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.3, "feature_fraction": "auto"}
     asked |= {"bagging_fraction": 0.8, "num_iterations": 20, "early_stopping_round": 20}
     asked |= {"penalty": 0.01, "penalties": 11, "patience": 3, "l1_share": 1.0}
     runs = [Run(seed, asked, Part(np.arange(150), np.arange(150, 200))) for seed in (1, 2)]
@@ -174,7 +174,7 @@ def test_new_columns_begin_at_zero(engine: Any, head_only: bool) -> None:
 
 def test_a_forest_keeps_the_same_trees_whether_or_not_its_depths_are_asked_for() -> None:
     rows = made_examples(np.random.default_rng(7), 400, 9, 5)
-    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.3, "features_per_tree": 4}
+    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.3, "feature_fraction": 0.3}
     asked |= {"bagging_fraction": 0.8, "num_iterations": 40, "early_stopping_round": 5}
     runs = [Run(seed, asked, Part(np.arange(300), np.arange(300, 400))) for seed in (1, 2)]
     source = boosted_trees.fit(rows, [Run(run.seed, asked | {"num_iterations": 3}, run.part) for run in runs])
@@ -192,7 +192,7 @@ def test_a_forest_keeps_the_same_trees_whether_or_not_its_depths_are_asked_for()
 
 def test_a_forest_that_goes_on_getting_better_has_its_cap_doubled_once() -> None:
     rows = with_signal(made_examples(np.random.default_rng(7), 400, 9, 5))
-    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.1, "features_per_tree": 4}
+    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.1, "feature_fraction": 0.5}
     asked |= {"bagging_fraction": 1.0, "early_stopping_round": 10}
     part = Part(np.arange(300), np.arange(300, 400))
     long = boosted_trees.fit(rows, [Run(1, asked | {"num_iterations": 1000}, part)])
@@ -208,7 +208,7 @@ def test_a_forest_that_goes_on_getting_better_has_its_cap_doubled_once() -> None
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
 def test_a_forest_is_refitted_as_lightgbm_does(decay: float) -> None:
     rows = made_examples(np.random.default_rng(8), 400, 9, 5)
-    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.3, "features_per_tree": 4}
+    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.3, "feature_fraction": 0.3}
     asked |= {"bagging_fraction": 0.8, "num_iterations": 20, "early_stopping_round": 20, "refit_decay": decay}
     run = Run(1, asked, Part(np.arange(300), np.arange(300, 400)))
     source = boosted_trees.fit(rows, [run])
@@ -226,7 +226,7 @@ def test_trees_mend_a_source_that_is_wrong_and_sure_of_it() -> None:
     rows = Examples(
         rng.normal(size=(9, 6)).astype(np.float32), tokens.ravel(), np.arange(601) * 2, first.astype(np.int8)
     )
-    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.1, "features_per_tree": 12}
+    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.1, "feature_fraction": "auto"}
     asked |= {"bagging_fraction": 1.0, "num_iterations": 300, "early_stopping_round": 300}
     run = Run(1, asked, Part(np.arange(400), np.arange(400, 600)))
     source = boosted_trees.fit(rows, [run])
@@ -239,7 +239,7 @@ def test_trees_mend_a_source_that_is_wrong_and_sure_of_it() -> None:
 @pytest.mark.parametrize("depths", [(), (0.1, 0.5)])
 def test_a_tuned_forest_keeps_its_sources_trees_where_patience_ends_it(depths: tuple[float, ...]) -> None:
     rows = with_signal(made_examples(np.random.default_rng(12), 900, 9, 5))
-    asked = {"counts": True, "num_leaves": 2, "min_data_in_leaf": 5, "learning_rate": 0.05, "features_per_tree": 12}
+    asked = {"counts": True, "num_leaves": 2, "min_data_in_leaf": 5, "learning_rate": 0.05, "feature_fraction": "auto"}
     asked |= {"bagging_fraction": 1.0, "num_iterations": 200, "early_stopping_round": 5}
     source = boosted_trees.fit(rows, [Run(1, asked, Part(np.arange(300), np.arange(300, 450)))])
     part = Part(np.arange(450, 700), np.arange(700, 900))

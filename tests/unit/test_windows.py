@@ -46,7 +46,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "cnn": {"filters": 8, "dropout": 0.5, "batch": 16, "momentum": 0.9, "weight_decay": 0.001, "learning_rate": 0.01}
     | {"min_pass_steps": 20, "max_pass_steps": 20, "checks_per_pass": 2, "patience": 3, "max_passes": 3},
     "lightgbm": {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.1}
-    | {"features_per_tree": 16, "bagging_fraction": 0.8, "num_iterations": 80, "early_stopping_round": 20},
+    | {"feature_fraction": "auto", "bagging_fraction": 0.8, "num_iterations": 80, "early_stopping_round": 20},
     "logistic": {"penalty": 0.01, "penalties": 8, "patience": 2, "l1_share": 1.0},
 }
 

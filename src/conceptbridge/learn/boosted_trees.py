@@ -1,4 +1,4 @@
-"""LightGBM on pooled vectors: of each record the mean and the maximum of its tokens' vectors, and how many they are."""
+"""LightGBM on a record's tokens, one-hot, or on the mean and the maximum of their vectors, and how many they are."""
 
 import logging
 import re
@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 #: coarse histograms, their bounds from a sample of rows: half the time at the same accuracy
 HISTOGRAM = {"max_bin": 63, "bin_construct_sample_cnt": 2_000, "data_random_seed": 1}
+
+#: dense features that a tree may use by itself
+DENSE_FEATURES = 128
 
 #: of trees added to a source's forest. Where that is wrong and sure of it, the loss has next to no curvature: by
 #: itself LightGBM leaves such rows alone, or takes a Newton's step so long that no later tree mends it. The most that a
@@ -289,7 +292,7 @@ def _grow(
         "num_leaves": settings["num_leaves"],
         "min_data_in_leaf": settings["min_data_in_leaf"],
         "learning_rate": settings["learning_rate"],
-        "feature_fraction": min(1.0, settings["features_per_tree"] / features.shape[1]),
+        "feature_fraction": _fraction(settings["feature_fraction"], features),
         "bagging_fraction": settings["bagging_fraction"],
         "bagging_freq": 1,
         "deterministic": True,
@@ -312,6 +315,14 @@ def _grow(
     stop = _Stop(patience, cap if whole else 0)
     made = lgb.train(parameters, data, end, valid_sets=watched, init_model=start, callbacks=[stop] if watched else None)
     return made, stop.curve, cap_use(len(stop.curve), cap, end, stop.over)
+
+
+def _fraction(given: float | str, features: Features) -> float:
+    """The share of the features that a tree may use: by itself all of sparse ones, which LightGBM bundles, so that some
+    of them cost twice as much as all, and few of dense ones, each of which costs the same."""
+    if given != "auto":
+        return float(given)
+    return 1.0 if sparse.issparse(features) else min(1.0, DENSE_FEATURES / features.shape[1])
 
 
 class _Stop:

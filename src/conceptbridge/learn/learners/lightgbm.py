@@ -1,4 +1,4 @@
-"""LightGBM on pooled vectors: of each record the mean and the maximum of its tokens' vectors, and how many they are.
+"""LightGBM on a record's tokens, one-hot, or on the mean and the maximum of their vectors, and how many they are.
 
 Settings have LightGBM's own names where they are LightGBM's own.
 """
@@ -33,7 +33,11 @@ class LightGBM(EngineLearner["Forest"]):
     settings = {
         "counts": Setting("whether the number of tokens is a feature", {"type": "boolean"}, searchable=False),
         **_TREES,
-        "features_per_tree": Setting("features that a tree may use, drawn for it", COUNT, searchable=False),
+        "feature_fraction": Setting(
+            "share of the features that a tree may use, drawn for it; `auto`: all columns, or 128 of vectors' features",
+            {"type": ["number", "string"], "exclusiveMinimum": 0, "maximum": 1, "pattern": "^auto$"},
+            searchable=False,
+        ),
         "bagging_fraction": Setting("share of the rows that each tree sees", _PART),
         "early_stopping_round": Setting(
             "trees without a lower validation loss after which it stops", COUNT, searchable=False
@@ -49,7 +53,7 @@ class LightGBM(EngineLearner["Forest"]):
             "num_leaves": [2, 4, 8, 16],
             "min_data_in_leaf": 20,
             "learning_rate": 0.05,
-            "features_per_tree": 128,
+            "feature_fraction": "auto",
             "bagging_fraction": 0.8,
             "num_iterations": 2000,
             "early_stopping_round": 50,
