@@ -18,6 +18,7 @@ from conceptbridge.learn import penalised_regression as regression
 from conceptbridge.learn import penalised_solver as solver
 from conceptbridge.learn.arm_job import Budget
 from conceptbridge.learn.learners.logistic import Logistic
+from conceptbridge.learn.penalised_columns import columns
 from conceptbridge.learn.pooled_features import pool, presence
 from conceptbridge.learn.rows import Examples, OneHot
 from conceptbridge.learn.search import AT_CAP, EXTENDED, WITHIN, Part, Run, Spent, candidates, search, sized_parts
@@ -78,10 +79,10 @@ def test_the_solver_finds_what_scikit_learn_finds(l1_share: float, kind: str) ->
     labels = (rng.random(300) < expit(2 * features[:, 0] - 2 * features[:, 1] - 0.5)).astype(np.int8)
     penalty = 0.01
     given_features: Any = features if kind == "dense" else sparse.csr_matrix(features)
-    columns, nothing = solver.columns(given_features), np.zeros(300)
-    start = solver.no_coefficients(columns, labels, nothing)
-    found = solver.solve(columns, labels, nothing, penalty * l1_share, penalty * (1 - l1_share), start)
-    made, shift = found.on_features(columns)
+    given, nothing = columns(given_features), np.zeros(300)
+    start = solver.no_coefficients(given, labels, nothing)
+    found = solver.solve(given, labels, nothing, penalty * l1_share, penalty * (1 - l1_share), start)
+    made, shift = found.on_features(given)
     center, scale = (features.mean(axis=0), features.std(axis=0)) if kind == "dense" else (np.zeros(12), np.ones(12))
     wanted = LogisticRegression(C=1 / (penalty * 300), l1_ratio=l1_share, solver="saga", max_iter=20_000, tol=1e-5)
     wanted.fit((features - center) / scale, labels)
@@ -100,14 +101,14 @@ def test_no_slope_is_steeper_than_the_penalty(seed: int, l1_share: float, repeat
     labels = (rng.random(60) < expit(features[:, 0] - 1)).astype(np.int8)
     labels[:2] = 0, 1
     offset = rng.normal(size=60)
-    columns = solver.columns(features)
-    now = solver.no_coefficients(columns, labels, offset)
-    largest = solver.largest_penalty(columns, labels, offset, now, l1_share)
+    given = columns(features)
+    now = solver.no_coefficients(given, labels, offset)
+    largest = solver.largest_penalty(given, labels, offset, now, l1_share)
     for share in (1.0, 0.5, 0.1, 0.01):
         l1, l2 = share * largest * l1_share, share * largest * (1 - l1_share)
-        now = solver.solve(columns, labels, offset, l1, l2, now)
-        probability = expit(offset + columns.values.astype(np.float64) @ now.coefficients + now.shift)
-        slope = columns.values.T.astype(np.float64) @ (probability - labels) / 60 + l2 * now.coefficients
+        now = solver.solve(given, labels, offset, l1, l2, now)
+        probability = expit(offset + given.values.times(now.coefficients) + now.shift)
+        slope = given.values.summed(probability - labels) / 60 + l2 * now.coefficients
         zero = now.coefficients == 0
         assert zero.all() or share < 1
         assert (np.abs(slope[zero]) <= l1 * 1.01).all()

@@ -220,7 +220,7 @@ def test_vectors_are_pooled_over_their_window_and_values_summed() -> None:
     assert isinstance(given.vectors, PlacedVectors)
     assert isinstance(whole.vectors, np.ndarray)
     assert given.weights is not None
-    made = pool(given, counts=True)
+    made = pool(given, counts=True).written_out()
     width = given.vectors.shape[1]
     assert made.shape == (60, 2 * width + 1)
     for row in range(60):

@@ -10,11 +10,12 @@ from typing import Any
 
 import lightgbm as lgb
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit
 
+from conceptbridge.learn.binned_features import datasets
+from conceptbridge.learn.feature_blocks import Blocks, of_rows
 from conceptbridge.learn.leaf_digits import round_leaves
 from conceptbridge.learn.leaf_values import remake_leaves
 from conceptbridge.learn.pooled_features import Features, pool
@@ -159,7 +160,7 @@ def tune(
         made, grown = _boost(source.boosters, examples, runs, source.counts, whole=bool(depths))
         return made, [_after(source, grown, round(depth * runs[0].settings["num_iterations"])) for depth in depths]
     features, kept, losses = pool(examples, source.counts), [], []
-    leaves: dict[Any, NDArray[np.int32]] = {}  # of a source's forest, for all trials
+    leaves: dict[Any, NDArray[np.unsignedinteger]] = {}  # of a source's forest, for all trials
     for booster, run in zip(source.boosters, runs, strict=True):
         rows, of = run.part.train, (id(booster), id(run.part))
         if of not in leaves:
@@ -195,7 +196,9 @@ def translate(source: Forest, mix: sparse.csr_array, center: float) -> None:
     """None: a tree asks whether a token is there, and a part of one is nothing that it has seen."""
 
 
-def refit(booster: lgb.Booster, leaves: NDArray[np.int32], labels: NDArray[np.int8], decay: float) -> lgb.Booster:
+def refit(
+    booster: lgb.Booster, leaves: NDArray[np.unsignedinteger], labels: NDArray[np.int8], decay: float
+) -> lgb.Booster:
     """New values for the leaves of a forest: the old ones times ``decay``, the rest what Newton's step gives on these
     rows, tree after tree, times the tree's shrinkage.
 
@@ -221,10 +224,15 @@ def refit(booster: lgb.Booster, leaves: NDArray[np.int32], labels: NDArray[np.in
     return made
 
 
-def _leaves(booster: lgb.Booster, features: Features) -> NDArray[np.int32]:
-    """At which leaf of each tree each row ends: shape (rows, trees)."""
-    found = booster.predict(features, pred_leaf=True, num_threads=1)
-    return np.asarray(found, dtype=np.int32).reshape(features.shape[0], -1)
+def _leaves(booster: lgb.Booster, features: Features) -> NDArray[np.unsignedinteger]:
+    """At which leaf of each tree each row ends: shape (rows, trees), in a byte where that is enough."""
+    most = max(map(int, re.findall(r"^num_leaves=(\d+)$", booster.model_to_string(), re.MULTILINE)), default=1)
+    few = np.min_scalar_type(most)
+
+    def ask(some: Features) -> NDArray[Any]:
+        return np.asarray(booster.predict(some, pred_leaf=True, num_threads=1)).reshape(some.shape[0], -1).astype(few)
+
+    return of_rows(features, ask)
 
 
 def predict(forest: Forest, examples: Examples) -> NDArray[np.float64]:
@@ -349,23 +357,17 @@ class _Stop:
 def _binned(examples: Examples, counts: bool, part: Part, parameters: dict[str, Any], shown: bool) -> list[lgb.Dataset]:
     """The rows that train a forest as LightGBM keeps them, and those that check it, if there are any.
 
-    Dense ones are put in bins column by column, in half the time. ``shown``: they are to be shown to a source's forest.
+    ``shown``: they are to be shown to a source's forest.
     """
     features = pool(examples, counts)
 
     def make() -> tuple[Part, list[lgb.Dataset]]:
-        made: list[lgb.Dataset] = []
-        for rows in filter(len, (part.train, part.check)):
-            given = features[rows]
-            if not sparse.issparse(given):
-                turned = np.asfortranarray(given)
-                names = [f"Column_{i}" for i in range(given.shape[1])]  # what LightGBM calls those of a matrix
-                given = pa.Table.from_arrays([pa.array(turned[:, i]) for i in range(len(names))], names=names)
-            like = made[0] if made else None
-            labels = examples.labels[rows]
-            data = lgb.Dataset(given, labels, reference=like, params=parameters, free_raw_data=False).construct()
-            data.data = features[rows] if shown else None  # of columns it would be slow to read a row
-            made.append(data)
+        rows = [rows for rows in (part.train, part.check) if len(rows)]
+        labels, given = [examples.labels[some] for some in rows], [features[some] for some in rows]
+        made = datasets(given, labels, parameters)
+        for data, some in zip(made, given, strict=True):
+            if shown:  # of columns it would be slow to read a row
+                data.data = some.written_out() if isinstance(some, Blocks) else some
         return part, made  # as long as the part is kept, no other has its id
 
     return examples.cached(("binned", id(part), parameters["min_data_in_leaf"], shown), make)[1]
@@ -382,15 +384,18 @@ def _logits(booster: lgb.Booster, trees: int, features: Features, examples: Exam
     _, said = examples.cached(("logits", id(booster)), lambda: (booster, {0: np.zeros(len(examples))}))
     if trees not in said:
         known = max(n for n in said if n < trees)
-        more = booster.predict(
-            features, start_iteration=known, num_iteration=trees - known, raw_score=True, num_threads=1
-        )
-        said[trees] = said[known] + np.asarray(more)
+        asked: dict[str, Any] = {
+            "start_iteration": known,
+            "num_iteration": trees - known,
+            "raw_score": True,
+            "num_threads": 1,
+        }
+        said[trees] = said[known] + of_rows(features, lambda some: np.asarray(booster.predict(some, **asked)))
     return said[trees]
 
 
 def _probability(booster: lgb.Booster, features: Features) -> NDArray[np.float64]:
-    return np.asarray(booster.predict(features, num_threads=1), dtype=np.float64)
+    return of_rows(features, lambda some: np.asarray(booster.predict(some, num_threads=1), dtype=np.float64))
 
 
 def _loss(booster: lgb.Booster, features: Features, labels: NDArray[np.int8], rows: NDArray[np.int64]) -> float:

@@ -24,7 +24,7 @@ _SMALLEST = 1e-15
 
 def remake_leaves(
     text: str,
-    leaves: NDArray[np.int32],
+    leaves: NDArray[np.integer],
     labels: NDArray[np.int8],
     persons: NDArray[np.int64],
     rate: float,
@@ -80,7 +80,7 @@ def joined_steps(slope: Values, weight: Values, counts: Sequence[Counts], min_ce
     return result
 
 
-def _persons(leaf: NDArray[np.int32], person: NDArray[np.intp], leaves: int) -> Counts:
+def _persons(leaf: NDArray[np.integer], person: NDArray[np.intp], leaves: int) -> Counts:
     """Count the persons of each leaf (leaves,), from the leaf and the person of each row."""
     once = np.unique(leaf.astype(np.int64) + leaves * person)
     return np.bincount(once % leaves, minlength=leaves)

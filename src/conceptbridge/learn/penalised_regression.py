@@ -19,7 +19,8 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 from scipy.special import expit
 
-from conceptbridge.learn.penalised_solver import Columns, Solution, columns, largest_penalty, no_coefficients, solve
+from conceptbridge.learn.penalised_columns import Columns, columns
+from conceptbridge.learn.penalised_solver import Solution, largest_penalty, no_coefficients, solve
 from conceptbridge.learn.pooled_features import Features, pool, presence
 from conceptbridge.learn.rows import Examples, OneHot
 from conceptbridge.learn.search import WITHIN, Part, Run, cap_use, cross_entropy

@@ -7,16 +7,13 @@ is the next step (Lee, Sun and Saunders 2014, Proximal Newton-type methods).
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq, minimize
 from scipy.special import expit
 
-from conceptbridge.learn.pooled_features import Features
-
-Vector = NDArray[np.float64]
+from conceptbridge.learn.penalised_columns import Columns, Values, Vector
 
 #: iterations at most, and the relative change of the objective at which L-BFGS stops
 ITERATIONS, TOLERANCE = 500, 1e-9
@@ -27,40 +24,8 @@ NEWTON, SETTLED, SLACK = 30, 1e-6, 1e-3
 CHANGES = 100
 #: columns that are added at once at least
 ADDED = 20
-#: the least standard deviation of a dense column that is used, and the columns that are standardised at once
-VARIES, SIDE_BY_SIDE = 1e-9, 256
 #: of a penalty without L1 there is no largest useful one: that of this share of L1 is taken (as glmnet does)
 LEAST_L1 = 0.001
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Features as the penalty sees them, shape (rows, used): dense ones less their mean over these rows and divided by
-    their standard deviation, sparse ones as they are; none that never varies. ``used``, ``center`` and ``scale`` are of
-    all features."""
-
-    values: Any
-    used: NDArray[np.bool_]
-    center: Vector
-    scale: Vector
-
-
-def columns(features: Features) -> Columns:
-    """The columns of ``features``, dense or sparse, of shape (rows, features)."""
-    width = features.shape[1]
-    if not isinstance(features, np.ndarray):
-        used = features.getnnz(axis=0) > 0
-        return Columns(features[:, used].astype(np.float64), used, np.zeros(width), np.ones(width))
-    center, scale = np.empty(width), np.empty(width)
-    # by columns, as they are chosen and summed by columns
-    values = np.empty(features.shape, np.float32, order="F")
-    for first in range(0, width, SIDE_BY_SIDE):
-        some = slice(first, first + SIDE_BY_SIDE)
-        wide = features[:, some].astype(np.float64)
-        center[some], scale[some] = wide.mean(axis=0), wide.std(axis=0)
-        values[:, some] = (wide - center[some]) / np.maximum(scale[some], VARIES)
-    used = scale > VARIES
-    return Columns(values if used.all() else values[:, used], used, center, scale)
 
 
 @dataclass(frozen=True)
@@ -83,7 +48,7 @@ def no_coefficients(given: Columns, labels: NDArray[np.int8], offset: Vector) ->
     observed = labels.mean()
     low, high = -50 - offset.max(), 50 - offset.min()
     shift = brentq(lambda a: expit(offset + a).mean() - observed, low, high)
-    return Solution(np.zeros(given.values.shape[1]), float(shift), 0)
+    return Solution(np.zeros(given.values.width), float(shift), 0)
 
 
 def largest_penalty(
@@ -92,7 +57,7 @@ def largest_penalty(
     """The smallest penalty at which all coefficients are zero (Friedman et al. 2010, section 2.5); ``start`` is
     ``no_coefficients``. Less than ``LEAST_L1`` of L1 counts as so much."""
     slope = (expit(offset + start.shift) - labels) / len(labels)
-    steepest = np.abs(given.values.T @ slope.astype(given.values.dtype)).max(initial=0.0)
+    steepest = np.abs(given.values.summed(slope, roughly=True)).max(initial=0.0)
     return max(float(steepest), np.finfo(float).tiny) / max(l1_share, LEAST_L1)
 
 
@@ -105,47 +70,47 @@ def solve(given: Columns, labels: NDArray[np.int8], offset: Vector, l1: float, l
     values = given.values
     c, shift, iterations = start.coefficients.copy(), start.shift, 0
     working = np.flatnonzero(c)
-    logits = offset + values[:, working] @ c[working] + shift
+    logits = offset + values.times(c) + shift
     for attempt in range(ITERATIONS):
         slope = -sign * expit(-sign * logits) / len(sign)
-        steep = np.abs(values.T @ slope.astype(values.dtype))
+        steep = np.abs(values.summed(slope, roughly=True))
         steep[working] = 0
         missed = np.flatnonzero(steep > l1 * (1 + SLACK))
         if attempt and not len(missed):
             break
         steepest = missed[np.argsort(-steep[missed], kind="stable")]
         working = np.sort(np.concatenate([working, steepest[: max(ADDED, len(working) // 2)]]))
-        worked_on = values[:, working].astype(np.float64)
+        worked_on = values.chosen(working)
         c[working], shift, more = _newton(worked_on, sign, offset, c[working], shift, l1, l2)
         iterations += more
-        logits = offset + worked_on @ c[working] + shift
+        logits = offset + worked_on.times(c[working]) + shift
     return Solution(c, shift, iterations)
 
 
 def _newton(
-    features: Any, sign: Vector, offset: Vector, c: Vector, shift: float, l1: float, l2: float
+    features: Values, sign: Vector, offset: Vector, c: Vector, shift: float, l1: float, l2: float
 ) -> tuple[Vector, float, int]:
     """Minimise over all of the ``features`` by Newton's steps, each as long as it makes the objective lower."""
 
     def objective(logits: Vector, c: Vector) -> float:
         return float(np.logaddexp(0, -sign * logits).mean() + l1 * np.abs(c).sum() + l2 / 2 * (c @ c))
 
-    logits = offset + features @ c + shift
+    logits = offset + features.times(c) + shift
     value = objective(logits, c)
     for step in range(1, NEWTON + 1):
         probability = expit(logits)
         slope = (probability - (sign > 0)) / len(sign)
         weight = np.maximum(probability * (1 - probability), 1e-6) / len(sign)
-        by_c, by_shift, total = features.T @ slope + l2 * c, float(slope.sum()), float(weight.sum())
+        by_c, by_shift, total = features.summed(slope) + l2 * c, float(slope.sum()), float(weight.sum())
         missing = np.where(c == 0, np.maximum(np.abs(by_c) - l1, 0), np.abs(by_c + l1 * np.sign(c)))
         if max(missing.max(initial=0.0), abs(by_shift)) < SLACK * l1:
             return c, shift, step - 1
-        curvature, cross = _curvature(features, weight)
+        curvature, cross = features.curvature(weight)
         curvature += l2 * np.eye(len(c)) - np.outer(cross, cross) / total  # with the best shift for each c
         goal = _lasso(curvature, by_c - by_shift / total * cross, c, l1)
         towards = goal - c
         also = -(by_shift + float(cross @ towards)) / total
-        along = features @ towards + also
+        along = features.times(towards) + also
         length = 1.0
         while (lower := objective(logits + length * along, c + length * towards)) > value and length > 1e-4:
             length /= 2
@@ -157,17 +122,6 @@ def _newton(
         if gained < SETTLED * value:
             break
     return c, shift, step
-
-
-def _curvature(features: Any, weight: Vector) -> tuple[Vector, Vector]:
-    """The weighted products of the features with each other, (features, features), and their weighted sums."""
-    if isinstance(features, np.ndarray):
-        # in 32 bits: it only says where to go, the slope says when to stop
-        narrow = features.astype(np.float32)
-        weighted = narrow * np.sqrt(weight * len(weight)).astype(np.float32)[:, None]
-        return (weighted.T @ weighted).astype(np.float64) / len(weight), features.T @ weight
-    weighted = features.multiply(weight[:, None]).tocsr()
-    return (features.T @ weighted).toarray(), np.asarray(weighted.sum(axis=0)).ravel()
 
 
 def _lasso(curvature: Vector, slope: Vector, c: Vector, l1: float) -> Vector:
@@ -208,16 +162,15 @@ def _lasso(curvature: Vector, slope: Vector, c: Vector, l1: float) -> Vector:
     return x
 
 
-def _descend(features: Any, sign: Vector, offset: Vector, start: Solution, l2: float) -> Solution:
+def _descend(features: Values, sign: Vector, offset: Vector, start: Solution, l2: float) -> Solution:
     """Minimise without L1, by L-BFGS."""
-    wide = features.astype(np.float64) if features.dtype != np.float64 else features
 
     def objective(x: Vector) -> tuple[float, Vector]:
         c = x[:-1]
-        margin = sign * (offset + wide @ c + x[-1])
+        margin = sign * (offset + features.times(c) + x[-1])
         slope = -sign * expit(-margin) / len(sign)
         value = float(np.logaddexp(0, -margin).mean() + l2 / 2 * (c @ c))
-        return value, np.append(wide.T @ slope + l2 * c, slope.sum())
+        return value, np.append(features.summed(slope) + l2 * c, slope.sum())
 
     found = minimize(
         objective,

@@ -6,12 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from conceptbridge.learn.rows import Examples, OneHot, PlacedVectors
+from conceptbridge.learn.feature_blocks import SIDE_BY_SIDE, Block, Blocks
+from conceptbridge.learn.rows import Examples, OneHot, PlacedVectors, offsets_of
 
-#: dense or sparse: shape (rows, features)
+#: dense, sparse or in blocks: shape (rows, features)
 Features = Any
-#: numbers that are added at once: few enough for a processor's own memory
-SIDE_BY_SIDE = 200_000
 
 
 def pool(examples: Examples, counts: bool) -> Features:
@@ -20,7 +19,8 @@ def pool(examples: Examples, counts: bool) -> Features:
     Of one-hot vectors the weight of each token that is there, sparse and uncentred: shape (rows, width). What
     ``OneHot.added`` tokens add comes last, and the features before are as if a row did not have them, so that a model
     of the source sees what it knows. Of other vectors, times their weights, mean and maximum over the row's tokens
-    (zeros where it has none): shape (rows, 2 * width); in windows over those of a window, and of values the sum.
+    (zeros where it has none): shape (rows, 2 * width); in windows over those of a window, and of values the sum, in
+    blocks, one a place.
     """
     return examples.cached(("pooled", counts), lambda: _pool(examples, counts))
 
@@ -29,11 +29,10 @@ def _pool(examples: Examples, counts: bool) -> Features:
     if isinstance(examples.vectors, OneHot):
         return _pool_onehot(examples, counts)
     width = examples.vectors.shape[1]
-    made = np.empty((len(examples), 2 * width + counts), np.float32)
     if isinstance(examples.vectors, PlacedVectors):
-        _pool_places(examples, examples.vectors, made)
-    else:
-        _pool_dense(examples, examples.vectors, made)
+        return _pool_places(examples, examples.vectors, counts)
+    made = np.empty((len(examples), 2 * width + counts), np.float32)
+    _pool_dense(examples, examples.vectors, made)
     if counts:
         made[:, -1] = examples.lengths
     return made
@@ -60,25 +59,38 @@ def _pool_dense(examples: Examples, vectors: NDArray[np.float32], made: NDArray[
         made[order, width : 2 * width] = np.where(lengths[order, None] > 0, highest, 0)
 
 
-def _pool_places(examples: Examples, vectors: PlacedVectors, made: NDArray[np.float32]) -> None:
+def _pool_places(examples: Examples, vectors: PlacedVectors, counts: bool) -> Blocks:
     """Place by place: what stands elsewhere in the same bag is zero there."""
     rows, width, size = len(examples), vectors.shape[1], vectors.vectors.shape[1]
-    at_place, row_of = vectors.places[examples.tokens], examples.row_of
-    weights = np.ones(len(row_of), np.float32) if examples.weights is None else examples.weights
+    at_place, row_of = vectors.places[examples.tokens].astype(np.int16), examples.row_of.astype(np.int32)
+    made = []
     for bag in np.unique(vectors.bags):
         together = np.flatnonzero(vectors.bags == bag)
         in_bag = np.bincount(row_of[np.isin(at_place, together)], minlength=rows)
         for place in together:
             events = np.flatnonzero(at_place == place)
             counted = np.bincount(row_of[events], minlength=rows)
-            held = (weights[events], examples.tokens[events], np.concatenate([[0], np.cumsum(counted)]))
-            sums = sparse.csr_matrix(held, shape=(rows, len(vectors.vectors))) @ vectors.vectors
-            sums /= np.maximum(in_bag, 1)[:, None] if bag >= 0 else 1
-            made[:, place * size : (place + 1) * size] = sums
-            highest = made[:, width + place * size : width + (place + 1) * size]
-            _highest(vectors.vectors, examples.tokens[events], weights[events], counted, highest)
-            elsewhere = in_bag > counted if bag >= 0 else np.zeros(rows, np.bool_)
-            highest[elsewhere] = np.maximum(highest[elsewhere], 0)
+            filled = np.flatnonzero(counted)
+            weights = np.ones(len(events), np.float32) if examples.weights is None else examples.weights[events]
+            tokens, lengths, at = examples.tokens[events], counted[filled], np.full(rows, -1, np.int32)
+            # of numbers all but a few components are zeros
+            own = np.flatnonzero(vectors.vectors[np.unique(tokens)].any(axis=0))
+            table, few = np.ascontiguousarray(vectors.vectors[:, own]), len(own)
+            values, at[filled] = np.empty((len(filled), 2 * few), np.float32), np.arange(len(filled))
+            held = sparse.csr_matrix((weights, tokens, offsets_of(lengths)), shape=(len(filled), len(table)))
+            values[:, :few] = held @ table
+            values[:, :few] /= np.maximum(in_bag[filled], 1)[:, None] if bag >= 0 else 1
+            highest = values[:, few:]
+            _highest(table, tokens, weights, lengths, highest)
+            if bag >= 0:
+                elsewhere = in_bag[filled] > lengths
+                highest[elsewhere] = np.maximum(highest[elsewhere], 0)
+            columns = place * size + own
+            made.append(Block(np.concatenate([columns, width + columns]), values, at))
+    if counts:
+        number = examples.lengths.astype(np.float32)[:, None]
+        made.append(Block(np.array([2 * width]), number, np.arange(rows, dtype=np.int32)))
+    return Blocks(made, (rows, 2 * width + counts))
 
 
 def _highest(

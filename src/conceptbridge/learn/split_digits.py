@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from conceptbridge.learn.feature_blocks import Blocks
 from conceptbridge.learn.leaf_digits import numbers, split_trees
 from conceptbridge.learn.pooled_features import Features
 
@@ -35,7 +36,9 @@ def shortest(threshold: float, values: Values) -> float:
 
 
 def values_of_feature(features: Features, feature: int) -> Values:
-    """Return the values of a feature (rows, features; dense, or sparse by column), each once, in order."""
+    """Return the values of a feature (rows, features; dense, in blocks, or sparse by column), each once, in order."""
+    if isinstance(features, Blocks):
+        return np.unique(features.column(feature)).astype(np.float64)
     if not sparse.issparse(features):
         return np.unique(features[:, feature]).astype(np.float64)
     stored = features.data[features.indptr[feature] : features.indptr[feature + 1]]
