@@ -120,9 +120,10 @@ def auroc(plan: Plan, results: Path, task: str, learner: str, strategy: str, tar
     return float(roc_auc_score(of_row["label"], of_row["p"]))
 
 
-def measure(persons: int, seed: int, embedding: str, measurements: str, folder: Path) -> list[dict[str, Any]]:
+def measure(
+    persons: int, seed: int, embedding: str, measurements: str, learners: list[str], folder: Path
+) -> list[dict[str, Any]]:
     """One row per arm of a network: the AUROC without and with values."""
-    learners = ["logistic", "lightgbm"]
     plan, cells = plan_of(persons, seed, embedding, learners), []
     results = folder / f"{persons}-{seed}-{measurements}"
     for site in TEMPERATURES:
@@ -162,6 +163,7 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=20000, help="of the network's first three hospitals")
     parser.add_argument("--embedding", default="minilm", help="an embedding of texts: minilm, lexical")
     parser.add_argument("--measurements", nargs="+", choices=["temperature", "all"], default=["temperature", "all"])
+    parser.add_argument("--learners", nargs="+", default=["logistic", "lightgbm"], help="those that see windows")
     parser.add_argument("--folder", type=Path, required=True, help="where networks and models are kept")
     a = parser.parse_args()
     logging.disable(logging.WARNING)
@@ -169,7 +171,7 @@ def main() -> None:
         [
             cell
             for measurements, seed in product(a.measurements, a.seeds)
-            for cell in measure(a.persons, seed, a.embedding, measurements, a.folder)
+            for cell in measure(a.persons, seed, a.embedding, measurements, a.learners, a.folder)
         ]
     )
     arm = ["measurements", "learner", "strategy"]

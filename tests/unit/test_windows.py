@@ -148,13 +148,13 @@ def drawn_rows(seed: int, rows: int = 240) -> SiteRows:
     return replace(made, labels=np.array(labels, np.int8), split=split).trained_on(np.flatnonzero(split == "train"))
 
 
-def predicted(name: str, rows: SiteRows, table: bool) -> np.ndarray:
+def predicted(name: str, rows: SiteRows, table: bool, components: int = 4) -> np.ndarray:
     """The probabilities of a model of two seeds that was trained on the training rows."""
     texts = sorted({text for text in rows.texts if text})
     vectors = vectors_of(texts)
     there = Site("here", rows, (texts, np.stack([vectors[text] for text in texts])) if table else None)
-    backend, components = ("transformers", 4) if table else ("onehot", None)
-    space = fit_space("made", "f", backend, rows, there.table, 1, True, components)
+    backend = "transformers" if table else "onehot"
+    space = fit_space("made", "f", backend, rows, there.table, 1, True, components if table else None)
     [given] = there.draws(space, np.arange(len(rows.row_ids)))
     train, check = rows.of("train"), rows.of("validation")
     of_learner, part = learner(name), Part(train, check)
@@ -181,6 +181,42 @@ def test_a_model_reads_when_and_how_much(name: str, table: bool) -> None:
     )
     assert days > bag + 0.02
     assert values > days + 0.01
+
+
+def numbered_rows(number: str, rows: int = 900) -> SiteRows:
+    """Rows whose risk is that of the age alone, or of how many records they have: whatever these are."""
+    rng = np.random.default_rng(6)
+    keys, number_of_records = [f"{concept}|present" for concept in range(12)] + ["age|any"], rng.integers(1, 11, rows)
+    age = rng.normal(size=rows)
+    lists = [
+        [*((token, 0, NAN) for token in sorted(rng.choice(12, number_of_records[i], replace=False))), (12, 0, age[i])]
+        for i in range(rows)
+    ]
+    risk = age if number == "age" else (number_of_records - 5.5) / 2.9
+    made = rows_of(lists, keys, [0] * 13)
+    split = np.array(["train", "validation", "test"])[np.arange(rows) % 3]
+    labels = (rng.random(rows) < 1 / (1 + np.exp(-3 * risk))).astype(np.int8)
+    return replace(made, labels=labels, split=split).trained_on(np.flatnonzero(split == "train"))
+
+
+@pytest.mark.parametrize("table", [True, False], ids=["vectors", "onehot"])
+@pytest.mark.parametrize("number", ["age", "records"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_a_risk_of_age_or_of_how_many_records_is_learned(name: str, number: str, table: bool) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    rows = in_windows(numbered_rows(number), VALUED)
+    test = rows.of("test")
+    assert roc_auc_score(rows.labels[test], predicted(name, rows, table)[0, test]) > 0.85
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_the_age_is_read_whatever_the_number_of_components(name: str) -> None:
+    from sklearn.metrics import roc_auc_score
+
+    rows = in_windows(numbered_rows("age"), VALUED)
+    test = rows.of("test")
+    assert roc_auc_score(rows.labels[test], predicted(name, rows, True, 2)[0, test]) > 0.85
 
 
 def test_states_and_windows_are_never_mixed() -> None:

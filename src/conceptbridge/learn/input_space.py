@@ -57,6 +57,12 @@ class Space:
     #: in which rows have to be gathered (``windows.in_windows``); ``slots`` are then the places that the source fills
     windows: Windows | None = None
 
+    @property
+    def place_width(self) -> int | None:
+        """How many components a token has at its place; None where there are no places."""
+        basis = self.projections[0].basis
+        return None if self.slots is None or basis is None else len(basis)
+
     def with_tokens(self, keys: Sequence[str]) -> "Space":
         """The space of a one-hot model that is tuned at a target, with a column for each of ``keys`` that has none yet.
 
@@ -112,10 +118,11 @@ class Space:
     ) -> tuple[Vectors, NDArray[np.int64]]:
         """The tokens' vectors at those places that the source fills. A number, which has no text, has a dimension of
         its own."""
+        width = vectors.shape[1]
+        vectors = np.pad(vectors, ((0, 0), (0, windows.width(width) - width)))
         for token in np.flatnonzero(windows.is_number(rows.slots)):
-            dimension = NUMBERS.index(concept_of(rows.keys[token]))
-            vectors[token] = NORM * (np.arange(vectors.shape[1]) == dimension)
-            known[token] = dimension < vectors.shape[1]
+            vectors[token] = NORM * (np.arange(vectors.shape[1]) == NUMBERS.index(concept_of(rows.keys[token])))
+            known[token] = True
         known = known & np.isin(rows.slots, filled)
         vectors[~known] = 0
         places = np.where(known, np.searchsorted(filled, rows.slots), 0)

@@ -21,7 +21,7 @@ from scipy.special import expit
 
 from conceptbridge.learn.penalised_columns import Columns, columns
 from conceptbridge.learn.penalised_solver import Solution, largest_penalty, no_coefficients, solve
-from conceptbridge.learn.pooled_features import Features, pool, presence
+from conceptbridge.learn.pooled_features import Features, pool, presence, scale_groups
 from conceptbridge.learn.rows import Examples, OneHot
 from conceptbridge.learn.search import WITHIN, Part, Run, cap_use, cross_entropy
 
@@ -169,7 +169,8 @@ def _correct(
 def _parted(examples: Examples, features: Features, part: Part) -> tuple[Columns, Features]:
     """The rows that train on a part, as the penalty sees them, and those that check it."""
     made: tuple[Part, Columns, Features] = examples.cached(
-        ("columns", id(part)), lambda: (part, columns(features[part.train]), features[part.check])
+        ("columns", id(part)),
+        lambda: (part, columns(features[part.train], scale_groups(examples)), features[part.check]),
     )
     return made[1:]  # as long as the part is kept, no other has its id
 

@@ -18,6 +18,9 @@ LAST, MEAN, NUMBER = range(3)
 #: the numbers of a row: tokens of the window, days with a token, and age (of the first window alone)
 NUMBERS = ("records", "days with records", "age")
 
+#: the bags of places that are summed by themselves: of values, and of numbers
+VALUED, NUMBERED = -1, -2
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -45,6 +48,10 @@ class Windows:
         """Whether the places are those of a bag without windows."""
         return self.places == len(SLOTS)
 
+    def width(self, components: int) -> int:
+        """The width of a place, given ``components`` of vectors: each of ``NUMBERS`` has a dimension of its own."""
+        return max(components, len(NUMBERS)) if self.values else components
+
     def of_value(self, window: int, kind: int) -> int:
         """The place of a window's ``LAST`` or ``MEAN`` values, or of its ``NUMBER``s."""
         return len(self.days) * len(SLOTS) + 3 * window + kind
@@ -55,10 +62,11 @@ class Windows:
         return np.asarray((value >= 0) & (value % 3 == NUMBER), np.bool_)
 
     def bags(self, places: Sequence[int]) -> NDArray[np.int64]:
-        """Which of these places are pooled together: the number of the window of states, -1 for a place of values,
-        which is summed by itself."""
+        """Which of these places are pooled together: the number of the window of states; ``VALUED`` and ``NUMBERED``,
+        below 0, for places of values and of numbers, each of which is summed by itself."""
         window: NDArray[np.int64] = np.asarray(places, np.int64) // len(SLOTS)
-        return np.where(window < len(self.days), window, -1)
+        by_itself = np.where(self.is_number(np.asarray(places, np.int64)), NUMBERED, VALUED)
+        return np.where(window < len(self.days), window, by_itself)
 
 
 def window_key(key: str, window: int) -> str:

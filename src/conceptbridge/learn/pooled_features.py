@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from conceptbridge.learn.feature_blocks import SIDE_BY_SIDE, Block, Blocks
+from conceptbridge.learn.places import NUMBERED
 from conceptbridge.learn.rows import Examples, OneHot, PlacedVectors, offsets_of
 
 #: dense, sparse or in blocks: shape (rows, features)
@@ -23,6 +24,24 @@ def pool(examples: Examples, counts: bool) -> Features:
     blocks, one a place.
     """
     return examples.cached(("pooled", counts), lambda: _pool(examples, counts))
+
+
+def scale_groups(examples: Examples) -> NDArray[np.int64] | None:
+    """Which features of ``pool``, without counts, have a scale in common: the number of each one's group (features,).
+
+    Those are the components of one place and one statistic, mean or maximum. The numbers that share a place
+    (``places.NUMBERS``) have nothing to do with each other: each is a group. None: there are no groups, of one-hot.
+    """
+    vectors = examples.vectors
+    if isinstance(vectors, OneHot):
+        return None
+    width = vectors.shape[1]
+    if not isinstance(vectors, PlacedVectors):
+        return np.arange(2 * width) // (examples.place_width or max(width, 1))
+    size = vectors.vectors.shape[1]
+    groups = np.arange(2 * width) // max(size, 1)
+    of_numbers = np.tile(np.repeat(vectors.bags == NUMBERED, size), 2)
+    return np.where(of_numbers, len(groups) + np.arange(len(groups)), groups)
 
 
 def _pool(examples: Examples, counts: bool) -> Features:

@@ -122,7 +122,8 @@ class Examples:
 
     ``weights`` (tokens of all rows,): by what each token's vector is multiplied, None for 1. A learner that sees events
     one by one gets their ``days`` and ``values`` instead (``LearnerSpec.sees``), as ``SiteRows`` has them.
-    ``persons``: whose each row is (rows,); None: each is somebody else's.
+    ``persons``: whose each row is (rows,); None: each is somebody else's. ``place_width``: how many components vectors
+    have at each place, where these are written out side by side; None: they have no places, or say so themselves.
 
     ``cache``: what learners computed from them, for the trials, seeds and depths that need it again (``cached``).
     """
@@ -135,6 +136,7 @@ class Examples:
     values: NDArray[np.float32] | None = None
     weights: NDArray[np.float32] | None = None
     persons: NDArray[np.int64] | None = None
+    place_width: int | None = None
     cache: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
@@ -239,8 +241,10 @@ def examples(
     index: NDArray[np.int64],
     chosen: NDArray[np.int64],
     missing: Missing | None = None,
+    place_width: int | None = None,
 ) -> Examples:
-    """The ``chosen`` rows in their order; ``index`` (tokens,) is the position of each token's vector.
+    """The ``chosen`` rows in their order; ``index`` (tokens,) is the position of each token's vector, which has places
+    of ``place_width``.
 
     Missing is masked: tokens without a vector (index -1), and ``missing`` ones, are left out.
     """
@@ -256,6 +260,7 @@ def examples(
         offsets=offsets_of(np.bincount(row_of[at >= 0], minlength=len(chosen))),
         labels=rows.labels[chosen],
         persons=rows.person_ids[chosen],
+        place_width=place_width,
         **rows.of_events(events[at >= 0]),
     )
 

@@ -37,7 +37,7 @@ class Site:
         rare = self.rows.training_rows < min_rows
         missing = Missing(rare, learned) if learned is not None and rare.any() else None
         placed = space.draws(self.rows, self.table)
-        return [examples(self.rows, vectors, index, rows, missing) for vectors, index in placed]
+        return [examples(self.rows, vectors, index, rows, missing, space.place_width) for vectors, index in placed]
 
     def without_labels(self) -> "Site":
         """The same site for whom must not see a label: all are -1."""

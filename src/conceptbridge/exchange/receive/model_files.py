@@ -122,9 +122,10 @@ def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where
     if carried:  # its vectors go with the model
         in_space["carried"] = Array(("names", "width"))
     of_space = _check_arrays(folder / SPACE, in_space, {"names": len(names), "width": wide, "draws": draws}, where)
+    components = of_space.get("components", 0)
     if windows is not None and not windows.plain and slots:
-        places = len(space["slots"])  # those that the source fills
-    inputs = made_by.inputs(of_space["components"] * places if slots else wide, onehot, model)
+        places, components = len(space["slots"]), windows.width(components)  # those that the source fills
+    inputs = made_by.inputs(components * places if slots else wide, onehot, model)
     if saves.lightgbm_text:
         for seed, trees in zip(model["seeds"], model["kept"], strict=True):
             name = saves.lightgbm_text.format(seed=seed)
