@@ -13,7 +13,8 @@ from sklearn.metrics import roc_auc_score
 
 from conceptbridge import layout
 from conceptbridge.core.errors import StudyError
-from conceptbridge.embed.ancestors import SCHEMA, holds_ancestors, read_ancestors, write_ancestors
+from conceptbridge.embed.ancestors import write_ancestors
+from conceptbridge.embed.ancestors_file import SCHEMA, holds_ancestors, read_ancestors
 from conceptbridge.exchange.receive.bundles import receive
 from conceptbridge.exchange.score.coverage_report import coverage, write_coverage
 from conceptbridge.exchange.send.bundle import write_bundle

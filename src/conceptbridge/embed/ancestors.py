@@ -9,21 +9,14 @@ the same keys everywhere; a local concept is nobody's ancestor, as it would mean
 from collections.abc import Sequence
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from conceptbridge.core.atomic_files import write_parquet
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.sql import literal
+from conceptbridge.embed.ancestors_file import SCHEMA
 from conceptbridge.sites.memory import MEMORY_MB, database
 from conceptbridge.sites.records import is_local
 from conceptbridge.vocabulary.build import token_key
 from conceptbridge.vocabulary.states import BROAD
-
-SCHEMA = pa.schema([("key", pa.string()), ("also", pa.list_(pa.string()))])
-
-#: token -> the tokens that it is as well, by key
-Ancestors = dict[str, list[str]]
 
 
 def write_ancestors(vocabulary: Path, cdms: Sequence[Path], levels: int, site: str, out: Path) -> None:
@@ -72,13 +65,3 @@ def write_ancestors(vocabulary: Path, cdms: Sequence[Path], levels: int, site: s
             """
         ).to_arrow_table()
     write_parquet(table.cast(SCHEMA), out)
-
-
-def holds_ancestors(table: Path) -> bool:
-    """Whether a site's table holds ancestors, not vectors."""
-    return bool(pq.read_schema(table).names == SCHEMA.names)
-
-
-def read_ancestors(table: Path) -> Ancestors:
-    """What each token is as well."""
-    return dict(zip(*pq.read_table(table, columns=SCHEMA.names).to_pydict().values(), strict=True))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from conceptbridge.embed.ancestors import holds_ancestors, read_ancestors
+from conceptbridge.embed.ancestors_file import holds_ancestors, read_ancestors
 from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.learn.ancestors import with_ancestors
 from conceptbridge.learn.draws import Draws

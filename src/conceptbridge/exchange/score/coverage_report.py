@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import atomic_file, write_text
 from conceptbridge.disclosure.suppress import is_enough
-from conceptbridge.embed.ancestors import holds_ancestors, read_ancestors
+from conceptbridge.embed.ancestors_file import holds_ancestors, read_ancestors
 from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.tasks.tokens import is_among, read_tokens, seen_by, unseen
 from conceptbridge.translate.run_translation import read_translations

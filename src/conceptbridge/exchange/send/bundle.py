@@ -25,7 +25,7 @@ from conceptbridge.core.atomic_files import write_json, write_parquet, write_tex
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.disclosure.token_counts import of_enough_persons, read_tokens
-from conceptbridge.embed.ancestors import read_ancestors
+from conceptbridge.embed.ancestors_file import read_ancestors
 from conceptbridge.evaluate.shared_tables import read_shared
 from conceptbridge.exchange.egress.check import check_about, check_egress
 from conceptbridge.exchange.egress.release_report import write_release_report
