@@ -51,7 +51,7 @@ def predictions(draw):
     return label, random.integers(0, levels, (2, rows)) / levels, random.integers(0, draw(st.integers(2, rows)), rows)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(predictions())
 def test_one_row_a_person_is_delong(case):
     label, (first, second), _ = case
@@ -65,7 +65,7 @@ def test_one_row_a_person_is_delong(case):
     assert difference == pytest.approx(expected[0, 0] + expected[1, 1] - 2 * expected[0, 1], abs=1e-10)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=80)
 @given(predictions())
 def test_several_rows_a_person_are_obuchowski(case):
     label, (probability, _), person = case

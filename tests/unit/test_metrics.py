@@ -37,7 +37,7 @@ def weighted_predictions(draw):
     return label, probability, weight
 
 
-@settings(deadline=None, max_examples=300)
+@settings(deadline=None, max_examples=100)
 @given(weighted_predictions())
 def test_equals_scikit_learn_with_ties_and_weights(case):
     label, probability, weight = case

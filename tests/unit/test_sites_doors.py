@@ -263,7 +263,7 @@ def test_none_is_an_answer(tmp_path: Path) -> None:
 # local concepts
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.integers(-(2**63), -1) | st.integers(2_000_000_000, 2**63 - 1))
 def test_a_local_id_outside_the_range_is_local(concept: int) -> None:
     """Negative, or wrapped at 32 bits: 2,147,483,648 is -2,147,483,648 there."""

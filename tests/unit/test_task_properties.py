@@ -106,7 +106,7 @@ def reference(
     return rows
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(s=asked, events=events, visits=visits, observed=observed, deaths=deaths)
 def test_a_plain_reading_of_the_task_gives_the_same_rows(
     tmp_path_factory: pytest.TempPathFactory, s: Settings, events: Any, visits: Any, observed: Any, deaths: Any
