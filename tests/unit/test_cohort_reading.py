@@ -1,4 +1,4 @@
-"""A hundred random tasks at random hospitals: a plain reading of the task, person by person, gives the same cohort.
+"""Fifty random tasks at random hospitals: a plain reading of the task, person by person, gives the same cohort.
 
 In the mix: handed-in cohorts with labels and splits, persons who return, deaths (before the index, too), birthdays on
 any day of the year, values in three units, operators, reference ranges, limits at usual cut-offs.
