@@ -508,6 +508,7 @@ def test_an_edit_in_any_module_runs_the_rules_again_that_import_it(
         "receive_aggregates",
         # this study translates nothing
         "count_profile",
+        "find_ancestors",
         "receive_profile",
         "translate",
         "translated_arm",
