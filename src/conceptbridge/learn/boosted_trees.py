@@ -232,7 +232,7 @@ def _leaves(booster: lgb.Booster, features: Features) -> NDArray[np.unsignedinte
     def ask(some: Features) -> NDArray[Any]:
         return np.asarray(booster.predict(some, pred_leaf=True, num_threads=1)).reshape(some.shape[0], -1).astype(few)
 
-    return of_rows(features, ask)
+    return np.asfortranarray(of_rows(features, ask))  # they are read tree by tree
 
 
 def predict(forest: Forest, examples: Examples) -> NDArray[np.float64]:
