@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from conceptbridge.learn import boosted_trees
+from conceptbridge.learn import boosted_trees, leaf_values
 from conceptbridge.learn.leaf_digits import numbers, round_leaves, split_trees
 from conceptbridge.learn.leaf_values import joined_steps, remake_leaves
 from conceptbridge.learn.pooled_features import pool
@@ -179,3 +179,11 @@ def test_the_shortest_threshold_is_between_the_same_values() -> None:
     values = np.array([-1.0, 0.0, 0.25, 0.26])
     found = [shortest(at, values) for at in (0.1234, 0.2549, 0.2449, 1e-35, -0.37, 0.26, 5.123)]
     assert found == [0.1, 0.25, 0.2, 1e-35, -0.4, 0.3, 5.0]
+
+
+def test_persons_of_a_leaf_are_counted_once_however_many_rows_they_have_there() -> None:
+    rng = np.random.default_rng(3)
+    person, leaf = rng.integers(0, 60, 100), rng.integers(0, 5, 100)
+    rows = np.flatnonzero(rng.random(100) < 0.7)
+    wanted = [len({*person[rows][leaf[rows] == one].tolist()}) for one in range(5)]
+    assert leaf_values._Class(rows, person).persons(leaf, 5).tolist() == wanted

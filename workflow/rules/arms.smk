@@ -26,7 +26,8 @@ rule train:
     conda:
         "../envs/conceptbridge.yaml"
     resources:
-        mem_mb=grow(2000, per_mb=30),
+        # pooled vectors of a large site (benchmarks/large.py)
+        mem_mb=grow(2000, per_mb=100),
         runtime=grow(60, per_mb=5),
     params:
         job=job("train"),
@@ -95,7 +96,7 @@ use rule train as pool with:
         embedding=TRAINED,
     resources:
         # the rows of all sources, of which the target's are one part
-        mem_mb=grow(2000, per_mb=30 * len(study.sources)),
+        mem_mb=grow(2000, per_mb=100 * len(study.sources)),
         runtime=grow(60, per_mb=5 * len(study.sources)),
 
 

@@ -121,10 +121,9 @@ def fit(examples: Examples, runs: Sequence[Run]) -> Forest:
     made = _boost([None] * len(runs), examples, runs, counts)[0]
     features = pool(examples, counts)
     boosters = [_shareable(*of_run, features, examples) for of_run in zip(made.boosters, runs, strict=True)]
-    checked = [
-        (booster, features, examples.labels, run.part.check) for booster, run in zip(boosters, runs, strict=True)
-    ]
-    return replace(made, boosters=boosters, losses=[_loss(*one) for one in checked])
+    each = zip(boosters, runs, strict=True)
+    losses = [_loss(booster, features, examples.labels, run.part.check) for booster, run in each]
+    return replace(made, boosters=boosters, losses=losses)
 
 
 def _shareable(booster: lgb.Booster, run: Run, features: Features, examples: Examples) -> lgb.Booster:
@@ -228,11 +227,9 @@ def _leaves(booster: lgb.Booster, features: Features) -> NDArray[np.unsignedinte
     """At which leaf of each tree each row ends: shape (rows, trees), in a byte where that is enough."""
     most = max(map(int, re.findall(r"^num_leaves=(\d+)$", booster.model_to_string(), re.MULTILINE)), default=1)
     few = np.min_scalar_type(most)
-
-    def ask(some: Features) -> NDArray[Any]:
-        return np.asarray(booster.predict(some, pred_leaf=True, num_threads=1)).reshape(some.shape[0], -1).astype(few)
-
-    return of_rows(features, ask)
+    ask = partial(booster.predict, pred_leaf=True, num_threads=1)
+    found = of_rows(features, lambda some: np.asarray(ask(some)).reshape(some.shape[0], -1).astype(few))
+    return np.asfortranarray(found)  # they are read tree by tree
 
 
 def predict(forest: Forest, examples: Examples) -> NDArray[np.float64]:
@@ -365,9 +362,8 @@ def _binned(examples: Examples, counts: bool, part: Part, parameters: dict[str, 
         rows = [rows for rows in (part.train, part.check) if len(rows)]
         labels, given = [examples.labels[some] for some in rows], [features[some] for some in rows]
         made = datasets(given, labels, parameters)
-        for data, some in zip(made, given, strict=True):
-            if shown:  # of columns it would be slow to read a row
-                data.data = some.written_out() if isinstance(some, Blocks) else some
+        for data, some in zip(made, given if shown else [], strict=shown):
+            data.data = some.written_out() if isinstance(some, Blocks) else some
         return part, made  # as long as the part is kept, no other has its id
 
     return examples.cached(("binned", id(part), parameters["min_data_in_leaf"], shown), make)[1]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logit
+from scipy.special import logit
 
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.learn.leaf_digits import numbers, split_trees, with_leaf_values
@@ -37,18 +37,15 @@ def remake_leaves(
     """
     head, trees = split_trees(text)
     _, person = np.unique(persons, return_inverse=True)
-    classes = [np.flatnonzero(labels == label) for label in (1, 0)]
-    firsts = [rows[np.unique(person[rows], return_index=True)[1]] for rows in classes]
+    classes = [_Class(np.flatnonzero(labels == label), person) for label in (1, 0)]
     start = float(logit(np.clip(labels.mean(), _SMALLEST, 1 - _SMALLEST)))
     logits, remade = np.full(len(labels), start), []
     for number, tree in enumerate(trees):
-        leaf, count = leaves[:, number], len(numbers(tree, "leaf_value"))
-        probability = expit(logits)
+        leaf, count = leaves[:, number].astype(np.intp), len(numbers(tree, "leaf_value"))
+        probability = 1 / (1 + np.exp(-logits))  # SciPy's takes six times as long
         slope = np.bincount(leaf, labels - probability, count).astype(np.float64)
         weight = np.bincount(leaf, probability * (1 - probability), count).astype(np.float64)
-        of_class = [np.bincount(leaf[first], minlength=count) for first in firsts]
-        if not all(is_enough(counts, min_cell_count).all() for counts in of_class):  # the others of a person count too
-            of_class = [_persons(leaf[rows], person[rows], count) for rows in classes]
+        of_class = [of.persons(leaf, count) for of in classes]
         values = rate * joined_steps(slope, weight, of_class, min_cell_count)
         logits += values[leaf]
         # the first tree holds the log odds of all rows too
@@ -80,7 +77,16 @@ def joined_steps(slope: Values, weight: Values, counts: Sequence[Counts], min_ce
     return result
 
 
-def _persons(leaf: NDArray[np.integer], person: NDArray[np.intp], leaves: int) -> Counts:
-    """Count the persons of each leaf (leaves,), from the leaf and the person of each row."""
-    once = np.unique(leaf.astype(np.int64) + leaves * person)
-    return np.bincount(once % leaves, minlength=leaves)
+class _Class:
+    """The rows of a class: those of persons who have one of them, and the others."""
+
+    def __init__(self, rows: NDArray[np.intp], person: NDArray[np.intp]) -> None:
+        alone = np.bincount(person[rows])[person[rows]] == 1
+        self.single, self.others = rows[alone], rows[~alone]
+        self.person = person[self.others]
+
+    def persons(self, leaf: NDArray[np.intp], leaves: int) -> Counts:
+        """Count the persons of each leaf (leaves,), from the leaf of each row."""
+        # asked for counts as well, NumPy sorts, which is faster than its hashing
+        once, _ = np.unique(leaf[self.others] + leaves * self.person, return_counts=True)
+        return np.bincount(leaf[self.single], minlength=leaves) + np.bincount(once % leaves, minlength=leaves)

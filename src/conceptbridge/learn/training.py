@@ -117,6 +117,8 @@ def train(arm: Arm, on: Site, labelled: NDArray[np.int64], parts: Sequence[Part]
         if part.size is None:
             model = round_weights(of_learner, model, partial(draws.predict, of_learner, draws=given))
             arm.save(model, space, on.name)
+        for seen_once in given:
+            seen_once.cache.clear()  # the rows that are predicted need the memory
         probability = draws.predict(of_learner, model, arm.tested(space)) if arm.target else None
         if part.size is None:
             result.probability, result.entry["spent"] = probability, asdict(spent)
