@@ -1,7 +1,7 @@
 """What a local arm on vectors costs at a large site: CPU seconds and peak memory of the job `train`, by rows.
 
     python benchmarks/large.py                                            # 13,000 and 130,000 rows
-    python benchmarks/large.py --rows 650000 --learners logistic lightgbm cnn
+    python benchmarks/large.py --rows 650000 --learners lightgbm cnn --trees 20
 
 Made-up rows: 20 events in a year, of 300 tokens whose popularity differs, a third of them with a value, age and sex;
 the outcome depends on some of them. The vectors are random ones of MiniLM's shape (384, reduced to 64 components), the
@@ -94,13 +94,13 @@ def make(results: Path, rows: int) -> None:
             pq.write_table(table, new)
 
 
-def train(name: str, results: Path) -> dict[str, float]:
-    """Make the arm of a learner, and return what it took."""
+def train(name: str, results: Path, trees: int | None) -> dict[str, float]:
+    """Make the arm of a learner, of so many ``trees`` at most, and return what it took."""
     one = learner(name)
     given = {key: value for key, value in one.default("fair").items() if key not in one.tuning}
     settings = {key: value[0] if isinstance(value, list) else value for key, value in given.items()}
     if name == "lightgbm":
-        settings["num_leaves"] = 8
+        settings |= {"num_leaves": 8} | ({"num_iterations": trees // 2} if trees else {})  # a cap is extended once
     if one.takes_passes:
         settings["max_passes"] = 1
     budget = Budget(settings, {}, 1, 1, 10, 10, 10, True, 64)
@@ -132,10 +132,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=[13_000, 130_000])
     parser.add_argument("--learners", nargs="+", default=LEARNERS, choices=LEARNERS)
+    parser.add_argument("--trees", type=int, help="the most trees of lightgbm (default: the learner's own)")
     parser.add_argument("--of", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.of is not None:
-        print(json.dumps(train(asked.learners[0], asked.of)))
+        print(json.dumps(train(asked.learners[0], asked.of, asked.trees)))
         return
     print("| rows | learner | CPU s | peak, GiB | asked, GiB | kept |\n|---|---|---|---|---|---|")
     for rows in asked.rows:
@@ -143,6 +144,7 @@ def main() -> None:
             make(Path(folder), rows)
             for name in asked.learners:
                 command = [sys.executable, __file__, "--of", folder, "--learners", name]
+                command += ["--trees", str(asked.trees)] if asked.trees else []
                 took = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.splitlines()[-1])
                 cells = f"{took['cpu']:.0f} | {took['peak']:.1f} | {asked_for(Path(folder)):.1f} | {took['kept']:.0f}"
                 print(f"| {rows:,} | `{name}` | {cells} |", flush=True)
