@@ -1,23 +1,30 @@
 """How fast concept names become vectors, beside the obvious ways: one text at a time, and SentenceTransformer.encode.
 
     python benchmarks/embed.py                     # ratios on 5,000 names, MiniLM
+    python benchmarks/embed.py --engines           # beside ONNX Runtime and OpenVINO (install those, and onnx)
     python benchmarks/embed.py --scale             # seconds per 10,000 texts and peak memory: MiniLM, BERT-base size
 
 Every way runs in turn, ``--rounds`` times, in this process on the same threads; a ratio is of the least times. The
 loop runs over every tenth text in order of length, and its time is told tenfold: so it has its turn in every round.
 Processor time is told beside wall time: on a machine that others use, it is the steadier of the two.
+
+Engines get the same batches on one thread each, and take turns batch by batch, so that a machine that is slow for a
+while is slow for all. Tokens are read and batches made beforehand, once; what an engine compiles for a shape counts.
 """
 
 import argparse
 import json
 import os
+import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -102,6 +109,122 @@ def ratios(count: int, threads: int, rounds: int) -> None:
             )
 
 
+def engines(count: int, rounds: int) -> None:
+    """Processor seconds of each engine on the same batches, and the least cosine with PyTorch's own float32."""
+    import torch
+
+    from conceptbridge.embed.models import LocalModel
+
+    def load(dtype: str) -> LocalModel:
+        encoder = load_encoder(minilm(dtype))
+        assert isinstance(encoder, LocalModel)
+        return encoder
+
+    with patch("conceptbridge.embed.models.is_faster_here", return_value=False):
+        plain = load("float32")
+    tokens, ends = plain._tokens(concept_names(count))
+    batches = [[tokens[ends[i] : ends[i + 1]] for i in batch] for batch in plain._batches(np.diff(ends))]
+    print(f"{count} distinct concept names, MiniLM, {len(batches)} batches, one thread; {processor()}", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for dtype in ("float32", "bfloat16"):
+            ways: dict[str, Callable[[Any], Any]] = {"PyTorch's own float32": plain.vectors}
+            ways[f"conceptbridge {dtype}"] = load(dtype).vectors
+            ways |= other_engines(Path(folder) / "minilm.onnx", plain, dtype)
+            for way in ways.values():
+                way(batches[len(batches) // 2])
+            made: dict[str, list[Any]] = {}
+            used: dict[str, list[float]] = {name: [] for name in ways}
+            for _ in range(rounds):
+                made = {name: [] for name in ways}
+                spent = dict.fromkeys(ways, 0.0)
+                for i, batch in enumerate(batches):
+                    for name in np.roll(list(ways), i).tolist():  # each engine follows each other one
+                        begin = time.process_time()
+                        made[name].append(ways[name](batch))
+                        spent[name] += time.process_time() - begin
+                for name in ways:
+                    used[name].append(spent[name])
+            reference = torch.nn.functional.normalize(torch.from_numpy(np.concatenate(made["PyTorch's own float32"])))
+            for name in ways:
+                found = torch.nn.functional.normalize(torch.from_numpy(np.concatenate(made[name])))
+                cosine = float((found * reference).sum(dim=1).min())
+                ratio = min(used[f"conceptbridge {dtype}"]) / min(used[name])
+                print(
+                    f"{name:24} {min(used[name]):7.2f} s processor, least cosine {cosine:.7f}; conceptbridge {dtype} "
+                    f"takes {ratio:.2f} times as long",
+                    flush=True,
+                )
+    print(f"load at the end {os.getloadavg()[0]:.1f}")
+
+
+def other_engines(file: Path, plain: Any, dtype: str) -> dict[str, Callable[[Any], Any]]:
+    """ONNX Runtime and OpenVINO on one thread with all optimisations of theirs, where they are installed.
+
+    Both run the model and its pooling as one graph. ONNX Runtime has no bfloat16 on a processor. Its own fusions are
+    used as they are: with those of ``onnxruntime.transformers.optimizer`` beforehand it took a tenth longer.
+    """
+    import torch
+
+    if missing := [name for name in ("onnx", "onnxruntime", "openvino") if find_spec(name) is None]:
+        print(f"not installed, and so not compared: {', '.join(missing)}")
+        return {}
+    import onnxruntime
+    import openvino
+    from transformers import AutoModel
+
+    from conceptbridge.embed.model_files import model_folder
+    from conceptbridge.embed.models import pool
+
+    class Pooled(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            folder = model_folder(minilm("float32"))
+            self.model = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+            states = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            return torch.nn.functional.normalize(pool(states, attention_mask, "mean"))
+
+    names = ["input_ids", "attention_mask"]
+    if not file.exists():
+        mask = torch.ones(3, 9, dtype=torch.int64)
+        mask[0, 5:] = 0
+        torch.onnx.export(
+            Pooled(),
+            (torch.arange(27).view(3, 9) + 1_000, mask),
+            str(file),
+            input_names=names,
+            output_names=["vectors"],
+            dynamic_axes={name: {0: "texts", 1: "tokens"} for name in names} | {"vectors": {0: "texts"}},
+            opset_version=17,
+            dynamo=False,
+        )
+
+    def features(batch: Any) -> dict[str, Any]:
+        return {name: tensor.numpy() for name, tensor in plain._padded(batch).items()}
+
+    hint = {"float32": "f32", "bfloat16": "bf16"}[dtype]  # f32 has to be said where the processor has bfloat16
+    asked = {"INFERENCE_NUM_THREADS": 1, "NUM_STREAMS": 1, "INFERENCE_PRECISION_HINT": hint}
+    request = openvino.Core().compile_model(str(file), "CPU", asked).create_infer_request()
+    ways = {f"OpenVINO {openvino.__version__[:6]}": lambda batch: request.infer(features(batch))[0].copy()}
+    if dtype == "float32":
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        ways[f"ONNX Runtime {onnxruntime.__version__}"] = lambda batch: session.run(None, features(batch))[0]
+    return ways
+
+
+def processor() -> str:
+    """The processor's name, and its family and model: a virtual machine's name says neither."""
+    file = Path("/proc/cpuinfo")
+    if not file.exists():
+        return platform.processor()
+    told = dict(map(str.strip, line.split(":", 1)) for line in file.read_text().splitlines() if ":" in line)
+    return f"{told.get('model name')}, family {told.get('cpu family')}, model {told.get('model')}"
+
+
 def scale(counts: list[int], threads: int) -> None:
     """Each size in a process of its own, because a peak of memory is of a process."""
     with tempfile.TemporaryDirectory() as folder:
@@ -159,11 +282,14 @@ if __name__ == "__main__":
     p.add_argument("--threads", type=int, default=2)
     p.add_argument("--rounds", type=int, default=3)
     p.add_argument("--scale", action="store_true", help="seconds per 10,000 texts and peak memory instead")
+    p.add_argument("--engines", action="store_true", help="beside ONNX Runtime and OpenVINO instead")
     p.add_argument("--counts", type=json.loads, default=[2_000, 10_000, 30_000], help="numbers of texts for --scale")
     p.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
     a = p.parse_args()
     if a.one:
         one(a.one[0], a.one[1], int(a.one[2]), a.threads)
+    elif a.engines:
+        engines(a.texts, a.rounds)
     elif a.scale:
         scale(a.counts, a.threads)
     else:

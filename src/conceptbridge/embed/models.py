@@ -18,6 +18,7 @@ from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.model_files import model_folder
+from conceptbridge.embed.packed_linear import is_faster_here, pack
 from conceptbridge.embed.vectors import Matrix
 from conceptbridge.embed.weights import check_weights, recorded_loading
 from conceptbridge.study.model_card import read_card
@@ -199,9 +200,22 @@ def load(spec: Mapping[str, Any], threads: int) -> LocalModel:
         raise StudyError(f"{name} makes no vectors from texts: {type(error).__name__}: {_line(error)}") from error
     if not model.padded:
         logger.info("%s: padding would change its vectors, so that only texts of one length share a batch", name)
+    if spec["dtype"] == "float32" and device == "cpu" and is_faster_here() and not _packed(model, parts.module, probes):
+        logger.info("%s: not with packed weights, which would change its vectors", name)
+        model.forward = load(folder, spec, device).forward
     _cast_once(parts.module, spec)
     model.bfloat16 = spec["dtype"] == "bfloat16"
     return model
+
+
+def _packed(model: LocalModel, module: torch.nn.Module, probes: Sequence[NDArray[np.int32]]) -> bool:
+    """Pack the weights of ``module``. Whether ``model``, which runs it, still gives the probes their vectors."""
+    before = model.vectors(probes[:2])
+    pack(module, BATCH_TOKENS["cpu"])
+    try:
+        return _same(model.vectors(probes[:2]), before)
+    except Exception:  # a model that reads its weights itself may raise anything
+        return False
 
 
 def _padding_changes_nothing(model: LocalModel, probes: Sequence[NDArray[np.int32]], name: str) -> bool:
