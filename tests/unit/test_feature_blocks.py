@@ -65,6 +65,17 @@ def test_blocks_are_what_is_written_out() -> None:
     np.testing.assert_allclose(blocks.spread(wide.mean(axis=0)), wide.std(axis=0), atol=1e-12)
 
 
+def test_a_place_where_no_token_has_a_component_adds_nothing() -> None:
+    """A target can hold none of what a source has at a place."""
+    some = Block(np.array([1, 2]), np.array([[1.0, 2.0]], np.float32), np.array([-1, 0], np.int32))
+    without = Block(np.zeros(0, np.int64), np.zeros((2, 0), np.float32), np.array([0, 1], np.int32))
+    for coefficients in (np.arange(4.0), np.arange(8.0).reshape(4, 2)):
+        expected = np.zeros((2, *coefficients.shape[1:]))
+        expected[1] = coefficients[1] + 2 * coefficients[2]
+        np.testing.assert_allclose(Blocks([without, some], (2, 4)) @ coefficients, expected)
+        np.testing.assert_allclose(Blocks([], (2, 4))[np.array([0])] @ coefficients, 0 * expected[:1])
+
+
 def test_a_penalty_sees_standardised_features_that_are_not_written_out() -> None:
     blocks, whole = drawn()
     made, wide = penalised_columns.columns(blocks), whole.astype(np.float64)

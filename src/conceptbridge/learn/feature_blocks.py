@@ -47,7 +47,7 @@ class Blocks:
     def __getitem__(self, rows: NDArray[np.int64] | slice) -> "Blocks":
         """Only these rows, in this order; their values are not copied."""
         chosen = [replace(block, at=block.at[rows]) for block in self.blocks]
-        return Blocks(chosen, (len(chosen[0].at), self.shape[1]))
+        return Blocks(chosen, (len(np.arange(self.shape[0])[rows]), self.shape[1]))
 
     def chosen(self, columns: NDArray[np.int64]) -> "Blocks":
         """Only these columns, in increasing order, copied."""
@@ -97,7 +97,7 @@ class Blocks:
         result = np.zeros((self.shape[0], *coefficients.shape[1:]))
         for block in self.blocks:
             of_block = coefficients[block.columns]
-            used = np.flatnonzero(of_block.reshape(len(of_block), -1).any(axis=1))
+            used = np.flatnonzero(of_block.any(axis=tuple(range(1, of_block.ndim))))
             if not len(used):
                 continue
             of_block = of_block[used]

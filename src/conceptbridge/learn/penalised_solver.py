@@ -22,6 +22,8 @@ ITERATIONS, TOLERANCE = 500, 1e-9
 NEWTON, SETTLED, SLACK = 30, 1e-6, 1e-3
 #: signs that change on the way of one Newton step, at most
 CHANGES = 100
+#: coordinates that join at once
+JOINING = 20
 #: columns that are added at once at least
 ADDED = 20
 #: of a penalty without L1 there is no largest useful one: that of this share of L1 is taken (as glmnet does)
@@ -128,12 +130,12 @@ def _lasso(curvature: Vector, slope: Vector, c: Vector, l1: float) -> Vector:
     """The x that minimises slope * (x - c) + (x - c) * curvature * (x - c) / 2 + l1 * sum|x|.
 
     Of the coordinates that are not zero, whose signs are taken as known, the minimum is that of a system of equations;
-    one that would change its sign stops at zero, and a zero whose slope is steeper than ``l1`` joins (Lee et al. 2007,
+    one that would change its sign stops at zero, and zeros whose slopes are steeper than ``l1`` join (Lee et al. 2007,
     Efficient sparse coding algorithms, section 3). Each change of a sign lowers the objective, so it may end before the
     minimum: nearly collinear columns can take each other's place thousands of times.
     """
     x = c.copy()
-    signs = np.sign(x)
+    signs, joining = np.sign(x), JOINING
     for _ in range(CHANGES):
         active = signs != 0
         if active.any():
@@ -151,12 +153,15 @@ def _lasso(curvature: Vector, slope: Vector, c: Vector, l1: float) -> Vector:
                 x[at] += min(first, 1.0) * moved
                 gone = at[reach <= first * (1 + 1e-12)]
                 x[gone], signs[gone] = 0.0, 0.0
+                if first == 0:  # what has joined together can stand in each other's way; one alone cannot
+                    joining = 1
                 continue
             x[at] = goal
         by_x = slope + curvature @ (x - c)
         by_x[signs != 0] = 0
-        steepest = int(np.argmax(np.abs(by_x)))
-        if abs(by_x[steepest]) <= l1 * (1 + SLACK / 10):
+        steepest = np.argsort(-np.abs(by_x), kind="stable")[:joining]
+        steepest = steepest[np.abs(by_x[steepest]) > l1 * (1 + SLACK / 10)]
+        if not len(steepest):
             break
         signs[steepest] = -np.sign(by_x[steepest])
     return x
