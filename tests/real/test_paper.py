@@ -140,6 +140,7 @@ def one_hot_sites(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Site]:
     task = json.loads(canonical(STUDY["tasks"]["influenza"]))
     schema = package_data("config.schema")
     fill_defaults(task, schema["properties"]["tasks"]["additionalProperties"], schema)
+    task["predictors"] |= {"values": False, "windows": "none"}  # as `preset: paper` fills them in
     no_roll_up = {"drug": "none", "condition": 0}
     texts = {"states": "words", "present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
     sites = {}
