@@ -69,7 +69,9 @@ class Results:
         config = self._provenance["config"]
         tables, figures, sites = (self.folder / name for name in ("tables", "figures", "sites"))
         provenance = self._existing(layout.PROVENANCE)
-        write_page(tables, figures, sites, provenance, config["name"], Path(out), config["min_cell_count"])
+        tasks = self.folder / "tasks"  # a coordinator has none
+        about = (config["name"], Path(out), config["min_cell_count"], tasks if tasks.is_dir() else None)
+        write_page(tables, figures, sites, provenance, *about)
         return Path(out)
 
     @cached_property
