@@ -30,7 +30,7 @@ for metric in ("auroc", "brier", "calibration_slope"):
     assert abs(measured.loc[metric, "estimate"] - estimate) < 0.0051  # tables are rounded, so that no count follows
 for changed, message in (
     ({"embeddings": ["onehot"]}, "the study has no embedding 'random'"),
-    ({"states": "words"}, "definition.states"),
+    ({"states": "words"}, "definition.predictors.values"),  # states in words have no place for values
 ):
     try:
         bundle.predict(Study.read(config | changed), "lakeshore")
