@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import yaml
 
 from conceptbridge import layout
-from conceptbridge.embed.ancestors import read_ancestors, write_ancestors
+from conceptbridge.embed.ancestors import write_ancestors
+from conceptbridge.embed.ancestors_file import read_ancestors
 from conceptbridge.embed.backends.random import RandomVectors
 from conceptbridge.embed.compute import encode_all, load_encoder
 from conceptbridge.embed.lexical import lexical_vectors
