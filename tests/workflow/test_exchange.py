@@ -93,13 +93,11 @@ def test_a_hospital_without_one_code_of_the_source_is_scored_and_told_what_the_m
     assert {row["known"] for row in read} <= {"read", "unseen"}
     same_name = [row for row in read if row["known"] == "read" and row["text"] == row["nearest"]]
     assert len(same_name) > len(read) / 5  # it has names alone, and some patients
-    told = {name: duckdb.read_csv(str(next(scores.glob(f"{name}-*/cnn.csv")))).to_arrow_table() for name in EMBEDDINGS}
-    of_all = {name: set(table["probability"].to_pylist()) for name, table in told.items()}
-    assert len(of_all["onehot"]) == 1  # it knows nothing of anybody
-    assert len(of_all["ontology"]) == 1  # and the hierarchy does not tell of local codes
-    (path,) = scores.glob("ontology-*/coverage.csv")
-    assert set(duckdb.read_csv(str(path)).to_arrow_table()["known"].to_pylist()) == {"unseen"}
-    assert len(of_all["translated"]) > 10
+    (path,) = scores.glob("translated-*/cnn.csv")
+    assert len(set(duckdb.read_csv(str(path)).to_arrow_table()["probability"].to_pylist())) > 10
+    for name in ("onehot", "ontology"):  # they know ages and numbers of records alone: no hierarchy has local codes
+        (path,) = scores.glob(f"{name}-*/coverage.csv")
+        assert set(duckdb.read_csv(str(path)).to_arrow_table()["known"].to_pylist()) == {"unseen"}
 
 
 def _recode(extract: Path) -> None:
