@@ -4,7 +4,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Python is started for every job: compiling what it imports each time would take longer than the job
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all test-dear lint
+.PHONY: demo test test-all test-dear lint config-docs
 
 demo: $(BIN)/.demo  ## run the default study and tell where its page is
 	conceptbridge demo
@@ -16,6 +16,9 @@ test-dear: $(BIN)/.test  ## what takes minutes and seldom breaks: kill chains, S
 	pytest --numprocesses 2 --no-loadscope-reorder -m dear
 
 test-all: test test-dear
+
+config-docs: $(BIN)/.test  ## the tables of config/README.md, from the declarations of the keys
+	python -m conceptbridge.study.config_tables config/README.md
 
 lint: $(BIN)/.test
 	ruff check .

@@ -1,13 +1,14 @@
 """The command ``conceptbridge``: takes a study from its file to its page, by Snakemake in a process of its own."""
 
+import json
 import logging
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,6 +19,9 @@ from conceptbridge.api import Study
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import nearest
 from conceptbridge.layout import PAGE, workflow_folder
+from conceptbridge.study.config import config_schema, package_data
+from conceptbridge.study.declared_keys import for_editors
+from conceptbridge.study.first_study import Answers, Event, first_study
 
 #: Snakemake options that say where jobs run; without any, jobs use all cores of this machine
 _PLACED = re.compile(r"--(cores|jobs|profile|executor)(=.*)?|-[cje].*")
@@ -28,6 +32,9 @@ _PLANNED = re.compile(
 _SHOWN = re.compile(r"(--logger|--quiet|-q|--verbose|--printshellcmds|-p)(=.*)?")
 _OWN_PROFILE = re.compile(r"--workflow-profile(=.*)?")
 _JOBS = re.compile(r"^total +(\d+)$", re.MULTILINE)
+
+#: beside a study that is written here: what editors know of its keys
+SCHEMA = "study.schema.json"
 
 app = typer.Typer(
     help="Carry clinical prediction models between hospitals through the meaning of their concepts.",
@@ -71,10 +78,26 @@ def demo(
 @app.command()
 def init(
     file: Annotated[Path | None, typer.Argument(help="The file to write.", show_default="my-study.yaml")] = None,
+    extract: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SITE=FOLDER", help="A hospital's name and its OMOP extract. Repeat for others."),
+    ] = None,
+    index: Annotated[
+        str | None, typer.Option(metavar="CONCEPT", help="When to predict: words of a concept's name, or its id.")
+    ] = None,
+    outcome: Annotated[
+        str | None, typer.Option(metavar="CONCEPT", help="What to predict: words of a concept's name, or its id.")
+    ] = None,
+    days: Annotated[
+        tuple[int, int] | None, typer.Option(metavar="FIRST LAST", help="Days after the index that the outcome has.")
+    ] = None,
     example: Annotated[str | None, typer.Option(metavar="NAME", help="Write an example of this name.")] = None,
     slurm: Annotated[bool, typer.Option("--slurm", help="Write the profile of a SLURM cluster instead.")] = False,
 ) -> None:
-    """Write a study to start your own from, with a comment on each key."""
+    """Write a study to start your own from, with a comment on each key.
+
+    In a terminal a few questions come first; options answer them. Concepts are searched in the extracts by name.
+    """
     root = workflow_folder()
     examples = {path.stem: path for path in sorted((root / "config/studies").glob("*.yaml"))}
     if example is not None and example not in examples:
@@ -82,27 +105,109 @@ def init(
             f"there is no example {example!r}{nearest(example, examples)}; there are {', '.join(examples)}"
         )
     if slurm:
-        source, target = root / "workflow/profiles/slurm/profile.yaml", file or Path("slurm/profile.yaml")
+        target = file or Path("slurm/profile.yaml")
+        text = (root / "workflow/profiles/slurm/profile.yaml").read_text(encoding="utf-8")
         then = f"edit its first lines, then: conceptbridge run STUDY.yaml --profile {target.parent}"
     else:
-        source = root / "config/template.yaml" if example is None else examples[example]
         target = file or Path("my-study.yaml")
+        text = (root / "config/template.yaml" if example is None else examples[example]).read_text(encoding="utf-8")
         then = f"edit it, then: conceptbridge check {target}\nEvery key: {root}/config/README.md"
-    files = {target: source}
+    _check_new(target)
+    if not slurm and example is None and (extract or index or outcome or days or sys.stdin.isatty()):
+        answers = _asked(target.stem, extract or [], index, outcome, days)
+        if answers is not None:
+            text = first_study(text, answers)
+            then = f"now: conceptbridge check {target}\nEvery key: {root}/config/README.md"
+    files = {target: text if slurm else f"# yaml-language-server: $schema={SCHEMA}\n{text}"}
     # an example may use a codebook of the package
-    for name in re.findall(r"config/codebooks/[\w.-]+", source.read_text(encoding="utf-8")):
-        files[Path(name)] = root / name
-    for to, source in files.items():
-        if to.exists():
-            raise StudyError(f"{to}: this file already exists; give another name, or move it")
+    for name in re.findall(r"config/codebooks/[\w.-]+", text):
+        _check_new(Path(name))
+        files[Path(name)] = (root / name).read_text(encoding="utf-8")
+    if not slurm:
+        files[target.parent / SCHEMA] = _schema()
+    for to, content in files.items():
         to.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source, to)
+        to.write_text(content, encoding="utf-8")
     print(f"Wrote {target}; {then}")
 
 
+def _check_new(file: Path) -> None:
+    if file.exists():
+        raise StudyError(f"{file}: this file already exists; give another name, or move it")
+
+
+def _asked(
+    name: str, given: list[str], index: str | None, outcome: str | None, days: tuple[int, int] | None
+) -> Answers | None:
+    """Return what a study needs, from options, or from a terminal where they say nothing; None for the template.
+
+    Raises StudyError for an extract that cannot be read, and without a terminal for what is missing or has no answer.
+    """
+    asks = sys.stdin.isatty()
+    if not given and not asks:
+        raise StudyError("--index, --outcome and --days need extracts; give `--extract SITE=FOLDER`, once for each")
+    extracts = dict(_extract(text) for text in given)
+    while asks and not given:
+        which = "first" if not extracts else "next"
+        hint = "nothing: an example to edit" if not extracts else "nothing: no more"
+        text = typer.prompt(
+            f"The {which} hospital, as NAME=FOLDER of its OMOP extract ({hint})", "", show_default=False
+        )
+        if not text:
+            break
+        extracts |= dict([_extract(text)])
+    if not extracts:
+        return None
+    from conceptbridge.sites.concept_search import Concepts  # with DuckDB, which no other command needs
+
+    concepts = Concepts([Path(place).expanduser() for place in extracts.values()])
+    when, what = (
+        _event(concepts, option, text, question)
+        for option, text, question in (
+            ("--index", index, "When is a prediction made? Words of a concept's name, such as emergency room visit"),
+            ("--outcome", outcome, "What is predicted? Words of a concept's name, such as influenza"),
+        )
+    )
+    if days is None and not asks:
+        raise StudyError("give `--days FIRST LAST`: in which days after the index the outcome is to come")
+    first, last = days or [typer.prompt(f"{which} day after the index", type=int) for which in ("First", "Last")]
+    return Answers(name, extracts, when, what, (first, last))
+
+
+def _extract(text: str) -> tuple[str, str]:
+    site, _, place = text.partition("=")
+    if not site or not place:
+        raise StudyError(f"{text}: give a hospital's name and its extract, as north=/data/north/cdm")
+    return site.strip(), place.strip()
+
+
+def _event(concepts: Any, option: str, text: str | None, question: str) -> Event:
+    """Return the one concept that a text names, or that the user picks."""
+    while True:
+        text = text or typer.prompt(question)
+        found = concepts.find(text)
+        if len(found) == 1 or (found and found[0].name.lower() == text.lower()):
+            return Event(found[0].domain, found[0].concept_id, found[0].name)
+        lines = [f"{c.concept_id:>10}  {c.name} ({c.domain}, {c.descendants} descendants)" for c in found]
+        told = "\n".join(lines) or "no extract has such a name among its concepts"
+        if not sys.stdin.isatty():
+            raise StudyError(f"{option} {text}: name one concept, by its id or its whole name:\n{told}")
+        print(told)
+        text = typer.prompt("The id of one of these, or other words") if found else None
+
+
 @app.command()
-def check(study: StudyFile) -> None:
-    """Check a study and the files that it names, and say what it has. Runs nothing."""
+def schema() -> None:
+    """Print the JSON schema of a study, from which editors tell what each key means and which values it has."""
+    print(_schema())
+
+
+@app.command()
+def check(
+    study: StudyFile,
+    counts: Annotated[bool, typer.Option(help="Read the extracts, and count records and persons.")] = True,
+) -> None:
+    """Check a study and its files, and say what it predicts, for whom, and what will be estimable. Trains nothing."""
     checked = Study.read(study)
     if mistakes := checked.mistakes():
         raise StudyError("\nerror: ".join(mistakes))
@@ -111,20 +216,16 @@ def check(study: StudyFile) -> None:
     if planned.returncode:
         raise StudyError(f"{study}: Snakemake cannot plan it:\n{planned.stdout}{planned.stderr}".rstrip())
     jobs = _JOBS.search(planned.stdout + planned.stderr)
-    parts = {
-        "sites": checked.sites,
-        "tasks": checked.config["tasks"],
-        "embeddings": checked.embeddings,
-        "learners": checked.config["learners"],
-        "strategies": checked.strategies,
-        "arms": [str(len(checked.arms()))],
-        "jobs": [f"{jobs[1] if jobs else 0} to run"],
-    }
     print(f"{study}: no mistakes found")
     for text in checked.warnings:
         print(f"warning: {text}")
-    for name, values in parts.items():
-        print(f"{name:<11} {', '.join(values)}")
+    from conceptbridge.report.preview import described  # with pyarrow and DuckDB, which no other command needs
+
+    cores = os.cpu_count() or 1
+    arms, to_run = len(checked.arms()), int(jobs[1]) if jobs else 0
+    reading = partial(print, "reading", file=sys.stderr, flush=True)
+    for line in described(checked, cores, counts, reading, arms, to_run):
+        print(line)
 
 
 @app.command(cls=_HandsOn)
@@ -221,6 +322,10 @@ def audit_release(
             f"{folder}: counts under {min_cell_count} can be worked out from what is shown; do not send it:\n{places}"
         )
     print(f"{folder}: no count under {min_cell_count} can be worked out from the counts and estimates in its tables.")
+
+
+def _schema() -> str:
+    return json.dumps(for_editors(config_schema(), package_data("catalogue")), indent=1)
 
 
 def _tell(results: Path) -> None:

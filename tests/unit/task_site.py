@@ -7,6 +7,7 @@ from typing import Any
 from conceptbridge.core.schema import fill_defaults
 from conceptbridge.sites.records import AS_RECORDED
 from conceptbridge.study.config import package_data
+from conceptbridge.study.declared_keys import preset_defaults
 from conceptbridge.tasks.cohort import make_cohort
 from conceptbridge.tasks.sequences import make_sequences
 from conceptbridge.vocabulary.build import make_vocabulary
@@ -14,7 +15,8 @@ from tiny_site import concept, read, write_cdm
 
 ROOT = Path(__file__).parents[2]
 SCHEMA = package_data("config.schema")
-PRESET = package_data("presets")["fair"]
+TASK_SCHEMA = SCHEMA["properties"]["tasks"]["additionalProperties"]
+PREDICTORS = preset_defaults(TASK_SCHEMA["properties"]["predictors"]["properties"], "fair")
 TEXTS = {"states": "words", "present": "{name}", "absent": "Not {name}", "other": "{name}, {state}"}
 DAY = date(2022, 1, 10)
 FLU, COUGH, FEVER = 4266367, 254761, 437663
@@ -39,8 +41,8 @@ def task(**change: Any) -> dict[str, Any]:
     for key, value in change.items():
         merge = isinstance(value, dict) and key != "split"
         spec[key] = spec[key] | value if merge else value
-    fill_defaults(spec, SCHEMA["properties"]["tasks"]["additionalProperties"], SCHEMA)
-    spec["predictors"] = PRESET["predictors"] | spec["predictors"]
+    fill_defaults(spec, TASK_SCHEMA, SCHEMA)
+    spec["predictors"] = PREDICTORS | spec["predictors"]
     return spec
 
 

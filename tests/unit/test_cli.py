@@ -1,6 +1,9 @@
 """The command: what it says, what it hands to Snakemake, and how it ends."""
 
+import io
+import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,6 +15,7 @@ import yaml
 
 from conceptbridge import cli
 from conceptbridge.api import Study
+from conceptbridge.simulate.network import write_extract as write_simulated
 from tiny_extract import write_extract
 
 ROOT = Path(__file__).parents[2]
@@ -25,6 +29,15 @@ def ended(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | str | None:
     with pytest.raises(SystemExit) as end:
         cli.main()
     return end.value.code
+
+
+@pytest.fixture(scope="module")
+def tiny_network(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Extracts of two simulated hospitals, 2,000 persons together with a third."""
+    folder = tmp_path_factory.mktemp("network")
+    for site in ("riverside", "lakeshore"):
+        write_simulated(site, 2000, 1, folder / site)
+    return folder
 
 
 @pytest.fixture
@@ -137,17 +150,98 @@ def test_the_profile_of_a_cluster_is_written_to_be_edited(here: Path, monkeypatc
     assert yaml.safe_load(Path("slurm/profile.yaml").read_text())["executor"] == "slurm"
 
 
-def test_a_check_tells_what_the_study_has(
+def test_a_first_study_comes_from_answers_and_names_concepts_by_words(
+    here: Path, monkeypatch: pytest.MonkeyPatch, tiny_network: Path
+) -> None:
+    extracts = [f"--extract={site}={tiny_network / site}" for site in ("riverside", "lakeshore")]
+    events = ("--index", "emergency room visit", "--outcome", "4266367", "--days", "1", "7")
+    assert ended(monkeypatch, "init", "flu.yaml", *extracts, *events) == 0
+    study = Study.read("flu.yaml")
+    task = study.config["tasks"]["influenza"]
+    assert (task["index"]["domain"], task["index"]["concepts"]) == ("visit", [9203])
+    assert (task["outcome"]["concepts"], task["outcome"]["days"]) == ([4266367], [1, 7])
+    assert study.mistakes() == []
+    shown = json.loads(Path("study.schema.json").read_text())
+    assert "Default: 3." in shown["properties"]["seeds"]["description"]
+    assert Path("flu.yaml").read_text().startswith("# yaml-language-server: $schema=study.schema.json\n")
+
+
+def test_words_of_several_concepts_are_answered_with_all_of_them(
+    here: Path, monkeypatch: pytest.MonkeyPatch, tiny_network: Path
+) -> None:
+    extract = f"--extract=north={tiny_network / 'riverside'}"
+    told = str(ended(monkeypatch, "init", extract, "--index", "9203", "--outcome", "influ", "--days", "1", "7"))
+    assert "--outcome influ: name one concept" in told
+    assert "4266367  Influenza (condition, 2 descendants)" in told
+    assert "give `--days FIRST LAST`" in str(
+        ended(monkeypatch, "init", extract, "--index", "9203", "--outcome", "4266367")
+    )
+    assert "give `--extract SITE=FOLDER`" in str(ended(monkeypatch, "init", "--outcome", "influenza"))
+    assert not Path("my-study.yaml").exists()
+
+
+def test_a_terminal_asks_what_no_option_says(here: Path, tiny_network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = iter([f"north={tiny_network / 'riverside'}", "", "emergency room visit", "influ", "influenza", 1, 7])
+    monkeypatch.setattr(cli.typer, "prompt", lambda *asked, **more: next(answers))
+    monkeypatch.setattr(sys, "stdin", Terminal())
+    assert ended(monkeypatch, "init") == 0
+    assert Study.read("my-study.yaml").config["tasks"]["influenza"]["outcome"]["concepts"] == [4266367]
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_editors_are_told_what_the_keys_mean(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert ended(monkeypatch, "schema") == 0
+    assert json.loads(capsys.readouterr().out)["title"] == "A study"
+
+
+def test_a_check_of_a_simulated_study_says_that_there_is_nothing_to_count_yet(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert ended(monkeypatch, "check", str(DEMO)) == 0
     told = capsys.readouterr().out.splitlines()
     assert told[0] == f"{DEMO}: no mistakes found"
-    assert "sites       riverside, lakeshore, prairie" in told
-    assert "arms        198" in told
-    assert told[-1].endswith(" to run")
-    assert int(told[-1].split()[1]) > 100
+    assert "  riverside: simulated, so there is no extract to count yet; the run makes it" in told
+    (study,) = (line for line in told if line.startswith("study "))
+    assert "riverside, lakeshore, prairie: 198 arms" in study
+    assert int(study.split()[-4]) > 100
+    assert told[-1].startswith("time       roughly ")
     assert not Path("results").exists()
+
+
+def test_a_check_counts_what_the_extracts_have_and_hides_what_is_small(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tiny_network: Path
+) -> None:
+    config = yaml.safe_load((ROOT / "config/template.yaml").read_text(encoding="utf-8"))
+    config["sites"] = {site: {"extract": str(tiny_network / site)} for site in ("riverside", "lakeshore")}
+    monkeypatch.setattr(cli.subprocess, "run", lambda *_, **more: subprocess.CompletedProcess([], 0, "total 7", ""))
+    Path("study.yaml").write_text(yaml.safe_dump(config))
+    assert ended(monkeypatch, "check", "study.yaml") == 0
+    told = capsys.readouterr().out
+    assert "For every visit \N{LEFT DOUBLE QUOTATION MARK}Emergency Room Visit" in told
+    assert "4266367 Influenza, and 2 descendants" in told
+    assert re.search(r"predicted  [\d,]+ rows of [\d,]+ persons, \d+ rows with the outcome \(\d+\.\d %\)", told)
+    assert "training   estimable: " in told
+    assert "7 jobs to run" in told
+    assert "cost       none" in told
+    assert not Path("results").exists()
+
+    config["min_cell_count"] = 500
+    Path("study.yaml").write_text(yaml.safe_dump(config))
+    assert ended(monkeypatch, "check", "study.yaml") == 0
+    told = capsys.readouterr().out
+    assert "fewer than 500 records of fewer than 500 persons" in told
+    counts = [int(n.replace(",", "")) for n in re.findall(r"([\d,]+) (?:rows|records|persons)", told)]
+    assert all(count >= 500 for count in counts), told
+    assert "testing    not estimable: fewer than 500 persons with, or without, the outcome" in told
+
+    assert ended(monkeypatch, "check", "study.yaml", "--no-counts") == 0
+    assert "riverside: not counted" in capsys.readouterr().out
 
 
 def test_a_check_tells_every_file_that_is_wrong(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

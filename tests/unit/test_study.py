@@ -14,7 +14,6 @@ from conceptbridge.core.text import canonical
 from conceptbridge.study.backends import find_backend
 from conceptbridge.study.config import _paths, config_schema, package_data, read_study
 from conceptbridge.study.embeddings import catalogue_schema, embedding_of_folder, find_embedding, of_each_parent
-from conceptbridge.study.strategies import STRATEGIES
 from conceptbridge.study.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -473,28 +472,3 @@ def test_a_bundle_tells_how_to_get_its_embedding_but_no_folder_of_this_machine(d
     s = study({**demo, "evaluation": {"reference": {"embedding": None}}})
     entry = s.model("riverside", "influenza", s.embeddings["own"], "cnn")["embedding"]["entry"]
     assert entry == {"dtype": "float32", "weights_sha256": "a" * 64, "width": 8, "licence": "MIT"}
-
-
-def keys_of(schema: Any, root: Any) -> set[str]:
-    """Every key that a schema knows, at any depth."""
-    if "$ref" in schema:
-        schema = root["$defs"][schema["$ref"].rsplit("/", 1)[1]]
-    found = set()
-    for key, sub in schema.get("properties", {}).items():
-        found |= {key} | keys_of(sub, root)
-    if isinstance(schema.get("additionalProperties"), dict):
-        found |= keys_of(schema["additionalProperties"], root)
-    for branch in schema.get("oneOf", []) + [rule.get("then", {}) for rule in schema.get("allOf", [])]:
-        found |= keys_of(branch, root)
-    return found
-
-
-def test_every_key_of_the_schema_is_explained_and_nothing_else() -> None:
-    text = (ROOT / "config/README.md").read_text(encoding="utf-8")
-    first_cells = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| `")]
-    explained = {word for cell in first_cells for key in cell.split("`")[1::2] for word in key.split(".")}
-    for schema, root in ((SCHEMA, SCHEMA), (CATALOGUE_SCHEMA, CATALOGUE_SCHEMA)):
-        assert keys_of(schema, root) <= explained, "a key is missing in config/README.md"
-    known = keys_of(SCHEMA, SCHEMA) | keys_of(CATALOGUE_SCHEMA, CATALOGUE_SCHEMA) | {"SITE", "TASK"}
-    strategies = set(STRATEGIES)
-    assert explained <= known | strategies, "config/README.md explains a key that the schemas do not know"

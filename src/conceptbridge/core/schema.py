@@ -116,7 +116,8 @@ def _message(error: ValidationError) -> str:
             return f"{prefix}unknown key {listed}{nearest(str(unknown[0]), known)}; known keys: {', '.join(known)}"
         case "required":
             missing = next(key for key in expected if key not in value)
-            return f"{prefix}the key {missing!r} is missing; add it"
+            about = schema.get("properties", {}).get(missing, {}).get("description")
+            return f"{prefix}the key {missing!r} is missing; add it{f' ({about})' if about else ''}"
         case "enum" | "const":
             valid = expected if error.validator == "enum" else [expected]
             return f"{prefix}{found} is not one of {', '.join(map(str, valid))}{nearest(str(value), valid)}"

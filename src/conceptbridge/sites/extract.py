@@ -49,12 +49,17 @@ def extract_files(tables: Mapping[str, Place]) -> list[Path]:
 def check_needs(site: str, extract: Path, tables: Mapping[str, Place], tasks: Mapping[str, Any]) -> None:
     """Raise StudyError if the extract of ``site`` lacks a table that a task's cohort needs."""
     for name, task in tasks.items():
-        for table in dict.fromkeys((*ALWAYS, *_tables_of(task["index"]), *_tables_of(task["outcome"]))):
+        for table in tables_of(task):
             if table not in tables:
                 raise StudyError(
                     f"{extract}: the task {name} needs the table {table}, and {site}'s extract does not have it (found "
                     f"{', '.join(tables)}); add it, or leave out the site or the task"
                 )
+
+
+def tables_of(task: Mapping[str, Any]) -> list[str]:
+    """Return the tables that the cohort of a task is made from."""
+    return list(dict.fromkeys((*ALWAYS, *_tables_of(task["index"]), *_tables_of(task["outcome"]))))
 
 
 def _tables_of(event: Mapping[str, Any]) -> list[str]:

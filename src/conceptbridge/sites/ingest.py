@@ -5,7 +5,7 @@ Rows stay in the order of their file, so the output has the same bytes on any nu
 
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -70,18 +70,19 @@ def ingest(
     vocabulary: Path | None = None,
     threads: int = 1,
     memory_mb: int = MEMORY_MB,
+    wanted: Collection[str] = tuple(TABLES),
 ) -> None:
     """Read the CDM tables of ``extract`` and write each of ``cdm.TABLES`` to ``cdm/{table}.parquet``, all or none.
 
     ``reading`` has ``headerless``, ``cdm_version`` (of headerless files), ``on_error`` (drop or fail) and ``last_date``
     (ISO; the last day that a record can have, by default from cdm_source and observation_period). ``vocabulary`` is a
-    folder downloaded from Athena: names for concepts that the extract does not name. A table that the extract lacks is
-    written empty. ``quality`` counts every row that is dropped or repaired under one reason.
+    folder downloaded from Athena: names for concepts that the extract does not name. A table that the extract lacks, or
+    that is not ``wanted``, is written empty. ``quality`` counts every row that is dropped or repaired under one reason.
 
     Raises StudyError for what cannot be read correctly: a damaged file, ids that lost digits, dates whose day and
     month are unclear, a missing column, no person; with ``on_error: fail`` also for the first bad row.
     """
-    tables = find_tables(extract)
+    tables = find_tables(extract, wanted)
     if "person" not in tables:
         raise StudyError(f"{extract}: has no person table (person.parquet, PERSON.csv, person.csv.gz ...)")
     cdm.parent.mkdir(parents=True, exist_ok=True)

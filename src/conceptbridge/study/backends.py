@@ -28,7 +28,7 @@ SHA256: Schema = {"type": "string", "pattern": "^[0-9a-f]{64}$"}
 #: the fields that an entry of any backend may have
 COMMON_FIELDS: dict[str, Schema] = {
     "width": {"type": "integer", "minimum": 1, "description": "numbers per vector"},
-    "licence": {"type": "string", "description": "of the weights"},
+    "licence": {"type": "string", "description": "licence of the weights"},
 }
 
 

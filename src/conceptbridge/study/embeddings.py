@@ -133,6 +133,8 @@ def check_catalogue(entries: Mapping[str, Any], what: str) -> None:
     used = {str(entry.get("backend")) for entry in entries.values() if isinstance(entry, dict)}
     schema = catalogue_schema(used)
     faults = list(Draft202012Validator(schema).iter_errors(entries))
+    if not faults:
+        return
     if all(fault.validator == "required" and len(fault.absolute_path) == 1 for fault in faults):
         missing: dict[str, dict[str, None]] = {}  # of each entry, without repeats
         for fault in faults:

@@ -51,10 +51,10 @@ class Setting:
     @property
     def given(self) -> dict[str, Any]:
         """The JSON schema of what a study may give."""
-        value = dict(self.schema)
+        value, about = dict(self.schema), {"description": self.about}
         if not self.searchable:
-            return value
-        return {"anyOf": [value, {"type": "array", "minItems": 1, "uniqueItems": True, "items": value}]}
+            return about | value
+        return about | {"anyOf": [value, {"type": "array", "minItems": 1, "uniqueItems": True, "items": value}]}
 
     def beyond(self, tried: Sequence[Any], chosen: Any) -> Any:
         """Return the value one step beyond ``chosen``, in the same ratio, if it is the lowest or highest of the

@@ -18,17 +18,49 @@ class Transformers(Backend):
 
     name = "transformers"
     fields: ClassVar[Mapping[str, Schema]] = {
-        "model": {"type": "string", "minLength": 1, "description": "hub id or folder"},
-        "revision": {"type": "string", "pattern": "^[0-9a-f]{40}$", "description": "the hub's commit"},
-        "weights_sha256": SHA256 | {"description": "SHA-256 of the safetensors"},
-        "package": {"type": "string", "description": "Python package that carries the model in its folder `model`"},
-        "pickled_weights": {"type": "boolean", "description": "take weights that are not safetensors"},
-        "pooling": {"enum": ["mean", "cls", "max", "last-token"]},
-        "layer": {"type": "integer", "description": "hidden layer to pool: 0 is the embedding layer, -1 the last"},
-        "max_length": {"type": "integer", "minimum": 8, "description": "in the model's own tokens"},
-        "normalize": {"type": "boolean", "description": "scale vectors to norm 1"},
-        "prompt": {"type": "string", "description": "text put before every text"},
-        "dtype": {"enum": ["float32", "bfloat16"]},
+        "model": {"type": "string", "minLength": 1, "description": "id at the hub, or a folder"},
+        "revision": {"type": "string", "pattern": "^[0-9a-f]{40}$", "description": "the hub's commit, 40 hex digits"},
+        "weights_sha256": SHA256
+        | {
+            "description": "SHA-256 of model.safetensors (of several files, in the order of their names; those of the "
+            "model's other modules last), checked whenever the model is loaded; a model needs it or `revision`"
+        },
+        "package": {
+            "type": "string",
+            "description": "an installed Python package that contains the model, in its folder `model`; tried before "
+            "the hub",
+        },
+        "pickled_weights": {
+            "type": "boolean",
+            "description": "whether to load weights that are not safetensors; they can run code, so leave it false "
+            "unless you trust the model's makers",
+        },
+        "pooling": {
+            "enum": ["mean", "cls", "max", "last-token"],
+            "description": "how the vectors of a text's tokens become one; without it, `sentence-transformers` runs "
+            "the model's own modules",
+        },
+        "layer": {
+            "type": "integer",
+            "description": "hidden layer that is pooled, where 0 is the embedding layer and -1 the last; without it "
+            "the model's last state",
+        },
+        "max_length": {
+            "type": "integer",
+            "minimum": 8,
+            "description": "most tokens per text, in the model's own tokens; never more than it has positions for",
+        },
+        "normalize": {"type": "boolean", "description": "whether vectors are scaled to norm 1"},
+        "prompt": {
+            "type": "string",
+            "description": "words put before every text; without it, those that the model's own files want by default, "
+            'and `""` is none',
+        },
+        "dtype": {
+            "enum": ["float32", "bfloat16"],
+            "description": "with `bfloat16`, matrix products are in bfloat16, layer norms and softmax in float32, "
+            "which is faster where the processor has it",
+        },
     }
     required: ClassVar[tuple[str, ...]] = ("model", "pooling", "max_length", "normalize", "dtype", "width")
     identity = (

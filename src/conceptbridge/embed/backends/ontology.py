@@ -17,7 +17,7 @@ class Ontology(Backend):
             "type": "integer",
             "minimum": 1,
             "maximum": 6,
-            "description": "how far up a concept's ancestors are taken, by min_levels_of_separation",
+            "description": "how far up a concept's ancestors are taken, by `min_levels_of_separation`",
         }
     }
     required = ("levels",)

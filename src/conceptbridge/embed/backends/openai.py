@@ -15,27 +15,56 @@ class OpenAI(Backend):
 
     name = "openai"
     fields: ClassVar[Mapping[str, Schema]] = {
-        "model": {"type": "string", "minLength": 1, "description": "the service's name of it"},
+        "model": {"type": "string", "minLength": 1, "description": "the service's name for the model"},
         "revision": {"type": "string", "minLength": 1, "description": "a word of your own that tells versions apart"},
-        "normalize": {"type": "boolean", "description": "scale vectors to norm 1"},
-        "prompt": {"type": "string", "description": "text put before every text"},
-        "url": {"type": "string", "pattern": "^https?://", "description": "of the service"},
+        "normalize": {"type": "boolean", "description": "whether vectors are scaled to norm 1"},
+        "prompt": {"type": "string", "description": "words put before every text"},
+        "url": {
+            "type": "string",
+            "pattern": "^https?://",
+            "description": "address of the service, up to `/v1`, or up to `/embeddings`; a query (`?api-version=...`) "
+            "stays at the end",
+        },
         "key_env": {
             "type": "string",
             "pattern": "^[A-Za-z_][A-Za-z0-9_]*$",
-            "description": "environment variable with the key",
+            "description": "environment variable with the service's key; the key is stored nowhere else",
         },
         "key_header": {
             "type": "string",
             "pattern": "^[A-Za-z][A-Za-z0-9-]*$",
-            "description": "header that carries the key",
+            "description": "header that carries the key as it is (`api-key` at Azure and its gateways); without it "
+            "`Authorization: Bearer`, at *.azure.com `api-key`",
         },
-        "dimensions": {"type": "integer", "minimum": 1, "description": "asked of the service"},
-        "price": {"type": "number", "minimum": 0, "description": "USD per million tokens"},
-        "concurrency": {"type": "integer", "minimum": 1, "maximum": 64, "description": "requests at once"},
-        "request_tokens": {"type": "integer", "minimum": 1, "description": "tokens per request"},
-        "request_texts": {"type": "integer", "minimum": 1, "description": "texts per request"},
-        "timeout": {"type": "number", "exclusiveMinimum": 0, "description": "seconds to wait for an answer"},
+        "dimensions": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "width of the vectors, requested from the service",
+        },
+        "price": {
+            "type": "number",
+            "minimum": 0,
+            "x-unit": "USD per million tokens",
+            "description": "what the service charges, for the estimate",
+        },
+        "concurrency": {
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 64,
+            "description": "requests at once, by default 4",
+        },
+        "request_tokens": {"type": "integer", "minimum": 1, "description": "tokens per request, by default 20000"},
+        "request_texts": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "texts per request, by default 512; halved if a server answers 413",
+        },
+        "timeout": {
+            "type": "number",
+            "exclusiveMinimum": 0,
+            "x-unit": "seconds",
+            "description": "time to wait for an answer, by default 120",
+        },
     }
     required = ("model", "url", "width")
     identity = ("model", "revision", "dimensions", "prompt", "normalize")

@@ -16,9 +16,16 @@ class Precomputed(Backend):
     name = "precomputed"
     vectors = "published"
     fields: ClassVar[Mapping[str, Schema]] = {
-        "file": {"type": "string", "description": "relative to the study's data"},
-        "file_sha256": SHA256,
-        "key": {"enum": ["text", "concept_id", "code"], "description": "what the file's keys are"},
+        "file": {
+            "type": "string",
+            "description": "published vectors, as .h5, .npz, .parquet or word2vec .txt, below the study's `data`",
+        },
+        "file_sha256": SHA256 | {"description": "SHA-256 of that file"},
+        "key": {
+            "enum": ["text", "concept_id", "code"],
+            "description": "what the file's keys are; a `concept_id` is followed by `|state` if states differ, a "
+            "`code` by a text that begins with `Not` if the concept is absent",
+        },
         "missing": {
             "oneOf": [
                 {"enum": ["fail", "zero"]},
@@ -29,7 +36,9 @@ class Precomputed(Backend):
                     "properties": {"backend": {"type": "string"}},
                 },
             ],
-            "description": "what a token gets that the file lacks",
+            "title": "`fail`, `zero`, or `{backend: NAME}`",
+            "description": "what happens to a text that the file lacks; `fail` stops the run, `zero` gives it a zero "
+            "vector, `{backend: NAME}` another embedding's vector",
         },
     }
     required = ("file", "file_sha256", "key", "missing", "width")

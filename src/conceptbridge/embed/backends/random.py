@@ -18,7 +18,8 @@ class Random(Backend):
     fields: ClassVar[Mapping[str, Schema]] = {
         "parent": {
             "type": "string",
-            "description": "the embedding whose width it has; by default, each of the study",
+            "description": "the embedding whose width it has; by default each of the study's (with several widths, "
+            "`random-WIDTH`)",
         }
     }
     identity = ("width",)

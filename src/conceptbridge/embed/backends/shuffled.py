@@ -14,7 +14,8 @@ class Shuffled(Backend):
     fields: ClassVar[Mapping[str, Schema]] = {
         "parent": {
             "type": "string",
-            "description": "the embedding that is permuted; by default, each of the study",
+            "description": "the embedding whose vectors it has, on the wrong names; by default each of the study's "
+            "(with several, `shuffled-PARENT`)",
         }
     }
     shared = ("parent", "width", "licence")

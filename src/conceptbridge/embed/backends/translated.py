@@ -17,11 +17,12 @@ class Translated(Backend):
     fields: ClassVar[Mapping[str, Schema]] = {
         "parent": {
             "type": "string",
-            "description": "the embedding of the names; by default the study's first, or `lexical`",
+            "description": "the embedding that names are compared by; by default the study's first, or `lexical`",
         },
         "profiles": {
             "enum": [OWN, SHUFFLED, NONE],
-            "description": "what tokens keep company with: their `own` (default), `none`, or `shuffled` (a control)",
+            "description": "what tokens keep company with, which is their `own` (default), `none`, or `shuffled` over "
+            "tokens; a translation by shuffled profiles, or by a control, is a control, drawn anew for every seed",
         },
     }
     identity = ("profiles",)

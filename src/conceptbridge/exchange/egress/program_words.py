@@ -15,6 +15,8 @@ import conceptbridge
 #: the rooms that write what leaves
 _ROOMS = ("disclosure", "evaluate", "exchange", "learn", "sites", "study", "tasks", "translate", "vocabulary")
 _WORD = re.compile(r"\w+")
+#: lines of a YAML file that tell something to its readers alone
+_FOR_READERS = re.compile(r"^\s*(#.*|(description|title|x-[a-z]+):.*)$", re.MULTILINE)
 
 
 def words(text: str) -> list[str]:
@@ -35,12 +37,14 @@ def program_words() -> frozenset[str]:
             for text in _constants(ast.parse(path.read_text(encoding="utf-8"))):
                 found.update(words(text))
         for path in sorted((root / room).rglob("*.yaml")):
-            found.update(words(re.sub(r"(?m)^\s*(#.*|description:.*)$", "", path.read_text(encoding="utf-8"))))
+            found.update(
+                words(re.sub(r"(?m)^\s*(#.*|(description|title|x-[a-z]+):.*)$", "", path.read_text(encoding="utf-8")))
+            )
     return frozenset(found)
 
 
 def _constants(tree: ast.AST) -> Iterator[str]:
-    for node in ast.iter_child_nodes(tree):
+    for node in _children(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             continue  # a docstring
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -50,3 +54,10 @@ def _constants(tree: ast.AST) -> Iterator[str]:
         if isinstance(node, ast.keyword) and node.arg:
             yield node.arg
         yield from _constants(node)
+
+
+def _children(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes below one, without what a schema tells its readers: no file that leaves repeats that."""
+    pairs = zip(tree.keys, tree.values, strict=True) if isinstance(tree, ast.Dict) else ()
+    told = [value for key, value in pairs if isinstance(key, ast.Constant) and key.value in ("description", "title")]
+    return (node for node in ast.iter_child_nodes(tree) if node not in told)

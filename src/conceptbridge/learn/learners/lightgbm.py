@@ -15,12 +15,23 @@ if TYPE_CHECKING:
 
 
 _TWO_OR_MORE = {"type": "integer", "minimum": 2}
+_PART_OR_AUTO = {
+    "title": "`auto`, or a number above 0, at most 1",
+    "type": ["number", "string"],
+    "exclusiveMinimum": 0,
+    "maximum": 1,
+    "pattern": "^auto$",
+}
 _PART = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 _TREES = {
     "num_leaves": Setting("leaves per tree", _TWO_OR_MORE),
     "min_data_in_leaf": Setting("training rows per leaf, at least", _TWO_OR_MORE),
     "learning_rate": Setting("shrinkage of each tree", POSITIVE),
-    "num_iterations": Setting("trees, at most; `tune-all` may add as many", COUNT, searchable=False),
+    "num_iterations": Setting(
+        "the most trees; validation loss ends a run, in most cases long before; `tune-all` may add as many again",
+        COUNT,
+        searchable=False,
+    ),
 }
 
 
@@ -34,13 +45,17 @@ class LightGBM(EngineLearner["Forest"]):
         "counts": Setting("whether the number of tokens is a feature", {"type": "boolean"}, searchable=False),
         **_TREES,
         "feature_fraction": Setting(
-            "share of the features that a tree may use, drawn for it; `auto`: all columns, or 128 of vectors' features",
-            {"type": ["number", "string"], "exclusiveMinimum": 0, "maximum": 1, "pattern": "^auto$"},
+            "share of the features that a tree may use, drawn at random; `auto` is all one-hot columns, 128 of "
+            "vectors' features",
+            _PART_OR_AUTO,
             searchable=False,
         ),
         "bagging_fraction": Setting("share of the rows that each tree sees", _PART),
         "early_stopping_round": Setting(
-            "trees without a lower validation loss after which it stops", COUNT, searchable=False
+            "trees without a lower validation loss after which training stops; if not below `num_iterations`, it "
+            "never does",
+            COUNT,
+            searchable=False,
         ),
     }
     tuning = {

@@ -15,10 +15,18 @@ if TYPE_CHECKING:
 _L1_SHARE = Setting("share of the penalty that is L1; the rest is L2", SHARE, extends=False)
 _ABOVE_ZERO = {"type": "number", "exclusiveMinimum": 0, "maximum": 1}
 _PATH = {
-    "penalty": Setting("the smallest that is tried, as a share of the largest useful penalty", _ABOVE_ZERO),
-    "penalties": Setting("how many are tried, from the largest down; 1: the smallest alone", COUNT, searchable=False),
+    "penalty": Setting(
+        "the smallest penalty tried, as a share of the largest useful one (**Length of a run**, below)", _ABOVE_ZERO
+    ),
+    "penalties": Setting(
+        "how many penalties are tried, from the largest useful one down, evenly on the log scale; 1 is `penalty` alone",
+        COUNT,
+        searchable=False,
+    ),
     "patience": Setting(
-        "penalties without a lower validation loss that end the path, in its second half", COUNT, searchable=False
+        "penalties without a lower validation loss after which no smaller one is tried, once half of them are",
+        COUNT,
+        searchable=False,
     ),
     "l1_share": _L1_SHARE,
 }

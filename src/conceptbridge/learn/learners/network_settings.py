@@ -4,20 +4,35 @@ from conceptbridge.learn.learner import BELOW_ONE, COUNT, NOT_NEGATIVE, POSITIVE
 
 _WHOLE = {"type": "integer", "minimum": 0}
 
-_DROPOUT = Setting("share of the pooled features that is dropped in training", BELOW_ONE)
-_WEIGHT_DECAY = Setting("L2 penalty of the weights", NOT_NEGATIVE)
-_LEARNING_RATE = Setting("length of a step", POSITIVE)
+_DROPOUT = Setting(
+    "share of the features that is dropped in training, of the pooled ones, or of what each layer adds to an event",
+    BELOW_ONE,
+)
+_WEIGHT_DECAY = Setting(
+    "L2 penalty of the weights; of the transformer, the share of the learning rate by which a step shrinks the "
+    "matrices",
+    NOT_NEGATIVE,
+)
+_LEARNING_RATE = Setting("length of a step of the gradient descent", POSITIVE)
 
 DESCENT = {
     "dropout": _DROPOUT,
     "batch": Setting("rows per step", COUNT, searchable=False),
-    "momentum": Setting("Nesterov momentum", BELOW_ONE),
+    "momentum": Setting("Nesterov momentum of the gradient descent", BELOW_ONE),
     "weight_decay": _WEIGHT_DECAY,
     "learning_rate": _LEARNING_RATE,
-    "min_pass_steps": Setting("a pass takes each training row once, in at least this many steps", COUNT, False),
-    "max_pass_steps": Setting("and at most this many; 0: no limit", _WHOLE, False),
-    "checks_per_pass": Setting("looks at the validation loss in a pass", COUNT, searchable=False),
-    "patience": Setting("passes without a lower validation loss after which a run ends", COUNT, searchable=False),
+    "min_pass_steps": Setting(
+        "a pass takes each training row once, in at least this many steps, so the rows of a small site several times",
+        COUNT,
+        False,
+    ),
+    "max_pass_steps": Setting("a pass has at most this many steps; 0 is no limit", _WHOLE, False),
+    "checks_per_pass": Setting("checks of the validation loss per pass", COUNT, searchable=False),
+    "patience": Setting(
+        "passes without a lower validation loss after which training stops; if not below `max_passes`, it never does",
+        COUNT,
+        searchable=False,
+    ),
 }
 TUNED = {"dropout": _DROPOUT, "weight_decay": _WEIGHT_DECAY, "learning_rate": _LEARNING_RATE}
 

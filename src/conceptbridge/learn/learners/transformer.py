@@ -21,10 +21,12 @@ class Transformer(EngineLearner["EventNetwork"]):
     name = "transformer"
     sees = "events"
     settings = {
-        "width": Setting("width of an event between the layers", COUNT, searchable=False),
+        "width": Setting("width of an event between the layers, a multiple of `heads`", COUNT, searchable=False),
         "blocks": Setting("blocks of self-attention and a feed-forward layer", COUNT, searchable=False),
-        "heads": Setting("attention weights that an event has in a block", COUNT, searchable=False),
-        "tokens": Setting("events that are seen of a row, its last ones", COUNT, searchable=False),
+        "heads": Setting("attention weights of an event per block", COUNT, searchable=False),
+        "tokens": Setting(
+            "events that are seen of a row, its last ones, in training and prediction", COUNT, searchable=False
+        ),
         **{name: setting for name, setting in DESCENT.items() if name != "momentum"},
     }
     tuning = {"tune-head": TUNED, "tune-all": TUNED}

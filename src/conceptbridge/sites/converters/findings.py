@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 from conceptbridge.sites.converters.codebook import Codebook, read_codebook
 from conceptbridge.sites.converters.converter import Converter
 
-_FILE = {"type": "string", "minLength": 1}
-_NO_FILE = {"type": ["string", "null"], "minLength": 1, "default": None}
+_FILE = {"title": "file", "type": "string", "minLength": 1}
+_NO_FILE = {"title": "file", "type": ["string", "null"], "minLength": 1, "default": None}
 
 
 class Findings(Converter):
@@ -17,15 +17,27 @@ class Findings(Converter):
     name = "findings"
     title = "a findings table"
     schema: ClassVar[Mapping[str, Any]] = {
+        "description": "Instead of an extract, a table with one encounter per row, one coded column per finding, and a "
+        "diagnosis ([docs/extracts.md](../docs/extracts.md)).",
         "type": "object",
         "required": ["codebook", "train"],
         "additionalProperties": False,
         "properties": {
-            "codebook": _FILE,
-            "names": _NO_FILE,
-            "train": _FILE,
-            "test": _NO_FILE,
-            "missing": {"enum": ["missing", "absent"], "default": "missing"},
+            "codebook": _FILE
+            | {
+                "description": "YAML file that says what the columns and values mean, relative to the working folder "
+                "of the run. Sites with the same codebook share its concepts."
+            },
+            "names": _NO_FILE
+            | {"description": "File of lines `CODE: name`, for codes that the codebook does not name, below `data`."},
+            "train": _FILE | {"description": "The table, CSV or Parquet, below `data`."},
+            "test": _NO_FILE
+            | {"description": "A table of the same columns whose encounters are the test rows, below `data`."},
+            "missing": {
+                "description": "What a finding is that has no value.",
+                "enum": ["missing", "absent"],
+                "default": "missing",
+            },
         },
     }
     files = ("codebook",)
