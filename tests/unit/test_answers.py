@@ -71,10 +71,10 @@ def answer_to(
         (BETTER, "Use there's model on minilm, head tuned here."),
         (
             LEVEL,
-            "Keep your own model for now. No difference seen between there's model on minilm, head tuned here, and "
+            "Keep your own model for now: no difference is seen between there's model on minilm, head tuned here, and "
             "your own model on codes.",
         ),
-        (WORSE, "Keep your own model on codes: the one that the validation rows chose is worse on the test rows."),
+        (WORSE, "Keep your own model on codes: the model chosen on the validation rows did worse on the test rows."),
     ],
 )
 def test_where_the_reference_is_the_best_local_model_it_decides(difference, verdict):
@@ -103,9 +103,9 @@ def test_beating_the_reference_alone_is_no_reason_to_transfer():
         (
             LEVEL,
             "Keep your own model for now: there's model on minilm, head tuned here, beats your own model on codes, but "
-            "is not shown to beat your own model on random-minilm, which has no meaning.",
+            "is not shown to beat your own model on random-minilm, a control without meaning.",
         ),
-        (WORSE, "Keep your own model: the one that the validation rows chose is worse on the test rows."),
+        (WORSE, "Keep your own model: the model chosen on the validation rows did worse on the test rows."),
     ],
 )
 def test_a_local_model_without_meaning_has_to_be_beaten_too_and_is_never_recommended(control, verdict):
@@ -118,37 +118,42 @@ def test_a_local_model_without_meaning_has_to_be_beaten_too_and_is_never_recomme
 
 
 def test_no_local_model_leaves_nothing_to_compare_with():
-    assert answer_to(None).verdict == "There is no model of your own to compare with."
+    assert answer_to(None).verdict == "No model of your own can be trained here, so there is nothing to compare with."
 
 
 @pytest.mark.parametrize(
     ("difference", "recommended", "verdict", "gain"),
     [
-        (BETTER, OWN, "Keep your own model, on minilm.", "another embedding at home"),
-        (BETTER, {**LOCAL, "learner": "logistic"}, "Keep your own model, with logistic.", "another learner at home"),
+        (BETTER, OWN, "Keep your own model, built on minilm.", "another embedding at home"),
+        (
+            BETTER,
+            {**LOCAL, "learner": "logistic"},
+            "Keep your own model, trained by logistic.",
+            "another learner at home",
+        ),
         (
             BETTER,
             {**OWN, "learner": "logistic"},
-            "Keep your own model, with logistic on minilm.",
+            "Keep your own model, trained by logistic on minilm.",
             "another learner and its embedding at home",
         ),
         (
             LEVEL,
             OWN,
-            "Keep your own model. No difference seen between your own model on minilm and your own model on codes.",
+            "Keep your own model: no difference is seen between your own model on minilm and your own model on codes.",
             None,
         ),
         (
             LEVEL,
             {**LOCAL, "learner": "logistic"},
-            "Keep your own model. No difference seen between your own model on codes (logistic) and your own model on "
-            "codes (cnn).",
+            "Keep your own model: no difference is seen between your own model on codes (logistic) and your own model "
+            "on codes (cnn).",
             None,
         ),
         (
             WORSE,
             OWN,
-            "Keep your own model on codes: the one that the validation rows chose is worse on the test rows.",
+            "Keep your own model on codes: the model chosen on the validation rows did worse on the test rows.",
             None,
         ),
     ],
@@ -251,7 +256,7 @@ def test_a_target_without_any_estimate_says_why():
     why = "fewer than 20 test persons with the event"
     arms = [{**arm, "auroc": None, "reason": why} for arm in (TRANSFERRED, LOCAL)]
     [answer] = answers(arms, [], [], [])
-    assert (answer.verdict, answer.evidence) == ("Not estimable.", [])
+    assert (answer.verdict, answer.evidence) == ("Nothing can be said: no model could be tested here.", [])
     assert why in answer.sentence
 
 
@@ -264,4 +269,6 @@ def test_no_sentence_reads_an_absence_of_evidence_as_evidence_of_absence():
         for third in (LEVEL,)
     ]
     told = " ".join(f"{case.verdict} {case.sentence}" for case in cases)
-    assert not re.search(r"(did|does) not help|no better|just as|\bequal|same as|no difference(?! seen)", told, re.I)
+    assert not re.search(
+        r"(did|does) not help|no better|just as|\bequal|same as|no difference(?! (is )?seen)", told, re.I
+    )

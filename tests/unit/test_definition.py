@@ -16,20 +16,26 @@ def items(*named: tuple[int, str | None]) -> dict[str, Any]:
 
 
 SETS = [
-    {"index": items((9203, None)), "outcome": items((4266367, "Influenza"))},
-    {"index": items((9203, "Emergency Room Visit")), "outcome": items((4266367, None))},
+    {"index": items((9203, None)), "outcome": items((4266367, None))},
+    {"index": items((9203, "Emergency Room Visit")), "outcome": items((4266367, "Influenza"))},
 ]
 
 
 def test_every_concept_has_the_name_that_any_site_has_for_it() -> None:
     assert definition(TASK, SETS) == (
-        "For every visit “Emergency Room Visit”, the models predict a diagnosis of “Influenza” on days 1 to 7 after "
+        "For every emergency visit, the models predict a diagnosis of “Influenza” on days 1 to 7 after "
         "it, from the records of the 365 days before it and the day itself."
     )
 
 
-def test_without_rows_here_concepts_are_ids() -> None:
+def test_without_rows_here_concepts_have_the_names_that_came_with_results_or_are_ids() -> None:
+    assert "diagnosis of “Influenza” on" in definition(TASK, [], {4266367: "Influenza"})
     assert "diagnosis of concept 4266367 on" in definition(TASK, [])
+
+
+def test_a_visit_that_has_no_word_of_its_own_is_named_as_the_vocabulary_does() -> None:
+    urgent = TASK | {"index": VISIT | {"concepts": [8782]}}
+    assert "For every visit “Urgent Care Facility”, the" in definition(urgent, [], {8782: "Urgent Care Facility"})
 
 
 @pytest.mark.parametrize(
@@ -37,7 +43,7 @@ def test_without_rows_here_concepts_are_ids() -> None:
     [
         ({"outcome": {"domain": "death", "concepts": [], "days": [1, 30]}}, "predict death on days 1 to 30"),
         ({"outcome": FLU | {"days": [1, 1]}}, "on day 1 after it"),
-        ({"index": VISIT | {"occurrence": "first"}}, "For the first visit"),
+        ({"index": VISIT | {"occurrence": "first"}}, "For the first emergency visit"),
         ({"index": {"domain": "cohort", "concepts": [], "occurrence": "all"}}, "For every index date of a handed-in"),
         ({"predictors": {"days": [-30, -1]}}, "of days 1 to 30 before it."),
         ({"predictors": {"days": [0, 0]}}, "from the records of the day itself."),

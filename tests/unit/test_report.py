@@ -1,5 +1,7 @@
 """The joint tables, the figures and the page say what the metrics say, every arm of them."""
 
+import base64
+import gzip
 import json
 import re
 import shutil
@@ -10,6 +12,7 @@ from html.parser import HTMLParser
 from itertools import product
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
@@ -24,9 +27,13 @@ from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
 from conceptbridge.evaluate.schemas import TRANSLATION_SHARES, TRANSLATIONS, schema
 from conceptbridge.evaluate.shared_tables import read_shared
 from conceptbridge.report.answers import answers
+from conceptbridge.report.characteristics import standardised_difference
+from conceptbridge.report.checklist import checklist
+from conceptbridge.report.figures.decisions import smooth_calibration
 from conceptbridge.report.figures.draw import DRAW, write_figures
 from conceptbridge.report.figures.registry import study_figures
-from conceptbridge.report.page import SECTIONS, checklist, write_page
+from conceptbridge.report.page import write_page
+from conceptbridge.report.sections import SECTIONS
 from conceptbridge.report.study_tables import STUDY_TABLES
 from conceptbridge.report.tables import tables, write_tables
 from conceptbridge.tasks.prevalence import SCHEMA as PREVALENCE
@@ -256,7 +263,7 @@ def test_the_answer_follows_the_numbers(results):
     found = answers_of(results)
     here = found["lakeside"]
     assert re.fullmatch(
-        r"Keep your own model for now\. No difference seen between riverside's model on minilm, [\w ]+, and "
+        r"Keep your own model for now: no difference is seen between riverside's model on minilm, [\w ]+, and "
         r"your own model on codes\.",
         here.verdict,
     )
@@ -272,7 +279,7 @@ def test_the_answer_follows_the_numbers(results):
         *2 * ["control (exploratory)"],
     ]
     scarce = found[made.SCARCE]
-    assert scarce.verdict == "There is no model of your own to compare with."
+    assert scarce.verdict == "No model of your own can be trained here, so there is nothing to compare with."
     assert "no arm of the reference is estimable" in scarce.sentence
 
 
@@ -318,7 +325,7 @@ def test_noise_is_called_noise(results, tmp_path):
     found = answers_of(tmp_path)
     assert {answer.verdict for answer in found.values()} == {"No model is shown to do better than chance."}
     text = page.read_text(encoding="utf-8")
-    first_screen = text[text.index('<h2 id="answers-title"') : text.index("<article")]
+    first_screen = text[text.index('<h3 id="answers-title"') : text.index("<article")]
     assert "Nothing is shown to be better than chance" in first_screen
     claimed = [row for row in read(tmp_path, "comparisons") if row["p_holm"] is not None and row["p_holm"] < 0.05]
     assert claimed == []
@@ -369,7 +376,8 @@ def test_the_page_is_whole_and_asks_nothing_of_the_network(results):
     assert reader.open == []
     for tag, attributes in reader.elements:
         for name in ("src", "href", "action", "srcset"):
-            assert attributes.get(name, "#").startswith(("#", "data:")), (tag, attributes)
+            inside = ("#", "data:", "../tables/", "../figures/")  # or in the results' folder
+            assert attributes.get(name, "#").startswith(inside), (tag, attributes)
     assert not re.search(r"@import|url\(|fetch\(|XMLHttpRequest", text)
     ids = [attributes["id"] for _, attributes in reader.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
@@ -470,3 +478,104 @@ def test_the_page_warns_of_prevalence_that_parts_and_tells_what_looks_ahead_and_
 def test_a_missing_table_is_a_message(tmp_path):
     with pytest.raises(StudyError, match=r"metrics\.parquet is missing"):
         tables(tmp_path, tmp_path, ["t"], ["a"], 10)
+
+
+def test_table_one_has_shares_and_standardised_differences(results):
+    rows = {(row["characteristic"], row["level"]): row for row in read(results, "table_one")}
+    assert rows["all rows", ""]["lakeside, with the event"] == "72 (100.0 %)"
+    women, men = rows["sex", "female"], rows["sex", "male"]
+    # 31 of 72 rows with the event, 90 of 204 without: the difference of shares by its mean standard deviation
+    assert (women["lakeside, with the event"], women["lakeside, without"]) == ("31 (43.1 %)", "90 (44.1 %)")
+    assert (women["lakeside, difference"], men["lakeside, difference"]) == ("0.02", "")
+    assert rows["race", "Asian"]["lakeside, with the event"] == "not shown"
+
+
+def test_a_standardised_difference_of_two_levels_is_that_of_shares():
+    assert standardised_difference([30, 70], [50, 50]) == pytest.approx(0.2 / ((0.3 * 0.7 + 0.5 * 0.5) / 2) ** 0.5)
+    assert standardised_difference([10, 20, 30], [1, 2, 3]) == pytest.approx(0)
+    assert standardised_difference([0, 0], [1, 2]) is None
+
+
+def test_a_smooth_calibration_curve_follows_its_bins_and_their_band_holds_them():
+    predicted = [0.02 + 0.09 * n for n in range(10)]
+    points = [{"share": 0.1, "predicted": p, "observed": min(p * 1.2, 0.95)} for p in predicted]
+    grid, middle, lower, upper = smooth_calibration(points, 1000)
+    assert np.abs(middle - np.interp(grid, predicted, [point["observed"] for point in points])).max() < 0.03
+    assert ((lower < middle) & (middle < upper)).all()
+    assert smooth_calibration(points[:3], 1000) is None
+
+
+def test_what_is_saved_from_the_page_is_the_file_itself(results):
+    text = (results / "report" / "index.html").read_text(encoding="utf-8")
+    for ending, packed in (("csv", True), ("tex", True), ("pdf", False)):
+        folder = results / ("figures" if ending == "pdf" else "tables")
+        name = f"roc-{made.TASK}.pdf" if ending == "pdf" else f"arms.{ending}"
+        [data] = re.findall(rf'id="file-{re.escape(name)}" href="data:application/\w+;base64,([^"]*)"', text)
+        saved = base64.b64decode(data)
+        assert (gzip.decompress(saved) if packed else saved) == (folder / name).read_bytes()
+
+
+def test_latex_tables_compile(results, tmp_path):
+    if shutil.which("pdflatex") is None:
+        pytest.skip("no pdflatex (on Debian: texlive-latex-base, texlive-latex-recommended)")
+    parts = [path.read_text(encoding="utf-8") for path in sorted((results / "tables").glob("*.tex"))]
+    assert len(parts) == sum(not table.long for table in STUDY_TABLES)
+    head = r"\documentclass{article}\usepackage[paperwidth=2m]{geometry}\usepackage{booktabs,longtable}\begin{document}"
+    (tmp_path / "all.tex").write_text("\n".join([head, *parts, r"\end{document}"]), encoding="utf-8")
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "all.tex"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout[-2000:]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    chromium = shutil.which("chromium") or shutil.which("google-chrome")
+    if chromium is None:
+        pytest.skip("no Chromium (on Debian: apt-get install chromium)")
+    with playwright.sync_playwright() as play:
+        opened = play.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+def open_page(browser, results: Path, width: int = 1280, scheme: str = "light"):
+    tab = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    tab.goto((results / "report" / "index.html").as_uri())
+    return tab
+
+
+def test_a_browser_shows_words_files_and_folded_sections(results, browser):
+    tab = open_page(browser, results)
+    tab.focus("#answers .word")  # by keyboard, without a pointer
+    means = tab.evaluate("getComputedStyle(document.activeElement, '::after').content")
+    assert "one hospital" in means
+    with tab.expect_download() as saved:
+        tab.click("#arms caption a:text-is('CSV')")
+    assert saved.value.suggested_filename == "arms.csv"
+    assert Path(saved.value.path()).read_bytes() == (results / "tables/arms.csv").read_bytes()
+    with tab.expect_download() as saved:
+        tab.click(f"#decisions figure a[data-file='roc-{made.TASK}.svg']")
+    assert Path(saved.value.path()).read_bytes() == (results / f"figures/roc-{made.TASK}.svg").read_bytes()
+    assert not tab.is_visible("#checklist table")
+    tab.evaluate("location.hash = 'checklist'")
+    tab.wait_for_selector("#checklist table")
+
+
+def test_the_page_fits_a_narrow_window_in_the_dark(results, browser):
+    tab = open_page(browser, results, 400, "dark")
+    assert tab.evaluate("document.documentElement.scrollWidth") == 400
+    colour = "getComputedStyle(document.querySelector('{}')).backgroundColor"
+    assert tab.evaluate(colour.format("body")) == "rgb(20, 25, 31)"
+    assert tab.evaluate(colour.format("figure img")) == "rgb(255, 255, 255)"  # a white card
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(results, browser, scheme):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    tab = open_page(browser, results, scheme=scheme)
+    # of the long tables, ten rows each: the others are like them
+    tab.evaluate("document.querySelectorAll('tbody tr:nth-child(n + 11)').forEach((row) => row.remove())")
+    tab.evaluate("document.querySelectorAll('details').forEach((folded) => { folded.open = true; })")
+    found = axe.Axe().run(tab).response["violations"]
+    assert [(one["id"], one["nodes"][0]["html"]) for one in found] == []

@@ -1,7 +1,7 @@
 """Report: the joint tables, figures and the page.
 
 in:  <results>/metrics/{task}/{target}/*.parquet, each site's tokens.parquet, attrition.csv, splits.parquet, quality.json
-out: <results>/tables/*.{parquet,csv,md,tex}, <results>/figures/*.{svg,png}, <results>/report/index.html
+out: <results>/tables/*.{parquet,csv,md,tex}, <results>/figures/*.{svg,pdf,png}, <results>/report/index.html
 """
 
 from conceptbridge.report.figures.registry import INPUTS, study_figures
@@ -67,7 +67,7 @@ rule figures:
             caption="../report/figure.rst",
             category="Figures",
         ),
-        expand(at(layout.FIGURE), figure=FIGURES, suffix="png"),
+        expand(at(layout.FIGURE), figure=FIGURES, suffix=["pdf", "png"]),
     log:
         "<logs>/figures.log",
     conda:
@@ -109,6 +109,8 @@ rule report:
         figures=rules.figures.output,
         quality=expand(rules.ingest.output.quality, site=study.tabled),
         concepts=rules.tables.input.concepts,
+        # the names of concepts at sites whose rows are elsewhere
+        vocabulary=expand(at(layout.VOCABULARY), site=[site for site in study.tabled if site in study.reported]),
         provenance=rules.provenance.output,
     output:
         report(

@@ -19,6 +19,7 @@ STYLE: Any = {
     "legend.fontsize": 8,
     "svg.fonttype": "none",  # keep text as text: files are small and searchable
     "svg.hashsalt": "conceptbridge",  # the same ids in every run
+    "pdf.fonttype": 42,  # letters that can be edited, as journals ask for
 }
 
 
@@ -30,10 +31,10 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write ``{name}.svg`` and ``{name}.png``: the same figure gives the same bytes."""
+    """Write ``{name}.svg``, ``.pdf`` and ``.png``: the same figure gives the same bytes."""
     with mpl.rc_context(STYLE):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # lay out once only: it takes longer than drawing
-        for ending, metadata in (("svg", {"Date": None}), ("png", None)):
+        for ending, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", None)):
             with atomic_file(folder / f"{name}.{ending}") as temporary:
                 figure.savefig(temporary, format=ending, dpi=200, metadata=metadata)

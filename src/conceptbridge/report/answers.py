@@ -39,6 +39,8 @@ from conceptbridge.report.verdicts import NO_DIFFERENCE, verdict_on
 
 NO_BETTER = "No model is shown to do better than chance."
 TOO_FEW = "Not enough patients to tell"
+NOTHING_TO_SAY = "Nothing can be said: no model could be tested here."
+NOT_TESTED = "not tested"
 #: roles of the arm with the highest AUROC on validation rows
 RECOMMENDED, HIGHEST = "recommended", "highest on the validation rows"
 
@@ -69,6 +71,15 @@ class Answer(NamedTuple):
     evidence: Sequence[Evidence]
     gain: Compared | None = None
     level_from: str = ""
+
+    @property
+    def how_sure(self) -> str:
+        """Whether the gain is a difference seen, in a few words."""
+        if self.gain is None or self.gain.difference.p is None:
+            return NOT_TESTED
+        p = self.gain.difference.p
+        said = "p < 0.001" if p < 0.001 else f"p {p:.3f}"
+        return f"{'seen' if self.gain.difference.sign else 'not seen'}, {said}"
 
 
 def answers_in(tables: Path) -> list[Answer]:
@@ -114,7 +125,7 @@ def _answer(
     chosen = asked.get(RECOMMENDATION)
     if chosen is None or by_key[key_of(chosen)]["auroc"] is None:
         sentence = f"No arm can be recommended: {_why_not(arms)}."
-        return Answer(task, target, events, None, "Not estimable.", sentence, [])
+        return Answer(task, target, events, None, NOTHING_TO_SAY, sentence, [])
 
     recommended = by_key[key_of(chosen)]
 
@@ -188,7 +199,7 @@ def _what_is_reached(case: Case, chosen: Row) -> Iterator[str]:
 
 def _seen(difference: Interval) -> str:
     """Say whether a difference was seen in the family of tests."""
-    what = NO_DIFFERENCE.lower() if difference.sign == 0 else "a difference seen"
+    what = NO_DIFFERENCE if difference.sign == 0 else "a difference is seen"
     return f"{what}, {difference}{_holm(difference)}"
 
 

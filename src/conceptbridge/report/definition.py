@@ -14,13 +14,23 @@ _KINDS = {
     "procedure": "procedure",
     "measurement": "measurement of",
     "observation": "observation of",
-    "visit": "visit",
+}
+#: what everybody calls these visit concepts
+_VISITS = {
+    9201: "hospital stay",
+    9202: "outpatient visit",
+    9203: "emergency visit",
+    262: "emergency visit that becomes a hospital stay",
 }
 
 
-def definition(task: Mapping[str, Any], sets: Sequence[Sets]) -> str:
-    """Return the sentence for a task of the config; ``sets`` are what its concept sets match at each site whose rows
-    are here (``concepts.json``), for the names. Concepts without a name are given by their ids."""
+def definition(task: Mapping[str, Any], sets: Sequence[Sets], names: Mapping[int, str] | None = None) -> str:
+    """Return the sentence for a task of the config.
+
+    The names of concepts come from ``sets``, what the task's concept sets match at each site whose rows are here
+    (``concepts.json``), or from ``names``, which other sites have sent. Concepts without a name are given by their ids.
+    """
+    names = names or {}
     index, outcome = task["index"], task["outcome"]
     first, last = outcome["days"]
     days = f"on day {first}" if first == last else f"on days {first} to {last}"
@@ -29,35 +39,50 @@ def definition(task: Mapping[str, Any], sets: Sequence[Sets]) -> str:
     records = "the day itself" if begin == end == 0 else f"days {-end} to {-begin} before it"
     if begin < end == 0:
         records = f"the {-begin} days before it and the day itself"
-    return (
-        f"For {which} {_event('index', index, sets)}, the models predict {_outcome(outcome, sets)} {days} after it, "
-        f"from the records of {records}."
-    )
+    event, predicted = _event("index", index, sets, names), _outcome(outcome, sets, names)
+    return f"For {which} {event}, the models predict {predicted} {days} after it, from the records of {records}."
 
 
-def _event(part: str, spec: Mapping[str, Any], sets: Sequence[Sets]) -> str:
+def concepts_of(task: Mapping[str, Any]) -> set[int]:
+    """Return the concepts that a task of the config lists by their ids."""
+    lists = (task[part].get("concepts") for part in ("index", "outcome"))
+    return {concept for listed in lists if isinstance(listed, list) for concept in listed}
+
+
+def _event(part: str, spec: Mapping[str, Any], sets: Sequence[Sets], names: Mapping[int, str]) -> str:
     if spec["domain"] == "cohort":
         return "index date of a handed-in cohort"
-    names = _names(part, spec, sets)
-    return f"{_KINDS.get(spec['domain'], spec['domain'])} {names}{_value(spec)}"
+    named = _names(part, spec, sets, names)
+    if spec["domain"] == "visit":
+        return f"{named if _all_visits(spec) else f'visit {named}'}{_value(spec)}"
+    return f"{_KINDS.get(spec['domain'], spec['domain'])} {named}{_value(spec)}"
 
 
-def _outcome(spec: Mapping[str, Any], sets: Sequence[Sets]) -> str:
+def _all_visits(spec: Mapping[str, Any]) -> bool:
+    """Say whether a set of visits is of those that everybody has a word for."""
+    asked = spec["concepts"]
+    return spec["domain"] == "visit" and isinstance(asked, list) and bool(asked) and set(asked) <= _VISITS.keys()
+
+
+def _outcome(spec: Mapping[str, Any], sets: Sequence[Sets], names: Mapping[int, str]) -> str:
     if spec["domain"] == "death":
         return "death"
     if spec["domain"] == "cohort":
         return "the event of a handed-in cohort"
-    return f"a {_event('outcome', spec, sets)}"
+    event = _event("outcome", spec, sets, names)
+    return f"an {event}" if event[0] in "aeiou" else f"a {event}"
 
 
-def _names(part: str, spec: Mapping[str, Any], sets: Sequence[Sets]) -> str:
+def _names(part: str, spec: Mapping[str, Any], sets: Sequence[Sets], names: Mapping[int, str]) -> str:
     """Name the concepts of a set: as the first site does that has a name for one."""
+    if _all_visits(spec):
+        return " or ".join(_VISITS[concept] for concept in spec["concepts"])
     found = [of_site[part].get("items", []) for of_site in sets if part in of_site]
-    named: dict[int, str] = {}
+    named = dict(names)
     for items in found:
         for item in items:
             if item["name"]:
-                named.setdefault(item["concept_id"], item["name"])
+                named.setdefault(int(item["concept_id"]), item["name"])
     asked = spec["concepts"] if isinstance(spec["concepts"], list) else []
     ids = [item["concept_id"] for item in found[0]] if found else asked
     if not ids:

@@ -2,15 +2,14 @@
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-import jinja2
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import yaml
-from markupsafe import Markup
 
 from conceptbridge.core.atomic_files import write_text
 from conceptbridge.core.errors import StudyError
@@ -18,54 +17,32 @@ from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.evaluate.schemas import PRIMARY, TRANSFER_GAIN, VS_BEST_TRANSFERRED, VS_CONTROL
 from conceptbridge.report.answers import answers
 from conceptbridge.report.case import describe, in_words, key_of
-from conceptbridge.report.definition import definition
-from conceptbridge.report.figures.registry import study_figures
+from conceptbridge.report.checklist import checklist
+from conceptbridge.report.definition import concepts_of, definition
+from conceptbridge.report.figures.registry import StudyFigure, study_figures
+from conceptbridge.report.files import File, files
+from conceptbridge.report.sections import GROUPS, SECTIONS
 from conceptbridge.report.study_tables import EXPLORATORY, PRIMARY_TEST, STUDY_TABLES
+from conceptbridge.report.templates import glossary, render
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.tasks.cohort import LOOKS_AHEAD
 from conceptbridge.tasks.prevalence import warning
 from conceptbridge.tasks.set_warnings import read_sets, study_warnings
 
-NOTHING = "\N{EN DASH}"
 RESAMPLED = "resampled"
 """What ``evaluation.training`` is where limits cover the draw of training persons."""
 TABLES = (*(table.name for table in STUDY_TABLES if table.section), "embeddings", "texts")
 """The tables that the page shows."""
+NOTES = {table.name: table.note for table in STUDY_TABLES} | {
+    "embeddings": "What each embedding is like, before any patient is seen.",
+    "alignment": "How close the target's texts are to the nearest of the source, by embedding.",
+    "texts": "What a site's texts say to an embedding.",
+}
+"""What is in each table that can be saved from the page."""
 MAX_ROWS = 1000
 """Of a table; what is left out is in the files beside the page, which has to open quickly."""
 MAX_PICTURES = 1_500_000
 """Bytes of all pictures; one that no longer fits is named instead."""
-
-
-class Section(NamedTuple):
-    """A section of the page: its name among the links at the top, and its title."""
-
-    name: str
-    title: str
-
-
-SECTIONS = {
-    "answers": Section("Answers", "Answers"),
-    "transfer": Section("Transfer", "Transfer"),
-    "curves": Section("Local data, tuning", "How much local data, how much tuning"),
-    "decisions": Section("Calibration, decisions", "Calibration and decisions"),
-    "arms": Section("All arms", "All arms"),
-    "comparisons": Section("Comparisons", "Comparisons"),
-    "method-limits": Section("Trained models or methods", "Limits for these trained models, and for the methods"),
-    "summary": Section("Over all sites", "Over all sites, and at a new site"),
-    "subgroups": Section("Subgroups", "Subgroups"),
-    "sites": Section("Sites", "Sites"),
-    "overlap": Section("Overlap", "Overlap of vocabularies, unseen concepts"),
-    "translations": Section("Translation", "What we read your words as"),
-    "attrition": Section("Attrition", "Attrition"),
-    "leaks": Section("Near the outcome", "Near the outcome"),
-    "embeddings": Section("Embeddings", "Embeddings"),
-    "quality": Section("Data quality", "Data quality"),
-    "training-budget": Section("Training budget", "Training budget"),
-    "provenance": Section("Provenance", "Provenance"),
-    "checklist": Section("Checklist", "Reporting checklist"),
-    "glossary": Section("Glossary", "Glossary"),
-}
 
 
 def write_page(
@@ -84,18 +61,36 @@ def write_page(
     ``tables`` holds the joint tables, ``figures`` their pictures, ``sites`` each site's ``quality.json``, of which no
     count under ``min_cell_count`` is shown. ``provenance`` is a JSON object, shown as it is;
     ``"simulated": true`` in it says that the data do not come from patients. ``tasks`` has what the concept sets of
-    tasks match at the sites whose rows are here; ``warnings`` are of the whole study. Raises StudyError when a file is
+    tasks match at the sites whose rows are here; of the others the names are those in ``vocabulary.parquet`` of
+    ``sites``. ``warnings`` are of the whole study. Raises StudyError when a file is
     missing.
     """
     joint = {name: pq.read_table(_existing(tables / f"{name}.parquet")) for name in TABLES}
     names = dict.fromkeys(joint["sites"]["site"].to_pylist())
     quality = {name: shareable(_read_json(sites / name / "quality.json"), min_cell_count) for name in names}
-    pictures = _pictures(figures, joint)
+    drawn = _drawn(joint)
+    pictures = _pictures(figures, drawn)
     told_of_sets = _set_warnings(tasks, joint["sites"].to_pylist()) if tasks is not None else []
     warned, about = [*warnings, *told_of_sets], _read_json(provenance)
     asked = about.get("config", {}).get("tasks", {}).items()
-    defined = {name: definition(task, _sets(tasks, name, list(names))) for name, task in asked}
-    write_text(page(title, joint, pictures, quality, about, min_cell_count, warned, defined), out)
+    sent = _sent_names(sites, names, {concept for _, task in asked for concept in concepts_of(task)})
+    defined = {name: definition(task, _sets(tasks, name, list(names)), sent) for name, task in asked}
+    saved = files(tables, NOTES, figures, drawn)
+    write_text(page(title, joint, pictures, quality, about, min_cell_count, warned, defined, saved), out)
+
+
+def _sent_names(folder: Path, sites: Iterable[str], concepts: Collection[int]) -> dict[int, str]:
+    """Return the names of ``concepts`` in the vocabularies of sites, which travel with their results."""
+    names: dict[int, str] = {}
+    for file in (folder / site / "vocabulary.parquet" for site in sites):
+        if file.is_file():
+            table = pq.read_table(
+                file, columns=["concept_id", "name"], filters=pc.field("concept_id").isin(list(concepts))
+            )
+            for concept, name in zip(*(column.to_pylist() for column in table.columns), strict=True):
+                if name:
+                    names.setdefault(concept, name)
+    return names
 
 
 def _sets(tasks: Path | None, task: str, sites: Sequence[str]) -> list[Any]:
@@ -106,27 +101,19 @@ def _sets(tasks: Path | None, task: str, sites: Sequence[str]) -> list[Any]:
 def page(
     title: str,
     tables: Mapping[str, pa.Table],
-    pictures: Mapping[str, Sequence[Mapping[str, str]]],
+    pictures: Mapping[str, Sequence[Mapping[str, Any]]],
     quality: Mapping[str, Any],
     provenance: Mapping[str, Any],
     min_cell_count: int,
     warned: Sequence[str] = (),
     defined: Mapping[str, str] | None = None,
+    saved: Mapping[str, Sequence[File]] | None = None,
 ) -> str:
-    """Return the page's HTML; ``pictures`` are those of each section: name, caption, text and SVG (base64); ``defined``
-    says in a sentence what each task predicts."""
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    environment.filters |= {
-        "count": lambda value: NOTHING if value is None else f"{value:,}",
-        "share": lambda value: NOTHING if value is None else f"{100 * value:.1f} %",
-        "decimal": lambda value: NOTHING if value is None else f"{value:.3f}",
-        "round0": lambda value: NOTHING if value is None else f"{value:,.0f}",
-        "p": lambda value: "" if value is None else "< 0.001" if value < 0.001 else f"{value:.3f}",
-    }
-    beside = Path(__file__)
-    template = environment.from_string(beside.with_name("page.html").read_text(encoding="utf-8"))
+    """Return the page's HTML.
+
+    ``pictures`` are those of each section: name, caption, text, size and SVG (base64); ``defined`` says in a sentence
+    what each task predicts; ``saved`` is what can be saved from the page.
+    """
     rows = {name: table.to_pylist() for name, table in tables.items()}
     comparisons = [row for row in rows["comparisons"] if row["metric"] == "auroc"]
     all_answers = list(answers(rows["arms"], comparisons, rows["sites"], rows["breakeven"]))
@@ -142,13 +129,21 @@ def page(
     kept = {id(row) for row in first[:MAX_ROWS]}
     evaluation = provenance.get("config", {}).get("evaluation", {})
     estimable = [answer.above_chance for answer in all_answers if answer.above_chance is not None]
-    return template.render(
+    strategies = [find_strategy(name) for name in dict.fromkeys(row["strategy"] for row in rows["arms"])]
+    words = glossary(
+        reference=_reference(provenance),
+        strategies=" ".join(f"{one.name[:1].upper()}{one.name[1:]}: {one.sentence}." for one in strategies),
+    )
+    return render(
         rows
         | {
             "title": title,
-            "css": _inline(beside.with_name("page.css")),
-            "js": _inline(beside.with_name("page.js")),
+            "groups": GROUPS,
             "sections": {name: one for name, one in SECTIONS.items() if name != "translations" or read_as},
+            "words": {one.id: one for one in words},
+            "heads": {head: one.id for one in words for head in one.heads},
+            "files": saved or {},
+            "files_beside": any(file.beside for of_name in (saved or {}).values() for file in of_name),
             "translations": rows["translations"][:MAX_ROWS],
             "translations_left_out": max(len(rows["translations"]) - MAX_ROWS, 0),
             "answers": all_answers,
@@ -173,7 +168,6 @@ def page(
             "in_words": in_words,
             "defined": defined or {},
             "frequency": _frequency(rows["sites"]),
-            "strategies": [find_strategy(name) for name in dict.fromkeys(row["strategy"] for row in rows["arms"])],
             "set_warnings": list(warned),
             "prevalence_warnings": _prevalence_warnings(rows["splits"]),
             "looks_ahead": any(row["step"].endswith(LOOKS_AHEAD) for row in rows["attrition"]),
@@ -208,47 +202,6 @@ def _searches(budgets: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     searched = [row for row in budgets if row["trials"] is not None]
     extended, at_edge = (sum(bool(row[name]) for row in searched) for name in ("extended", "at_edge"))
     return {"arms": len(searched), "extended": extended, "at_edge": at_edge} if searched else {}
-
-
-def checklist(provenance: Mapping[str, Any], min_cell_count: int) -> list[dict[str, str | None]]:
-    """Return the reporting checklist: item, about, and what the run knows; None where the authors have to write it."""
-    items = yaml.safe_load(Path(__file__).with_name("checklist.yaml").read_text(encoding="utf-8"))
-    config = provenance.get("config", {})
-    tasks, evaluation = config.get("tasks", {}), config.get("evaluation", {})
-
-    def listed(values: Any) -> str:
-        return ", ".join(map(str, values)) or "see Provenance"
-
-    facts = {
-        "sites": listed(config.get("sites", {})),
-        "n_sites": len(config.get("sites", {})),
-        "split": " ".join(f"{name}: {_split(task['split'])}." for name, task in tasks.items()),
-        "outcomes": "; ".join(_outcome(name, task["outcome"]) for name, task in tasks.items()) or "see Provenance",
-        "embeddings": listed(provenance.get("embeddings", {})),
-        "standardise": "yes" if config.get("scale") else "no",
-        "learners": listed(config.get("learners", {})),
-        "strategies": listed(config.get("strategies", [])),
-        "seeds": config.get("seeds", "the config's"),
-        "thresholds": listed(evaluation.get("thresholds", [])),
-        "alert_rates": listed(evaluation.get("alert_rates", [])),
-        "commit": f"commit {provenance['commit']}" if provenance.get("commit") else "version in Provenance",
-        "min_cell_count": min_cell_count,
-    }
-    return [
-        {"item": one["item"], "about": one["about"], "known": one["known"].format(**facts) if "known" in one else None}
-        for one in items
-    ]
-
-
-def _split(split: Mapping[str, Any]) -> str:
-    if split.get("persons") == "returning":
-        return "split by time; a person can have rows in several splits (see Attrition)"
-    return f"split by {split['by']}, a person in one split"
-
-
-def _outcome(task: str, outcome: Mapping[str, Any]) -> str:
-    first, last = outcome["days"]
-    return f"{task}: {outcome['domain']} {outcome['concepts']}, day {first} to {last} after the index"
 
 
 def _reference(provenance: Mapping[str, Any]) -> str:
@@ -294,24 +247,31 @@ def _at(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return (row["task"], row["target"], *key_of(row))
 
 
-def _pictures(folder: Path, joint: Mapping[str, pa.Table]) -> dict[str, list[dict[str, str]]]:
-    """Return the figures of each section, as long as they fit; those without data are left out."""
+def _drawn(joint: Mapping[str, pa.Table]) -> list[StudyFigure]:
+    """Return the figures on the page; those without data are left out."""
+    names = (joint["arms"][name].unique().to_pylist() for name in ("task", "learner"))
+    return [
+        figure
+        for figure in study_figures(*names)
+        if not figure.kind.needs or len(joint[figure.kind.inputs[0]][figure.kind.needs].drop_null())
+    ]
+
+
+def _pictures(folder: Path, drawn: Sequence[StudyFigure]) -> dict[str, list[dict[str, Any]]]:
+    """Return the figures of each section, as long as they fit, with their sizes in pixels."""
     left = MAX_PICTURES
-    pictures: dict[str, list[dict[str, str]]] = {}
-    for figure in study_figures(*(joint["arms"][name].unique().to_pylist() for name in ("task", "learner"))):
-        kind = figure.kind
-        of_section = pictures.setdefault(kind.section, [])
-        if kind.needs and not len(joint[kind.inputs[0]][kind.needs].drop_null()):
-            continue
-        svg = base64.b64encode(_existing(folder / f"{figure.name}.svg").read_bytes()).decode()
-        left -= len(svg)
-        shown = svg if left >= 0 else ""
-        of_section.append({"name": figure.name, "caption": figure.caption, "text": kind.text, "svg": shown})
+    pictures: dict[str, list[dict[str, Any]]] = {name: [] for name in SECTIONS}
+    for figure in drawn:
+        svg = _existing(folder / f"{figure.name}.svg").read_bytes()
+        points = re.findall(rb'(?:width|height)="([\d.]+)pt"', svg)[:2] or (0, 0)
+        width, height = (round(float(length) * 4 / 3) for length in points)
+        data = base64.b64encode(svg).decode()
+        left -= len(data)
+        about = {"name": figure.name, "caption": figure.caption, "text": figure.kind.text}
+        pictures[figure.kind.section].append(
+            about | {"svg": data if left >= 0 else "", "width": width, "height": height}
+        )
     return pictures
-
-
-def _inline(path: Path) -> Markup:
-    return Markup(path.read_text(encoding="utf-8"))
 
 
 def _existing(path: Path) -> Path:

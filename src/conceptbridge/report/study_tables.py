@@ -33,6 +33,12 @@ class StudyTable(NamedTuple):
     long: bool = False
 
 
+CHARACTERISTICS = (
+    *columns("string", "task", "site", "characteristic", "level"),
+    *columns("int64", "rows", "with_event", "without_event"),
+    *columns("double", "share", "share_with_event", "share_without_event", "event_difference", "site_difference"),
+)
+
 STUDY_TABLES = (
     StudyTable(
         "arms",
@@ -84,6 +90,12 @@ STUDY_TABLES = (
         METHOD_LIMITS,
     ),
     StudyTable("metrics", "Every metric of every arm.", "decisions", long=True),
+    StudyTable(
+        "effects",
+        "AUROC of each kind of arm at each target, and its difference from the reference, with their variances: the "
+        "mean over sources. What the summary is made of.",
+        long=True,
+    ),
     StudyTable("seeds", "Every metric of every arm and seed.", long=True),
     StudyTable(
         "subgroups",
@@ -130,6 +142,21 @@ STUDY_TABLES = (
         "Cohorts by split. first_year, last_year: of index dates, among years with enough rows. tokens_per_row: mean "
         "number of tokens recorded in the predictors' window. without_events: share of rows without any. "
         "persons_with_event: blank too where it is close to the number of events.",
+        "sites",
+    ),
+    StudyTable(
+        "characteristics",
+        "Test rows by sex, age, race and the study's own subgroups, with and without the event. event_difference: "
+        "standardised difference between rows with and without the event; site_difference: between this site's rows "
+        "and those of all others (Yang and Dalton 2012, over all levels of a characteristic). Blank: a count is small, "
+        "or would give a small one away.",
+        "sites",
+        CHARACTERISTICS,
+    ),
+    StudyTable(
+        "table_one",
+        "Table 1: test rows by hospital and outcome, as counts and shares, with the standardised difference between "
+        "those with and without the event.",
         "sites",
     ),
     StudyTable(

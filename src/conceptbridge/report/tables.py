@@ -24,6 +24,7 @@ from conceptbridge.evaluate.metrics import METRICS
 from conceptbridge.evaluate.multiple_testing import gated, holm
 from conceptbridge.evaluate.schemas import ANY_ABOVE_CHANCE, ARM, ARM_AT_TARGET, PRIMARY, schema, to_table
 from conceptbridge.evaluate.shared_tables import read_shared
+from conceptbridge.report.characteristics import characteristics, table_one
 from conceptbridge.report.study_tables import AS_EVALUATED, EXPLORATORY, GATE, MORE, PRIMARY_TEST, STUDY_TABLES
 from conceptbridge.tasks.set_warnings import check_index_events
 from conceptbridge.tasks.tokens import is_among, places
@@ -77,14 +78,18 @@ def tables(
 
     as_evaluated = {name: joined(name) for name in AS_EVALUATED}
     arms = _arms(as_evaluated["metrics"])
-    comparisons, summary = compared(joined("comparisons"), joined("effects"))
+    comparisons, summary = compared(joined("comparisons"), as_evaluated["effects"])
+    sites = joined("site")
+    of_rows = characteristics(sites, as_evaluated["subgroups"])
     joint = as_evaluated | {
         "arms": arms,
         "auroc_matrix": _auroc_matrix(arms),
         "summary": summary,
         "comparisons": comparisons,
         **{name: joined(name) if name in more else _SCHEMAS[name].empty_table() for name in MORE},
-        "sites": joined("site"),
+        "sites": sites,
+        "characteristics": of_rows,
+        "table_one": table_one(of_rows),
         "splits": _splits(tasks, task, site),
         "overlap": _overlap(tasks, task, site, min_cell_count),
         "attrition": _attrition(tasks, task, site),

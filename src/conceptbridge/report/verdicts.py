@@ -3,10 +3,10 @@ tests alone."""
 
 from conceptbridge.report.case import Case, Row, in_words, is_local
 
-NO_DIFFERENCE = "No difference seen"
-NO_LOCAL = "There is no model of your own to compare with."
+NO_DIFFERENCE = "no difference is seen"
+NO_LOCAL = "No model of your own can be trained here, so there is nothing to compare with."
 KEEP = "Keep your own model"
-_WORSE = "the one that the validation rows chose is worse on the test rows"
+_WORSE = "the model chosen on the validation rows did worse on the test rows"
 
 
 def verdict_on(case: Case) -> str:
@@ -25,7 +25,7 @@ def verdict_on(case: Case) -> str:
             own = in_words(reference.arm)
             better = f"{_subject(recommended)} beats {own}"
             return f"{KEEP} for now: {better}, but is not shown to beat {_bar(bar.arm, bar is case.local_control)}."
-        return f"{KEEP} for now. {NO_DIFFERENCE} between {_subject(recommended)} and {in_words(bar.arm)}."
+        return f"{KEEP} for now: {NO_DIFFERENCE} between {_subject(recommended)} and {in_words(bar.arm)}."
     if reference is None:
         if case.best_transferred is None:
             return f"{KEEP}: there is no other to compare with."
@@ -37,12 +37,12 @@ def verdict_on(case: Case) -> str:
     names = [in_words(recommended), in_words(reference.arm)]
     if names[0] == names[1]:
         names = [f"{name} ({row['learner']})" for name, row in zip(names, (recommended, reference.arm), strict=True)]
-    return f"{KEEP}. {NO_DIFFERENCE} between {names[0]} and {names[1]}."
+    return f"{KEEP}: {NO_DIFFERENCE} between {names[0]} and {names[1]}."
 
 
 def _bar(row: Row, control: bool) -> str:
     """Name a local model that has to be beaten."""
-    return f"{in_words(row)}, which has no meaning" if control else in_words(row)
+    return f"{in_words(row)}, a control without meaning" if control else in_words(row)
 
 
 def _subject(row: Row) -> str:
@@ -53,7 +53,7 @@ def _subject(row: Row) -> str:
 
 def _what_differs(recommended: Row, reference: Row) -> str:
     if recommended["learner"] == reference["learner"]:
-        return f"on {recommended['embedding']}"
+        return f"built on {recommended['embedding']}"
     if recommended["embedding"] == reference["embedding"]:
-        return f"with {recommended['learner']}"
-    return f"with {recommended['learner']} on {recommended['embedding']}"
+        return f"trained by {recommended['learner']}"
+    return f"trained by {recommended['learner']} on {recommended['embedding']}"

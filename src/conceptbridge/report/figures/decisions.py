@@ -5,13 +5,19 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.transforms import Affine2D, blended_transform_factory
+from numpy.typing import NDArray
+from scipy.special import expit, logit
 
 from conceptbridge.core.plot_style import new_figure
+from conceptbridge.report.case import key_of
 from conceptbridge.report.figures.panels import TOO_FEW, Line, Row, lines_by_role, panel_by_target, panels, set_title
 
 
 def calibration(rows: Mapping[str, Sequence[Row]]) -> Figure:
-    """Draw the observed share by the predicted one."""
+    """Draw the observed share by the predicted one: bins, a smooth curve with its band where there are bins enough, and
+    how the predictions of the recommended arm are distributed."""
+    persons = {row["site"]: row["persons"] for row in rows["sites"] if row["split"] == "test"}
 
     def draw(panel: Any, points: list[Row], line: Line, label: str) -> None:
         bins: dict[int, list[Row]] = {}
@@ -25,13 +31,70 @@ def calibration(rows: Mapping[str, Sequence[Row]]) -> Figure:
             for name in ("predicted", "observed")
         )
         colour, dash, marker = line
-        panel.plot(predicted, observed, color=colour, ls=dash, marker=marker, ms=4, label=label)
+        smooth = smooth_calibration(points, persons.get(points[0]["target"]))
+        panel.plot(predicted, observed, color=colour, ls="" if smooth else dash, marker=marker, ms=4, label=label)
+        if smooth is not None:
+            grid, middle, lower, upper = smooth
+            panel.plot(grid, middle, color=colour, ls=dash)
+            if label in ("recommended", "reference"):
+                panel.fill_between(grid, lower, upper, color=colour, alpha=0.13, lw=0)
+        if label == "recommended" and len(points) > 2:
+            _draw_distribution(panel, points, colour)
 
     def finish(panel: Any) -> None:
-        top = max(panel.get_xlim()[1], panel.get_ylim()[1])
+        top = min(max(panel.get_xlim()[1], panel.get_ylim()[1]), 1)
+        panel.set(xlim=(0, top), ylim=(-0.14 * top, top))
+        panel.axhline(0, color="0.35", lw=0.6)
         panel.plot([0, top], [0, top], color="0.6", lw=1, zorder=0)
 
     return panel_by_target(rows["binned_curves"], draw, finish, "predicted probability", "observed share")
+
+
+Smooth = tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]
+
+
+def smooth_calibration(points: Sequence[Row], persons: int | None) -> Smooth | None:
+    """Return a calibration curve from the bins of one arm: predictions (grid,), observed shares, and 95 % limits.
+
+    It is a logistic regression of the bins' events on a restricted cubic spline of the prediction's logit, with three
+    knots, on its logit alone where there are fewer than 8 bins. Bins weigh as many of the target's test ``persons`` as
+    their share of the rows: no person counts more than once, so the band is wide rather than narrow. None with fewer
+    than 4 bins.
+    """
+    if persons is None or len(points) < 4:
+        return None
+    share, predicted, observed = (
+        np.array([row[name] for row in points], dtype=np.float64) for name in ("share", "predicted", "observed")
+    )
+    inside = (predicted > 0) & (predicted < 1)
+    share, predicted, observed = share[inside], predicted[inside], observed[inside]
+    grid = np.linspace(predicted.min(), predicted.max(), 60)
+    knots = np.quantile(logit(predicted), [0.1, 0.5, 0.9]) if len(predicted) >= 8 else None
+    at, on = _spline(logit(predicted), knots), _spline(logit(grid), knots)
+    weight, coefficients = persons * share, np.zeros(at.shape[1])
+    for _ in range(25):
+        mean = expit(at @ coefficients)
+        information = (at.T * (weight * mean * (1 - mean))) @ at + 1e-9 * np.eye(at.shape[1])
+        step = np.linalg.solve(information, at.T @ (weight * (observed - mean)))
+        coefficients = coefficients + step
+        if np.abs(step).max() < 1e-8:
+            break
+    if not np.isfinite(coefficients).all():
+        return None
+    middle = on @ coefficients
+    error = 1.96 * np.sqrt(np.einsum("ij,jk,ik->i", on, np.linalg.inv(information), on))
+    return grid, expit(middle), expit(middle - error), expit(middle + error)
+
+
+def _spline(x: NDArray[np.float64], knots: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    """Return a column of ones, ``x``, and with three ``knots`` the restricted cubic spline's (rows, 2 or 3)."""
+    columns = [np.ones_like(x), x]
+    if knots is not None and knots[0] < knots[1] < knots[2]:
+        low, middle, high = (np.maximum(x - knot, 0) ** 3 for knot in knots)
+        width = knots[2] - knots[1]
+        bent = low - middle * (knots[2] - knots[0]) / width + high * (knots[1] - knots[0]) / width
+        columns.append(bent / (knots[2] - knots[0]) ** 2)
+    return np.column_stack(columns)
 
 
 def roc(rows: Mapping[str, Sequence[Row]]) -> Figure:
@@ -58,14 +121,35 @@ def roc(rows: Mapping[str, Sequence[Row]]) -> Figure:
     return figure
 
 
+def _draw_distribution(panel: Any, points: Sequence[Row], colour: str) -> None:
+    """Draw the share of predictions per unit of probability, by bin, below the axis."""
+    starts = np.array([row["cut"] for row in points], dtype=float)
+    last = max(2 * points[-1]["predicted"] - starts[-1], starts[-1] + 1e-3)  # as far above its mean as it begins below
+    edges = np.append(starts, min(last, 1))
+    density = np.array([row["share"] for row in points]) / np.maximum(np.diff(edges), 1e-3)
+    panel.stairs(-density / density.max(), edges, fill=True, color=colour, alpha=0.45, lw=0,
+                 transform=_below(panel))  # fmt: skip
+
+
+def _below(panel: Any) -> Any:
+    """Return a transform whose x is the panel's and whose y runs from the axis (0) to the panel's lower edge (-1)."""
+    return blended_transform_factory(panel.transData, Affine2D().scale(1, 0.12).translate(0, 0.1228) + panel.transAxes)
+
+
 def net_benefit(rows: Mapping[str, Sequence[Row]]) -> Figure:
-    """Draw the net benefit by threshold, beside alerting all rows and none."""
+    """Draw the net benefit by threshold, beside alerting all rows and none, with limits at the study's thresholds."""
+    measured: dict[tuple[Any, ...], list[Row]] = {}
+    for row in rows["metrics"]:
+        if row["threshold"] is not None and row["lower"] is not None:
+            measured.setdefault((row["target"], *key_of(row)), []).append(row)
 
     def draw(panel: Any, points: list[Row], line: Line, label: str) -> None:
         inner = [row for row in points if row["net_benefit"] is not None]
         colour, dash, marker = line
         cut = [row["cut"] for row in inner]
         panel.plot(cut, [row["net_benefit"] for row in inner], color=colour, ls=dash, marker=marker, ms=3, label=label)
+        for row in measured.get((points[0]["target"], *key_of(points[0])), []):
+            panel.plot([row["threshold"]] * 2, [row["lower"], row["upper"]], color=colour, lw=2, alpha=0.5)
         if label.startswith("recommended"):
             all_rows, cut_of_all = points[0]["net_benefit_all"], points[0]["cut"]
             prevalence = all_rows * (1 - cut_of_all) + cut_of_all

@@ -27,8 +27,8 @@ _BINNED = ("binned_curves",)
 TRANSFER = Kind(
     "transfer",
     "Transfer matrix",
-    "Heat map of AUROC by embedding and strategy (rows), and by target and source (columns). The table of all arms "
-    "holds its numbers.",
+    "Heat map of AUROC with 95 % limits by embedding and strategy (rows), and by target and source (columns). Of more "
+    "than 40 directions it shows the mean over sources, without limits. The table of all arms holds its numbers.",
     "transfer",
     ("arms",),
 )
@@ -61,7 +61,15 @@ BY_TASK = (
         ("curves",),
         "depth",
     ),
-    Kind("calibration", "Calibration", "Observed by predicted share; the grey line is perfect.", "decisions", _BINNED),
+    Kind(
+        "calibration",
+        "Calibration",
+        "Observed by predicted share, the grey line is perfect. Points are bins; the curve is a logistic regression on "
+        "a spline of the prediction's logit, its band the 95 % limits with every test person counted once. Below: how "
+        "the predictions of the recommended arm are distributed.",
+        "decisions",
+        (*_BINNED, "sites"),
+    ),
     Kind(
         "roc",
         "ROC and precision-recall curves",
@@ -72,9 +80,27 @@ BY_TASK = (
     Kind(
         "net-benefit",
         "Net benefit",
-        "Net benefit by threshold, beside alerting all rows and none.",
+        "Net benefit by threshold, beside alerting all rows and none; with 95 % limits at the study's own thresholds.",
         "decisions",
-        _BINNED,
+        (*_BINNED, "metrics"),
+    ),
+    Kind(
+        "hospitals",
+        "Hospital by hospital, on average, and at a new one",
+        "The kind of arm from elsewhere that validation rows chose at most hospitals: its AUROC and its difference "
+        "from the reference at each of them, mean over sources, with 95 % limits. Diamond: the random-effects mean. "
+        "Last line: where 95 % of new hospitals are expected.",
+        "summary",
+        ("summary", "effects", "comparisons"),
+        "estimate",
+    ),
+    Kind(
+        "flow",
+        "Flow of patients",
+        "What each step of inclusion leaves, at each hospital, and how the rest is split. “?”: a small count, or "
+        "one that would give one away.",
+        "attrition",
+        ("attrition", "splits"),
     ),
     Kind(
         "overlap",
@@ -100,7 +126,7 @@ INPUTS = tuple(dict.fromkeys(name for kind in (TRANSFER, *BY_TASK, ALIGNMENT) fo
 
 
 class StudyFigure(NamedTuple):
-    """One figure of a study: the files are ``{name}.svg`` and ``{name}.png``."""
+    """One figure of a study: the files are ``{name}.svg``, ``.pdf`` and ``.png``."""
 
     kind: Kind
     name: str

@@ -6,6 +6,12 @@ for (const table of document.querySelectorAll("table.sortable")) {
     const button = document.createElement("button");
     button.type = "button";
     button.textContent = head.textContent;
+    const word = head.querySelector(".word");
+    if (word) {
+      button.className = "word";
+      button.dataset.means = word.dataset.means;
+      button.setAttribute("aria-describedby", word.getAttribute("aria-describedby"));
+    }
     head.replaceChildren(button);
     const numeric = head.classList.contains("number");
     const value = (row) => row.cells[column].dataset.value ?? row.cells[column].textContent;
@@ -53,4 +59,42 @@ for (const box of document.querySelectorAll(".filter[data-table]")) {
   };
   box.addEventListener("input", filter);
   filter();
+}
+// a link to something folded opens it
+const unfold = () => {
+  const aim = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  const folded = aim && aim.closest("details");
+  if (folded && !folded.open) {
+    folded.open = true;
+    aim.scrollIntoView();
+  }
+};
+addEventListener("hashchange", unfold);
+unfold();
+// what can be saved: a packed table is unpacked first, and a figure's SVG is the picture on the page
+const give = (href, name) => {
+  const link = document.createElement("a");
+  link.href = href;
+  link.download = name;
+  link.click();
+};
+const save = async (link, name) => {
+  if (link.hash.startsWith("#figure-")) {
+    give(document.querySelector(link.hash).src, name);
+  } else if (link.href.startsWith("data:application/gzip")) {
+    const packed = Uint8Array.from(atob(link.href.split(",")[1]), (letter) => letter.charCodeAt(0));
+    const data = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
+    const file = URL.createObjectURL(await new Response(data).blob());
+    give(file, name);
+    setTimeout(() => URL.revokeObjectURL(file), 60000);
+  } else {
+    give(link.href, name);
+  }
+};
+for (const link of document.querySelectorAll("a[data-file], #files a[id^=file-]")) {
+  link.addEventListener("click", (event) => {
+    const name = link.dataset.file ?? link.id.slice("file-".length);
+    event.preventDefault();
+    save(document.getElementById("file-" + name), name);
+  });
 }
