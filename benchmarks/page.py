@@ -39,7 +39,8 @@ def stretch(table: pa.Table, sites: list[str], embeddings: int) -> pa.Table:
     if place is None or frame.empty:
         return table
     of_one = frame[frame[place] == LIKE]
-    if "embedding" in of_one:
+    arms = "embedding" in of_one and "role" not in of_one  # of curves only the arms that answers name
+    if arms:
         copies = [of_one[of_one["embedding"] == MEANT].replace(MEANT, f"{MEANT}-{k}") for k in range(2, embeddings - 1)]
         of_one = pd.concat([of_one, *copies])
     parts = []
@@ -47,7 +48,7 @@ def stretch(table: pa.Table, sites: list[str], embeddings: int) -> pa.Table:
         others = [sites[(number + step) % len(sites)] for step in range(1, len(sites))]
         own = of_one.replace({LIKE: site, ELSEWHERE: others[0], THIRD: others[1]})
         parts.append(own)
-        if {"source", "strategy", "learner"} <= {*frame.columns} and "question" not in frame.columns:
+        if arms and "source" in of_one and "question" not in of_one:
             moved = own[own["source"] == others[0]]
             parts += [moved.replace({others[0]: other}) for other in others[2:]]
     return pa.Table.from_pandas(pd.concat(parts), table.schema, preserve_index=False)

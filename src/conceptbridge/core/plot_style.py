@@ -1,5 +1,6 @@
 """The style of all figures, and how they are written. It is apart so that an edit of one figure redraws no other."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,3 +39,10 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
         for ending, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", None)):
             with atomic_file(folder / f"{name}.{ending}") as temporary:
                 figure.savefig(temporary, format=ending, dpi=200, metadata=metadata)
+                if ending == "svg":
+                    temporary.write_text(rounded(temporary.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def rounded(svg: str) -> str:
+    """Return an SVG with two decimals in its lengths (hundredths of a point), which takes a third off its size."""
+    return re.sub(r'="[^"<>]*"', lambda value: re.sub(r"(\d\.\d\d)\d+", r"\1", value[0]), svg)

@@ -38,7 +38,7 @@ def checklist(provenance: Mapping[str, Any], min_cell_count: int) -> list[dict[s
 
 def _split(split: Mapping[str, Any]) -> str:
     if split.get("persons") == "returning":
-        return "split by time; a person can have rows in several splits (see Attrition)"
+        return "split by time; a person can have rows in several splits (see Who was left out)"
     return f"split by {split['by']}, a person in one split"
 
 

@@ -68,7 +68,7 @@ def smooth_calibration(points: Sequence[Row], persons: int | None) -> Smooth | N
     )
     inside = (predicted > 0) & (predicted < 1)
     share, predicted, observed = share[inside], predicted[inside], observed[inside]
-    grid = np.linspace(predicted.min(), predicted.max(), 60)
+    grid = np.linspace(predicted.min(), predicted.max(), 30)
     knots = np.quantile(logit(predicted), [0.1, 0.5, 0.9]) if len(predicted) >= 8 else None
     at, on = _spline(logit(predicted), knots), _spline(logit(grid), knots)
     weight, coefficients = persons * share, np.zeros(at.shape[1])
