@@ -223,7 +223,7 @@ def test_a_check_counts_what_the_extracts_have_and_hides_what_is_small(
     Path("study.yaml").write_text(yaml.safe_dump(config))
     assert ended(monkeypatch, "check", "study.yaml") == 0
     told = capsys.readouterr().out
-    assert "For every visit \N{LEFT DOUBLE QUOTATION MARK}Emergency Room Visit" in told
+    assert "For every emergency visit, the models" in told
     assert "4266367 Influenza, and 2 descendants" in told
     assert re.search(r"predicted  [\d,]+ rows of [\d,]+ persons, \d+ rows with the outcome \(\d+\.\d %\)", told)
     assert "training   estimable: " in told
