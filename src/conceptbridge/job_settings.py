@@ -39,7 +39,7 @@ class JobSettings:
     def train(self, **wildcards: str) -> Settings:
         return {"arm": self._plan.arm(**wildcards).to_json()}
 
-    pool = pool_sources = transfer = train
+    pool = pool_sources = transfer = federate = use_federated = train
     pool_translated = pool_sources_translated = transfer_translated = train
 
     def translate(self, task: str, embedding: str, target: str) -> Settings:

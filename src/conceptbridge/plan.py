@@ -35,7 +35,7 @@ from conceptbridge.translate.corrections import check_sites
 
 #: rule -> its script, if that has another name
 _SCRIPTS = {
-    **dict.fromkeys(("train", "pool", "pool_sources", "transfer"), "arm"),
+    **dict.fromkeys(("train", "pool", "pool_sources", "transfer", "use_federated"), "arm"),
     **dict.fromkeys(("pool_translated", "pool_sources_translated", "transfer_translated"), "translated_arm"),
     **dict.fromkeys(("rows_digest", "models_digest"), "digest"),
     "compute_terms": "compute_texts",
@@ -129,8 +129,9 @@ class Plan:
                                 yield names | {"embedding": e.id, "learner": learner}
 
     def shares_model(self, name: str, target: str) -> bool:
-        """Whether a strategy's model at a target is the one of all sources' rows, trained without the target's."""
-        return find_strategy(name).same_for_other_targets and target not in self.study.sources
+        """Whether a strategy's model at a target is the one of all sources, which a job of its own has trained."""
+        how = find_strategy(name)
+        return how.needs == Needs.ROUNDS or (how.same_for_other_targets and target not in self.study.sources)
 
     def modelled(self, target: str) -> list[str]:
         """The sites whose tokens a model at a target may have seen: all sources, and the target itself."""
@@ -176,6 +177,8 @@ class Plan:
         if "learner" not in wildcards:
             return tuple(self.study.by_id[wildcards["embedding"]].modules) if rule in _OF_EMBEDDINGS else ()
         own = (STRATEGIES[wildcards["strategy"]],) if "strategy" in wildcards else ()
+        if rule == "federate" and (federation := find_learner(wildcards["learner"]).federation):
+            own = (*own, federation)
         return (LEARNERS[wildcards["learner"]], *own)
 
     def arms_at(self, target: str) -> list[dict[str, str]]:

@@ -30,7 +30,7 @@ STAGES = {
     "translate": ("translate", "summarise_translations", "review", "translations"),
     "train and transfer": (
         *("train", "transfer", "transfer_translated", "pool", "pool_translated", "pool_sources"),
-        *("pool_sources_translated", "models_digest", "resample", "resample_local"),
+        *("pool_sources_translated", "federate", "use_federated", "models_digest", "resample", "resample_local"),
     ),
     "evaluate": ("evaluate",),
     "report": ("tables", "figures", "provenance", "report", "all"),

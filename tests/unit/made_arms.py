@@ -3,9 +3,15 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from conceptbridge.core.atomic_files import atomic_folder
+from conceptbridge.learn.arm_files import write_arm
 from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
+from conceptbridge.learn.federated.client import Client
+from conceptbridge.learn.federated.server import federate
+from conceptbridge.learn.federated.sites import InProcess
 from conceptbridge.learn.run_arm import make_arm
 from conceptbridge.learn.site import Site
+from conceptbridge.learn.training import Arm
 
 
 def train_local(target: Site, learner: str, embedding: Mapping[str, str], budget: Budget, out: Path) -> None:
@@ -38,6 +44,13 @@ def train_together(
 ) -> None:
     """Train on the rows of several sites; without a target, the model that targets which are no source share."""
     make_arm(_job(target, [site.name for site in others], strategy, learner, embedding, budget), out, target, others)
+
+
+def train_federated(job: ArmJob, sites: Sequence[Site], out: Path) -> None:
+    """The model of the sites' rows that is trained in rounds, all in this process."""
+    with atomic_folder(out) as folder:
+        clients = InProcess({site.name: Client(job, site) for site in sites})
+        write_arm(folder, None, {"all": federate(Arm(job, folder), clients)})
 
 
 def _job(

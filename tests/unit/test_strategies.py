@@ -19,12 +19,13 @@ from conceptbridge.core import code_fingerprint, registry
 from conceptbridge.core.errors import StudyError
 from conceptbridge.learn.arm_files import PREDICTIONS
 from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
-from conceptbridge.learn.run_arm import run_arm
+from conceptbridge.learn.run_arm import read_site_of, run_arm
 from conceptbridge.study import strategies
 from conceptbridge.study.config import read_study
 from conceptbridge.study.learners import LEARNERS, find_learner
 from conceptbridge.study.strategies import STRATEGIES, Needs, Strategy, strategy
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
+from made_arms import train_federated
 from made_site import CONCEPTS, write_site
 
 OWN = tuple(STRATEGIES.own)
@@ -53,10 +54,16 @@ def budget_of(name: str) -> Budget:
     )
 
 
+def shares_model(name: str, target: str) -> bool:
+    """Whether the target uses a model that is trained once for several."""
+    how = strategy(name)
+    return how.needs == Needs.ROUNDS or (how.same_for_other_targets and target in TARGETS)
+
+
 def job_of(name: str, target: str | None) -> ArmJob:
     how = strategy(name)
     sources = () if how.needs == Needs.OWN_ROWS else tuple(site for site in SOURCES if site != target)
-    shared = how.same_for_other_targets and target in TARGETS
+    shared = target is not None and shares_model(name, target)
     return ArmJob(TASK, target, sources, name, LEARNER, EMBEDDING, budget_of(name), shared)
 
 
@@ -65,6 +72,9 @@ def arm_of(results: Path, name: str, target: str | None) -> Path:
     where = (results, TASK, EMBEDDING.folder, LEARNER)
     out = layout.arm(*where, name, target) if target else layout.sources_model(*where, name)
     job = job_of(name, target)
+    if target is None and strategy(name).needs == Needs.ROUNDS:
+        train_federated(job, [read_site_of(job, results, site) for site in job.sources], out)
+        return out
     if job.from_shared_model and not layout.sources_model(*where, name).exists():
         arm_of(results, name, None)
     run_arm(ArmJob.from_json(job.to_json()), results, out)
@@ -120,7 +130,9 @@ def test_what_a_strategy_declares_is_consistent(name: str) -> None:
     assert not how.sentence.endswith(".")
     assert (how.source is None) == ("{source}" in how.label or how.needs == Needs.OWN_ROWS)
     for learner in LEARNERS:
-        assert how.settings_section is None or how.settings_section in find_learner(learner).tuning
+        settings = find_learner(learner).tuning
+        # in rounds a learner whose sums travel has the settings of its other arms
+        assert how.settings_section is None or how.settings_section in settings or how.needs == Needs.ROUNDS
 
 
 @pytest.mark.parametrize("name", OWN)
@@ -152,7 +164,8 @@ def test_a_model_is_the_same_whatever_the_target_s_labels_unless_its_strategy_us
     flipped = write_study(tmp_path, flipped=target)
     for name in OWN:
         arms = [arm_of(folder, name, target) for folder in (results, flipped)]
-        same = not strategy(name).uses_target_labels
+        of_sources = strategy(name).needs == Needs.ROUNDS and target not in SOURCES
+        same = not strategy(name).uses_target_labels or of_sources
         assert (probabilities(arms[0]) == probabilities(arms[1])) == same, name
         assert not same or models(arms[0]) == models(arms[1])
 
@@ -271,7 +284,7 @@ def test_a_study_may_use_a_strategy_of_another_package(toy: Path) -> None:
     demo["strategies"] = ["local", "cautious", "nearby", "twice"]
     study = read_study(demo)
     assert study.strategies == demo["strategies"]
-    assert [study.strategies_that_need(needs) for needs in Needs] == [["local", "twice"], ["cautious"], ["nearby"]]
+    assert [study.strategies_that_need(needs) for needs in Needs] == [["local", "twice"], ["cautious"], ["nearby"], []]
     budget = json.loads(study.budget(TASK, "cnn", "cautious"))
     assert (budget["settings"], budget["searched"], budget["max_trials"]) == ({}, {}, 1)
     assert study.budget(TASK, "cnn", "twice") == study.budget(TASK, "cnn", "local")

@@ -145,6 +145,13 @@ TABLE = [
         dry_run=True,
     ),
     Row(
+        "a strategy of rounds more",
+        {"federate": 4, "use_federated": 8} | EVALUATED,
+        "one model of all sources, and its use at each target",
+        {"strategies": [*STRATEGIES, "federated"]},
+        dry_run=True,
+    ),
+    Row(
         "a strategy less", EVALUATED, "what compares arms", {"strategies": ["local", "direct", "pooled"]}, dry_run=True
     ),
     Row(

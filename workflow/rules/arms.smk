@@ -100,6 +100,42 @@ use rule train as pool with:
         runtime=grow(60, per_mb=5 * len(study.sources)),
 
 
+# One model of all sources for all targets, without moving a row: a process per site opens that site's files alone.
+rule federate:
+    input:
+        sources_rows,
+    output:
+        directory(at(layout.SOURCES_MODEL)),
+    log:
+        "<logs>/federate/{task}/{embedding}/{learner}/{strategy}.log",
+    wildcard_constraints:
+        strategy=that_need(Needs.ROUNDS),
+        embedding=TRAINED,
+    conda:
+        "../envs/conceptbridge.yaml"
+    threads: 2
+    resources:
+        # a process per site
+        mem_mb=grow(1000 * (1 + len(study.sources)), per_mb=100),
+        runtime=grow(120, per_mb=20),
+    params:
+        job=job("federate"),
+    shell:
+        "python {params.job[script]:q} --job {params.job[arm]:q} --results {params.job[results]:q} --at-once {threads} --out {output:q} > {log:q} 2>&1"
+
+
+use rule train as use_federated with:
+    input:
+        rows=rows("{target}"),
+        vectors=lambda w: vectors(w.embedding, w.target, w.task),
+        model=at(layout.SOURCES_MODEL),
+    log:
+        "<logs>/use_federated/{task}/{embedding}/{learner}/{strategy}/{target}.log",
+    wildcard_constraints:
+        strategy=that_need(Needs.ROUNDS),
+        embedding=TRAINED,
+
+
 # The models of all other sites, brought to one target.
 use rule train as transfer with:
     input:

@@ -63,6 +63,19 @@ class Space:
         basis = self.projections[0].basis
         return None if self.slots is None or basis is None else len(basis)
 
+    @property
+    def width(self) -> int:
+        """How many numbers a token is to a model: columns, or components at all places."""
+        projection, backend = self.projections[0], find_backend(self.backend)
+        if backend.vectors == "none":
+            return len(self.names)
+        if self.slots is None:
+            return len(projection.center)
+        size = self.place_width or len(projection.center)
+        if self.windows is None or self.windows.plain:
+            return len(SLOTS) * size
+        return len(self.slots) * self.windows.width(size)
+
     def with_tokens(self, keys: Sequence[str]) -> "Space":
         """The space of a one-hot model that is tuned at a target, with a column for each of ``keys`` that has none yet.
 
@@ -101,7 +114,7 @@ class Space:
         return [self._drawn(rows, table, draw) for draw in range(1, len(self.projections) + 1)]
 
     def _drawn(self, rows: SiteRows, table: Table | None, draw: int) -> Placed:
-        raw, known = self._raw(rows.texts, table, draw)
+        raw, known = self.raw(rows.texts, table, draw)
         projection = self.projections[draw - 1]
         if self.slots is not None and self.windows is not None and not self.windows.plain:
             return self._in_places(rows, projection.apply(raw, None), known, self.windows, self.slots)
@@ -128,7 +141,8 @@ class Space:
         places = np.where(known, np.searchsorted(filled, rows.slots), 0)
         return PlacedVectors(vectors, places, windows.bags(filled)), np.where(known, np.arange(len(known)), -1)
 
-    def _raw(self, texts: Sequence[str | None], table: Table | None, draw: int) -> tuple[Matrix, NDArray[np.bool_]]:
+    def raw(self, texts: Sequence[str | None], table: Table | None, draw: int) -> tuple[Matrix, NDArray[np.bool_]]:
+        """The raw vectors of texts in a draw, (texts, width), and which of them have one."""
         backend = find_backend(self.backend)
         if backend.vectors == "learned" and self.carried is not None:
             return _look_up(texts, self.names, self.carried)
@@ -220,7 +234,7 @@ def fit_space(
     space = Space(embedding, fingerprint, backend, names, carried, slots, [], windows=rows.windows)
     projections = []
     for draw in range(1, draws + 1):
-        raw, known = space._raw(rows.texts, table, draw)
+        raw, known = space.raw(rows.texts, table, draw)
         if not (known & seen).any():
             raise NoVectorError("no token of the training rows has a vector")
         projections.append(fit_projection(raw[known & seen], components, scale))

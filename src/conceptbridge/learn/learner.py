@@ -132,6 +132,11 @@ class Learner(LearnerSpec, ABC, Generic[M]):
         no way but one step.
         """
 
+    def begin(self, width: int, runs: Sequence[Run]) -> M:
+        """The untrained members, one a run, for vectors of this ``width``: only a learner whose weights are averaged
+        (``federated.weights``) has such."""
+        raise NotImplementedError
+
     def widen(self, model: M, vectors: OneHot, head_only: bool) -> M | None:
         """The source's model with more inputs, before it is tuned: for the last ``vectors.added`` of the one-hot
         ``vectors``, tokens of the target that the source never had.

@@ -129,11 +129,15 @@ def columns(features: Features, groups: NDArray[np.int64] | None = None) -> Colu
         return Columns(Sparse(features[:, used].astype(np.float64)), used, np.zeros(width), np.ones(width))
     held = Blocks.of(features) if isinstance(features, np.ndarray) else features
     center = held.summed(np.full(held.shape[0], 1 / max(held.shape[0], 1)))
-    own = held.spread(center)
+    scale = scales(held.spread(center), groups)
+    return Columns(Standardised(held, center, scale), np.ones(width, np.bool_), center, scale)
+
+
+def scales(own: Vector, groups: NDArray[np.int64] | None) -> Vector:
+    """The scale of each dense column, whose standard deviations are its ``own`` (features,)."""
     varies = own > VARIES
     spread = own if groups is None else np.sqrt(own * _of_groups(own, varies, groups))
-    scale = np.where(varies, spread, np.inf)
-    return Columns(Standardised(held, center, scale), np.ones(width, np.bool_), center, scale)
+    return np.where(varies, spread, np.inf)
 
 
 def _of_groups(own: Vector, varies: NDArray[np.bool_], groups: NDArray[np.int64]) -> Vector:

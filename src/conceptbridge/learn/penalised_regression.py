@@ -8,7 +8,7 @@ ones (tune-head), or small ones, which is a prior whose mean is the source's coe
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ class Regression:
 
 def fit(examples: Examples, runs: Sequence[Run]) -> Regression:
     """One regression a run, at the penalty of its path that its checked rows like best."""
-    features = _features(examples)
+    features = features_of(examples)
     return _correct(None, np.zeros((len(runs), features.shape[1])), np.zeros(len(runs)), features, examples, runs)
 
 
@@ -94,7 +94,7 @@ def tune(
 
     The path goes from the penalty that allows no correction down; no ``depths`` are on it.
     """
-    features = _features(examples)
+    features = features_of(examples)
     return _correct(source, source.coefficients, source.intercepts, features, examples, runs), []
 
 
@@ -112,7 +112,7 @@ def translate(source: Regression, mix: csr_array, center: float) -> Regression:
 
 def predict(regression: Regression, examples: Examples) -> NDArray[np.float64]:
     """Probability of the outcome: shape (members, rows), in the rows' order."""
-    scores = _features(examples) @ regression.coefficients.T + regression.intercepts
+    scores = features_of(examples) @ regression.coefficients.T + regression.intercepts
     return np.ascontiguousarray(expit(scores.T))
 
 
@@ -123,7 +123,8 @@ def load(folder: Path, description: Mapping[str, Any]) -> Regression:
     return Regression(arrays["coefficients"], arrays["intercepts"], seeds, description["kept"], losses, 0, capped)
 
 
-def _features(examples: Examples) -> Features:
+def features_of(examples: Examples) -> Features:
+    """What the regression sees of each row: which tokens it has, or the mean and maximum of their vectors."""
     if isinstance(examples.vectors, OneHot):
         return presence(examples)
     return pool(examples, counts=False)
@@ -140,7 +141,7 @@ def _correct(
     """The run's corrections to coefficients and intercepts; a ``source`` may be kept as it is."""
     labels, found = examples.labels, []
     before = (features @ coefficients.T + intercepts).T
-    done: dict[Any, _Kept] = {}
+    done: dict[Any, Kept] = {}
     for i, run in enumerate(runs):
         # a run that differs in its seed alone has the same solution
         same = (id(run.part), *sorted(run.settings.items()), coefficients[i].tobytes(), intercepts[i])
@@ -151,7 +152,7 @@ def _correct(
             best = _path(given, labels[part.train], offset, checked, truth, before[i, part.check], run.settings)
             unchanged = cross_entropy(truth, expit(before[i, part.check]))
             if source is not None and len(truth) and unchanged <= best.loss:
-                best = _Kept(0, unchanged, np.zeros(features.shape[1]), 0.0, WITHIN, best.steps)
+                best = Kept(0, unchanged, np.zeros(features.shape[1]), 0.0, WITHIN, best.steps)
             done[same] = best
         found.append(done[same])
     logger.info("%d runs, lowest validation losses %s", len(runs), np.round([one.loss for one in found], 4))
@@ -176,7 +177,7 @@ def _parted(examples: Examples, features: Features, part: Part) -> tuple[Columns
 
 
 @dataclass(frozen=True)
-class _Kept:
+class Kept:
     """The change of the coefficients and the intercept that was kept, ``at`` which penalty of the path (the first
     is 1), its loss, and what the path took."""
 
@@ -196,32 +197,53 @@ def _path(
     truth: NDArray[np.int8],
     checked_offset: Vector,
     settings: Mapping[str, Any],
-) -> _Kept:
-    """Go down the penalties from the largest useful one, and keep what the checked rows like best.
+) -> Kept:
+    """The corrections at the penalty of the path that the checked rows like best."""
+    share = settings["l1_share"]
+    now: Solution = no_coefficients(given, labels, offset)
+    largest = largest_penalty(given, labels, offset, now, share)
 
-    The first half of the penalties is tried in any case: where many rare tokens carry the signal, the first few to
-    enter can be noise, and the loss rises before it falls. Without checked rows the middle penalty is taken.
-    ``penalties: 1`` is the smallest one alone.
+    def solved(strength: float) -> tuple[Vector, float, int]:
+        nonlocal now
+        now = solve(given, labels, offset, strength * share, strength * (1 - share), now)
+        return *now.on_features(given), now.iterations
+
+    def loss(change: Vector, shift: float) -> float:
+        return cross_entropy(truth, expit(checked_offset + checked @ change + shift))
+
+    nothing = Kept(1, float("inf"), np.zeros(len(given.used)), 0.0, WITHIN, 0)
+    return go_down_path(solved, loss, len(truth) > 0, largest, settings, nothing)
+
+
+def go_down_path(
+    solved: Callable[[float], tuple[Vector, float, int]],
+    loss: Callable[[Vector, float], float],
+    checked: bool,
+    largest: float,
+    settings: Mapping[str, Any],
+    nothing: Kept,
+) -> Kept:
+    """Go down the penalties from the ``largest`` useful one, and keep what the checked rows like best.
+
+    ``solved(strength)`` returns coefficients, intercept and iterations at a penalty, beginning at the one before;
+    ``loss`` is that on the rows that check them, if there are any (``checked``). The first half of the penalties is
+    tried in any case: where many rare tokens carry the signal, the first few to enter can be noise, and the loss rises
+    before it falls. Without checked rows the middle penalty is taken. ``penalties: 1`` is the smallest one alone.
     """
-    smallest, count, share = settings["penalty"], settings["penalties"], settings["l1_share"]
-    start = no_coefficients(given, labels, offset)
-    largest = largest_penalty(given, labels, offset, start, share)
+    smallest, count = settings["penalty"], settings["penalties"]
     ratio = smallest ** (1 / max(count - 1, 1))
-    searched = count > 1 and len(truth) > 0
+    searched = count > 1 and checked
     end = 2 * count - 1 if searched else count
-    now: Solution = start
-    best, steps = _Kept(1, float("inf"), np.zeros(len(given.used)), 0.0, WITHIN, 0), 0
+    best, steps = nothing, 0
     capped, step = WITHIN, 0
     for step in range(1, end + 1):
-        strength = largest * (ratio ** (step - 1) if count > 1 else smallest)
-        now = solve(given, labels, offset, strength * share, strength * (1 - share), now)
-        steps += now.iterations
-        change, shift = now.on_features(given)
-        loss = cross_entropy(truth, expit(checked_offset + checked @ change + shift))
-        if loss < best.loss or (not len(truth) and step == (count + 1) // 2):
-            best = _Kept(step, loss, change, shift, WITHIN, 0)
+        change, shift, iterations = solved(largest * (ratio ** (step - 1) if count > 1 else smallest))
+        steps += iterations
+        now = loss(change, shift)
+        if now < best.loss or (not checked and step == (count + 1) // 2):
+            best = Kept(step, now, change, shift, WITHIN, 0)
         over = searched and step > count // 2 and step - best.at >= settings["patience"]
         capped = cap_use(step, count, end, over)
-        if over or (not len(truth) and best.steps == 0 and step == (count + 1) // 2):
+        if over or (not checked and step == (count + 1) // 2):
             break
-    return _Kept(best.at, best.loss, best.change, best.shift, capped, steps)
+    return Kept(best.at, best.loss, best.change, best.shift, capped, steps)

@@ -109,7 +109,7 @@ def _newton(
             return c, shift, step - 1
         curvature, cross = features.curvature(weight)
         curvature += l2 * np.eye(len(c)) - np.outer(cross, cross) / total  # with the best shift for each c
-        goal = _lasso(curvature, by_c - by_shift / total * cross, c, l1)
+        goal = lasso_step(curvature, by_c - by_shift / total * cross, c, l1)
         towards = goal - c
         also = -(by_shift + float(cross @ towards)) / total
         along = features.times(towards) + also
@@ -126,11 +126,12 @@ def _newton(
     return c, shift, step
 
 
-def _lasso(curvature: Vector, slope: Vector, c: Vector, l1: float) -> Vector:
+def lasso_step(curvature: Vector, slope: Vector, c: Vector, l1: float, slack: float = SLACK / 10) -> Vector:
     """The x that minimises slope * (x - c) + (x - c) * curvature * (x - c) / 2 + l1 * sum|x|.
 
     Of the coordinates that are not zero, whose signs are taken as known, the minimum is that of a system of equations;
-    one that would change its sign stops at zero, and zeros whose slopes are steeper than ``l1`` join (Lee et al. 2007,
+    one that would change its sign stops at zero, and zeros whose slopes are steeper than ``l1``, by more than the share
+    ``slack``, join (Lee et al. 2007,
     Efficient sparse coding algorithms, section 3). Each change of a sign lowers the objective, so it may end before the
     minimum: nearly collinear columns can take each other's place thousands of times.
     """
@@ -160,7 +161,7 @@ def _lasso(curvature: Vector, slope: Vector, c: Vector, l1: float) -> Vector:
         by_x = slope + curvature @ (x - c)
         by_x[signs != 0] = 0
         steepest = np.argsort(-np.abs(by_x), kind="stable")[:joining]
-        steepest = steepest[np.abs(by_x[steepest]) > l1 * (1 + SLACK / 10)]
+        steepest = steepest[np.abs(by_x[steepest]) > l1 * (1 + slack)]
         if not len(steepest):
             break
         signs[steepest] = -np.sign(by_x[steepest])

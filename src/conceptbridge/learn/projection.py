@@ -55,6 +55,26 @@ def fit_projection(raw: Matrix, components: int | None, scale: bool) -> Projecti
     return Projection(center, basis, NORM / spread if scale and spread > 0 else 1.0)
 
 
+def projection_of_moments(
+    count: int, total: NDArray[np.float64], products: NDArray[np.float64], components: int | None, scale: bool
+) -> Projection:
+    """The same as ``fit_projection``, to rounding, from how many raw vectors there are, their sum (width,) and the sum
+    of their products with themselves (width, width): those of several sites add up."""
+    if components is None and not scale:
+        return Projection(np.zeros(len(total), np.float32), None, 1.0)
+    center = (total / count).astype(np.float32)
+    c = center.astype(np.float64)
+    spread = products - np.outer(total, c) - np.outer(c, total) + count * np.outer(c, c)
+    basis = None
+    if components is not None:
+        few = min(components, count, len(total))
+        with threadpool_limits(1):
+            basis = _oriented(*_largest(spread, few))
+            spread = basis.astype(np.float64) @ spread @ basis.T.astype(np.float64)
+    length = math.sqrt(max(float(np.trace(spread)), 0.0) / count)
+    return Projection(center, basis, NORM / length if scale and length > 0 else 1.0)
+
+
 def onehot_projection(columns: int, scale: bool) -> Projection:
     """The same of one-hot columns: the mean of n unit vectors, and the root mean square of their distances from it."""
     center, factor = (1 / columns, NORM / math.sqrt(1 - 1 / columns)) if scale and columns > 1 else (0.0, 1.0)
@@ -62,19 +82,28 @@ def onehot_projection(columns: int, scale: bool) -> Projection:
 
 
 def _principal_axes(centred: Matrix, components: int) -> Matrix:
-    """The first principal axes, (at most ``components``, width); the largest entry of each is positive."""
-    from scipy.linalg import eigh
-
+    """The first principal axes, (at most ``components``, width)."""
     wide = centred.astype(np.float64)
     tokens, width = wide.shape
     few = min(components, tokens, width)
     with threadpool_limits(1):  # the same bytes on one core or eight
         if tokens < width:  # the axes of the vectors from those of the tokens
-            values, of_tokens = eigh(wide @ wide.T, subset_by_index=[tokens - few, tokens - 1])
-            axes = of_tokens.T @ wide
-        else:
-            values, vectors = eigh(wide.T @ wide, subset_by_index=[width - few, width - 1])
-            axes = vectors.T
+            values, of_tokens = _largest(wide @ wide.T, few)
+            return _oriented(values, of_tokens @ wide)
+        return _oriented(*_largest(wide.T @ wide, few))
+
+
+def _largest(products: NDArray[np.float64], few: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The largest eigenvalues, rising, and their vectors, (few, size)."""
+    from scipy.linalg import eigh
+
+    values, vectors = eigh(products, subset_by_index=[len(products) - few, len(products) - 1])
+    return values, vectors.T
+
+
+def _oriented(values: NDArray[np.float64], axes: NDArray[np.float64]) -> Matrix:
+    """The axes that vary, of length 1, the first one first; the largest entry of each is positive."""
+    width = axes.shape[1]
     varies = values > max(values[-1], 0) * VARIES
     if not varies.any():
         return np.zeros((1, width), np.float32)

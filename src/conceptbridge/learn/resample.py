@@ -124,6 +124,8 @@ def _make_arm(
     at = half_sample(in_words_of_hub(job, results, target), number, what.seed, task)
     if job.strategy == LOCAL:
         return _of_test(_local(_resampled(results, task, target), number, job), arm.source, at)
+    if needs == Needs.ROUNDS:
+        return "rounds of several sites are not run again on half-samples", None
     given: dict[str, Any] = {}
     sources = [site for site in what.sources if site != target]
     if needs == Needs.SOURCE_MODELS:

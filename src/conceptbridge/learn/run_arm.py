@@ -30,7 +30,7 @@ def run_arm(job: ArmJob, results: Path, out: Path) -> None:
     where = (job.task, job.embedding.folder, job.learner)
     if needs == Needs.SOURCE_MODELS:
         source_arms = {source: layout.arm(results, *where, LOCAL, source) for source in job.sources}
-    elif needs == Needs.SHARED_ROWS and job.from_shared_model:
+    elif needs == Needs.ROUNDS or (needs == Needs.SHARED_ROWS and job.from_shared_model):
         shared_arm = layout.sources_model(results, *where, job.strategy)
     elif needs == Needs.SHARED_ROWS:
         others = [read_site_of(job, results, site) for site in job.sources]

@@ -20,7 +20,7 @@ from conceptbridge.study.declared_keys import preset_defaults
 from conceptbridge.study.embeddings import Embedding, check_catalogue, find_embedding, of_each_parent
 from conceptbridge.study.learners import LEARNERS, LearnerSpec, find_learner
 from conceptbridge.study.own_encoder import missing_pin, own_entry, told_entry
-from conceptbridge.study.strategies import STRATEGIES, Needs, strategy
+from conceptbridge.study.strategies import JOINT, STRATEGIES, Needs, strategy
 from conceptbridge.study.study import HOSPITALS, SIMULATED, Study
 from conceptbridge.tasks.check import check_date, check_task
 from conceptbridge.tasks.windows import cut
@@ -106,7 +106,7 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
             f"config: sites.{not_results[0]}: a study of aggregate results files has no other sites; run "
             f"{not_results[0]}'s own study, and give its `results_file`"
         )
-    sharing = [name for name in config.get("strategies", []) if strategy(name).needs == Needs.SHARED_ROWS]
+    sharing = [name for name in config.get("strategies", []) if strategy(name).needs in JOINT]
     if sharing and any("bundles" in spec for spec in full["sites"].values()):
         raise StudyError(
             f"config: strategies: {sharing[0]} needs the rows of all sites, but some sites have only bundles; "

@@ -90,6 +90,11 @@ class LearnerSpec:
     tokens with a weight (``Examples.weights``); or its ``events`` one by one (``Examples.days``, ``values``)."""
     takes_passes: ClassVar[bool] = False
     """Whether it trains in passes over the rows, so that the study's ``max_passes`` is one of its settings."""
+    federation: ClassVar[str | None] = None
+    """The module that trains it on the rows of several sites without moving one (``learn.federated``), found by name,
+    so that an edit of it runs no other arm again. None: there is no way, and ``not_federated`` says why."""
+    not_federated: ClassVar[str] = "its models cannot be averaged"
+    """A clause for arm.json and the page."""
     cap: ClassVar[str | None] = None
     """The setting that caps the length of a run that validation loss ends; the learner doubles it once
     (``Model.capped``). None: it has none."""

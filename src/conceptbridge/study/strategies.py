@@ -25,6 +25,7 @@ STRATEGIES = Registry(
         "tune-all": "conceptbridge.learn.strategies.tune_all:TuneAll",
         "pooled": "conceptbridge.learn.strategies.pooled:Pooled",
         "leave-one-out": "conceptbridge.learn.strategies.leave_one_out:LeaveOneOut",
+        "federated": "conceptbridge.learn.strategies.federated:Federated",
     },
 )
 #: the strategy whose models the others start from; every study has it
@@ -37,6 +38,11 @@ class Needs(StrEnum):
     OWN_ROWS = "the target's own rows"
     SOURCE_MODELS = "local models of the other sources"
     SHARED_ROWS = "rows of several sites"
+    ROUNDS = "rounds of several sites"
+
+
+#: what a strategy needs whose model is of several sites
+JOINT = (Needs.SHARED_ROWS, Needs.ROUNDS)
 
 
 class Strategy:
@@ -99,7 +105,7 @@ def _check(name: str, found: Strategy) -> None:
     if missing := [key for key, value in declared.items() if not value]:
         raise StudyError(f"the strategy {name!r}: its class does not set {', '.join(missing)}")
     shared = found.needs == Needs.SHARED_ROWS
-    if shared == (found.source is None):
+    if (found.needs in JOINT) == (found.source is None):
         raise StudyError(f"the strategy {name!r}: `source` names {Needs.SHARED_ROWS}; it needs {found.needs}")
     if found.same_for_other_targets and (found.uses_target_labels or not shared):
         raise StudyError(f"the strategy {name!r}: only a model of other sites' rows alone is the same for all targets")

@@ -320,6 +320,8 @@ class Study:
             possible.add(Needs.SOURCE_MODELS)
             if self.config["share_rows"] and not self.bundled:
                 possible.add(Needs.SHARED_ROWS)
+            if len(self.sources) > 1 and not self.bundled:
+                possible.add(Needs.ROUNDS)
         wanted = [name for name in self.config["strategies"] if strategy(name).needs in possible]
         return [name for name in wanted if any(self._adds(name, target) for target in self.targets or self.sources)]
 

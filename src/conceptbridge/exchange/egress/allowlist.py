@@ -7,13 +7,15 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from conceptbridge.evaluate.schemas import METHOD_LIMITS, SCHEMAS, TRANSLATION_SHARES, TRANSLATIONS, schema
+from conceptbridge.learn.federated.answers import ENROLMENT, KEYS
 from conceptbridge.tasks.leaks import SCHEMA as LEAKS
 from conceptbridge.tasks.prevalence import SCHEMA as PREVALENCE
 from conceptbridge.translate.profile_file import SCHEMA as PROFILE
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
 
 #: counts of persons, rows or events: none may be below min_cell_count
-COUNTS = frozenset({"persons", "persons_with_event", "rows", "events", "train_rows", "train_events", "read", "visits"})
+COUNTS = frozenset({"persons", "persons_with_event", "rows", "events", "train_rows", "train_events", "check_rows"})
+COUNTS |= {"read", "visits"}
 #: numbers that come from the study's settings, or are positions in a list
 SETTINGS = frozenset(
     {"seed", "seeds", "steps", "trials", "size", "smallest", "largest", "bin", "wide_bin", "replicates", "resamples"}
@@ -79,6 +81,8 @@ TABLES = {name: Table(about, SCHEMAS[name], key) for name, (about, key) in _KEYS
         "concepts of enough persons, with their texts", VOCABULARY, ("key",), (*_TOKEN, "concept_code")
     ),
     "profile": Table("persons with each concept, and with pairs of them", PROFILE, _PAIR, _PAIR),
+    "enrolment": Table("the rows with which a site takes part in federated training", ENROLMENT, ("rows",)),
+    "federated_keys": Table("concepts that enough training rows hold", KEYS, ("key",), ("key",)),
     "splits": Table("how often the outcome comes in each split", PREVALENCE, ("split",)),
     "leaks": Table("predictors nearest to the outcome", LEAKS, ("key",), _TOKEN),
 }

@@ -12,6 +12,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.exchange.egress.released_file import FEW, ReleasedFile, reject
 from conceptbridge.exchange.egress.site_secrets import SiteSecrets
+from conceptbridge.learn.federated.answers import array_names
 from conceptbridge.learn.learner import Saves
 from conceptbridge.learn.registry import LEARNERS
 from conceptbridge.learn.registry import learner as find
@@ -28,7 +29,7 @@ def model_fields(learner: str | None) -> frozenset[str]:
 def check_safetensors(path: Path, file: ReleasedFile, secrets: SiteSecrets, learner: str | None) -> None:
     """Check the arrays of a model: all are declared, and none is as long as a cohort. Raises StudyError."""
     file.about = "weights of a model"
-    declared = _SPACE.union(*(arrays for saves in _saves(learner) for arrays in saves.arrays.values()))
+    declared = _SPACE.union(array_names(), *(arrays for saves in _saves(learner) for arrays in saves.arrays.values()))
     try:
         with safe_open(path, framework="numpy") as opened:
             arrays = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

@@ -3,13 +3,15 @@ layer to two logits (arXiv 2409.13893)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from conceptbridge.learn.learner import COUNT, Array, Engine, EngineLearner, Saves, Setting
-from conceptbridge.learn.learners.network_settings import DESCENT, FAIR, PAPER, TUNED
+from conceptbridge.learn.learners.network_settings import DESCENT, FAIR, PAPER, ROUNDS, TUNED, WEIGHTS
 
 if TYPE_CHECKING:
     from conceptbridge.learn.networks.network import Network
+    from conceptbridge.learn.search import Run
 
 
 _RATES = [0.001, 0.003, 0.01, 0.03]
@@ -22,7 +24,7 @@ class CNN(EngineLearner["Network"]):
     name = "cnn"
     sees = "windows"
     settings = {"filters": Setting("filters of the convolution", COUNT, searchable=False), **DESCENT}
-    tuning = {"tune-head": TUNED, "tune-all": TUNED}
+    tuning = {"tune-head": TUNED, "tune-all": TUNED, "federated": ROUNDS}
     defaults = {
         "fair": {
             "filters": 100,
@@ -34,16 +36,19 @@ class CNN(EngineLearner["Network"]):
             **FAIR,
             "tune-head": {"learning_rate": _HEAD_RATES},
             "tune-all": {"learning_rate": _RATES},
+            "federated": {"rounds": 250, "steps": [4, 10], "learning_rate": [0.01, 0.03], "proximal": 0.0},
         },
         "paper": {
             "learning_rate": 0.001,
             **PAPER,
             "tune-head": {"learning_rate": 0.01},
             "tune-all": {"learning_rate": 0.01},
+            "federated": {"rounds": 250, "steps": 4, "learning_rate": 0.01, "proximal": 0.0},
         },
     }
     takes_passes = True
     cap = "max_passes"
+    federation = WEIGHTS
     saves = Saves(
         arrays={
             "weights.safetensors": {
@@ -60,3 +65,8 @@ class CNN(EngineLearner["Network"]):
         from conceptbridge.learn.networks import cnn
 
         return cnn.ENGINE
+
+    def begin(self, width: int, runs: Sequence[Run]) -> Network:
+        from conceptbridge.learn.networks import cnn
+
+        return cnn.ENGINE.begin(width, runs)

@@ -41,6 +41,7 @@ class LightGBM(EngineLearner["Forest"]):
     name = "lightgbm"
     sees = "windows"
     cap = "num_iterations"
+    not_federated = "trees cannot be averaged"
     settings = {
         "counts": Setting("whether the number of tokens is a feature", {"type": "boolean"}, searchable=False),
         **_TREES,

@@ -43,6 +43,7 @@ class Logistic(EngineLearner["Regression"]):
     settings = _PATH
     tuning = {"tune-head": _PATH, "tune-all": _PATH}
     cap = "penalty"
+    federation = "conceptbridge.learn.federated.sums"
     defaults = {
         "fair": {
             **_FINE,

@@ -36,6 +36,19 @@ DESCENT = {
 }
 TUNED = {"dropout": _DROPOUT, "weight_decay": _WEIGHT_DECAY, "learning_rate": _LEARNING_RATE}
 
+#: of federated training; the learning rate is that of a site's steps
+ROUNDS = {
+    "rounds": Setting(
+        "rounds, of which the one with the lowest validation loss over all sites is kept", COUNT, searchable=False
+    ),
+    "steps": Setting("steps that each site takes in a round", COUNT),
+    "learning_rate": _LEARNING_RATE,
+    "proximal": Setting(
+        "pull of a site's weights to those that its round began with (FedProx); 0 is none", NOT_NEGATIVE
+    ),
+}
+WEIGHTS = "conceptbridge.learn.federated.weights"
+
 #: defaults of the presets: validation loss decides how long a run trains
 FAIR = {"min_pass_steps": 100, "max_pass_steps": 0, "checks_per_pass": 4, "patience": 6}
 #: the paper's "epochs": 100 steps each, however many rows there are, and the whole of them

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from conceptbridge.learn.learner import COUNT, Array, Engine, EngineLearner, Saves, Setting
-from conceptbridge.learn.learners.network_settings import DESCENT, FAIR, PAPER, TUNED
+from conceptbridge.learn.learners.network_settings import DESCENT, FAIR, PAPER, ROUNDS, TUNED, WEIGHTS
 
 if TYPE_CHECKING:
     from conceptbridge.learn.networks.event_engine import EventNetwork
+    from conceptbridge.learn.search import Run
 
 
 _VECTOR, _OF_BLOCK = Array(("seeds", "width")), Array(("seeds", "blocks", "width"))
@@ -29,7 +30,7 @@ class Transformer(EngineLearner["EventNetwork"]):
         ),
         **{name: setting for name, setting in DESCENT.items() if name != "momentum"},
     }
-    tuning = {"tune-head": TUNED, "tune-all": TUNED}
+    tuning = {"tune-head": TUNED, "tune-all": TUNED, "federated": ROUNDS}
     defaults = {
         "fair": {
             "width": 64,
@@ -45,11 +46,13 @@ class Transformer(EngineLearner["EventNetwork"]):
             "patience": 3,
             "tune-head": {"learning_rate": [0.003, 0.03]},
             "tune-all": {"learning_rate": 0.0003},
+            "federated": {"rounds": 250, "steps": 10, "learning_rate": 0.0003, "proximal": 0.0},
         },
         "paper": {**PAPER, "tune-head": {"learning_rate": 0.01}, "tune-all": {"learning_rate": 0.0003}},
     }
     takes_passes = True
     cap = "max_passes"
+    federation = WEIGHTS
     saves = Saves(
         arrays={
             "weights.safetensors": {
@@ -96,3 +99,8 @@ class Transformer(EngineLearner["EventNetwork"]):
         from conceptbridge.learn.networks import event_engine
 
         return event_engine
+
+    def begin(self, width: int, runs: Sequence[Run]) -> EventNetwork:
+        from conceptbridge.learn.networks import event_engine
+
+        return event_engine.begin(width, runs)

@@ -18,7 +18,7 @@ from conceptbridge.learn.networks import network as networks
 from conceptbridge.learn.networks.descent import Descent, joined
 from conceptbridge.learn.networks.events import Events, Padded, buckets, chunks, events_of, padded
 from conceptbridge.learn.networks.input_weights import mixed, widened
-from conceptbridge.learn.networks.network import Network, TrainingOrder, Weights, first_draws
+from conceptbridge.learn.networks.network import Network, TrainingOrder, Weights, first_draws, untrained
 from conceptbridge.learn.networks.token_table import product
 from conceptbridge.learn.networks.transformer import (
     HEAD,
@@ -56,8 +56,14 @@ class EventNetwork(Network):
 
 def fit(examples: Examples, runs: Sequence[Run]) -> EventNetwork:
     """Train one network per run."""
-    drawn = [draw(first_draws(run), examples.vectors.shape[1], run.settings) for run in runs]
-    return _descend(drawn, runs[0].settings["tokens"], examples, runs, False, ())[0]
+    start = begin(examples.vectors.shape[1], runs)
+    return _descend([member(start, i) for i in range(len(runs))], start.tokens, examples, runs, False, ())[0]
+
+
+def begin(width: int, runs: Sequence[Run]) -> EventNetwork:
+    """One untrained network per run."""
+    start = untrained([draw(first_draws(run), width, run.settings) for run in runs], runs)
+    return EventNetwork(**vars(start), tokens=runs[0].settings["tokens"])
 
 
 def tune(
@@ -139,7 +145,8 @@ class _Run(Descent):
 
     def take_steps(self, steps: int) -> None:
         rows, _ = self.order.take(steps, 0, np.float32(1))
-        for n, batch in enumerate(rows, self.taken + 1):
+        # a round of federated training goes on from the steps of those before it
+        for n, batch in enumerate(rows, self.settings.get("steps_before", 0) + self.taken + 1):
             for group in self.optimiser.param_groups:
                 group["lr"] = self.settings["learning_rate"] * min(n / WARM_UP, 1.0)
             self.optimiser.zero_grad()

@@ -21,6 +21,7 @@ from conceptbridge.learn.networks.network import (
     Weights,
     first_draws,
     load,
+    untrained,
 )
 from conceptbridge.learn.networks.token_sets import TokenSets, token_sets
 from conceptbridge.learn.networks.token_table import TokenTable, gram_matrix, product, token_table
@@ -51,9 +52,12 @@ class NetworkEngine:
 
     def fit(self, examples: Examples, runs: Sequence[Run]) -> Network:
         """Train one network per run from PyTorch's default initialisation."""
-        drawn = [self.draw(first_draws(run), examples.vectors.shape[1], run.settings) for run in runs]
-        start = {name: np.stack([weights[name] for weights in drawn]) for name in drawn[0]}
+        start = self.begin(examples.vectors.shape[1], runs).weights
         return self._descend(start, examples, runs, False, ())[0]
+
+    def begin(self, width: int, runs: Sequence[Run]) -> Network:
+        """One untrained network per run."""
+        return untrained([self.draw(first_draws(run), width, run.settings) for run in runs], runs)
 
     def tune(
         self, source: Network, examples: Examples, runs: Sequence[Run], head_only: bool, depths: Sequence[float] = ()
@@ -79,7 +83,7 @@ class NetworkEngine:
 
     def predict(self, network: Network, examples: Examples) -> NDArray[np.float64]:
         """Probability of the outcome: shape (members, rows), in the rows' order."""
-        vectors, sets = token_sets(examples)
+        vectors, sets = examples.cached("token sets", lambda: token_sets(examples))
         result = np.empty((len(network.seeds), len(examples)))
         for i, of_member in enumerate(result):
             own = {name: array[i] for name, array in network.weights.items()}

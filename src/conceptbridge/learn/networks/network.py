@@ -69,6 +69,13 @@ def load(folder: Path, description: Mapping[str, Any]) -> Network:
     return Network(weights, seeds, description["kept"], [math.nan] * len(seeds), 0, [WITHIN] * len(seeds))
 
 
+def untrained(drawn: Sequence[Weights], runs: Sequence[Run]) -> Network:
+    """The network of the ``drawn`` weights, one member a run."""
+    weights = {name: np.stack([own[name] for own in drawn]) for name in drawn[0]}
+    losses, nothing = [math.nan] * len(runs), [0] * len(runs)
+    return Network(weights, [run.seed for run in runs], nothing, losses, 0, [WITHIN] * len(runs))
+
+
 def uniform(rng: np.random.Generator, shape: tuple[int, int], fan_in: float) -> Matrix:
     """First weights as nn.Linear and nn.Conv1d draw them: uniform within 1 / sqrt(fan in)."""
     return (rng.random(shape, dtype=np.float32) * 2 - 1) / np.float32(math.sqrt(fan_in))

@@ -31,7 +31,7 @@ class SeveralSites(Strategy):
         """
         assert self.source is not None
         if arm.shared_arm is not None:
-            return {self.source: self._from_shared(arm, arm.shared_arm)}
+            return {self.source: from_shared(arm, arm.shared_arm, self.source)}
         sites = [*arm.other_sites, *([arm.target_site] if self.uses_target_labels else [])]
         joined = join_sites(self.source, sites)
         labelled = joined.rows.of(*LABELLED)
@@ -48,10 +48,11 @@ class SeveralSites(Strategy):
         result.entry = counts(labels, arm.budget) | result.entry
         return {self.source: result}
 
-    def _from_shared(self, arm: Arm, shared_arm: Path) -> SourceResult:
-        assert self.source is not None
-        result = SourceResult(read_entry(shared_arm, self.source))
-        if result.entry["reason"] is None:
-            trained = arm.load(shared_arm, self.source)
-            result.probability = trained.predict(arm.tested(trained.space))
-        return result
+
+def from_shared(arm: Arm, shared_arm: Path, source: str) -> SourceResult:
+    """The model of several sites' rows that was trained once for several targets, used at this one."""
+    result = SourceResult(read_entry(shared_arm, source))
+    if result.entry["reason"] is None:
+        trained = arm.load(shared_arm, source)
+        result.probability = trained.predict(arm.tested(trained.space))
+    return result
