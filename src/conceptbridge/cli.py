@@ -221,6 +221,7 @@ def check(
         print(f"warning: {text}")
     from conceptbridge.report.preview import described  # with pyarrow and DuckDB, which no other command needs
 
+    logging.getLogger("conceptbridge").addHandler(logging.NullHandler())  # its warnings are among the lines
     cores = os.cpu_count() or 1
     arms, to_run = len(checked.arms()), int(jobs[1]) if jobs else 0
     reading = partial(print, "reading", file=sys.stderr, flush=True)

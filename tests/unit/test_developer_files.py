@@ -52,7 +52,18 @@ def test_the_modules_that_the_rooms_paragraphs_name_are_there() -> None:
             assert any((room / name).exists() for room in rooms), name
 
 
-@pytest.mark.parametrize("name", ["docs/architecture.md", "docs/extending.md", "CONTRIBUTING.md"])
+PAGES = [
+    "docs/architecture.md",
+    "docs/extending.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "config/README.md",
+    "docs/tutorial.md",
+]
+PAGES += [page.relative_to(ROOT).as_posix() for page in (ROOT / "docs/roles").glob("*.md")]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_every_path_and_link_leads_somewhere(name: str) -> None:
     page = ROOT / name
     text = page.read_text(encoding="utf-8")

@@ -7,6 +7,7 @@ folder that is gone afterwards, and the cohort is made by the same code, with it
 import csv
 import json
 import tempfile
+import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from conceptbridge.tasks.cohort import make_cohort
 _ALSO = ("cdm_source", "death", "visit_occurrence", "concept", "concept_ancestor")
 #: CPU seconds of a job: its start, and per row of the largest task (the demo's 530 jobs; more where much is searched)
 _JOB, _JOB_ROWS, _DEMO_ROWS = 1.5, 1e-4, 8000
+#: characters of a line in a terminal
+_WIDTH = 110
 #: items of a concept set that are named
 _NAMED = 4
 
@@ -119,7 +122,7 @@ def described(
     for name, task in study.config["tasks"].items():
         sets = [one.tasks[name].sets for one in found.values()]
         yield f"Your definition of {name}"
-        yield f"  {definition(task, sets)}"
+        yield textwrap.fill(definition(task, sets), _WIDTH, initial_indent="  ", subsequent_indent="  ")
         for part in ("index", "outcome"):
             yield from _set_lines(part, task[part], sets)
         yield f"  split      {_split(task['split'])}"
@@ -183,7 +186,7 @@ def _site_lines(study: Study, task: Mapping[str, Any], site: str, counts: SiteCo
             about = [_about(told[key], few) for key in ("records", "persons")]
             yield f"  {part:<10} {about[0]} records of {about[1]} persons"
         for text in told["warnings"]:
-            yield f"  warning: {site} {text}"
+            yield textwrap.fill(f"warning: {site} {text}", _WIDTH, initial_indent="  ", subsequent_indent="    ")
     rows, persons, events = (counts.last[key] for key in ("rows", "persons", "events"))
     share = f" ({100 * events / rows:.1f} %)" if rows and events is not None else ""
     yield (

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from conceptbridge.core.atomic_files import write_text
 from conceptbridge.core.errors import StudyError
+from conceptbridge.sites.converters.converter import CONVERTERS
 from conceptbridge.study.config import config_schema
 from conceptbridge.study.declared_keys import Key, catalogue_rows, declared_keys, learner_rows
 from conceptbridge.study.learners import find_learner
@@ -24,7 +25,10 @@ _TABLE = re.compile(
 
 def with_tables(text: str) -> str:
     """Return the text with each table made anew. Raises StudyError for a key that is in none of them, or in several."""
-    keys = declared_keys(config_schema())
+    schema = config_schema()
+    for name in CONVERTERS.keys() - CONVERTERS.own.keys():  # of another package, as it may be installed here
+        del schema["properties"]["sites"]["additionalProperties"]["properties"][name]
+    keys = declared_keys(schema)
     told: list[str] = []
 
     def table(found: re.Match[str]) -> str:
