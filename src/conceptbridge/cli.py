@@ -178,6 +178,8 @@ def _extract(text: str) -> tuple[str, str]:
     site, _, place = text.partition("=")
     if not site or not place:
         raise StudyError(f"{text}: give a hospital's name and its extract, as north=/data/north/cdm")
+    if not Path(place.strip()).expanduser().exists():
+        raise StudyError(f"{text}: there is no such folder or file; give the one that has {site}'s OMOP tables")
     return site.strip(), place.strip()
 
 

@@ -141,8 +141,8 @@ def learner_rows(learner: type[LearnerSpec]) -> Iterator[tuple[str, ...]]:
 
 
 def catalogue_rows() -> Iterator[tuple[str, ...]]:
-    """Yield the fields of the catalogue's entries, of our own backends: key, sentence, values, backends, and of which of them the field
-    changes vectors."""
+    """Yield the fields of the catalogue's entries, of our own backends: key, sentence, values, backends, and of which
+    of them the field changes vectors."""
     names = list(BACKENDS.own)
     known: dict[tuple[str, str, str], list[str]] = {}
     backends = {name: find_backend(name) for name in names}
