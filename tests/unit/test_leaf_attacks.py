@@ -184,6 +184,5 @@ def test_the_shortest_threshold_is_between_the_same_values() -> None:
 def test_persons_of_a_leaf_are_counted_once_however_many_rows_they_have_there() -> None:
     rng = np.random.default_rng(3)
     person, leaf = rng.integers(0, 60, 100), rng.integers(0, 5, 100)
-    rows = np.flatnonzero(rng.random(100) < 0.7)
-    wanted = [len({*person[rows][leaf[rows] == one].tolist()}) for one in range(5)]
-    assert leaf_values._Class(rows, person).persons(leaf, 5).tolist() == wanted
+    wanted = [len({*person[leaf == one].tolist()}) for one in range(5)]
+    assert leaf_values.persons_of_leaves(leaf, 5, person, 60).tolist() == wanted

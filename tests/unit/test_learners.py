@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+import lightgbm as lgb
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +14,7 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from conceptbridge.learn import boosted_trees
+from conceptbridge.learn import boosted_trees, leaf_lookup
 from conceptbridge.learn import penalised_regression as regression
 from conceptbridge.learn import penalised_solver as solver
 from conceptbridge.learn.arm_job import Budget
@@ -21,7 +22,18 @@ from conceptbridge.learn.learners.logistic import Logistic
 from conceptbridge.learn.penalised_columns import columns
 from conceptbridge.learn.pooled_features import pool, presence
 from conceptbridge.learn.rows import Examples, OneHot
-from conceptbridge.learn.search import AT_CAP, EXTENDED, WITHIN, Part, Run, Spent, candidates, search, sized_parts
+from conceptbridge.learn.search import (
+    AT_CAP,
+    EXTENDED,
+    WITHIN,
+    Part,
+    Run,
+    Spent,
+    candidates,
+    cross_entropy,
+    search,
+    sized_parts,
+)
 from conceptbridge.learn.strategies import recalibrate
 from conceptbridge.study.learners import BELOW_ONE, POSITIVE, SHARE, Setting
 from made_site import WIDTH, made_examples
@@ -206,18 +218,36 @@ def test_a_forest_that_goes_on_getting_better_has_its_cap_doubled_once() -> None
     assert boosted_trees.fit(rows, [Run(1, slow | {"early_stopping_round": 15}, part)]).steps == 15  # fixed
 
 
+@pytest.mark.parametrize("zero_is_missing", [True, False])
+def test_leaves_are_looked_up_as_lightgbm_does(zero_is_missing: bool) -> None:
+    rng = np.random.default_rng(5)
+    features = sparse.random(900, 12, 0.4, "csr", np.float32, rng, rng.standard_normal)
+    features.data[::7] = 1.0  # ties, as of tokens that are there
+    labels = features[:, 0].toarray().ravel() + rng.normal(size=900) > 0
+    asked = {"objective": "binary", "num_leaves": 9, "verbosity": -1, "zero_as_missing": zero_is_missing}
+    text = lgb.train(asked, lgb.Dataset(features[:500], labels[:500]), 15).model_to_string()
+    wanted = lgb.Booster(model_str=text).predict(features, pred_leaf=True)
+    np.testing.assert_array_equal(leaf_lookup.leaves_of(text, features), wanted)
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5])
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
-def test_a_forest_is_refitted_as_lightgbm_does(decay: float) -> None:
+def test_a_forest_is_refitted_as_lightgbm_does(decay: float, share: float) -> None:
     rows = made_examples(np.random.default_rng(8), 400, 9, 5)
-    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.3, "feature_fraction": 0.3}
+    asked = {"counts": True, "num_leaves": 4, "min_data_in_leaf": 5, "learning_rate": 0.3, "feature_fraction": share}
     asked |= {"bagging_fraction": 0.8, "num_iterations": 20, "early_stopping_round": 20, "refit_decay": decay}
     run = Run(1, asked, Part(np.arange(300), np.arange(300, 400)))
     source = boosted_trees.fit(rows, [run])
     flipped = Examples(rows.vectors, rows.tokens, rows.offsets, (1 - rows.labels).astype(np.int8))
-    made, _ = boosted_trees.tune(source, flipped, [run], head_only=True)
-    features = pool(rows, counts=True)
+    tuned, _ = boosted_trees.tune(source, flipped, [run], head_only=True)
+    features, check = pool(rows, counts=True), run.part.check
     wanted = source.boosters[0].refit(features[:300], flipped.labels[:300], decay_rate=decay)
-    np.testing.assert_allclose(boosted_trees.predict(made, flipped)[0], wanted.predict(features), rtol=1e-4)
+    # values that do no better on the rows that check them are not taken: one of these six are none
+    said = [np.asarray(one.predict(features)) for one in (wanted, source.boosters[0])]
+    losses = [cross_entropy(flipped.labels[check], of[check]) for of in said]
+    assert (losses[0] > losses[1]) == (decay == 0 and share == 0.5)
+    assert tuned.losses == [pytest.approx(min(losses))]
+    np.testing.assert_allclose(boosted_trees.predict(tuned, flipped)[0], said[int(np.argmin(losses))], rtol=1e-4)
 
 
 def test_trees_mend_a_source_that_is_wrong_and_sure_of_it() -> None:

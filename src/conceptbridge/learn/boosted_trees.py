@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from scipy.special import expit
 
 from conceptbridge.learn.binned_features import datasets
 from conceptbridge.learn.feature_blocks import Blocks, of_rows
+from conceptbridge.learn.forest import Forest
 from conceptbridge.learn.leaf_digits import round_leaves
+from conceptbridge.learn.leaf_lookup import leaves_of
 from conceptbridge.learn.leaf_values import remake_leaves
 from conceptbridge.learn.pooled_features import Features, pool
 from conceptbridge.learn.rows import Examples, OneHot
@@ -35,80 +37,6 @@ DENSE_FEATURES = 128
 #: itself LightGBM leaves such rows alone, or takes a Newton's step so long that no later tree mends it. The most that a
 #: tree adds to a row's log odds is this step times the learning rate.
 ADDED = {"min_sum_hessian_in_leaf": 0.0, "max_delta_step": 3.0}
-
-#: what replaces the values of a line in LightGBM's text that must stay at the site; 0 for other lines
-HIDDEN = {"feature_infos": "none"}
-#: parameters that LightGBM's text keeps: those that its own reader would go on with
-KEPT = {
-    *("boosting", "objective", "metric", "min_data_in_leaf"),
-    *("seed", "deterministic", "force_col_wise", "num_threads", "verbosity"),
-}
-
-
-@dataclass(frozen=True)
-class Forest:
-    """One booster a run, its seed, its loss on the rows that checked it, and what it used of its cap
-    (``learner.Model.capped``); ``steps`` trees were grown for all runs together. ``counts``: whether the number of
-    tokens is one of the features. ``first``: how many trees of each booster make the forest, None for all."""
-
-    boosters: list[lgb.Booster]
-    seeds: list[int]
-    losses: list[float]
-    steps: int
-    capped: list[int]
-    counts: bool
-    first: list[int] | None = None
-
-    @property
-    def kept(self) -> list[int]:
-        """Trees of each booster."""
-        return self.first or [booster.current_iteration() for booster in self.boosters]
-
-    def take(self, members: Sequence[int]) -> "Forest":
-        """The forest of these members, in this order."""
-        return Forest(
-            [self.boosters[i] for i in members],
-            [self.seeds[i] for i in members],
-            [self.losses[i] for i in members],
-            self.steps,
-            [self.capped[i] for i in members],
-            self.counts,
-            self.first and [self.first[i] for i in members],
-        )
-
-    def join(self, others: Sequence["Forest"]) -> "Forest":
-        """The forest of these members and those of ``others``."""
-        each = [self, *others]
-        return Forest(
-            [booster for one in each for booster in one.boosters],
-            [seed for one in each for seed in one.seeds],
-            [loss for one in each for loss in one.losses],
-            sum(one.steps for one in each),
-            [used for one in each for used in one.capped],
-            self.counts,
-            self.first and [trees for one in each for trees in one.first or []],
-        )
-
-    def save(self, folder: Path) -> dict[str, Any]:
-        """Write ``seed-{n}.txt`` to ``folder`` and return what model.json has to hold.
-
-        LightGBM's text has the count and weight of the training rows at each node, the gain of each split (which
-        reveals as much), and the minimum and maximum of each feature, which are values of single rows. All of that
-        stays at the site. The sizes of the trees in
-        bytes would then be wrong, so they are left out, and LightGBM reads tree after tree. Only the parameters that
-        its reader would continue with stay; others name files and machines.
-        """
-        for seed, booster in zip(self.seeds, self.boosters, strict=True):
-            text = re.sub(r"^tree_sizes=.*\n", "", booster.model_to_string(), flags=re.MULTILINE)
-            text = re.sub(
-                r"^((?:leaf|internal)_(?:count|weight)|internal_value|split_gain|feature_infos)=(.*)$",
-                lambda line: f"{line[1]}={' '.join(HIDDEN.get(line[1], '0') for _ in line[2].split())}",
-                text,
-                flags=re.MULTILINE,
-            )
-            text = re.sub(r"^\[(\w+):.*\]\n", lambda line: line[0] if line[1] in KEPT else "", text, flags=re.MULTILINE)
-            (folder / f"seed-{seed}.txt").write_text(text, encoding="utf-8")
-        return {"seeds": self.seeds, "kept": self.kept, "counts": self.counts}
 
 
 def fit(examples: Examples, runs: Sequence[Run]) -> Forest:
@@ -130,7 +58,7 @@ def _shareable(booster: lgb.Booster, run: Run, features: Features, examples: Exa
     """The booster with leaf values and thresholds that tell no small count of the rows that trained it, nor a row."""
     rows, text = run.part.train, booster.model_to_string()
     persons = np.arange(len(examples)) if examples.persons is None else examples.persons
-    told = (_leaves(booster, features[rows]), examples.labels[rows], persons[rows])
+    told = (_leaves(booster, features[rows], text), examples.labels[rows], persons[rows])
     text = remake_leaves(text, *told, run.settings["learning_rate"], run.min_cell_count)
     return lgb.Booster(model_str=shorten_thresholds(round_leaves(text), _values(examples, features, run.part)))
 
@@ -163,7 +91,7 @@ def tune(
     for booster, run in zip(source.boosters, runs, strict=True):
         rows, of = run.part.train, (id(booster), id(run.part))
         if of not in leaves:
-            leaves[of] = _leaves(booster, features[rows])
+            leaves[of] = _leaves(booster, features[rows], booster.model_to_string())
         tuned = refit(booster, leaves[of], examples.labels[rows], run.settings["refit_decay"])
         loss = [_loss(one, features, examples.labels, run.part.check) for one in (tuned, booster)]
         kept.append(tuned if loss[0] <= loss[1] else booster)
@@ -223,9 +151,12 @@ def refit(
     return made
 
 
-def _leaves(booster: lgb.Booster, features: Features) -> NDArray[np.unsignedinteger]:
-    """At which leaf of each tree each row ends: shape (rows, trees), in a byte where that is enough."""
-    most = max(map(int, re.findall(r"^num_leaves=(\d+)$", booster.model_to_string(), re.MULTILINE)), default=1)
+def _leaves(booster: lgb.Booster, features: Features, text: str) -> NDArray[np.unsignedinteger]:
+    """At which leaf of each tree each row ends: shape (rows, trees), in a byte where that is enough. ``text``: the
+    booster's."""
+    if sparse.issparse(features):
+        return leaves_of(text, features)
+    most = max(map(int, re.findall(r"^num_leaves=(\d+)$", text, re.MULTILINE)), default=1)
     few = np.min_scalar_type(most)
     ask = partial(booster.predict, pred_leaf=True, num_threads=1)
     found = of_rows(features, lambda some: np.asarray(ask(some)).reshape(some.shape[0], -1).astype(few))
@@ -301,7 +232,8 @@ def _grow(
         "bagging_fraction": settings["bagging_fraction"],
         "bagging_freq": 1,
         "deterministic": True,
-        "force_col_wise": True,
+        # which histograms are added up faster
+        "force_row_wise" if sparse.issparse(features) else "force_col_wise": True,
         "num_threads": 1,
         "verbosity": -1,
         "seed": run.seed,

@@ -8,6 +8,7 @@ on all training rows, also where a tree was grown on some that were drawn for it
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,16 +37,18 @@ def remake_leaves(
     ``rate`` shrinks the steps. A tree whose leaves are all joined moves every row alike.
     """
     head, trees = split_trees(text)
-    _, person = np.unique(persons, return_inverse=True)
-    classes = [_Class(np.flatnonzero(labels == label), person) for label in (1, 0)]
     start = float(logit(np.clip(labels.mean(), _SMALLEST, 1 - _SMALLEST)))
+    order = np.argsort(labels, kind="stable")  # class by class
+    leaves, events, without = leaves[order], labels[order].astype(np.float64), int((labels == 0).sum())
+    of_classes = (slice(without), slice(without, None))
+    classes = [(rows, np.unique(persons[order[rows]], return_inverse=True)) for rows in of_classes]
     logits, remade = np.full(len(labels), start), []
     for number, tree in enumerate(trees):
         leaf, count = leaves[:, number].astype(np.intp), len(numbers(tree, "leaf_value"))
         probability = 1 / (1 + np.exp(-logits))  # SciPy's takes six times as long
-        slope = np.bincount(leaf, labels - probability, count).astype(np.float64)
-        weight = np.bincount(leaf, probability * (1 - probability), count).astype(np.float64)
-        of_class = [of.persons(leaf, count) for of in classes]
+        slope = np.bincount(leaf, events - probability, count).astype(np.float64, copy=False)
+        weight = np.bincount(leaf, probability * (1 - probability), count).astype(np.float64, copy=False)
+        of_class = [persons_of_leaves(leaf[rows], count, person, len(known)) for rows, (known, person) in classes]
         values = rate * joined_steps(slope, weight, of_class, min_cell_count)
         logits += values[leaf]
         # the first tree holds the log odds of all rows too
@@ -58,35 +61,44 @@ def joined_steps(slope: Values, weight: Values, counts: Sequence[Counts], min_ce
 
     ``slope`` and ``weight`` are sums over each leaf's rows, ``counts`` its persons of each class.
     """
-
-    def step(of: Sequence[int]) -> float:
-        return float(slope[of].sum() / (weight[of].sum() + _SMALLEST))
-
-    groups = sorted(([leaf] for leaf in range(len(slope))), key=step)
-    while len(groups) > 1:
-        small = [n for n, of in enumerate(groups) if not all(is_enough(c[of].sum(), min_cell_count) for c in counts)]
-        if not small:
-            break
-        steps = [step(of) for of in groups]
-        beside = [n for n in (small[0] - 1, small[0]) if 0 <= n < len(groups) - 1]
+    each = zip(slope.tolist(), weight.tolist(), zip(*(of.tolist() for of in counts), strict=True), strict=True)
+    groups = sorted((_Group(*sums, [leaf]) for leaf, sums in enumerate(each)), key=_Group.step)
+    steps, enough = [of.step() for of in groups], [of.is_enough(min_cell_count) for of in groups]
+    while len(groups) > 1 and not all(enough):
+        small = enough.index(False)
+        beside = [n for n in (small - 1, small) if 0 <= n < len(groups) - 1]
         first = min(beside, key=lambda n: steps[n + 1] - steps[n])
-        groups[first : first + 2] = [groups[first] + groups[first + 1]]
+        both = groups[first].join(groups[first + 1])
+        groups[first : first + 2], steps[first : first + 2] = [both], [both.step()]
+        enough[first : first + 2] = [both.is_enough(min_cell_count)]
     result = np.empty(len(slope))
-    for of in groups:
-        result[of] = step(of)
+    for of, step in zip(groups, steps, strict=True):
+        result[of.leaves] = step
     return result
 
 
-class _Class:
-    """The rows of a class: those of persons who have one of them, and the others."""
+class _Group(NamedTuple):
+    """Leaves that have a value together: sums over their rows, and their persons of each class."""
 
-    def __init__(self, rows: NDArray[np.intp], person: NDArray[np.intp]) -> None:
-        alone = np.bincount(person[rows])[person[rows]] == 1
-        self.single, self.others = rows[alone], rows[~alone]
-        self.person = person[self.others]
+    slope: float
+    weight: float
+    counts: tuple[int, ...]
+    leaves: list[int]
 
-    def persons(self, leaf: NDArray[np.intp], leaves: int) -> Counts:
-        """Count the persons of each leaf (leaves,), from the leaf of each row."""
-        # asked for counts as well, NumPy sorts, which is faster than its hashing
-        once, _ = np.unique(leaf[self.others] + leaves * self.person, return_counts=True)
-        return np.bincount(leaf[self.single], minlength=leaves) + np.bincount(once % leaves, minlength=leaves)
+    def step(self) -> float:
+        return self.slope / (self.weight + _SMALLEST)
+
+    def is_enough(self, min_cell_count: int) -> bool:
+        return all(is_enough(count, min_cell_count) for count in self.counts)
+
+    def join(self, other: "_Group") -> "_Group":
+        counts = tuple(one + more for one, more in zip(self.counts, other.counts, strict=True))
+        return _Group(self.slope + other.slope, self.weight + other.weight, counts, self.leaves + other.leaves)
+
+
+def persons_of_leaves(leaf: NDArray[np.intp], leaves: int, person: NDArray[np.intp], persons: int) -> Counts:
+    """Count the persons of each leaf (leaves,), from the leaf of each row and whose it is, of so many persons."""
+    there = np.zeros((leaves, persons), np.bool_)
+    there[leaf, person] = True
+    counts: Counts = np.count_nonzero(there, axis=1)
+    return counts

@@ -51,7 +51,7 @@ _PARAMETERS = {
     "objective": "binary",
     "metric": "binary_logloss",
     "deterministic": "1",
-    "force_col_wise": "1",
+    "force_col_wise": "[01]",
     "num_threads": "1",
     "verbosity": "-1",
     "seed": r"\d{1,4}",

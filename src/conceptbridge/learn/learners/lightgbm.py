@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from conceptbridge.learn.learner import BELOW_ONE, COUNT, POSITIVE, Engine, EngineLearner, Saves, Setting
 
 if TYPE_CHECKING:
-    from conceptbridge.learn.boosted_trees import Forest
+    from conceptbridge.learn.forest import Forest
 
 
 _TWO_OR_MORE = {"type": "integer", "minimum": 2}
@@ -66,7 +66,7 @@ class LightGBM(EngineLearner["Forest"]):
     defaults = {
         "fair": {
             "counts": True,
-            "num_leaves": [2, 4, 8, 16],
+            "num_leaves": [4, 8, 16],
             "min_data_in_leaf": 20,
             "learning_rate": 0.05,
             "feature_fraction": "auto",
