@@ -250,6 +250,7 @@ def _add_target(name: str, target: str, text: str) -> None:
 _add_target("feasibility", "feasibility", "Say whether the sample is large enough, before any embedding or training.")
 _add_target("score", "score", "Score the study's lists of patients with the models of other sites.")
 _add_target("bundle", "bundle", "Pack the sites' models, for other hospitals to use.")
+_add_target("meds", "meds", "Write cohorts as MEDS labels, and all predictions for meds-evaluation.")
 _add_target("aggregates", "aggregates", "Pack the sites' results, for the coordinator of a study.")
 _add_target("fetch-models", "fetch_models", "Download the study's language models, for machines without internet.")
 

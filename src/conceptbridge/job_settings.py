@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from conceptbridge.core.text import canonical
+from conceptbridge.evaluate.schemas import ELSEWHERE, EXTERNAL
 from conceptbridge.learn.resampling import Resampling
 from conceptbridge.study.strategies import LOCAL
 from conceptbridge.study.strategies import strategy as find_strategy
@@ -64,7 +65,9 @@ class JobSettings:
 
     def convert(self, site: str) -> Settings:
         converter = self.study.converter(site)
-        return {"converter": converter.name if converter else "", "settings": canonical(self.study.conversion(site))}
+        if converter is None:
+            return {"converter": "", "settings": "{}"}
+        return {"converter": converter.name, "settings": canonical(converter.told(self.study.conversion(site)))}
 
     def ingest(self, site: str) -> Settings:
         study = self.study
@@ -85,7 +88,7 @@ class JobSettings:
 
     def cohort(self, task: str, site: str) -> Settings:
         return {
-            "task": self.study.cohort_settings(task),
+            "task": self.study.cohort_settings(task, site),
             "min_cell_count": self.study.config["min_cell_count"],
         }
 
@@ -130,13 +133,18 @@ class JobSettings:
         return {
             "settings": canonical(settings | more),
             "controls": canonical(self.study.controls()),
-            "without": canonical(
-                {
-                    e.name: [name for name in self.study.strategies if not self.study.has_arms(e, name)]
-                    for e in self.study.translated
-                }
-            ),
+            "without": self._without,
         }
+
+    def write_meds(self, task: str, site: str) -> Settings:
+        return {"without": self._without}
+
+    @property
+    def _without(self) -> str:
+        """The strategies that have no arms on a translation."""
+        study = self.study
+        without = {e.name: [n for n in study.strategies if not study.has_arms(e, n)] for e in study.translated}
+        return canonical(without)
 
     def resample_local(self, task: str, site: str) -> Settings:
         return self.resampling(task, site, [LOCAL])
@@ -217,10 +225,11 @@ class JobSettings:
         # the names that a received table may have; `others`, the tokens of all other sites, is a source in any study
         strategies = self.study.config["strategies"]
         joint = {source for name in strategies if (source := find_strategy(name).source)}
+        external = [EXTERNAL] if self.study.external else []
         names = {
-            "embedding": [e.name for e in self._plan.embeddings],
-            "learner": self._plan.learners,
-            "strategy": strategies,
-            "source": [*self.study.sites, *sorted(joint | {"others"})],
+            "embedding": [*(e.name for e in self._plan.embeddings), *self.study.external],
+            "learner": [*self._plan.learners, *external],
+            "strategy": [*strategies, *external],
+            "source": [*self.study.sites, *sorted(joint | {"others"}), *([ELSEWHERE] if external else [])],
         }
         return {"names": canonical(names)}

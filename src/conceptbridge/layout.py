@@ -43,11 +43,15 @@ MODELS_DIGEST = "arms/{task}/{embedding}/{learner}/models.sha256"
 
 RESAMPLED = "resamples/{task}/{site}"  # a site's local models on half-samples of its training persons
 
+EXTERNAL = "external/{task}/{external}/{target}"  # predictions of another model, as an arm's folder
+
 METRICS = "metrics/{task}/{target}/{table}.parquet"
 TABLE = "tables/{table}.{suffix}"
 FIGURE = "figures/{figure}.{suffix}"
 PROVENANCE = "provenance.json"
 PAGE = "report/index.html"
+
+MEDS = "meds/{task}/{site}"  # the cohort as MEDS labels, and the predictions of its arms
 
 BUNDLE = "bundles/{site}/{task}.{embedding}.{learner}.zip"
 BUNDLE_SHEET = "bundles/{site}/{task}.{embedding}.{learner}.md"

@@ -27,6 +27,7 @@ from conceptbridge.study_files import (
     aggregates_of,
     bundles_of,
     data_folder,
+    external_files,
     row_files,
     vocabulary_files,
     with_files,
@@ -70,6 +71,7 @@ class Plan:
         study = read_study(config)
         check_sites(study.translations, study.sites, study.sources, study.config["tasks"])
         data_folder(study)
+        external_files(study)
         study.term_pairs  # noqa: B018 - raises where the files are missing
         return cls(
             study,
@@ -168,8 +170,9 @@ class Plan:
         if rule == "ingest":
             return tuple(FORMATS.values())
         if rule == "convert":
-            converter = self.study.converter(wildcards["site"])
-            return (CONVERTERS[converter.name],) if converter else ()
+            site = wildcards["site"]
+            converter = self.study.converter(site)
+            return (CONVERTERS[converter.name], *converter.modules(self.study.conversion(site))) if converter else ()
         if rule in ("figures", "report"):  # strategies label their arms
             return tuple(STRATEGIES[name] for name in self.study.config["strategies"])
         if rule in ("resample_local", "resample"):  # the headline arms may be any
@@ -243,6 +246,8 @@ class Plan:
         if rule in ("receive", "receive_tokens", "receive_profile", "receive_vocabulary"):
             model = (wildcards.get("embedding", ""), wildcards.get("learner", ""))
             return self.bundles_of(wildcards["received"], task or None, *model)
+        if rule == "external":
+            return [study.external_file(wildcards["external"], task, wildcards["target"])]
         if rule == "receive_aggregates":
             return [study.results_file(wildcards["reported"])]
         if rule in ("compute_terms", "embedding_quality"):

@@ -21,6 +21,7 @@ def mistakes(study: Study) -> list[str]:
         *(partial(aggregates_of, study, site) for site in study.reported),
         *(partial(bundles_of, study, site) for site in study.bundled),
         *(partial(check_file, study.patients(site), site) for site in study.scored),
+        partial(external_files, study),
         partial(vocabulary_files, study),
         partial(check_sites, study.translations, study.sites, study.sources, study.config["tasks"]),
         lambda: study.term_pairs,
@@ -81,6 +82,23 @@ def vocabulary_files(study: Study) -> list[str]:
         return []
     with named_by("vocabulary"):
         return [str(file) for file in extract_files(find_tables(Path(study.vocabulary)))]
+
+
+def external_files(study: Study) -> None:
+    """Raise StudyError if a file of another model's predictions is missing, or stands for several cohorts."""
+    targets = [site for site in study.targets if site in study.own]
+    for name in study.external:
+        files: dict[str, str] = {}
+        for task in study.config["tasks"]:
+            for site in targets:
+                file, cohort = study.external_file(name, task, site), f"{task} at {site}"
+                if not Path(file).is_file():
+                    raise StudyError(f"{file}: there is no such file (config: external.{name}, {cohort})")
+                if (other := files.setdefault(file, cohort)) != cohort:
+                    raise StudyError(
+                        f"config: external.{name}: {cohort} and {other} have the same file, {file}; put {{task}} and "
+                        "{site} into its name"
+                    )
 
 
 def check_file(file: str, site: str) -> None:

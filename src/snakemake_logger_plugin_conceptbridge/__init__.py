@@ -32,9 +32,12 @@ STAGES = {
         *("train", "transfer", "transfer_translated", "pool", "pool_translated", "pool_sources"),
         *("pool_sources_translated", "federate", "use_federated", "models_digest", "resample", "resample_local"),
     ),
-    "evaluate": ("evaluate",),
+    "evaluate": ("external", "evaluate"),
     "report": ("tables", "figures", "provenance", "report", "all"),
-    "exchange": (*("write_bundle", "bundle", "predict", "coverage_sheet", "score", "write_aggregates", "aggregates"),),
+    "exchange": (
+        *("write_bundle", "bundle", "predict", "coverage_sheet", "score", "write_aggregates", "aggregates"),
+        *("write_meds", "meds"),
+    ),
 }
 #: rules of a workflow that uses this one
 OTHERS = "other jobs"

@@ -11,6 +11,7 @@ import yaml
 from conceptbridge.plan import Plan
 from conceptbridge.study.config import package_data, read_study
 from tiny_extract import write_extract
+from tiny_meds import write_meds
 
 ROOT = Path(__file__).parents[2]
 #: docs/extending.md names what packages of its own bring: tests/workflow/test_extending.py runs these
@@ -75,7 +76,10 @@ def pieces(block: str) -> Iterator[dict[str, Any]]:
 
 
 def elsewhere(piece: dict[str, Any]) -> bool:
-    """Whether a piece needs what no study brings, and is tested where that is: a model of the hub, a reviewed sheet."""
+    """Whether a piece needs what no study brings, and is tested where that is: a model of the hub, a reviewed sheet, an
+    object store."""
+    if any("://" in str(spec.get("extract")) for spec in piece.get("sites", {}).values()):
+        return True
     entries = piece.get("embeddings", [])
     named = (isinstance(spec, str) for entry in entries if isinstance(entry, dict) for spec in entry.values())
     return "translations" in piece or any(named)
@@ -92,6 +96,13 @@ def prepare(data: Path, config: dict[str, Any]) -> None:
     for site, spec in config["sites"].items():
         if "extract" in spec:
             write_extract(data / spec["extract"], **MORE)
+        if "meds" in spec:
+            write_meds(data / spec["meds"])
+        for pattern in config.get("external", {}).values():
+            for task in config["tasks"]:
+                file = data / pattern.replace("{task}", task).replace("{site}", site)
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.touch()
         (data / spec.get("bundles", ".")).mkdir(parents=True, exist_ok=True)
         if "patients" in spec:
             (data / spec["patients"]).write_text("person_id,index_date\n1,2015-03-01\n")

@@ -198,6 +198,27 @@ def test_a_local_arm_on_a_control_is_never_the_best_local_arm(results):
     assert questions.get("vs_local_control") == ("random" if better else None)
 
 
+def test_another_model_s_predictions_are_compared_and_never_recommended(results, evaluation, tmp_path):
+    """Although no arm does better on validation rows; and nothing that is said of the study's own arms changes."""
+    cohort = pq.read_table(results / "tasks" / made.TASK / TARGET / "cohort.parquet")
+    perfect = np.where(cohort["label"].to_numpy() == 1, 0.9, 0.1)[None]
+    made.write_arm(tmp_path / "motor", cohort, {"elsewhere": perfect}, seeds=[1])
+    beside = evaluate_made(results, external={"motor": tmp_path / "motor"})
+    (auroc,) = rows(beside["metrics"], embedding="motor", split="test", metric="auroc")
+    assert (auroc["estimate"], auroc["learner"], auroc["source"]) == (1.0, "external", "elsewhere")
+    own = {
+        name: table.filter(pc.not_equal(table["embedding"], "motor"))
+        for name, table in beside.items()
+        if name == "metrics"
+    }
+    assert own["metrics"].equals(evaluation["metrics"])
+    (difference,) = rows(beside["comparisons"], question="vs_external", metric="auroc")
+    assert difference["ref_embedding"] == "motor"
+    assert difference["difference"] < 0
+    others = beside["comparisons"].filter(pc.not_equal(beside["comparisons"]["question"], "vs_external"))
+    assert others.equals(evaluation["comparisons"])
+
+
 def test_arms_with_other_numbers_of_seeds_are_compared_by_welch(tmp_path):
     random = np.random.default_rng(3)
     made.write_study(tmp_path, persons=300)

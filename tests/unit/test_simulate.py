@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.simulate.full_cdm import MORE_TABLES
 from conceptbridge.simulate.habits import draw_habits
 from conceptbridge.simulate.names import SECTIONS, concepts, draw_names, findings
 from conceptbridge.simulate.network import naming_of, simulate, streams, write_extract
@@ -108,6 +109,25 @@ def test_each_hospital_and_seed_is_a_stream_of_its_own() -> None:
     simulate("riverside", 2000, 1)
     assert simulate("prairie", 2000, 1)["measurement"].equals(first["measurement"])
     assert not simulate("prairie", 2000, 2)["measurement"].equals(first["measurement"])
+
+
+def test_an_extract_is_a_full_cdm_for_other_tools(tmp_path: Path) -> None:
+    """All columns of the CDM 5.4, a code for every concept; what is simulated stays as it is."""
+    write_extract("prairie", 600, 1, tmp_path / "prairie")
+    written = {file.stem: pq.read_table(file) for file in (tmp_path / "prairie").iterdir()}
+    for name, table in simulate("prairie", 600, 1).items():
+        same = written[name].select([column for column in table.column_names if column != "concept_code"])
+        assert same.equals(table.select(same.column_names))
+    assert {*MORE_TABLES, "device_exposure"} <= {*written}
+    death, observation = written["death"], written["observation"]
+    assert death["death_datetime"].cast(pa.date32()).equals(death["death_date"])
+    assert {"value_as_number", "value_as_string", "observation_datetime"} <= {*observation.column_names}
+    concepts = written["concept"].to_pandas()
+    assert not (concepts["vocabulary_id"] + "/" + concepts["concept_code"]).duplicated().any()
+    maps = written["concept_relationship"].to_pandas()
+    assert set(maps["concept_id_1"]) == set(concepts.loc[concepts["standard_concept"] == "S", "concept_id"])
+    born = written["person"].to_pandas()
+    assert (born["birth_datetime"].dt.month == born["month_of_birth"]).all()
 
 
 def test_names_do_not_depend_on_how_many_persons_there_are() -> None:

@@ -79,6 +79,20 @@ def test_limits_for_methods_are_added_to_a_finished_study(done: Path, tmp_path: 
     assert "Table: limits for methods" in (folder / "results/report/index.html").read_text(encoding="utf-8")
 
 
+def test_another_model_s_predictions_are_added_to_a_finished_study(done: Path, tmp_path: Path) -> None:
+    """And cohorts and predictions are written as MEDS; nothing is trained again."""
+    folder = shutil.copytree(done, tmp_path / "copy")
+    for site in SITES:
+        cohort = f"'{folder}/results/tasks/influenza/{site}/cohort.parquet'"
+        told = "person_id AS subject_id, index_date AS prediction_time, age / 200 AS probability"
+        duckdb.sql(f"COPY (SELECT {told} FROM {cohort}) TO '{folder}/motor-{site}.csv'")
+    said = finish(folder, TINY | {"external": {"motor": "motor-{site}.csv"}}, "all", "meds")
+    assert "rule train:" not in said
+    assert "motor, from its file" in (folder / "results/report/index.html").read_text(encoding="utf-8")
+    assert len(list((folder / "results/meds/influenza").glob("*/labels/held_out.parquet"))) == len(SITES)
+    assert len(list((folder / "results/meds/influenza").glob("*/predictions/motor/external/external/*/1.parquet"))) == 2
+
+
 def test_snakemake_s_own_report_has_the_page_tables_and_figures(done: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(done, tmp_path / "copy")
     run = snakemake(folder, TINY, "--report", "report.html")

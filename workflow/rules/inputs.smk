@@ -4,7 +4,7 @@
 def extract_files(wildcards):
     """The files of a site's extract."""
     if study.simulated(wildcards.site):
-        return expand(at(layout.SIMULATED), table=SIMULATED_TABLES, allow_missing=True)
+        return expand(at(layout.SIMULATED), table=list(TABLES), allow_missing=True)
     if study.converter(wildcards.site):
         return at(layout.CONVERTED)
     return plan.files[wildcards.site]
@@ -91,6 +91,27 @@ def models_of_sources(wildcards):
         embedding=embedding,
         learner=wildcards.learner,
     )
+
+
+def arms_tested_at(task, site):
+    """The folders of all arms at a site, of the study and of others; none where no model is tested."""
+    if site not in study.targets:
+        return []
+    own = [at(layout.ARM, task=task, target=site, **arm) for arm in plan.arms_at(site)]
+    return own + [
+        at(layout.EXTERNAL, task=task, target=site, external=name)
+        for name in study.external
+    ]
+
+
+def externals_at(task, site):
+    """The models of predictions from a file at a site, each with its arm's folder."""
+    if site not in study.targets:
+        return []
+    return [
+        f"{name}={RESULTS}/{layout.place(layout.EXTERNAL, task=task, target=site, external=name)}"
+        for name in study.external
+    ]
 
 
 def that_need(needs):

@@ -6,13 +6,24 @@ out: <results>/sites/{site}/cdm/{table}.parquet, quality.json
 
 from conceptbridge.sites.cdm import TABLES
 
-# the built-in network has no devices
-SIMULATED_TABLES = [table for table in TABLES if table != "device_exposure"]
+# what other tools look for in an extract of the built-in network, and no study reads
+FOR_OTHERS = [
+    "care_site",
+    "concept_relationship",
+    "location",
+    "provider",
+    "visit_detail",
+    "vocabulary",
+]
 
 
 rule simulate:
     output:
-        expand(at(layout.SIMULATED), table=SIMULATED_TABLES, allow_missing=True),
+        expand(
+            at(layout.SIMULATED),
+            table=[*TABLES, *FOR_OTHERS],
+            allow_missing=True,
+        ),
     log:
         "<logs>/simulate/{site}.log",
     conda:

@@ -11,7 +11,8 @@ from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
 
 def main(a: argparse.Namespace) -> None:
     embeddings = dict(pair.split("=", 1) for pair in a.embeddings)
-    arms = ArmFolders(a.arms, embeddings, a.controls, a.learners, a.strategies, a.without)
+    external = {name: Path(folder) for name, folder in (pair.split("=", 1) for pair in a.external)}
+    arms = ArmFolders(a.arms, embeddings, a.controls, a.learners, a.strategies, a.without, external)
     files = TargetFiles(a.cohort, a.sequences, dict(zip(a.sites, a.tokens, strict=True)))
     for name, table in evaluate(a.task, a.target, arms, files, a.settings, a.processes).items():
         write_parquet(table, a.out / f"{name}.parquet")
@@ -34,6 +35,9 @@ if __name__ == "__main__":
     )
     parser.add_argument("--learners", nargs="+", required=True)
     parser.add_argument("--strategies", nargs="+", required=True)
+    parser.add_argument(
+        "--external", nargs="*", default=[], metavar="NAME=FOLDER", help="arms of predictions from a file"
+    )
     parser.add_argument("--cohort", type=Path, required=True, help="the target's cohort.parquet of the task")
     parser.add_argument("--sequences", type=Path, required=True, help="the target's sequences.parquet of the task")
     parser.add_argument("--sites", nargs="+", required=True, help="the target and all sources")

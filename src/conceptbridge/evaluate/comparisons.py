@@ -17,11 +17,13 @@ from conceptbridge.evaluate.schemas import (
     ANY_ABOVE_CHANCE,
     CHANCE,
     CONTROL,
+    EXTERNAL,
     RECOMMENDATION,
     TRANSFER_GAIN,
     VS_BEST_LOCAL,
     VS_BEST_TRANSFERRED,
     VS_CONTROL,
+    VS_EXTERNAL,
     VS_LOCAL_CONTROL,
     Arm,
 )
@@ -46,13 +48,15 @@ class Controls(NamedTuple):
     ``beside`` maps each control to the embeddings whose place it takes. Those that are ``drawn`` have vectors that say
     nothing, so that nobody would use a model on them; one-hot codes are a control that a hospital can use. The
     embedding of the ``reference`` may be recommended, control or not. ``trained_as`` maps a translation to the
-    embedding whose local models it uses.
+    embedding whose local models it uses. A model of ``external`` predictions is not here, so it is compared and never
+    recommended.
     """
 
     beside: Mapping[str, Sequence[str]]
     drawn: Sequence[str] = ()
     reference: str | None = None
     trained_as: Mapping[str, str] = {}
+    external: Sequence[str] = ()
 
     def local_of(self, arm: Arm, target: str) -> Arm:
         """Return the local arm at the target that a transferred one is compared with: of its embedding and learner."""
@@ -64,7 +68,8 @@ class Controls(NamedTuple):
 
     def may_be_recommended(self, embedding: str) -> bool:
         """Say whether an arm on the embedding may be recommended."""
-        return embedding not in self.beside or embedding == self.reference
+        usable = embedding not in self.beside or embedding == self.reference
+        return usable and embedding not in self.external
 
 
 class Choice(NamedTuple):
@@ -143,6 +148,7 @@ def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Controls, cho
 
     - *chance*: the recommended arm against an AUROC of 0.5 (AUROC alone);
     - *vs_best_transferred*: the recommended arm, where it is local, against the best transferred arm;
+    - *vs_external*: the recommended arm against each model whose predictions come from a file;
     - *control*: the recommended arm against each control in its embedding's place;
     - *vs_control*: each embedding against each of its controls, all else equal;
     - *transfer_gain*: each transferred arm against the local arm of its embedding and learner (``local_of``).
@@ -161,6 +167,9 @@ def pairs(results: Mapping[Arm, ArmResult], target: str, controls: Controls, cho
             if other is not None and other != recommended:
                 yield Pair(question, recommended, other, None)
         yield Pair(CHANCE, recommended, None, None)
+        for arm in results:
+            if arm.strategy == EXTERNAL:
+                yield Pair(VS_EXTERNAL, recommended, arm, None)
         of_it = [name for name in controls.of(recommended.embedding) if recommended._replace(embedding=name) in results]
         for control in of_it:
             yield Pair(CONTROL, recommended, recommended._replace(embedding=control), None)

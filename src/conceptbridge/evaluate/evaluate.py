@@ -19,7 +19,7 @@ from conceptbridge.evaluate.comparisons import Controls, Reference, choose
 from conceptbridge.evaluate.measure import ArmEvaluator, Context
 from conceptbridge.evaluate.metric_columns import Settings
 from conceptbridge.evaluate.predictions import SPLITS, read_cohort, rows_of
-from conceptbridge.evaluate.schemas import SCHEMAS, Arm, to_table
+from conceptbridge.evaluate.schemas import EXTERNAL, SCHEMAS, Arm, to_table
 from conceptbridge.evaluate.subgroups import by_share, subgroups, unseen_events
 from conceptbridge.evaluate.workers import measure_folders
 from conceptbridge.tasks.tokens import read_tokens, seen_by
@@ -35,7 +35,8 @@ class ArmFolders(NamedTuple):
 
     ``folder`` holds ``{embedding_id}/{learner}/{strategy}/{target}/``; ``embeddings`` maps names to ids, and
     ``controls`` maps the names among them that carry no meaning to those of the embeddings whose place each takes.
-    ``without`` maps an embedding to the strategies that have no arms on it.
+    ``without`` maps an embedding to the strategies that have no arms on it, and ``external`` a model of
+    predictions from a file to its folder at the target.
     """
 
     folder: Path
@@ -44,14 +45,17 @@ class ArmFolders(NamedTuple):
     learners: Sequence[str]
     strategies: Sequence[str]
     without: Mapping[str, Sequence[str]] = {}
+    external: Mapping[str, Path] = {}
 
     def at(self, target: str) -> dict[Arm, Path]:
         """Return each arm, without its source, and its folder at a target."""
-        return {
+        external = {Arm(name, EXTERNAL, EXTERNAL, ""): folder for name, folder in self.external.items()}
+        own = {
             Arm(name, learner, strategy, ""): self.folder / embedding / learner / strategy / target
             for (name, embedding), learner, strategy in product(self.embeddings.items(), self.learners, self.strategies)
             if strategy not in self.without.get(name, ())
         }
+        return own | external
 
 
 class TargetFiles(NamedTuple):
@@ -110,7 +114,9 @@ def evaluate(
     if reference.embedding not in arms.embeddings:
         reference = reference._replace(embedding=None)
     min_cell_count = context.settings.min_cell_count
-    controls = Controls(arms.controls, settings["drawn"], reference.embedding, settings["trained_as"])
+    controls = Controls(
+        arms.controls, settings["drawn"], reference.embedding, settings["trained_as"], list(arms.external)
+    )
     counts = table_rows.counts_of(rows, min_cell_count)
     at = table_rows.Measured(
         task,

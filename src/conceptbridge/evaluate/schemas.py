@@ -21,10 +21,13 @@ ARM = Arm._fields
 ARM_AT_TARGET = ("task", *ARM, "target")
 """The columns that name an arm of the study."""
 
+EXTERNAL, ELSEWHERE = "external", "elsewhere"
+"""Learner and strategy of a model whose predictions come from a file, and its source; its embedding is its name."""
+
 ANY_ABOVE_CHANCE, RECOMMENDATION = "any_above_chance", "recommendation"
 VS_BEST_LOCAL, VS_LOCAL_CONTROL = "vs_best_local", "vs_local_control"
 CHANCE, CONTROL, VS_BEST_TRANSFERRED = "chance", "control", "vs_best_transferred"
-VS_CONTROL, TRANSFER_GAIN = "vs_control", "transfer_gain"
+VS_CONTROL, TRANSFER_GAIN, VS_EXTERNAL = "vs_control", "transfer_gain", "vs_external"
 """Questions of ``comparisons``; ``comparisons.pairs`` says what each compares."""
 PRIMARY = (RECOMMENDATION, VS_BEST_LOCAL, VS_LOCAL_CONTROL)
 """The questions whose AUROCs are the study's one family of tests; ``ANY_ABOVE_CHANCE`` is the gate before it. All

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from conceptbridge.evaluate.multiple_testing import ALPHA
-from conceptbridge.evaluate.schemas import ARM
+from conceptbridge.evaluate.schemas import ARM, EXTERNAL
 from conceptbridge.study.strategies import strategy as find_strategy
 
 Row = Mapping[str, Any]
@@ -60,6 +60,8 @@ class Case(NamedTuple):
 def describe(row: Row, prefix: str = "") -> str:
     """Name an arm in words; with the prefix ``ref_``, the reference arm of a comparison."""
     embedding, learner, strategy, source = key_of(row, prefix)
+    if strategy == EXTERNAL:
+        return f"{embedding}, from its file"
     return find_strategy(str(strategy)).label.format(source=source, model=f"{learner} on {embedding}")
 
 
@@ -70,6 +72,8 @@ _MODEL_ON = {"onehot": "model on codes", "translated": "translated model"}
 def in_words(row: Row, prefix: str = "") -> str:
     """Name a model for who reads the first screen: where it comes from and what it reads, without its learner."""
     embedding, _, strategy, source = key_of(row, prefix)
+    if strategy == EXTERNAL:
+        return f"{embedding}, from its file"
     model = _MODEL_ON.get(str(embedding), f"model on {embedding}")
     label = find_strategy(str(strategy)).label
     return f"your own {model}" if source == row["target"] else label.format(source=source, model=model)

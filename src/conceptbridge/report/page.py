@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from conceptbridge.core.atomic_files import write_text
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.quality_report import shareable
-from conceptbridge.evaluate.schemas import PRIMARY, TRANSFER_GAIN, VS_BEST_TRANSFERRED, VS_CONTROL
+from conceptbridge.evaluate.schemas import EXTERNAL, PRIMARY, TRANSFER_GAIN, VS_BEST_TRANSFERRED, VS_CONTROL
 from conceptbridge.report.answers import answers
 from conceptbridge.report.case import describe, in_words, key_of
 from conceptbridge.report.checklist import checklist
@@ -129,7 +129,7 @@ def page(
     kept = {id(row) for row in first[:MAX_ROWS]}
     evaluation = provenance.get("config", {}).get("evaluation", {})
     estimable = [answer.above_chance for answer in all_answers if answer.above_chance is not None]
-    strategies = [find_strategy(name) for name in dict.fromkeys(row["strategy"] for row in rows["arms"])]
+    strategies = [find_strategy(name) for name in _strategies(rows["arms"])]
     words = glossary(
         reference=_reference(provenance),
         strategies=" ".join(f"{one.name[:1].upper()}{one.name[1:]}: {one.sentence}." for one in strategies),
@@ -185,6 +185,11 @@ def _set_warnings(folder: Path, cohorts: Sequence[Mapping[str, Any]]) -> list[st
     """Return what is odd about the concept sets of each task at each site."""
     places = dict.fromkeys((row["task"], row["site"]) for row in cohorts)
     return [text for task, site in places for text in study_warnings(folder, [task], [site])]
+
+
+def _strategies(arms: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the strategies of the study's own arms, in their order."""
+    return [name for name in dict.fromkeys(row["strategy"] for row in arms) if name != EXTERNAL]
 
 
 def _frequency(lines: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:

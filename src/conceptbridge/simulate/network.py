@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import atomic_folder, write_parquet
 from conceptbridge.core.errors import StudyError
+from conceptbridge.simulate.full_cdm import complete
 from conceptbridge.simulate.habits import Habits, draw_habits, shifted
 from conceptbridge.simulate.names import Naming, concept_tables, draw_names, findings
 from conceptbridge.simulate.omop_tables import EHR, PRESENT, Form, Records, Rows, Visits
@@ -40,8 +41,11 @@ FEVER = 38.0  # degrees Celsius
 
 
 def write_extract(hospital: str, persons: int, seed: int, folder: Path) -> None:
-    """Write the extract of ``hospital`` to ``folder``, one Parquet file per CDM table, whole or not at all."""
-    tables = simulate(hospital, persons, seed)
+    """Write the extract of ``hospital`` to ``folder``, one Parquet file per CDM table, whole or not at all.
+
+    It has all columns of its tables, and tables that no study reads, for other tools (``full_cdm``).
+    """
+    tables = complete(simulate(hospital, persons, seed), hospital)
     with atomic_folder(folder) as temporary:
         for name, table in tables.items():
             write_parquet(table, temporary / f"{name}.parquet")

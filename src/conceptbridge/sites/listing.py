@@ -14,7 +14,7 @@ from conceptbridge.sites.layout import find_delimiter, quotes_of, read_start
 from conceptbridge.sites.refused import why_rejected
 from conceptbridge.sites.typed import REJECTED, UNREADABLE, read_column
 
-_KINDS = {"BIGINT": "a whole number", "DATE": "a date; write YYYY-MM-DD", "VARCHAR": "text"}
+_KINDS = {"BIGINT": "a whole number", "DOUBLE": "a number", "DATE": "a date; write YYYY-MM-DD", "VARCHAR": "text"}
 
 
 def listed_columns(db: duckdb.DuckDBPyConnection, file: Path, known: Collection[str]) -> tuple[str, dict[str, str]]:

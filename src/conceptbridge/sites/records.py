@@ -15,6 +15,8 @@ from conceptbridge.sites.memory import MEMORY_MB, database
 
 #: concept ids from here on are a site's own; so are negative ones, such as ids that did not fit into 32 bits
 LOCAL = 2_000_000_000
+#: the vocabulary of codes of a MEDS data set, which are local concepts
+MEDS_CODES = "MEDS"
 
 
 def is_local(concept: str) -> str:

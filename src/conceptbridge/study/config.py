@@ -16,6 +16,7 @@ from conceptbridge.core.schema import check, fill_defaults
 from conceptbridge.core.text import nearest
 from conceptbridge.core.written_values import as_meant
 from conceptbridge.sites.converters.converter import CONVERTERS, find_converter
+from conceptbridge.sites.converters.remote import SCHEMES
 from conceptbridge.study.declared_keys import preset_defaults
 from conceptbridge.study.embeddings import Embedding, check_catalogue, find_embedding, of_each_parent
 from conceptbridge.study.learners import LEARNERS, LearnerSpec, find_learner
@@ -97,7 +98,7 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
             if event["file"] is not None:  # handed-in cohorts are below `data`, as extracts are
                 event["file"] = str(Path(full["data"]).expanduser() / Path(event["file"]).expanduser())
         with_rows = [site for site, spec in full["sites"].items() if not {"bundles", "results_file"} & set(spec)]
-        check_task(name, task, with_rows)
+        check_task(name, task, with_rows, _with_splits(full))
     for site, spec in full["sites"].items():
         _check_site_input(site, spec)
     not_results = [site for site, spec in full["sites"].items() if "results_file" not in spec]
@@ -135,9 +136,24 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
     embeddings = {name: find_embedding(name, entries, "embeddings") for name in names}
     if (read := [name for name, e in embeddings.items() if e.translated]) and not _onehot(embeddings):
         raise StudyError(f"config: embeddings: {read[0]} uses the one-hot models of the study; add onehot")
+    if same := [name for name in full["external"] if name in embeddings]:
+        raise StudyError(
+            f"config: external.{same[0]}: an embedding of the study has this name; give the model another one"
+        )
     _check_reference(full["evaluation"]["reference"], embeddings, full["learners"], full["strategies"])
     used = [e for one in embeddings.values() for e in one.needed]
     return Study(full, embeddings, {e.name: entries[e.name] for e in used})
+
+
+def _with_splits(config: Mapping[str, Any]) -> list[str]:
+    """The sites whose input has a split for each person."""
+    data = Path(config["data"]).expanduser()
+    return [
+        site
+        for site, spec in config["sites"].items()
+        for converter in (find_converter(name) for name in CONVERTERS if name in spec)
+        if converter.splits(converter.resolve(spec[converter.name], data))
+    ]
 
 
 def _named(learners: Any) -> Any:
@@ -169,6 +185,9 @@ def _paths(value: Any, path: Sequence[str]) -> Iterator[str]:
 
 def _check_site_input(site: str, spec: dict[str, Any]) -> None:
     """Check where a site's rows, models or results come from. A site with only bundles becomes a source."""
+    extract = spec.get("extract")
+    if isinstance(extract, str) and extract.partition("://")[0] in SCHEMES and "://" in extract:
+        spec["remote"] = spec.pop("extract")
     inputs = ("extract", *CONVERTERS, "bundles", "results_file")
     keys = [key for key in inputs if key in spec]
     if not keys:
@@ -178,13 +197,12 @@ def _check_site_input(site: str, spec: dict[str, Any]) -> None:
         raise StudyError(f"config: sites.{site}: the key 'extract' is missing (or {others})")
     if len(keys) > 1:
         raise StudyError(f"config: sites.{site}: give exactly one of {', '.join(inputs)} (found {' and '.join(keys)})")
-    for key in (*keys, "patients"):
+    for key in (*(key for key in keys if key != "remote"), "patients"):
         if isinstance(place := spec[key], str) and "://" in place:
             scheme = place.partition("://")[0]  # the rest can hold a password
             raise StudyError(
-                f"config: sites.{site}.{key}: found {scheme}://..., but only files of this machine are read; copy a "
-                "bucket's files here, or export a database's tables as Parquet or CSV (docs/extracts.md), and give the "
-                "folder"
+                f"config: sites.{site}.{key}: found {scheme}://..., but only files of this machine are read; give a "
+                "folder, s3://, gs:// or abfss://, or name a database under `database` (docs/doors.md)"
             )
     if "results_file" in spec and spec["patients"]:
         raise StudyError(f"config: sites.{site}: it has only results, so there are no patients to score")

@@ -127,16 +127,17 @@ class Study:
 
     @cached_property
     def warnings(self) -> list[str]:
-        """What is odd about the study as a whole, as sentences: two sites with the same extract."""
+        """What is odd about the study, as sentences: two sites with the same extract, what a site cannot tell."""
         places: dict[str, list[str]] = {}
         for site in self.own:
             if "extract" in self.config["sites"][site] and not self.simulated(site):
                 places.setdefault(os.path.realpath(self.extract(site)), []).append(site)
-        return [
+        same = [
             f"{' and '.join(sites)} have the same extract, so what is carried from one to the other is nothing new"
             for sites in places.values()
             if len(sites) > 1
         ]
+        return same + [text for site in self.own if (c := self.converter(site)) for text in c.warnings(site)]
 
     def reading(self, site: str) -> str:
         """How to read a site's extract, as canonical JSON."""
@@ -215,6 +216,8 @@ class Study:
         parts = deepcopy({key: task[key] for key in keys} | {key: self.config[key] for key in of_all})
         for event in (parts["index"], parts["outcome"]):
             del event["file"], event["definition"]
+            if not event["codes"]:  # as in bundles of studies without MEDS sites
+                del event["codes"]
             if isinstance(event["concepts"], str):
                 event["concepts"] = {"sha256": hashlib.sha256(Path(event["concepts"]).read_bytes()).hexdigest()}
         result: dict[str, Any] = json.loads(canonical(parts))
@@ -233,6 +236,7 @@ class Study:
             "embeddings": {name: embedding.fingerprint for name, embedding in self.embeddings.items()},
             **{key: self.config[key] for key in (*keys, *vectors, "evaluation", "min_cell_count")},
         }
+        parts |= {"external": self.external} if self.external else {}
         parts |= {"translated": [e.name for e in self.translated]} if self.translated else {}
         result: dict[str, Any] = json.loads(canonical(parts))
         return result
@@ -293,12 +297,32 @@ class Study:
         parts["predictors"] = {key: value for key, value in task["predictors"].items() if key != "windows"}
         return canonical(parts)
 
-    def cohort_settings(self, name: str) -> str:
-        """The part of a task that its cohort depends on, as canonical JSON."""
+    def cohort_settings(self, name: str, site: str) -> str:
+        """The part of a task that its cohort at a site depends on, as canonical JSON."""
         keys = ["index", "outcome", "censoring", "min_time_at_risk", "split", "on_few_events"]
         # `min_events` matters to the cohort only if too few events stop the study
         few = ["min_events"] if self.config["tasks"][name]["on_few_events"] == "fail" else []
-        return self.task(name, *keys, *few)
+        settings: dict[str, Any] = json.loads(self.task(name, *keys, *few))
+        if file := self.split_file(name, site):
+            settings["split"]["file"] = file
+        return canonical(settings)
+
+    @property
+    def external(self) -> list[str]:
+        """The names of the models whose predictions come from files."""
+        return list(self.config["external"])
+
+    def external_file(self, name: str, task: str, target: str) -> str:
+        """The file of what one of them predicts at a target."""
+        pattern = str(self.config["external"][name])
+        return self._data(pattern.replace("{task}", task).replace("{site}", target))
+
+    def split_file(self, name: str, site: str) -> str | None:
+        """The file of the splits of a site's persons, where a task reads it: of a MEDS data set."""
+        task, converter = self.config["tasks"][name], self.converter(site)
+        if task["split"]["by"] != "given" or task["index"]["domain"] == "cohort" or converter is None:
+            return None
+        return converter.splits(self.conversion(site))
 
     def concept_files(self, name: str) -> list[str]:
         """The files of a task's concept sets."""
@@ -309,7 +333,8 @@ class Study:
         """The files besides the extract that a task's cohort at a site depends on: concept sets, handed-in cohorts."""
         events = (self.config["tasks"][name][key] for key in ("index", "outcome"))
         handed_in = [str(cohort_file(event["file"], site)) for event in events if event["file"] is not None]
-        return self.concept_files(name) + handed_in
+        split_file = self.split_file(name, site)
+        return self.concept_files(name) + handed_in + ([split_file] if split_file else [])
 
     @property
     def strategies(self) -> list[str]:

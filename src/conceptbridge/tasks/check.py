@@ -13,8 +13,11 @@ from conceptbridge.tasks.windows import check_windows
 MAX_DAYS = 32_000
 
 
-def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str]) -> None:
-    """Raise StudyError, naming task and key, if the settings of a task, with defaults filled in, make no sense."""
+def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str], with_splits: Iterable[str] = ()) -> None:
+    """Raise StudyError, naming task and key, if the settings of a task, with defaults filled in, make no sense.
+
+    ``with_splits`` are the ``sites`` whose input has a split for each person.
+    """
     at = f"config: tasks.{name}"
     index, outcome, split = task["index"], task["outcome"], task["split"]
     for key, spec in (("index", index), ("outcome", outcome)):
@@ -38,9 +41,10 @@ def check_task(name: str, task: Mapping[str, Any], sites: Iterable[str]) -> None
         raise StudyError(
             f"{at}.min_time_at_risk: has no effect with `censoring: keep`; use `drop` or `drop-unless-dead`"
         )
-    if split["by"] == "given" and index["domain"] != "cohort":
+    if split["by"] == "given" and index["domain"] != "cohort" and (others := set(sites) - set(with_splits)):
         raise StudyError(
-            f"{at}.split.by: `given` reads the split from a handed-in cohort, but index.domain is `{index['domain']}`"
+            f"{at}.split.by: `given` reads the split from a handed-in cohort, but index.domain is "
+            f"`{index['domain']}`, and {min(others)} is no MEDS data set with subject_splits"
         )
     if "shares" in split and abs(sum(split["shares"]) - 1) > 1e-9:
         raise StudyError(
@@ -79,8 +83,13 @@ def _check_event(at: str, spec: Mapping[str, Any], sites: Iterable[str], file_ne
         raise StudyError(f"{at}.definition: needs `domain: cohort`, but the domain is `{domain}`")
     elif spec["file"] is not None:
         raise StudyError(f"{at}.file: needs `domain: cohort`, but the domain is `{domain}`")
-    elif domain != "death" and not spec["concepts"]:
-        raise StudyError(f"{at}: the key 'concepts' is missing; give concept ids, or the file of a concept set")
+    elif domain != "death" and not spec["concepts"] and not spec["codes"]:
+        raise StudyError(
+            f"{at}: the key 'concepts' is missing; give concept ids, or the file of a concept set, or `codes` of "
+            "MEDS sites"
+        )
+    if spec["codes"] and domain in ("death", "cohort"):
+        raise StudyError(f"{at}.codes: the domain `{domain}` is found without codes; remove them")
     if spec["concepts"]:
         try:
             concept_items(spec)
@@ -127,8 +136,12 @@ def _check_windows(at: str, task: Mapping[str, Any]) -> None:
             "before day 0"
         )
     same = task["index"]["domain"] == task["outcome"]["domain"] and task["index"]["domain"] not in ("cohort", "death")
-    if outcome[0] == 0 and same and task["index"]["concepts"] == task["outcome"]["concepts"]:
+    if outcome[0] == 0 and same and _set(task["index"]) == _set(task["outcome"]):
         raise StudyError(f"{at}.outcome.days: on day 0 the index event would be its own outcome; begin on day 1")
+
+
+def _set(event: Mapping[str, Any]) -> tuple[Any, Any]:
+    return event["concepts"], event["codes"]
 
 
 def check_date(at: str, value: str) -> None:

@@ -7,7 +7,7 @@ import duckdb
 
 from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import DOMAINS, Domain
-from conceptbridge.sites.records import harmonised
+from conceptbridge.sites.records import MEDS_CODES, harmonised
 from conceptbridge.tasks.concepts import concept_items
 from conceptbridge.tasks.handed_in import handed_in
 
@@ -23,6 +23,8 @@ def make_concepts(db: duckdb.DuckDBPyConnection, table: str, spec: Mapping[str, 
     if items:
         rows = ", ".join(f"({i.concept_id}, {i.descendants}, {i.excluded})" for i in items)
         db.execute(f"INSERT INTO items VALUES {rows}")
+    if spec.get("codes"):
+        db.execute(f"INSERT INTO items {coded_items(spec)}")
     db.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE {table} AS
@@ -32,6 +34,16 @@ def make_concepts(db: duckdb.DuckDBPyConnection, table: str, spec: Mapping[str, 
             JOIN concept_ancestor ON ancestor_concept_id = concept_id WHERE descendants)
         SELECT concept_id FROM resolved GROUP BY concept_id HAVING NOT bool_or(excluded)
         """
+    )
+
+
+def coded_items(spec: Mapping[str, Any]) -> str:
+    """Return SQL of the concepts of an event's ``codes`` at a MEDS site, which is one for each: its id, whether with
+    descendants, and that it is not excluded. Other sites have none."""
+    codes = ", ".join(map(literal, spec["codes"]))
+    return (
+        f"SELECT concept_id, {bool(spec['descendants'])}, false FROM concept "
+        f"WHERE vocabulary_id = '{MEDS_CODES}' AND concept_code IN ({codes})"
     )
 
 
@@ -65,6 +77,18 @@ def make_events(db: duckdb.DuckDBPyConnection, table: str, spec: Mapping[str, An
             f"(SELECT person_id, {d.date} AS date, {d.concept} AS concept_id, visit_occurrence_id AS visit_id "
             f"FROM {d.table})"
         )
+    if spec.get("codes") and domain != "observation":  # at a MEDS site every event is an observation
+        make_concepts(db, f"{table}_codes", {**spec, "concepts": [], "exclude": []})
+        d = DOMAINS["observation"]
+        columns = "person_id, date, concept_id, visit_id"
+        recorded = (
+            f"SELECT {columns} FROM (SELECT person_id, {d.date} AS date, {d.concept} AS concept_id, "
+            f"visit_occurrence_id AS visit_id FROM {d.table}) WHERE concept_id IN (FROM {table}_codes)"
+        )
+        if spec["value"]:
+            recorded = f"SELECT * FROM observation_records WHERE concept_id IN (FROM {table}_codes)"
+            columns = "*"
+        source = f"(SELECT {columns} FROM {source} UNION ALL {recorded})"
     if spec["visits"]:
         make_concepts(db, f"{table}_visits", {"concepts": spec["visits"], "descendants": True, "exclude": []})
         where += (

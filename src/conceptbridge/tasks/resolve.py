@@ -9,6 +9,7 @@ from conceptbridge.disclosure.suppress import is_small
 from conceptbridge.sites.cdm import DOMAINS
 from conceptbridge.sites.records import LOCAL
 from conceptbridge.tasks.concepts import concept_items
+from conceptbridge.tasks.events import coded_items
 
 PARTS = ("index", "outcome")
 #: concepts of a set that are listed one by one
@@ -33,10 +34,10 @@ def resolve_sets(db: duckdb.DuckDBPyConnection, task: Mapping[str, Any], min_cel
         (count,) = db.execute(f"SELECT count(*) FROM {events}").fetchall()[0]
         own_label = part == "outcome" and spec["domain"] == "cohort" and spec["file"] is None
         told[part] = {"domain": spec["domain"], "events": count > 0 or own_label, "warnings": []}
-        if spec["concepts"] and spec["domain"] not in ("cohort", "death"):
+        if (spec["concepts"] or spec["codes"]) and spec["domain"] not in ("cohort", "death"):
             told[part] |= _set(db, part, spec, spec["domain"], min_cell_count, events)
         if spec["visits"]:
-            visits = {"concepts": spec["visits"], "descendants": True, "exclude": []}
+            visits = {"concepts": spec["visits"], "codes": [], "descendants": True, "exclude": []}
             told[f"{part}.visits"] = _set(db, f"{part}.visits", visits, "visit", min_cell_count) | {"events": True}
         if not told[part]["events"]:
             told[part]["warnings"].append(_why_none(part, spec, told[part].get("records")))
@@ -56,12 +57,15 @@ def _set(
     events: str = "",
 ) -> dict[str, Any]:
     """Return what a set matches; ``events`` is the table of the events that it makes."""
-    items = concept_items(spec)
-    rows = ", ".join(f"({n}, {i.concept_id}, {i.descendants}, {i.excluded})" for n, i in enumerate(items))
+    items = concept_items(spec) if spec["concepts"] else []
     db.execute(
-        "CREATE OR REPLACE TEMP TABLE asked AS SELECT * FROM (VALUES "
-        f"{rows}) AS v(place, concept_id, descendants, excluded)"
+        "CREATE OR REPLACE TEMP TABLE asked (place BIGINT, concept_id BIGINT, descendants BOOLEAN, excluded BOOLEAN)"
     )
+    if items:
+        rows = ", ".join(f"({n}, {i.concept_id}, {i.descendants}, {i.excluded})" for n, i in enumerate(items))
+        db.execute(f"INSERT INTO asked VALUES {rows}")
+    if spec["codes"]:
+        db.execute(f"INSERT INTO asked SELECT {len(items)} + row_number() OVER (), * FROM ({coded_items(spec)})")
     db.execute(
         """
         CREATE OR REPLACE TEMP TABLE reached AS
@@ -76,8 +80,11 @@ def _set(
     table, column = ("visit_occurrence", "visit_concept_id")
     if domain in DOMAINS:
         table, column = DOMAINS[domain].table, DOMAINS[domain].concept
-    matches = f"FROM {table} WHERE {column} IN (FROM resolved)"
-    (records,) = db.execute(f"SELECT count(*) {matches}").fetchall()[0]
+    records = f"SELECT person_id, {column} AS concept_id FROM {table}"
+    if spec["codes"] and domain != "observation":
+        records += " UNION ALL SELECT person_id, observation_concept_id FROM observation"
+    matches = f"FROM ({records}) WHERE concept_id IN (FROM resolved)"
+    (count,) = db.execute(f"SELECT count(*) {matches}").fetchall()[0]
     # where every record is an event, the events are fewer, and have its persons
     all_events = events and not spec["value"] and not spec["visits"]
     (persons,) = db.execute(
@@ -86,7 +93,7 @@ def _set(
     listed = db.execute(
         """
         SELECT a.concept_id, any_value(c.concept_name), any_value(c.standard_concept), count(c.concept_id) > 0,
-               count(DISTINCT r.found) - 1
+               count(DISTINCT r.found) - 1, bool_or(a.descendants)
         FROM asked a JOIN reached r USING (place) LEFT JOIN concept c ON c.concept_id = a.concept_id
         WHERE NOT a.excluded GROUP BY a.place, a.concept_id ORDER BY a.place
         """
@@ -96,7 +103,7 @@ def _set(
     warnings = []
     public = [row for row in listed if 0 < row[0] < LOCAL]
     # a name is missed where there is nothing else to see
-    if named and not records and (unknown := [row for row in public if not row[3]]):
+    if named and not count and (unknown := [row for row in public if not row[3]]):
         warnings.append(f"has no name for {_key(part)} {_ids(unknown)}: the concept table lacks {_them(unknown)}")
     # an extract can leave the column out
     (standard,) = db.execute("SELECT count(*) FROM concept WHERE standard_concept = 'S'").fetchall()[0]
@@ -105,17 +112,18 @@ def _set(
             f"has {_key(part)} {_ids(other)} as non-standard: records hold standard concepts, so follow 'Maps to' "
             "in Athena or ATLAS"
         )
-    if not resolved:
+    if not resolved and items:
         warnings.append(f"finds no concept in {_key(part)}: `exclude` removes them all")
     keys = ("concept_id", "name", "standard", "known", "descendants")
+    listed_items = [dict(zip(keys, row[: len(keys)], strict=True)) for row in listed[:LISTED]]
     return {
         "domain": domain,
-        "descends": any(item.descendants for item in items if not item.excluded),
+        "descends": any(row[5] for row in listed),
         "concepts": resolved,
         "descendants": sum(row[4] for row in listed),
-        "records": about(records, min_cell_count),
+        "records": about(count, min_cell_count),
         "persons": about(persons, min_cell_count),
-        "items": [dict(zip(keys, row, strict=True)) for row in listed[:LISTED]],
+        "items": listed_items,
         "warnings": warnings,
     }
 
@@ -134,6 +142,8 @@ def _why_none(part: str, spec: Mapping[str, Any], records: int | None) -> str:
         return f"has no row of {part}.file" + ("" if spec["definition"] is None else f" of cohort {spec['definition']}")
     if spec["domain"] == "death":
         return f"has no death, which is the {part}"
+    if not records and spec["codes"] and not spec["concepts"]:
+        return f"has no record of {part}.codes"
     if records == 0:
         return (
             f"has no record of {part}.concepts: look at their domain ({spec['domain']}), and whether they are standard"

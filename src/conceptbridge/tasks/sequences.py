@@ -200,7 +200,7 @@ def _make_codes(db: duckdb.DuckDBPyConnection, vocabulary: Path, task: Mapping[s
         FROM site_vocabulary WHERE NOT private
         """
     )
-    outcome = task["outcome"] if task["guards"]["outcome_concepts"] else task["outcome"] | {"concepts": []}
+    outcome = task["outcome"] if task["guards"]["outcome_concepts"] else task["outcome"] | {"concepts": [], "codes": []}
     make_concepts(db, "hidden", outcome)
     domains = ", ".join(f"'{name}'" for name in DOMAINS)
     db.execute(

@@ -5,13 +5,17 @@ No rule looks at what a person does after the index: a row stays or goes by its 
 
 from collections.abc import Mapping
 from datetime import date, timedelta
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.sql import literal
 
 SPLITS = ("train", "validation", "test")
+#: the splits of a MEDS data set
+MEDS_SPLITS = {"train": "train", "tuning": "validation", "held_out": "test"}
 
 
 def make_splits(db: duckdb.DuckDBPyConnection, split: Mapping[str, Any], window_end: int) -> str:
@@ -21,6 +25,8 @@ def make_splits(db: duckdb.DuckDBPyConnection, split: Mapping[str, Any], window_
     next period is in no split. Raises StudyError if a handed-in cohort has no usable splits.
     """
     if split["by"] == "given":
+        if split.get("file"):
+            _read_given(db, Path(split["file"]))
         _check_given(db)
         return "in the split that was handed in"
     if split["by"] == "hash":
@@ -58,6 +64,28 @@ def _shares(db: duckdb.DuckDBPyConnection, period: str) -> list[float]:
 
 def _set(db: duckdb.DuckDBPyConnection, rule: str) -> None:
     db.execute(f"CREATE OR REPLACE TEMP TABLE rows AS SELECT * REPLACE ({rule} AS split) FROM rows")
+
+
+def _read_given(db: duckdb.DuckDBPyConnection, file: Path) -> None:
+    """Give each row the split of its subject in a MEDS data set; a row of a subject without one leaves the cohort.
+
+    Raises StudyError if the file is not of this form.
+    """
+    names = " ".join(f"WHEN {literal(theirs)} THEN {literal(ours)}" for theirs, ours in MEDS_SPLITS.items())
+    try:
+        db.execute(
+            f"CREATE OR REPLACE TEMP TABLE given AS SELECT DISTINCT subject_id::BIGINT AS person_id, "
+            f"CASE split {names} ELSE split END AS split FROM read_parquet({literal(file)})"
+        )
+    except duckdb.Error as error:
+        raise StudyError(f"{file}: needs the columns subject_id and split ({str(error).splitlines()[0]})") from None
+    twice = "SELECT count(*) FROM (SELECT person_id FROM given GROUP BY person_id HAVING count(*) > 1)"
+    if db.execute(twice).fetchall()[0][0]:
+        raise StudyError(f"{file}: has subjects in more than one split; give each one split")
+    db.execute(
+        "CREATE OR REPLACE TEMP TABLE rows AS "
+        "SELECT rows.* EXCLUDE split, given.split FROM rows JOIN given USING (person_id)"
+    )
 
 
 def _check_given(db: duckdb.DuckDBPyConnection) -> None:

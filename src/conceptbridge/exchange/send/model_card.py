@@ -61,7 +61,8 @@ def _event(event: Mapping[str, Any]) -> str:
     concepts = event["concepts"]
     if isinstance(concepts, Mapping):
         return f"{event['domain']}, a concept set (SHA-256 {concepts['sha256'][:12]})"
-    return f"{event['domain']}" + (f" {', '.join(map(str, concepts))}" if concepts else "")
+    named = [*map(str, concepts), *event.get("codes", [])]
+    return f"{event['domain']}" + (f" {', '.join(named)}" if named else "")
 
 
 def _cohort(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -54,6 +54,22 @@ class Converter:
             if not Path(file).is_file():
                 raise StudyError(f"{file}: there is no such file (config: sites.{site})")
 
+    def told(self, settings: Mapping[str, Any]) -> Settings:
+        """What the job that converts is told: the settings, and whatever else changes what it writes."""
+        return dict(settings)
+
+    def splits(self, settings: Mapping[str, Any]) -> str | None:
+        """The file of the split of each person, for tasks with ``split.by: given``; None if the input has none."""
+        return None
+
+    def warnings(self, site: str) -> list[str]:
+        """What cannot be known of such a site and a reader of the results should know, as sentences."""
+        return []
+
+    def modules(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The modules that ``convert`` imports by name: their code counts for the site's job, too."""
+        return ()
+
     def convert(self, settings: Mapping[str, Any], out: Path) -> None:
         """Write ``tables`` as ``out/{table}.parquet``, all or none. Raises StudyError when an input cannot be read."""
         raise NotImplementedError
@@ -62,7 +78,12 @@ class Converter:
 CONVERTERS = Registry(
     "converter",
     "conceptbridge.converters",
-    {"findings": "conceptbridge.sites.converters.findings:Findings"},
+    {
+        "findings": "conceptbridge.sites.converters.findings:Findings",
+        "meds": "conceptbridge.sites.converters.meds:Meds",
+        "remote": "conceptbridge.sites.converters.remote:Remote",
+        "database": "conceptbridge.sites.converters.database:DatabaseCopy",
+    },
 )
 
 
