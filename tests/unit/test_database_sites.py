@@ -78,6 +78,7 @@ def test_a_site_in_a_database_is_the_site_of_its_files(server: Server, extract: 
         assert (from_database / f"{table}.parquet").read_bytes() == (from_files / f"{table}.parquet").read_bytes()
         of_files["tables"][table].pop("file", None), of_database["tables"][table].pop("file", None)
     assert of_database == of_files
+    assert not any(PASSWORD.encode() in file.read_bytes() for file in folder.iterdir())
     about = json.loads((folder / "copied.json").read_text())
     assert (about["as_of"], about["cdm_source"][0]["cdm_version"]) == ("2026-11-01", "5.4")
     assert about["tables"]["person"] == {"rows": pq.read_metadata(extract / "person.parquet").num_rows}

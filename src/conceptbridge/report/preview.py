@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from conceptbridge.report.definition import definition
+from conceptbridge.sites.cdm import DOMAINS
 from conceptbridge.sites.extract import tables_of
 from conceptbridge.sites.ingest import ingest
 from conceptbridge.study.embeddings import Embedding
@@ -64,13 +65,15 @@ def preview(study: Study, site: str, threads: int) -> Preview:
     """
     tasks = study.config["tasks"]
     wanted = [*_ALSO, *(table for task in tasks.values() for table in tables_of(task))]
+    if any(task[part]["codes"] for task in tasks.values() for part in ("index", "outcome")):
+        wanted.append(DOMAINS["observation"].table)  # where codes of MEDS sites are
     with tempfile.TemporaryDirectory(prefix="conceptbridge-") as temporary:
         folder = Path(temporary)
         extract, reading = Path(study.extract(site)), json.loads(study.reading(site))
         if converter := study.converter(site):
             extract = folder / "extract"
             extract.mkdir()
-            converter.convert(study.conversion(site), extract)
+            converter.convert(converter.told(study.conversion(site)), extract)
         vocabulary = Path(study.vocabulary) if study.vocabulary else None
         ingest(extract, folder / "cdm", folder / "quality.json", reading, vocabulary, threads, wanted=wanted)
         names = pq.read_table(folder / "cdm/concept.parquet", columns=["concept_name"])["concept_name"]
@@ -80,7 +83,7 @@ def preview(study: Study, site: str, threads: int) -> Preview:
 
 def _count(study: Study, site: str, name: str, folder: Path, threads: int) -> SiteCounts:
     task = study.config["tasks"][name]
-    settings = json.loads(study.cohort_settings(name)) | {"on_few_events": "report"}
+    settings = json.loads(study.cohort_settings(name, site)) | {"on_few_events": "report"}
     cohort, attrition, splits, sets = (
         folder / part for part in ("cohort.parquet", "steps.csv", "splits.parquet", "sets")
     )
