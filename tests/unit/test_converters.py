@@ -25,7 +25,7 @@ def test_a_declaration_holds_together(name: str) -> None:
     converter = find_converter(name)
     assert converter.name == name
     Draft202012Validator.check_schema(dict(converter.schema))
-    assert {*converter.files, *converter.data_files} <= {*converter.schema["properties"]}
+    assert {*converter.files, *converter.data_files} <= {*converter.schema.get("properties", {})}
     assert {"person", "observation_period"} <= {*converter.tables} <= {*TABLES}
     assert config_schema()["properties"]["sites"]["additionalProperties"]["properties"][name] == converter.schema
 
