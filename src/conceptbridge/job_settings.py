@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from conceptbridge.core.text import canonical
 from conceptbridge.evaluate.schemas import ELSEWHERE, EXTERNAL
+from conceptbridge.learn.looking import Looking
 from conceptbridge.learn.resampling import Resampling
-from conceptbridge.study.strategies import LOCAL
+from conceptbridge.study.strategies import LOCAL, Needs
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.translate.corrections import digest_of
 from conceptbridge.translate.translation_job import TranslationJob
@@ -166,6 +167,19 @@ class JobSettings:
         as_trained = {e.name: self.study.trained_as[e.name].name for e in self.study.translated}
         what = Resampling(arms, evaluation["resamples"], evaluation["seed"], here, fewest, as_trained)
         return {"resampling": what.to_json()}
+
+    def importance(self, task: str, site: str) -> Settings:
+        plan, study = self._plan, self.study
+        together = study.strategies_that_need(Needs.SHARED_ROWS) if study.translated else []
+        what = Looking(
+            {plan.arm_embeddings[e.id].name: plan.arm_embeddings[e.id] for e in plan.embeddings},
+            {e.name: study.trained_as[e.name].name for e in plan.embeddings},
+            study.windows(task),
+            {name: plan.hub(name, site) for name in together},
+            [name for name in study.strategies if plan.shares_model(name, site)],
+            study.config["min_cell_count"],
+        )
+        return {"looking": what.to_json()}
 
     def feasibility(self) -> Settings:
         config = self.study.config

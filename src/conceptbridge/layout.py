@@ -45,8 +45,10 @@ RESAMPLED = "resamples/{task}/{site}"  # a site's local models on half-samples o
 
 EXTERNAL = "external/{task}/{external}/{target}"  # predictions of another model, as an arm's folder
 
+IMPORTANCE = "importance/{task}/{site}.parquet"  # what the models named there look at
 METRICS = "metrics/{task}/{target}/{table}.parquet"
 TABLE = "tables/{table}.{suffix}"
+OHDSI_TABLE = "tables/ohdsi/{table}.csv"  # performance as PatientLevelPrediction keeps it
 FIGURE = "figures/{figure}.{suffix}"
 PROVENANCE = "provenance.json"
 PAGE = "report/index.html"
@@ -61,6 +63,7 @@ PATIENTS = "scores/{task}/{site}/cohort.parquet"
 PATIENTS_TOKENS = "scores/{task}/{site}/tokens.parquet"
 PATIENTS_SEQUENCES = "scores/{task}/{site}/sequences.parquet"
 SCORES = "scores/{task}/{site}/{source}/{embedding}/{learner}.csv"
+EXPLAINED = "scores/{task}/{site}/{source}/{embedding}/{learner}.explained.csv"  # what speaks for and against
 COVERAGE = "scores/{task}/{site}/{source}/{embedding}/coverage.csv"
 COVERAGE_SHEET = "scores/{task}/{site}/{source}/{embedding}/coverage.md"
 

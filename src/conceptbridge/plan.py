@@ -20,7 +20,7 @@ from conceptbridge.sites.formats.format import FORMATS
 from conceptbridge.study.config import read_study
 from conceptbridge.study.embeddings import Embedding
 from conceptbridge.study.learners import find_learner
-from conceptbridge.study.strategies import STRATEGIES, Needs
+from conceptbridge.study.strategies import LOCAL, STRATEGIES, Needs
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.study.study import Study
 from conceptbridge.study_files import (
@@ -175,7 +175,7 @@ class Plan:
             return (CONVERTERS[converter.name], *converter.modules(self.study.conversion(site))) if converter else ()
         if rule in ("figures", "report"):  # strategies label their arms
             return tuple(STRATEGIES[name] for name in self.study.config["strategies"])
-        if rule in ("resample_local", "resample"):  # the headline arms may be any
+        if rule in ("resample_local", "resample", "importance"):  # the headline arms may be any
             return (*map(STRATEGIES.__getitem__, self.study.strategies), *map(LEARNERS.__getitem__, self.learners))
         if "learner" not in wildcards:
             return tuple(self.study.by_id[wildcards["embedding"]].modules) if rule in _OF_EMBEDDINGS else ()
@@ -193,6 +193,22 @@ class Plan:
             for name in self.study.strategies_at(target)
             if self.study.has_arms(e, name)
         ]
+
+    def arms_looked_at(self, site: str) -> list[dict[str, str]]:
+        """The arms at a site whose models may be looked at there: all of a target, and the local ones of a source."""
+        if site in self.study.targets:
+            return self.arms_at(site)
+        return [
+            {"embedding": e.id, "learner": learner, "strategy": LOCAL}
+            for e in self.embeddings
+            for learner in self.learners
+            if not e.translated
+        ]
+
+    @property
+    def looked_at(self) -> list[str]:
+        """The sites where it is told what models look at: targets and sources whose rows are here."""
+        return [site for site in self.study.own if site in self.study.targets or site in self.study.sources]
 
     def arm(self, task: str, embedding: str, learner: str, strategy: str, target: str | None = None) -> ArmJob:
         """The job of an arm; without a target, that of the shared model of all sources."""

@@ -32,7 +32,7 @@ STAGES = {
         *("train", "transfer", "transfer_translated", "pool", "pool_translated", "pool_sources"),
         *("pool_sources_translated", "federate", "use_federated", "models_digest", "resample", "resample_local"),
     ),
-    "evaluate": ("external", "evaluate"),
+    "evaluate": ("external", "evaluate", "importance"),
     "report": ("tables", "figures", "provenance", "report", "all"),
     "exchange": (
         *("write_bundle", "bundle", "predict", "coverage_sheet", "score", "write_aggregates", "aggregates"),

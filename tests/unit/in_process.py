@@ -14,6 +14,8 @@ from conceptbridge.embed.quality import Site, measure
 from conceptbridge.embed.quality_tables import write_quality
 from conceptbridge.embed.tables import write_site_table
 from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
+from conceptbridge.learn.importance import importance
+from conceptbridge.learn.looking import Looking
 from conceptbridge.learn.run_arm import run_arm
 from conceptbridge.plan import Plan
 from conceptbridge.report.figures.draw import write_figures
@@ -134,9 +136,19 @@ class InProcess:
 
             self.job("evaluate", run)
 
+    def look(self, task: str, site: str) -> Path:
+        named = [
+            self.at(layout.METRICS, task=task, target=target, table="comparisons") for target in self.study.targets
+        ]
+        what = Looking.from_json(self.plan.settings("importance", task=task, site=site)["looking"])
+        out = self.at(layout.IMPORTANCE, task=task, site=site)
+        self.job("importance", lambda: write_parquet(importance(what, task, site, named, self.results), out))
+        return out
+
     def page(self) -> str:
         r, tasks, sites = self.results, self.plan.tasks, self.study.tabled
-        joint = tables(r / "metrics", r / "tasks", tasks, sites, self.few, self.study.targets)
+        looked_at = [self.look(task, site) for task in tasks for site in self.plan.looked_at]
+        joint = tables(r / "metrics", r / "tasks", tasks, sites, self.few, self.study.targets, (), looked_at)
         self.job("tables", lambda: write_tables(joint, r / "tables"))
         self.job("figures", lambda: write_figures(r / "tables", r / "figures"))
         told = self.plan.settings("provenance")

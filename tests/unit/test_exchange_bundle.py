@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from huggingface_hub import ModelCard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
@@ -91,7 +92,8 @@ class Sent:
         if not out.exists():
             described = about(learner, backend) | {"min_cell_count": 5}
             files = (self.home / "vocabulary.parquet", self.home / "tokens.parquet")
-            write_bundle(described, arm, *files, None, NOBODY, out, out.with_suffix(".md"))
+            table = None if backend == "onehot" else self.home / "table.parquet"
+            write_bundle(described, arm, *files, None, NOBODY, out, out.with_suffix(".md"), None, None, table)
         return out
 
 
@@ -214,13 +216,36 @@ def test_a_card_tells_a_reader_how_the_model_does_at_home() -> None:
     cohort = [{"split": "train", "persons": 90, "rows": 100, "events": None, "first_year": 2019, "last_year": 2022}]
     trained = {"train_rows": 100, "train_events": None}
     described = about("cnn", "onehot") | {"min_cell_count": 5, "version": "1", "reason": None}
-    text = card(described, {"trained": trained, "cohort": cohort, "metrics": measured}, 42)
+    looks_at = [{"text": "cough | dry", "share": 0.31, "effect": 1.2}, {"text": "sprain", "share": 0.2, "effect": -0.5}]
+    text = card(described, {"trained": trained, "cohort": cohort, "metrics": measured}, 42, looks_at)
+    assert "| cough / dry | 31 % | +1.2 |\n| sprain | 20 % | -0.5 |" in text
     assert "| AUROC | 0.800 | 0.700 to 0.900 |" in text
     assert text.count("0.800") == len(SHOWN)
     assert "0.900 | 0.800" not in text
     assert set(SHOWN) <= {*METRICS, *CALIBRATION}
     assert "| train | 90 | 100 |  | 2019 | 2022 |" in text
     assert "which the bundle names: 42" in text
+
+
+def test_a_card_is_one_that_the_hugging_face_hub_reads() -> None:
+    described = about("cnn", "onehot") | {"min_cell_count": 5, "version": "1", "reason": None}
+    measured = [{"split": "test", "metric": "auroc", "estimate": 0.81234, "lower": 0.7, "upper": 0.9}]
+    trained = {"train_rows": 100, "train_events": 30}
+    text = card(described, {"trained": trained, "cohort": [], "metrics": measured}, 42)
+    data = ModelCard(text).data
+    assert (data.library_name, data.pipeline_tag) == ("conceptbridge", "tabular-classification")
+    [result] = data.eval_results
+    assert (result.metric_type, result.metric_value, result.dataset_split) == ("roc_auc", 0.812, "test")
+    assert ModelCard(card(described, {"trained": trained, "cohort": [], "metrics": []}, 42)).data.eval_results is None
+
+
+def test_a_bundle_says_what_its_model_looks_at(sent: Sent, tmp_path: Path) -> None:
+    for backend in ("onehot", "sentence-transformers"):
+        files = read_package(sent.bundle("logistic", backend), "bundle", tmp_path / backend)
+        assert files["learner"] == "logistic"
+        told = (tmp_path / backend / "card.md").read_text()
+        rows = dict(re.findall(r"^\| (\w+) \| [\d.]+ % \| ([+-][\d.]+) \|$", told, re.MULTILINE))
+        assert float(rows["cough"]) > 0 > float(rows["sprain"])
 
 
 # -- what a stranger may have changed: every manifest below is honest about its files

@@ -15,6 +15,7 @@ from conceptbridge.embed.vectors import vector_table
 from conceptbridge.exchange.score.coverage_report import coverage, write_coverage
 from conceptbridge.exchange.score.patient_list import make_patients
 from conceptbridge.exchange.score.predict import score
+from conceptbridge.learn.arm_files import load_model
 from conceptbridge.learn.arm_job import Budget
 from conceptbridge.tasks.cohort import SCHEMA as COHORT
 from conceptbridge.tasks.sequences import TOKENS
@@ -73,6 +74,23 @@ def test_scores_are_those_of_the_model_brought_unchanged(home: Path, tmp_path: P
         share = "" if not len(own) else float(np.mean(own == rare))
         assert (float(row["unseen_key"]) if row["unseen_key"] else "") == pytest.approx(share)
         assert row["unseen_text"] == row["unseen_key"]
+
+
+def test_what_speaks_for_and_against_is_told_patient_by_patient(home: Path, tmp_path: Path) -> None:
+    there = write_site(tmp_path / "there", CONCEPTS, seed=2)
+    out, told = tmp_path / "a.csv", tmp_path / "a.explained.csv"
+    arm, known = tmp_path / "onehot", home / "tokens.parquet"
+    score(site(there, "there", False), "logistic", arm, "home", FINGERPRINT, files(there), known, 5, out, None, told)
+    patients = {row["person_id"]: float(row["probability"]) for row in read_csv(out)}
+    intercept = float(load_model(arm / "models/home", "logistic", FINGERPRINT).model.intercepts.mean())
+    added = dict.fromkeys(patients, intercept)
+    for row in read_csv(told):
+        added[row["person_id"]] += float(row["log_odds"])
+        assert row["text"] in CONCEPTS and row["read_as"] == ""
+    of_first = [(row["text"], float(row["log_odds"]) > 0) for row in read_csv(told) if row["place"] == "1"]
+    assert set(of_first) >= {("cough", True), ("sprain", False)}
+    for one, probability in patients.items():  # of a regression on codes they add up
+        assert added[one] == pytest.approx(np.log(probability / (1 - probability)), abs=1e-3)
 
 
 def test_a_source_without_a_model_gives_rows_without_a_probability(home: Path, tmp_path: Path) -> None:

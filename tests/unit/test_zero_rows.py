@@ -46,6 +46,7 @@ STAGES = (
     "learn vectors",
     "arms",
     "evaluate",
+    "importance",
     "tables",
     "figures",
     "page",

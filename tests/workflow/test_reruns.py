@@ -33,7 +33,7 @@ IMPORTED = r"^import time: .*\| +(conceptbridge[\w.]*)$"
 #: jobs of the tiny study that always go together: 2 sites x 2 embeddings x 2 learners, 2 strategies of transfer
 PAGE = {"provenance": 1, "report": 1, "all": 1}
 JOINT = {"tables": 1, "figures": 1} | PAGE
-EVALUATED = {"evaluate": 2} | JOINT
+EVALUATED = {"evaluate": 2, "importance": 2} | JOINT
 MOVED = {"models_digest": 4, "transfer": 16}
 LEARNED = {"train": 8, "pool": 8} | MOVED | EVALUATED
 ROWS = {"sequences": 2, "leaks": 2, "rows_digest": 2} | LEARNED
@@ -196,7 +196,7 @@ TABLE = [
         | {"compute_texts": 1, "rows_digest": 2, "train": 4, "models_digest": 4, "transfer": 24, "pool": 24}
         | MEASURED
         | EVALUATED
-        | {"evaluate": 3},
+        | {"evaluate": 3, "importance": 3},
         "its own jobs and the arms into every target; no old local model, no old table of vectors",
         {"sites": TINY["sites"] | {"prairie": {"extract": "simulated"}}},
         dry_run=True,
@@ -204,16 +204,16 @@ TABLE = [
     Row(
         "a target more, that is no source",
         dict.fromkeys(("simulate", "ingest", "vocabulary", "cohort", "sequences", "leaks", "embed"), 1)
-        | {"compute_texts": 1, "train": 4, "transfer": 8, "pool_sources": 4, "pool": 8, "evaluate": 1}
+        | {"compute_texts": 1, "train": 4, "transfer": 8, "pool_sources": 4, "pool": 8, "evaluate": 1, "importance": 3}
         | MEASURED
         | JOINT,
-        "its own jobs, and the sources' model, which every such target shares; nothing at the other sites",
+        "its own jobs, and the sources' model, which every such target shares; at the others what their models look at",
         {"sites": TINY["sites"] | {"prairie": {"extract": "simulated", "role": "target"}}},
         dry_run=True,
     ),
     Row(
         "a site less",
-        {"evaluate": 1} | MEASURED | JOINT,
+        {"evaluate": 1, "importance": 1} | MEASURED | JOINT,
         "what looks at all sites; the other's local models stay",
         {"sites": {"riverside": {"extract": "simulated"}}},
         dry_run=True,

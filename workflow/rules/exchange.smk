@@ -21,6 +21,8 @@ rule write_bundle:
         sequences=at(layout.SEQUENCES),
         profile=sent_profile,
         ancestors=sent_ancestors,
+        # to tell what the model looks at
+        table=lambda w: known_vectors(w, w.site),
         cohorts=expand(at(layout.COHORT), task=TASKS, allow_missing=True),
         measured=measured_at,
     output:
@@ -37,6 +39,7 @@ rule write_bundle:
     shell:
         "python {params.job[script]:q} --about {params.job[about]:q} --arm {input.arm:q} --site {params.site:q}"
         " --tokens {input.tokens:q} --profile {input.profile:q} --ancestors {input.ancestors:q}"
+        " --table {input.table:q}"
         " --cohorts {input.cohorts:q} --measured {input.measured:q}"
         " --config {params.job[config]:q} --folders {params.job[folder]:q} --out {output.file:q}"
         " --sheet {output.sheet:q} > {log:q} 2>&1"
@@ -171,7 +174,9 @@ rule predict:
         ),
         known=at(layout.TOKENS, site="{source}"),
     output:
-        at(layout.SCORES),
+        scores=at(layout.SCORES),
+        # beside them: what speaks for and against the outcome in each patient
+        explained=at(layout.EXPLAINED),
     log:
         "<logs>/predict/{task}/{site}/{source}/{embedding}/{learner}.log",
     conda:
@@ -182,7 +187,8 @@ rule predict:
         "python {params.job[script]:q} --site {wildcards.site} --rows {input.rows:q} --table {input.table:q}"
         " --learner {wildcards.learner} --source {wildcards.source} --arm {input.arm:q}"
         " --translations {input.translations:q} --fingerprint {params.job[fingerprint]} --known {input.known:q}"
-        " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"
+        " --min-cell-count {params.job[min_cell_count]} --out {output.scores:q}"
+        " --explained {output.explained:q} > {log:q} 2>&1"
 
 
 rule coverage_sheet:

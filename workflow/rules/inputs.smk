@@ -114,6 +114,16 @@ def externals_at(task, site):
     ]
 
 
+def models_looked_at(site, task):
+    """Digests of the sources' models that an unchanged one at a target may be."""
+    if site not in study.targets or not study.strategies_that_need(Needs.SOURCE_MODELS):
+        return []
+    trained = dict.fromkeys(local_arms(e.id) for e in EMBEDDINGS)
+    return expand(
+        at(layout.MODELS_DIGEST), task=task, embedding=trained, learner=LEARNERS
+    )
+
+
 def that_need(needs):
     """The study's strategies that one rule serves, as a regular expression."""
     return "|".join(study.strategies_that_need(needs)) or "none"

@@ -5,12 +5,17 @@ out: <results>/tables/*.{parquet,csv,md,tex}, <results>/figures/*.{svg,pdf,png},
 """
 
 from conceptbridge.report.figures.registry import INPUTS, study_figures
-from conceptbridge.report.study_tables import STUDY_TABLES
+from conceptbridge.report.study_tables import OHDSI, STUDY_TABLES
 
 # tables to be read, and long ones
 READ_TABLES = [table.name for table in STUDY_TABLES if not table.long]
 LONG_TABLES = [table.name for table in STUDY_TABLES if table.long]
-FIGURES = [figure.name for figure in study_figures(TASKS, LEARNERS)]
+FIGURES = list(study_figures(TASKS, LEARNERS))
+# sections of the page, which Snakemake's own report has as well
+section_of = {
+    table.name: (table.section or "all arms").replace("-", " ")
+    for table in STUDY_TABLES
+}
 
 
 rule tables:
@@ -26,6 +31,7 @@ rule tables:
         attrition=expand(rules.cohort.output.attrition, task=TASKS, site=study.tabled),
         splits=expand(rules.cohort.output.splits, task=TASKS, site=study.tabled),
         leaks=expand(rules.leaks.output, task=TASKS, site=study.tabled),
+        looked_at=expand(rules.importance.output, task=TASKS, site=plan.looked_at),
         # a site that has sent its results keeps its own
         concepts=expand(
             rules.cohort.output.concepts,
@@ -35,11 +41,17 @@ rule tables:
     output:
         expand(at(layout.TABLE), table=READ_TABLES, suffix=["parquet", "md", "tex"]),
         expand(at(layout.TABLE), table=LONG_TABLES, suffix=["parquet", "csv"]),
-        report(
-            expand(at(layout.TABLE), table=READ_TABLES, suffix="csv"),
-            caption="../report/table.rst",
-            category="Tables",
-        ),
+        expand(at(layout.OHDSI_TABLE), table=OHDSI),
+        [
+            report(
+                at(layout.TABLE, table=name, suffix="csv"),
+                caption="../report/table.rst",
+                category="Tables",
+                subcategory=section_of[name],
+                labels={"table": name.replace("_", " ")},
+            )
+            for name in READ_TABLES
+        ],
     log:
         "<logs>/tables.log",
     conda:
@@ -55,19 +67,29 @@ rule tables:
     shell:
         "python {params.job[script]:q} --metrics {params.job[results]:q}/metrics --tasks {params.job[results]:q}/tasks"
         " --task {params.task:q} --site {params.site:q} --target {params.target:q}"
-        " --min-cell-count {params.job[min_cell_count]} --more {params.job[more]:q} --out {params.job[results]:q}/tables > {log:q} 2>&1"
+        " --min-cell-count {params.job[min_cell_count]} --more {params.job[more]:q}"
+        " --looked-at {input.looked_at:q} --out {params.job[results]:q}/tables > {log:q} 2>&1"
 
 
 rule figures:
     input:
         tables=expand(at(layout.TABLE), table=INPUTS, suffix="parquet"),
     output:
-        report(
-            expand(at(layout.FIGURE), figure=FIGURES, suffix="svg"),
-            caption="../report/figure.rst",
-            category="Figures",
+        [
+            report(
+                at(layout.FIGURE, figure=figure.name, suffix="svg"),
+                caption="../report/figure.rst",
+                category="Figures",
+                subcategory=figure.kind.section,
+                labels={"figure": figure.caption},
+            )
+            for figure in FIGURES
+        ],
+        expand(
+            at(layout.FIGURE),
+            figure=[figure.name for figure in FIGURES],
+            suffix=["pdf", "png"],
         ),
-        expand(at(layout.FIGURE), figure=FIGURES, suffix=["pdf", "png"]),
     log:
         "<logs>/figures.log",
     conda:
@@ -117,6 +139,7 @@ rule report:
             at(layout.PAGE),
             caption="../report/page.rst",
             category="Answers",
+            labels={"page": "the answers"},
         ),
     log:
         "<logs>/report.log",

@@ -12,7 +12,8 @@ def main(a: argparse.Namespace) -> None:
     site = read_site(a.site, a.rows, a.table)
     translation = a.translations / f"{a.source}.parquet" if a.translations else None
     rows = tuple(a.rows)
-    score(site, a.learner, a.arm, a.source, a.fingerprint, rows, a.known, a.min_cell_count, a.out, translation)
+    model = (a.learner, a.arm, a.source, a.fingerprint)
+    score(site, *model, rows, a.known, a.min_cell_count, a.out, translation, a.explained)
 
 
 if __name__ == "__main__":
@@ -28,4 +29,5 @@ if __name__ == "__main__":
     p.add_argument("--translations", type=Path, nargs="?", help="folder of the site's translations, if one is used")
     p.add_argument("--min-cell-count", type=int, required=True)
     p.add_argument("--out", type=Path, required=True, help="CSV to write")
+    p.add_argument("--explained", type=Path, help="CSV of what speaks for and against the outcome, by patient")
     run(p, main)

@@ -12,7 +12,7 @@ from conceptbridge.exchange.send.bundle import write_bundle
 def main(a: argparse.Namespace) -> None:
     secrets = read_site_secrets([a.site], a.cohorts, a.config, a.about["min_cell_count"], a.folders)
     measured = a.measured[0].parent if a.measured else None
-    files, more = (a.site / "vocabulary.parquet", a.tokens, measured), (a.profile, a.ancestors)
+    files, more = (a.site / "vocabulary.parquet", a.tokens, measured), (a.profile, a.ancestors, a.table)
     write_bundle(a.about, a.arm, *files, secrets, a.out, a.sheet, *more)
 
 
@@ -24,6 +24,7 @@ if __name__ == "__main__":
     p.add_argument("--tokens", type=Path, required=True, help="of the task at the site")
     p.add_argument("--profile", type=Path, nargs="?", help="of the task's tokens at the site, to go with the model")
     p.add_argument("--ancestors", type=Path, nargs="?", help="of its tokens, if the model has columns for them")
+    p.add_argument("--table", type=Path, nargs="?", help="the embedding's table of the site; none for one-hot")
     p.add_argument("--cohorts", type=Path, nargs="+", required=True, help="of all tasks at the site")
     p.add_argument("--measured", type=Path, nargs="*", default=[], help="its metrics.parquet and site.parquet")
     p.add_argument("--config", required=True, help="the study's config, whose dates are no secret, as JSON")

@@ -145,6 +145,17 @@ TRANSLATION_SHARES: Columns = (
 """The tables ``translations`` and ``translation_shares``, which a study with a translation has too.
 ``translate.summary`` says what is in them."""
 
+RECOMMENDED, REFERENCE, BEST_LOCAL, AT_SOURCE = "recommended", "reference", "best_local", "at_source"
+"""What a model of ``importance`` is to a target; the last, a source's own, which a target's recommended one is from."""
+IMPORTANCE: Columns = (
+    *columns(_TEXT, "task", "target", "role", *ARM),
+    *columns(_SMALL, "place"),
+    *columns(_TEXT, "token", "text", "kind", "stands_for", "stands_for_text"),
+    *columns(_NUMBER, "share", "effect"),
+)
+"""The table ``importance``: the tokens that models look at most on the rows of ``target``; ``learn.importance`` says
+what is in it."""
+
 
 def schema(of: Columns) -> Any:
     """Return the ``pyarrow.Schema`` of columns."""

@@ -21,7 +21,7 @@ from conceptbridge.learn.arm_files import TrainedModel
 from conceptbridge.learn.places import LAST, MEAN, Windows, concept_of, value_key, window_key
 from conceptbridge.learn.rows import SiteRows
 from conceptbridge.study.backends import find_backend
-from conceptbridge.translate.translation import CORRECTED
+from conceptbridge.translate.translation import CORRECTED, SAME_CODE
 
 
 def translate_model(trained: TrainedModel, translation: pa.Table) -> TrainedModel:
@@ -110,6 +110,17 @@ def read_as_tokens(rows: SiteRows, translation: pa.Table, hub_keys: Collection[s
         **rows.of_events(known),
     )
     return read.trained_on(read.of("train"))
+
+
+def readings(translation: pa.Table, windows: Windows | None) -> dict[str, str]:
+    """What each token, and each value in ``windows``, is read as most, but for those that are read as themselves."""
+    heaviest: dict[str, tuple[float, str]] = {}
+    for line in _in_windows(translation, windows).to_pylist():
+        token, other = line["token"], line["stands_for"]
+        other_code = other not in (None, token) and line["by"] != SAME_CODE
+        if other_code and line["weight"] > heaviest.get(token, (0.0, ""))[0]:
+            heaviest[token] = line["weight"], other
+    return {token: stands_for for token, (_, stands_for) in heaviest.items()}
 
 
 def _in_windows(translation: pa.Table, windows: Windows | None) -> pa.Table:

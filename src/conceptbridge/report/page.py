@@ -19,7 +19,7 @@ from conceptbridge.report.answers import answers
 from conceptbridge.report.case import describe, in_words, key_of
 from conceptbridge.report.checklist import checklist
 from conceptbridge.report.definition import concepts_of, definition
-from conceptbridge.report.figures.registry import StudyFigure, study_figures
+from conceptbridge.report.figures.registry import TOKENS_DRAWN, StudyFigure, study_figures
 from conceptbridge.report.files import File, files
 from conceptbridge.report.sections import GROUPS, SECTIONS
 from conceptbridge.report.study_tables import EXPLORATORY, PRIMARY_TEST, STUDY_TABLES
@@ -158,6 +158,7 @@ def page(
             "arms_left_out": max(len(rows["arms"]) - MAX_ROWS, 0),
             "comparisons": [row for row in comparisons if id(row) in kept],
             "comparisons_left_out": max(len(comparisons) - MAX_ROWS, 0),
+            "importance": [row for row in rows["importance"] if row["place"] <= TOKENS_DRAWN][:MAX_ROWS],
             "metrics": [row for row in rows["metrics"] if row["split"] == "test" and _at(row) in named][:MAX_ROWS],
             "subgroups": [row for row in rows["subgroups"] if _at(row) in named][:MAX_ROWS],
             "breakeven": rows["breakeven"][:MAX_ROWS],

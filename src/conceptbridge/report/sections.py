@@ -34,6 +34,7 @@ SECTIONS = {
     "answers": Section("answers", "What to do", "What to do at each hospital"),
     "evidence": Section("answers", "Hospital by hospital", "Hospital by hospital"),
     "transfer": Section("models", "Transfer", "From hospital to hospital"),
+    "importance": Section("models", "What models look at", "What the models look at"),
     "curves": Section("models", "Local data, tuning", "How much local data, how much tuning"),
     "decisions": Section("models", "Calibration, decisions", "Calibration and decisions"),
     "summary": Section("models", "Over all hospitals", "Over all hospitals, and at a new one"),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from conceptbridge.evaluate.schemas import (
     ARM,
     COLUMNS,
+    IMPORTANCE,
     METHOD_LIMITS,
     TRANSLATION_SHARES,
     TRANSLATIONS,
@@ -187,6 +188,17 @@ STUDY_TABLES = (
         TRANSLATION_SHARES,
     ),
     StudyTable(
+        "importance",
+        "The tokens that change the predictions of a model most where they are left out, on the validation and test "
+        "rows of target. role: of the target, the `recommended` model, the `reference` and the `best_local`; "
+        "`at_source`, the target's own model that another target's recommended one is from. share: of all that tokens "
+        "change in the log odds, up or down. effect: what the token adds to the log odds where it is there; of a "
+        "value, what one spread more does. stands_for: what a translated token is read as. Two digits. Tokens of too "
+        "few persons are left out, as are sites whose rows are not here.",
+        "importance",
+        IMPORTANCE,
+    ),
+    StudyTable(
         "attrition",
         "What is left after each step of inclusion. A count is blank where it is small, or close to the next one.",
         "attrition",
@@ -215,3 +227,16 @@ MORE = ("method_limits", "translations", "translation_shares")
 
 AS_EVALUATED = tuple(table.name for table in STUDY_TABLES if table.name in COLUMNS and table.name != "comparisons")
 """Tables that join what evaluation wrote of each target, unchanged."""
+
+OHDSI = {
+    "performances": ("performance_id", "model_design_id", "development_database_id", "validation_database_id"),
+    "model_designs": ("model_design_id", "task", "embedding", "learner", "strategy"),
+    "database_details": ("database_id", "database_meta_data_id"),
+    "evaluation_statistics": ("performance_id", "evaluation", "metric", "value"),
+    "threshold_summary": (
+        *("performance_id", "evaluation", "prediction_threshold", "sensitivity", "false_negative_rate"),
+        *("false_positive_rate", "specificity", "positive_predictive_value", "false_discovery_rate"),
+    ),
+}
+"""The tables of ``ohdsi``, which repeat ``metrics`` as PatientLevelPrediction keeps it, and their columns. Those of
+``model_designs`` are ours: its own are ids of settings that only it has."""

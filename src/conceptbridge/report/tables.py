@@ -47,6 +47,7 @@ def tables(
     min_cell_count: int,
     target: Sequence[str] | None = None,
     more: Sequence[str] = (),
+    looked_at: Sequence[Path] = (),
 ) -> dict[str, pa.Table]:
     """Join what is known of every task and site, in the order of ``task`` and ``site``.
 
@@ -64,6 +65,7 @@ def tables(
       training rows that hold them. Null where the target has no token.
     - ``method_limits``, ``translations``, ``translation_shares``: as written of each target where they are among
       ``more``, else empty.
+    - ``importance``: what was written of each site (the files ``looked_at``), else empty.
     - ``leaks``: per cohort, the ``NEAREST`` predictors by single-token AUROC, as many by name, and all suspicious ones.
 
     Raises StudyError when a file is missing, or no site has any index event of a task.
@@ -92,6 +94,9 @@ def tables(
         "table_one": table_one(of_rows),
         "splits": _splits(tasks, task, site),
         "overlap": _overlap(tasks, task, site, min_cell_count),
+        "importance": pa.concat_tables(
+            [pq.read_table(_existing(path)) for path in looked_at] or [_SCHEMAS["importance"].empty_table()]
+        ),
         "attrition": _attrition(tasks, task, site),
         "leaks": _leaks(tasks, task, site),
     }

@@ -11,9 +11,11 @@ import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import atomic_file
+from conceptbridge.exchange.score.explain import SCHEMA, explain, write_explained
 from conceptbridge.learn.arm_files import load_model, read_entry
 from conceptbridge.learn.site import Site
-from conceptbridge.learn.translated import translate_draws
+from conceptbridge.learn.token_words import names_of
+from conceptbridge.learn.translated import readings, translate_draws
 from conceptbridge.learn.windows import in_windows
 from conceptbridge.tasks.tokens import read_tokens, seen_by, share_of_rows, unseen
 from conceptbridge.translate.run_translation import read_translations
@@ -32,6 +34,7 @@ def score(
     min_cell_count: int,
     out: Path,
     translation: Path | None = None,
+    explained: Path | None = None,
 ) -> None:
     """Write one line per listed patient (the test rows of ``site``) to the CSV ``out``.
 
@@ -39,7 +42,8 @@ def score(
     deviation over seeds; both are empty if the source has no model. ``tokens`` are the patient's, and ``unseen_key``
     and ``unseen_text`` the share of them whose key, and whose key and text, are not among those that at least
     ``min_cell_count`` training rows of the source have (``known``). ``rows``: the site's cohort, tokens and sequences.
-    ``translation``: the site's tokens in the words of the source, for a one-hot model.
+    ``translation``: the site's tokens in the words of the source, for a one-hot model. To ``explained`` goes what
+    speaks for and against the outcome in those with the highest probabilities (``explain.explain``); None: nothing.
 
     Raises StudyError if the model was made with another embedding than ``fingerprint``.
     """
@@ -50,12 +54,20 @@ def score(
     by_key, by_text = (share_of_rows(events, new) for new in unseen(events, seen_by([known], min_cell_count)))
     reason = read_entry(arm, source)["reason"]
     probability = np.full((1, len(listed)), np.nan)
+    reasons = SCHEMA.empty_table()
     if reason is None:
         trained = load_model(arm / "models" / source, learner, fingerprint)
         if translation is not None:
-            trained = translate_draws(trained, read_translations(translation))
+            tables = read_translations(translation)
+            trained = translate_draws(trained, tables)
         site = replace(site, rows=in_windows(site.rows, trained.space.windows))
-        probability = trained.predict(site.draws(trained.space, site.rows.of("test")))
+        site = replace(site, rows=site.rows.take(site.rows.of("test")))
+        probability = trained.predict(site.draws(trained.space, np.arange(len(listed))))
+        if explained is not None:
+            read_as = {} if translation is None else readings(tables[0], trained.space.windows)
+            named = pq.read_table(known, columns=["key", "text"]).to_pydict()
+            names = names_of(named["key"], named["text"])
+            reasons = explain(trained, site, listed, probability.mean(axis=0), read_as, names)
     else:
         logger.warning("no model from %s: %s", source, reason)
     spread = probability.std(axis=0, ddof=1) if len(probability) > 1 else np.full(len(listed), np.nan)
@@ -72,3 +84,5 @@ def score(
     )
     with atomic_file(out) as temporary:
         pacsv.write_csv(table, temporary)
+    if explained is not None:
+        write_explained(reasons, explained)

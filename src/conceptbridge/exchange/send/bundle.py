@@ -12,11 +12,13 @@ import json
 import math
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -32,13 +34,18 @@ from conceptbridge.exchange.egress.release_report import write_release_report
 from conceptbridge.exchange.egress.site_secrets import SiteSecrets
 from conceptbridge.exchange.package import showable, strict_json, write_package
 from conceptbridge.exchange.send.model_card import card
+from conceptbridge.learn.arm_files import load_model
+from conceptbridge.learn.leave_out import look, two_digits
 from conceptbridge.learn.places import LAST, MEAN, NUMBER, NUMBERS, Windows, concept_of, value_key, window_key
 from conceptbridge.learn.registry import learner
-from conceptbridge.learn.site import read_site
+from conceptbridge.learn.site import TESTED, read_site
+from conceptbridge.learn.token_words import named, names_of
 from conceptbridge.learn.windows import in_windows, persons_with
 from conceptbridge.study.backends import find_backend
 from conceptbridge.translate.profile_file import profile_table, read_profile
 
+#: tokens that the card names
+LISTED = 10
 #: fields of a token; its counts stay at the site
 TOKEN = ("key", "concept_id", "vocabulary", "concept_code", "domain", "name", "named_by", "state", "text")
 METRIC = ("split", "metric", "estimate", "lower", "upper", "seed_sd", "seeds", "rows", "events", "reason")
@@ -56,12 +63,14 @@ def write_bundle(
     report: Path,
     profile: Path | None = None,
     ancestors: Path | None = None,
+    table: Path | None = None,
 ) -> None:
     """Write the bundle of the local arm in the folder ``arm`` to ``out``, and what leaves with it to ``report``.
 
     ``about``: the fields of a bundle's manifest but ``version`` and ``reason``. ``vocabulary`` and ``tokens`` are the
     site's and the task's; ``measured`` is the folder of its metrics, None if it was not tested at its source;
-    ``profile`` that of its tokens, to go with it; ``ancestors`` the table of what they are as well. A one-hot column of
+    ``profile`` that of its tokens, to go with it; ``ancestors`` the table of what they are as well; ``table`` that of
+    their vectors, if there is one. A one-hot column of
     fewer than ``min_cell_count`` training persons is sent without its name, so that no target matches it; so is that of
     an ancestor, unless a token of enough persons is one: then those who have the ancestor are as many at least. Who has
     a token in a window is told by cohort and sequences, which lie beside the ``tokens``.
@@ -94,7 +103,8 @@ def write_bundle(
             told = profile_table(read_profile(profile, min_cell_count), {token["key"] for token in shared})
             write_parquet(told, folder / "profile.parquet")
         write_json(metrics, folder / "metrics.json")
-        write_text(card(about, metrics, len(shared)), folder / "card.md")
+        seen = [] if about["reason"] is not None else _looks_at(about, arm, tokens, ancestors or table, shared, secrets)
+        write_text(card(about, metrics, len(shared), seen), folder / "card.md")
         for path in folder.rglob("*.json"):  # the sender learns what a receiver would reject
             strict_json(path.read_bytes(), f"{out.name}: {path.name}")
         check_about(about, secrets)
@@ -105,6 +115,38 @@ def write_bundle(
         f"{about['source']}, for other hospitals to use. Send the zip; keep this report."
     )
     write_release_report(out.name, purpose, released, secrets, report)
+
+
+def _looks_at(
+    about: Mapping[str, Any],
+    arm: Path,
+    tokens: Path,
+    table: Path | None,
+    shared: Sequence[Mapping[str, Any]],
+    secrets: SiteSecrets,
+) -> list[dict[str, Any]]:
+    """Return the ``shared`` tokens that change the model's predictions most: text, share and effect, two digits each.
+
+    Of a token in its window, and of a value, at least ``min_cell_count`` persons have it too. What holds anything that
+    stays at the site is left out.
+    """
+    files = [tokens.with_name(f"{name}.parquet") for name in ("cohort", "tokens", "sequences")]
+    trained = load_model(arm / "models" / about["source"], about["learner"], about["embedding"]["fingerprint"])
+    if table is None and find_backend(trained.space.backend).vectors not in ("none", "learned"):
+        return []
+    site = read_site(about["source"], files, table)
+    site = replace(site, rows=in_windows(site.rows, trained.space.windows))
+    found = look(trained, site, site.rows.of(*TESTED), about["min_cell_count"])
+    names = names_of([token["key"] for token in shared], [token["text"] for token in shared])
+    listed: list[dict[str, Any]] = []
+    for t in np.argsort(-np.nan_to_num(found.share, nan=-1.0), kind="stable"):
+        text = named(site.rows.keys[t], names, site.rows.windows)
+        if not found.share[t] > 0 or len(listed) == LISTED:
+            break
+        if text is not None and showable(text) and secrets.finding(text, program=True) is None:
+            numbers = {name: two_digits(value[t]) for name, value in (("share", found.share), ("effect", found.effect))}
+            listed.append({"text": text} | numbers)
+    return listed
 
 
 def _trained(entry: Mapping[str, Any], splits: Path) -> dict[str, Any]:

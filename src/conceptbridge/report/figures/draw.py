@@ -15,6 +15,7 @@ from conceptbridge.report.figures.decisions import calibration, net_benefit, roc
 from conceptbridge.report.figures.flow import flow
 from conceptbridge.report.figures.forest import forest
 from conceptbridge.report.figures.hospitals import hospitals
+from conceptbridge.report.figures.importance import importance
 from conceptbridge.report.figures.overlap import alignment, overlap
 from conceptbridge.report.figures.panels import Row
 from conceptbridge.report.figures.registry import INPUTS, StudyFigure, study_figures
@@ -25,6 +26,7 @@ DRAW: Mapping[str, Callable[[Mapping[str, Sequence[Row]]], Figure]] = {
     "forest": forest,
     "learning": learning,
     "depth": depth,
+    "importance": importance,
     "calibration": calibration,
     "roc": roc,
     "net-benefit": net_benefit,

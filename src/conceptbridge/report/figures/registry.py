@@ -22,6 +22,9 @@ class Kind(NamedTuple):
     needs: str | None = None
 
 
+TOKENS_DRAWN = 10
+"""Tokens of each model in the figure ``importance``, and on the page."""
+
 _BINNED = ("binned_curves",)
 
 TRANSFER = Kind(
@@ -60,6 +63,16 @@ BY_TASK = (
         "curves",
         ("curves",),
         "depth",
+    ),
+    Kind(
+        "importance",
+        "What the models look at",
+        "For each hospital, the ten findings and values that change the predictions of the chosen model most, and of "
+        "the reference. To the right: it raises the predicted risk; to the left: it lowers it. The table below holds "
+        "the numbers.",
+        "importance",
+        ("importance",),
+        "share",
     ),
     Kind(
         "calibration",
