@@ -10,9 +10,10 @@ from conceptbridge.learn.leave_out import changes, look
 from conceptbridge.learn.places import Windows
 from conceptbridge.learn.rows import SiteRows
 from conceptbridge.learn.site import Site
-from conceptbridge.learn.token_words import in_words
+from conceptbridge.learn.token_words import in_words, named, names_of
+from conceptbridge.learn.translated import readings
 from conceptbridge.learn.windows import in_windows
-from test_translated import KEYS, OWN, rows_of, trained_on
+from test_translated import KEYS, OWN, rows_of, table_of, trained_on
 
 WINDOWS = Windows(((0, 0), (-30, -1), (-365, -31)), values=True)
 
@@ -73,6 +74,18 @@ def test_what_changes_in_a_row_is_told_token_by_token() -> None:
     np.testing.assert_allclose(found, trained.model.coefficients.mean(axis=0)[first], atol=1e-6)
 
 
+def test_a_token_is_told_with_what_it_is_read_as_most() -> None:
+    translation = table_of({"9|present": {"1|present": 0.3, "2|present": 0.7}, "3|present": {"3|present": 1.0}})
+    assert readings(translation, None) == {"9|present": "2|present"}
+    assert readings(translation, WINDOWS)["9|value last @1"] == "2|value last @1"
+
+
+def test_what_a_hospital_wrote_is_not_told_of_few_persons() -> None:
+    names = names_of(["437663|present"], ["Fever"])
+    assert named("437663|value mean @0", names, WINDOWS) == "Fever, mean value, day of the index"
+    assert named("north/condition:odd words|present @0", names, WINDOWS) is None
+
+
 @pytest.mark.parametrize(
     ("key", "text", "words"),
     [
@@ -81,7 +94,7 @@ def test_what_changes_in_a_row_is_told_token_by_token() -> None:
         ("3004249|value last @0", "Temperature", "Temperature, last value, day of the index"),
         ("3004249|high @2", "Temperature", "Temperature, high, 31 to 365 days before"),
         ("sex|female @0", "Sex, female", "Sex, female"),
-        ("age|value @0", None, "age"),
+        ("age|value @0", "Age, 0 to 4 years", "age"),
         ("days with records|value @1", None, "number of days with records, the 30 days before"),
         ("437663|present", "Fever", "Fever"),
     ],

@@ -151,6 +151,16 @@ def test_every_cell_has_an_estimate_or_a_reason(study: tuple[InProcess, str], ta
         assert (rows == 0) == (task in EMPTY or (task, target) == ("no-rows-at-north", "north"))
 
 
+def test_a_model_that_there_is_looks_at_what_was_planted(study: tuple[InProcess, str]) -> None:
+    made, _ = study
+    rows = pq.read_table(made.at(layout.IMPORTANCE, task="ordinary", site="south")).to_pylist()
+    first = {row["role"]: row for row in rows if row["place"] == 1}
+    assert "recommended" in first
+    assert {(row["token"].split("|")[0], row["effect"] > 0) for row in first.values()} == {(str(COUGH), True)}
+    nobody = pq.read_table(made.at(layout.IMPORTANCE, task="no-rows", site="south"))
+    assert len(nobody) == 0
+
+
 @pytest.mark.parametrize("task", ["no-rows", "no-training-rows", "no-events", "no-tokens"])
 def test_every_learner_and_strategy_gives_a_reason(study: tuple[InProcess, str], tmp_path: Path, task: str) -> None:
     made, _ = study

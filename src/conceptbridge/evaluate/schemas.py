@@ -145,7 +145,8 @@ TRANSLATION_SHARES: Columns = (
 """The tables ``translations`` and ``translation_shares``, which a study with a translation has too.
 ``translate.summary`` says what is in them."""
 
-RECOMMENDED, REFERENCE, BEST_LOCAL, AT_SOURCE = "recommended", "reference", "best_local", "at_source"
+RECOMMENDED, REFERENCE, BEST_LOCAL = "recommended", "reference", "best_local"
+BEST_TRANSFERRED, AT_SOURCE = "best_transferred", "at_source"
 """What a model of ``importance`` is to a target; the last, a source's own, which a target's recommended one is from."""
 IMPORTANCE: Columns = (
     *columns(_TEXT, "task", "target", "role", *ARM),

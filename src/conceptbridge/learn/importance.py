@@ -1,7 +1,7 @@
 """What the models that a study names look at, at one site: the tokens that change their predictions most.
 
-Those are the recommended model, the reference and the best local one of a target; and of a source, the local models
-that another target's recommended model comes from, on the source's own rows.
+Those are the recommended model of a target, the reference, the best local and the best transferred one; of a source,
+the local models that another target's recommended model comes from, on the source's own rows.
 """
 
 import json
@@ -19,11 +19,13 @@ from conceptbridge.evaluate.schemas import (
     ARM,
     AT_SOURCE,
     BEST_LOCAL,
+    BEST_TRANSFERRED,
     IMPORTANCE,
     RECOMMENDATION,
     RECOMMENDED,
     REFERENCE,
     VS_BEST_LOCAL,
+    VS_BEST_TRANSFERRED,
     Arm,
     schema,
     to_table,
@@ -69,6 +71,7 @@ def _models(what: Looking, site: str, comparisons: Sequence[Mapping[str, Any]]) 
         *((RECOMMENDED, _arm(row)) for row in at_home if row["question"] == RECOMMENDATION),
         *((REFERENCE, _arm(row, "ref_")) for row in at_home if row["question"] == RECOMMENDATION),
         *((BEST_LOCAL, _arm(row, "ref_")) for row in at_home if row["question"] == VS_BEST_LOCAL),
+        *((BEST_TRANSFERRED, _arm(row, "ref_")) for row in at_home if row["question"] == VS_BEST_TRANSFERRED),
     ]
     for row in asked:
         arm = _arm(row)

@@ -19,7 +19,7 @@ def in_words(key: str, text: str | None, windows: Windows | None) -> str:
     base, _, window = key.rpartition(" @") if windows is not None else (key, "", "")
     concept, _, state = base.rpartition("|")
     parts = [text or concept or base]
-    if text is None and concept in NUMBERS and state == "value":
+    if concept in NUMBERS and state == "value":
         parts = ["age"] if concept == "age" else [f"number of {concept}"]
     elif state in _VALUES:
         parts.append(_VALUES[state])

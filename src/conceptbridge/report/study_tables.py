@@ -190,7 +190,8 @@ STUDY_TABLES = (
     StudyTable(
         "importance",
         "The tokens that change the predictions of a model most where they are left out, on the validation and test "
-        "rows of target. role: of the target, the `recommended` model, the `reference` and the `best_local`; "
+        "rows of target. role: of the target, the `recommended` model, the `reference`, the `best_local` and the "
+        "`best_transferred`; "
         "`at_source`, the target's own model that another target's recommended one is from. share: of all that tokens "
         "change in the log odds, up or down. effect: what the token adds to the log odds where it is there; of a "
         "value, what one spread more does. stands_for: what a translated token is read as. Two digits. Tokens of too "

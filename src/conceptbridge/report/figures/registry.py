@@ -68,8 +68,8 @@ BY_TASK = (
         "importance",
         "What the models look at",
         "For each hospital, the ten findings and values that change the predictions of the chosen model most, and of "
-        "the reference. To the right: it raises the predicted risk; to the left: it lowers it. The table below holds "
-        "the numbers.",
+        "the reference or the best other one. To the right: it raises the predicted risk; to the left: it lowers it. "
+        "Last value and mean are one bar where they say the same. The table below holds the numbers.",
         "importance",
         ("importance",),
         "share",
