@@ -63,7 +63,7 @@ PATIENTS = "scores/{task}/{site}/cohort.parquet"
 PATIENTS_TOKENS = "scores/{task}/{site}/tokens.parquet"
 PATIENTS_SEQUENCES = "scores/{task}/{site}/sequences.parquet"
 SCORES = "scores/{task}/{site}/{source}/{embedding}/{learner}.csv"
-EXPLAINED = "scores/{task}/{site}/{source}/{embedding}/{learner}.explained.csv"  # what speaks for and against
+EXPLAINED = "scores/{task}/{site}/{source}/{embedding}/explained/{learner}.csv"  # what speaks for and against
 COVERAGE = "scores/{task}/{site}/{source}/{embedding}/coverage.csv"
 COVERAGE_SHEET = "scores/{task}/{site}/{source}/{embedding}/coverage.md"
 
