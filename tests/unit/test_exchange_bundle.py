@@ -165,6 +165,8 @@ def test_columns_of_few_rows_go_without_their_names(sent: Sent, tmp_path: Path) 
     few = [t | {"rows": 4} if t["key"] == rare else t for t in tokens]
     schema = pq.read_schema(sent.home / "tokens.parquet")
     pq.write_table(pa.Table.from_pylist(few, schema=schema), tmp_path / "tokens.parquet")
+    for name in ("cohort", "sequences"):
+        shutil.copy(sent.home / f"{name}.parquet", tmp_path)
     described = about("logistic", "onehot") | {"min_cell_count": 5}
     out = tmp_path / "bundle.zip"
     arm = sent.arm("logistic", "onehot")
