@@ -485,6 +485,9 @@ def by_rule(done: Path) -> dict[tuple[str, ...], set[str]]:
             own, script = [registry.LEARNERS[parts[3]], strategies.STRATEGIES[parts[4]]], "arm"
         if script in ("figures", "report"):  # how arms are named there
             own = [strategies.STRATEGIES[name] for name in STRATEGIES]
+        if script == "importance":  # any arm may be the one that is named
+            own = [*map(registry.LEARNERS.__getitem__, TINY["learners"])]
+            own += [strategies.STRATEGIES[name] for name in STRATEGIES]
         script = "digest" if script.endswith("_digest") else script
         # what a job imports by name is not traced, or it has found no reason to
         traced[script, *own].update(found, *map(imported_with, own))
