@@ -20,6 +20,7 @@ from conceptbridge.evaluate.schemas import (
     AT_SOURCE,
     BEST_LOCAL,
     BEST_TRANSFERRED,
+    EXTERNAL,
     IMPORTANCE,
     RECOMMENDATION,
     RECOMMENDED,
@@ -85,8 +86,9 @@ def _models(what: Looking, site: str, comparisons: Sequence[Mapping[str, Any]]) 
 
 
 def _arm(row: Mapping[str, Any], prefix: str = "") -> Arm | None:
+    """An arm of a comparison that has a model: none has where there is nothing to compare, or predictions are a file's."""
     fields = [row[f"{prefix}{name}"] for name in ARM]
-    return None if None in fields else Arm(*fields)
+    return None if None in fields or row[f"{prefix}strategy"] == EXTERNAL else Arm(*fields)
 
 
 def _of_model(what: Looking, task: str, site: str, arm: Arm, results: Path) -> Iterator[tuple[Any, ...]]:
