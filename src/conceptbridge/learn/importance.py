@@ -86,7 +86,7 @@ def _models(what: Looking, site: str, comparisons: Sequence[Mapping[str, Any]]) 
 
 
 def _arm(row: Mapping[str, Any], prefix: str = "") -> Arm | None:
-    """An arm of a comparison that has a model: none has where there is nothing to compare, or predictions are a file's."""
+    """An arm of a comparison, if it has a model: nothing was compared, or predictions came in a file, where not."""
     fields = [row[f"{prefix}{name}"] for name in ARM]
     return None if None in fields or row[f"{prefix}strategy"] == EXTERNAL else Arm(*fields)
 
