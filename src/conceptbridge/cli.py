@@ -218,17 +218,17 @@ def check(
     if planned.returncode:
         raise StudyError(f"{study}: Snakemake cannot plan it:\n{planned.stdout}{planned.stderr}".rstrip())
     jobs = _JOBS.search(planned.stdout + planned.stderr)
-    print(f"{study}: no mistakes found")
-    for text in checked.warnings:
-        print(f"warning: {text}")
     from conceptbridge.report.preview import described  # with pyarrow and DuckDB, which no other command needs
 
     logging.getLogger("conceptbridge").addHandler(logging.NullHandler())  # its warnings are among the lines
     cores = os.cpu_count() or 1
     arms, to_run = len(checked.arms()), int(jobs[1]) if jobs else 0
     reading = partial(print, "reading", file=sys.stderr, flush=True)
-    for line in described(checked, cores, counts, reading, arms, to_run):
-        print(line)
+    lines = list(described(checked, cores, counts, reading, arms, to_run))  # an extract can have mistakes, too
+    print(f"{study}: no mistakes found")
+    for text in checked.warnings:
+        print(f"warning: {text}")
+    print("\n".join(lines))
 
 
 @app.command(cls=_HandsOn)

@@ -134,7 +134,7 @@ def described(
         for site, text in why.items():
             yield f"  {site}: {text}"
         yield ""
-    yield f"study      {', '.join(study.sites)}: {arms} arms, {jobs} jobs to run"
+    yield f"study      {', '.join(study.sites)}: {arms} arm{'s' * (arms != 1)}, {jobs} job{'s' * (jobs != 1)} to run"
     for key, names in (("embeddings", study.embeddings), ("learners", study.config["learners"])):
         yield f"{key:<10} {', '.join(names)}"
     yield f"{'strategies':<10} {', '.join(study.strategies)}"
