@@ -80,17 +80,25 @@ def test_limits_for_methods_are_added_to_a_finished_study(done: Path, tmp_path: 
 
 
 def test_another_model_s_predictions_are_added_to_a_finished_study(done: Path, tmp_path: Path) -> None:
-    """And cohorts and predictions are written as MEDS; nothing is trained again."""
+    """And cohort and predictions are written as MEDS; nothing is trained again."""
     folder = shutil.copytree(done, tmp_path / "copy")
     for site in SITES:
         cohort = f"'{folder}/results/tasks/influenza/{site}/cohort.parquet'"
         told = "person_id AS subject_id, index_date AS prediction_time, age / 200 AS probability"
         duckdb.sql(f"COPY (SELECT {told} FROM {cohort}) TO '{folder}/motor-{site}.csv'")
-    said = finish(folder, TINY | {"external": {"motor": "motor-{site}.csv"}}, "all", "meds")
+    study = TINY | {"external": {"motor": "motor-{site}.csv"}}
+    metrics, meds = "results/metrics/influenza/riverside/metrics.parquet", "results/meds/influenza/riverside"
+    said = finish(folder, study, metrics, meds)
     assert "rule train:" not in said
-    assert "motor, from its file" in (folder / "results/report/index.html").read_text(encoding="utf-8")
-    assert len(list((folder / "results/meds/influenza").glob("*/labels/held_out.parquet"))) == len(SITES)
-    assert len(list((folder / "results/meds/influenza").glob("*/predictions/motor/external/external/*/1.parquet"))) == 2
+    (row,) = duckdb.sql(
+        f"SELECT learner, strategy, source FROM '{folder / metrics}' "
+        "WHERE embedding = 'motor' AND split = 'test' AND metric = 'auroc'"
+    ).fetchall()
+    assert row == ("external", "external", "elsewhere")
+    written = folder / meds
+    assert (written / "labels/held_out.parquet").is_file()
+    assert (written / "predictions/motor/external/external/elsewhere/1.parquet").is_file()
+    assert len(list((written / "predictions/onehot").rglob("*.parquet"))) > 2
 
 
 def test_snakemake_s_own_report_has_the_page_tables_and_figures(done: Path, tmp_path: Path) -> None:
