@@ -11,7 +11,7 @@ from conceptbridge.report.tables import tables, write_tables
 def main(a: argparse.Namespace) -> None:
     joint = tables(a.metrics, a.tasks, a.task, a.site, a.min_cell_count, a.target, a.more, a.looked_at)
     write_tables(joint, a.out)
-    write_ohdsi(joint["metrics"], a.out / "ohdsi")
+    write_ohdsi(joint["metrics"], a.out.parent / "ohdsi")
 
 
 if __name__ == "__main__":
@@ -24,5 +24,7 @@ if __name__ == "__main__":
     parser.add_argument("--min-cell-count", type=int, required=True)
     parser.add_argument("--more", nargs="*", default=[], help="tables of each target besides those of evaluation")
     parser.add_argument("--looked-at", type=Path, nargs="*", default=[], help="what models look at, by task and site")
-    parser.add_argument("--out", type=Path, required=True, help="folder for {name}.{parquet,csv,md,tex}")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for {name}.{parquet,csv,md,tex}; ohdsi beside it"
+    )
     run(parser, main)
