@@ -28,9 +28,9 @@ from conceptbridge.learn.search import WITHIN, Run
 
 #: whether a token needs enough persons with the event, and enough without it
 BY_CLASS = True
-#: Newton's steps at most, the share of the penalty by which a slope may miss its condition, and the relative change of
-#: the objective that is no change
-STEPS, SLACK, NO_CHANGE = 200, 1e-7, 1e-14
+#: Newton's steps at most, the share of the penalty by which a slope may miss its condition, on the path and at the
+#: penalty that is kept, and the relative change of the objective that is no change
+STEPS, ON_THE_WAY, SLACK, NO_CHANGE = 100, 1e-3, 1e-7, 1e-14
 #: iterations of L-BFGS at most, and the largest slope at which it ends
 ITERATIONS, LEVEL = 2000, 1e-11
 
@@ -99,17 +99,19 @@ class _Together:
         share = run.settings["l1_share"]
         start = self.at(np.zeros(len(self.scale)), float(logit(self.sites.events.sum() / self.rows)))
         largest = max(float(np.abs(start.slope).max(initial=0.0)), np.finfo(float).tiny) / max(share, LEAST_L1)
-        now = start
+        passed = [(start, largest)]
 
         def next_on_path(strength: float) -> tuple[Vector, float, int]:
-            nonlocal now
-            now, more = self.minimum(strength * share, strength * (1 - share), now)
+            now, more = self.minimum(strength * share, strength * (1 - share), passed[-1][0], ON_THE_WAY)
+            passed.append((now, strength))
             return *self.on_features(now), more
 
         nothing = Kept(1, float("inf"), np.zeros(len(self.scale)), 0.0, WITHIN, 0)
         checked = bool(self.sites.check_rows.any())
         kept = go_down_path(next_on_path, self.loss, checked, largest, run.settings, nothing)
-        return kept, kept.change, kept.shift
+        near, strength = passed[kept.at]
+        exact, _ = self.minimum(strength * share, strength * (1 - share), near, SLACK)
+        return kept, *self.on_features(exact)
 
     def on_features(self, at: _At) -> tuple[Vector, float]:
         """Coefficients on the features' own scale, and the intercept."""
@@ -132,12 +134,12 @@ class _Together:
         weight = float(sums.get("weight", np.array(0.0)))
         return _At(c, shift, float(sums["loss"]), sums["slope"], float(sums["shift_slope"]), **curved, weight=weight)
 
-    def minimum(self, l1: float, l2: float, start: _At) -> tuple[_At, int]:
+    def minimum(self, l1: float, l2: float, start: _At, slack: float) -> tuple[_At, int]:
         """Minimise mean cross-entropy + ``l1`` * sum|c| + ``l2`` / 2 * sum c^2, and an intercept that is not penalised;
         and how many steps it took."""
-        return self._newton(l1, l2, start) if l1 else self._descend(l2, start)
+        return self._newton(l1, l2, start, slack) if l1 else self._descend(l2, start)
 
-    def _newton(self, l1: float, l2: float, now: _At) -> tuple[_At, int]:
+    def _newton(self, l1: float, l2: float, now: _At, slack: float) -> tuple[_At, int]:
         def objective(at: _At) -> float:
             return (
                 at.loss + l1 * float(np.abs(at.coefficients).sum()) + l2 / 2 * float(at.coefficients @ at.coefficients)
@@ -147,7 +149,7 @@ class _Together:
             slope = now.slope + l2 * now.coefficients
             c = now.coefficients
             missing = np.where(c == 0, np.maximum(np.abs(slope) - l1, 0), np.abs(slope + l1 * np.sign(c)))
-            if max(missing.max(initial=0.0), abs(now.shift_slope)) <= SLACK * l1:
+            if max(missing.max(initial=0.0), abs(now.shift_slope)) <= slack * l1:
                 return now, step
             working = np.flatnonzero(c)
             steep = np.flatnonzero((c == 0) & (missing > 0))
@@ -159,7 +161,7 @@ class _Together:
                 curved.curvature + l2 * np.eye(len(working)) - np.outer(curved.cross, curved.cross) / curved.weight
             )
             of_working = slope[working] - now.shift_slope / curved.weight * curved.cross
-            towards = lasso_step(curvature, of_working, c[working], l1, SLACK / 10) - c[working]
+            towards = lasso_step(curvature, of_working, c[working], l1, slack / 10) - c[working]
             also = -(now.shift_slope + float(curved.cross @ towards)) / curved.weight
             before, length = objective(now), 1.0
             while True:
