@@ -94,7 +94,7 @@ def auroc(model: TrainedModel, at: Site) -> float:
     [
         ("cnn", CNN, VECTORS),
         ("cnn", CNN, ONEHOT),
-        ("transformer", TRANSFORMER, VECTORS),
+        pytest.param("transformer", TRANSFORMER, VECTORS, marks=pytest.mark.dear),
         ("logistic", LOGISTIC, VECTORS),
     ],
 )
