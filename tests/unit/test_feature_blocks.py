@@ -4,6 +4,7 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from scipy.special import expit
 
 from conceptbridge.learn import binned_features, boosted_trees, feature_blocks, penalised_columns
@@ -30,6 +31,7 @@ PATH = {"penalty": 1e-3, "penalties": 21, "patience": 5, "l1_share": 1.0}
 def few_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feature_blocks, "SIDE_BY_SIDE", 40)
     monkeypatch.setattr(binned_features, "SIDE_BY_SIDE", 4)
+    monkeypatch.setattr(penalised_columns, "FEW", 0)
 
 
 def drawn(seed: int = 1) -> tuple[Blocks, NDArray[np.float32]]:
@@ -53,7 +55,7 @@ def test_blocks_are_what_is_written_out() -> None:
     np.testing.assert_array_equal(np.concatenate(list(blocks.each())), whole)
     np.testing.assert_array_equal(blocks.written_out(slice(1, 6)), whole[:, 1:6])
     np.testing.assert_array_equal(blocks[rows].written_out(), whole[rows])
-    np.testing.assert_array_equal(blocks[rows].chosen(columns).written_out(), whole[rows][:, columns])
+    np.testing.assert_array_equal(blocks[rows].turned(columns[::-1]), whole[rows][:, columns[::-1]].T)
     np.testing.assert_array_equal(blocks.column(6), whole[:, 6])
     coefficients = np.random.default_rng(2).normal(size=(8, 2))
     np.testing.assert_allclose(blocks @ coefficients, whole @ coefficients, atol=1e-12)
@@ -81,14 +83,36 @@ def test_a_penalty_sees_standardised_features_that_are_not_written_out() -> None
     made, wide = penalised_columns.columns(blocks), whole.astype(np.float64)
     standard = (wide - wide.mean(axis=0)) / np.where(wide.std(axis=0) > 0, wide.std(axis=0), np.inf)
     rng = np.random.default_rng(4)
-    coefficients, by_row, weight = rng.normal(size=8), rng.normal(size=50), rng.random(50)
+    coefficients, by_row = rng.normal(size=8), rng.normal(size=50)
     np.testing.assert_allclose(made.values.times(coefficients), standard @ coefficients, atol=1e-12)
     np.testing.assert_allclose(made.values.summed(by_row), by_row @ standard, atol=1e-12)
     np.testing.assert_allclose(made.values.summed(by_row, roughly=True), by_row @ standard, atol=1e-4)
-    some = np.array([0, 2, 4, 7])
-    products, sums = made.values.chosen(some).curvature(weight)
-    np.testing.assert_allclose(products, standard[:, some].T * weight @ standard[:, some], atol=1e-4)
-    np.testing.assert_allclose(sums, weight @ standard[:, some], atol=1e-12)
+    np.testing.assert_allclose(made.values.times(coefficients, roughly=True), standard @ coefficients, atol=1e-4)
+
+
+def test_columns_that_are_worked_on_join_and_part() -> None:
+    blocks, whole = drawn()
+    wide = whole.astype(np.float64)
+    standard = (wide - wide.mean(axis=0)) / np.where(wide.std(axis=0) > 0, wide.std(axis=0), np.inf)
+    rng = np.random.default_rng(4)
+    for features, expected in (
+        (blocks, standard),
+        (csr_matrix(whole[:, np.any(whole, axis=0)]), whole[:, whole.any(0)]),
+    ):
+        chosen = penalised_columns.columns(features).values.none()
+        for joining in ([5, 0], [2], [1, 3]):
+            chosen.join(np.array(joining))
+        chosen.keep(np.array([0, 2, 3]))
+        some, coefficients, by_row, weight = (
+            expected[:, [5, 2, 1]],
+            rng.normal(size=3),
+            rng.normal(size=50),
+            rng.random(50),
+        )
+        np.testing.assert_allclose(chosen.times(coefficients), some @ coefficients, atol=1e-4)
+        np.testing.assert_allclose(chosen.summed(by_row), by_row @ some, atol=1e-4)
+        np.testing.assert_allclose(chosen.curvature(weight), some.T * weight @ some, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(chosen.curvature(weight, 1), (some.T * weight @ some)[:, 1:], rtol=1e-5, atol=1e-4)
 
 
 def examples(seed: int) -> Examples:

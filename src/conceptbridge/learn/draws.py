@@ -21,8 +21,8 @@ def fit(learner: Learner[Any], draws: Draws, runs: Sequence[Run]) -> Any:
     """``learner.fit``, each run on its seed's draw."""
     groups, parts = _by_draw([run.seed for run in runs], draws), []
     for k, at in groups.items():
+        _forget_others(draws, k)
         parts.append(learner.fit(draws[k], [runs[i] for i in at]))
-        _forget(draws, k)
     return _join(parts, groups)
 
 
@@ -32,8 +32,8 @@ def tune(
     """``learner.tune``, each run on its seed's draw."""
     groups, parts = _by_draw([run.seed for run in runs], draws), []
     for k, at in groups.items():
+        _forget_others(draws, k)
         parts.append(learner.tune(source.take(at), draws[k], [runs[i] for i in at], head_only, depths))
-        _forget(draws, k)
     along = [_join([there[n] for _, there in parts], groups) for n in range(min(len(there) for _, there in parts))]
     return _join([tuned for tuned, _ in parts], groups), along
 
@@ -42,15 +42,17 @@ def predict(learner: Learner[Any], model: Any, draws: Draws) -> NDArray[np.float
     """``learner.predict``, each member on its seed's draw: shape (members, rows)."""
     result = np.empty((len(model.seeds), len(draws[0])))
     for k, at in _by_draw(model.seeds, draws).items():
+        _forget_others(draws, k)
         result[at] = learner.predict(model.take(at), draws[k])
-        _forget(draws, k)
     return result
 
 
-def _forget(draws: Draws, k: int) -> None:
-    """Keep what a learner computed from the first draw, which is searched on; of all draws it would fill the memory."""
-    if k:
-        draws[k].cache.clear()
+def _forget_others(draws: Draws, k: int) -> None:
+    """Keep what a learner computed from the first draw, which is searched on, and from draw ``k``: that of all draws
+    would fill the memory."""
+    for other, draw in enumerate(draws):
+        if other not in (0, k):
+            draw.cache.clear()
 
 
 def _by_draw(seeds: Sequence[int], draws: Draws) -> dict[int, list[int]]:

@@ -49,21 +49,17 @@ class Blocks:
         chosen = [replace(block, at=block.at[rows]) for block in self.blocks]
         return Blocks(chosen, (len(np.arange(self.shape[0])[rows]), self.shape[1]))
 
-    def chosen(self, columns: NDArray[np.int64]) -> "Blocks":
-        """Only these columns, in increasing order, copied."""
-        made = []
+    def turned(self, columns: NDArray[np.int64]) -> NDArray[np.float32]:
+        """These columns with all their zeros, in this order and each by itself: (columns, rows)."""
+        made, place = np.zeros((len(columns), self.shape[0]), np.float32), np.full(self.shape[1], -1)
+        place[columns] = np.arange(len(columns))
         for block in self.blocks:
-            inside = np.isin(block.columns, columns)
-            if not inside.any():
+            own = np.flatnonzero(place[block.columns] >= 0)
+            if not len(own):
                 continue
-            rows, own = np.flatnonzero(block.at >= 0), np.flatnonzero(inside)
-            values, at = np.empty((len(rows), len(own)), np.float32), np.full(len(block.at), -1, np.int32)
-            at[rows], done = np.arange(len(rows)), 0
-            for some, part in block.parts():
-                values[done : done + len(some)] = part[:, own]
-                done += len(some)
-            made.append(Block(np.searchsorted(columns, block.columns[own]), values, at))
-        return Blocks(made, (self.shape[0], len(columns)))
+            rows, to = np.flatnonzero(block.at >= 0), place[block.columns[own]]
+            made[to[:, None], rows] = block.values[block.at[rows][:, None], own].T
+        return made
 
     def written_out(self, columns: slice = slice(None)) -> NDArray[np.float32]:
         """These columns with all their zeros: (rows, columns)."""
@@ -92,18 +88,27 @@ class Blocks:
         for first in range(0, self.shape[0], together):
             yield self[first : first + together].written_out()
 
-    def __matmul__(self, coefficients: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The product with ``coefficients`` (features,) or (features, members), in 64 bits."""
+    def __matmul__(self, coefficients: NDArray[Any]) -> NDArray[np.float64]:
+        """The product with ``coefficients`` (features,) or (features, members), in the precision of these."""
         result = np.zeros((self.shape[0], *coefficients.shape[1:]))
         for block in self.blocks:
             of_block = coefficients[block.columns]
             used = np.flatnonzero(of_block.any(axis=tuple(range(1, of_block.ndim))))
             if not len(used):
                 continue
-            of_block = of_block[used]
-            for some, part in block.parts():
-                chosen = part if len(used) == part.shape[1] else part[:, used]
-                result[some] += chosen.astype(np.float64) @ of_block
+            of_block, whole = of_block[used], len(used) == len(of_block)
+            rows = np.flatnonzero(block.at >= 0)
+            if 2 * len(rows) < len(block.values):
+                for some, part in block.parts():
+                    result[some] += (part if whole else part[:, used]).astype(of_block.dtype, copy=False) @ of_block
+                continue
+            product = np.empty((len(block.values), *coefficients.shape[1:]), of_block.dtype)
+            together = max(SIDE_BY_SIDE // max(len(block.columns), 1), 1)
+            for first in range(0, len(product), together):
+                part = block.values[first : first + together]
+                part = (part if whole else part[:, used]).astype(of_block.dtype, copy=False)
+                product[first : first + together] = part @ of_block
+            result[rows] += product[block.at[rows]]
         return result
 
     def summed(self, by_row: NDArray[Any]) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 from scipy.special import expit
 
 from conceptbridge.learn.penalised_columns import Columns, columns
-from conceptbridge.learn.penalised_solver import Solution, largest_penalty, no_coefficients, solve
+from conceptbridge.learn.penalised_solver import Descent, largest_penalty, no_coefficients
 from conceptbridge.learn.pooled_features import Features, pool, presence, scale_groups
 from conceptbridge.learn.rows import Examples, OneHot
 from conceptbridge.learn.search import WITHIN, Part, Run, cap_use, cross_entropy
@@ -200,12 +200,12 @@ def _path(
 ) -> Kept:
     """The corrections at the penalty of the path that the checked rows like best."""
     share = settings["l1_share"]
-    now: Solution = no_coefficients(given, labels, offset)
-    largest = largest_penalty(given, labels, offset, now, share)
+    start = no_coefficients(given, labels, offset)
+    largest = largest_penalty(given, labels, offset, start, share)
+    descent = Descent(given, labels, offset, start)
 
     def solved(strength: float) -> tuple[Vector, float, int]:
-        nonlocal now
-        now = solve(given, labels, offset, strength * share, strength * (1 - share), now)
+        now = descent.to(strength * share, strength * (1 - share))
         return *now.on_features(given), now.iterations
 
     def loss(change: Vector, shift: float) -> float:

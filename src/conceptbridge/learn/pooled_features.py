@@ -120,19 +120,17 @@ def _highest(
     out: NDArray[np.float32],
 ) -> None:
     """The maximum over the weighted vectors of each row's tokens, 0 where it has none: shape (rows, components)."""
-    ends, together = np.cumsum(lengths), max(SIDE_BY_SIDE // max(vectors.shape[1], 1), 1)
-    out[:] = 0
-    first = 0
-    while first < len(lengths):
-        before = int(ends[first - 1]) if first else 0
-        last = max(int(np.searchsorted(ends, before + together, side="right")), first + 1)
-        events = slice(before, int(ends[last - 1]))
-        filled = np.flatnonzero(lengths[first:last])
-        if len(filled):
-            starts = (ends[first:last] - lengths[first:last])[filled] - before
-            numbers = vectors[tokens[events]] * weights[events, None]
-            out[first + filled] = np.maximum.reduceat(numbers, starts)
-        first = last
+    starts, longest = np.cumsum(lengths) - lengths, np.argsort(-lengths, kind="stable")
+    together = max(SIDE_BY_SIDE // max(vectors.shape[1], 1), 1)
+    for first in range(0, len(longest), together):
+        order = longest[first : first + together]
+        highest = np.zeros((len(order), vectors.shape[1]), np.float32)
+        for n in range(int(lengths[order[0]])):
+            at = starts[order[: np.searchsorted(-lengths[order], -n, side="left")]] + n
+            nth = vectors[tokens[at]]
+            nth *= weights[at, None]
+            highest[: len(at)] = np.maximum(highest[: len(at)], nth) if n else nth
+        out[order] = highest
 
 
 def _pool_onehot(examples: Examples, counts: bool) -> sparse.csr_matrix:

@@ -243,7 +243,9 @@ class Participant:
         if working is not None:
             probability = expit(logits)
             weight = np.maximum(probability * (1 - probability), 1e-6)
-            curvature, cross = self.columns.chosen(working).curvature(weight)
+            chosen = self.columns.none()
+            chosen.join(working)
+            curvature, cross = chosen.curvature(weight), chosen.summed(weight)
             answer |= {"curvature": curvature, "cross": cross, "weight": np.array(weight.sum())}
         return answer
 
