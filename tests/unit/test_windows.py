@@ -17,6 +17,7 @@ from conceptbridge.exchange.package import read_package
 from conceptbridge.exchange.receive.bundles import receive
 from conceptbridge.exchange.score.predict import score
 from conceptbridge.exchange.send.bundle import write_bundle
+from conceptbridge.learn.ancestors import with_ancestors
 from conceptbridge.learn.arm_files import TrainedModel
 from conceptbridge.learn.input_space import fit_space
 from conceptbridge.learn.networks import cnn, token_table
@@ -343,6 +344,25 @@ def test_rows_of_several_sites_keep_days_values_and_windows() -> None:
         assert both.windows == one.windows
         few = one.take(np.arange(3, 8))
         assert [held(few, n) for n in range(5)] == [held(one, n) for n in range(3, 8)]
+
+
+def test_rows_of_sites_in_other_windows_are_not_put_together() -> None:
+    rows = drawn_rows(5)
+    with pytest.raises(StudyError, match=r"site 1 and site 3 are in other windows \(.*'values': True.*'values': False"):
+        merge([in_windows(rows, windows) for windows in (VALUED, VALUED, BARE)])
+
+
+def test_ancestors_are_no_records() -> None:
+    rows = rows_of([[(0, -3, 1.0), (2, 0, NAN)], [(2, -3, NAN)]], KEYS, STATES)
+    also = {"1|low": ["9|low"], "2|present": ["8|present", "9|present"]}
+    plain, more = (in_windows(one, VALUED) for one in (rows, with_ancestors(rows, also)))
+    for n in range(2):
+        counts = {key: weight for key, weight in held(plain, n).items() if "records" in key}
+        assert {key: weight for key, weight in held(more, n).items() if "records" in key} == counts
+        assert len(held(more, n)) > len(held(plain, n))
+    assert held(more, 1)["records|value @1"] == pytest.approx(np.log(2))
+    again = in_windows(merge([with_ancestors(rows, also).take(np.array([1]))] * 2), VALUED)
+    assert held(again, 1) == held(more, 1)
 
 
 def test_a_model_of_other_windows_is_refused() -> None:

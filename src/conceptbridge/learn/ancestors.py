@@ -12,8 +12,8 @@ def with_ancestors(rows: SiteRows, also: Mapping[str, Sequence[str]]) -> SiteRow
     """The rows with, after each of their tokens, the tokens that it is as well (``embed.ancestors``).
 
     These are tokens as any other: they have keys and slots, and counts of the training rows that hold them. They have
-    no text. Each has the day and the value of its event. A row holds a token as often as it has records of it or of
-    what is below it.
+    no text. Each has the day and the value of its event, and is no record of its own (``SiteRows.added``). A row holds
+    a token as often as it has records of it or of what is below it.
 
     A token comes after those that it is as well. Where the same rows hold both, no row can tell them apart, and a
     learner that has to choose (trees, an L1 penalty) takes the first: the one that reaches more of other sites' tokens.
@@ -34,7 +34,7 @@ def with_ancestors(rows: SiteRows, also: Mapping[str, Sequence[str]]) -> SiteRow
         slots=np.array(slots, np.int64),
         tokens=flat[np.repeat(begin[rows.tokens], repeats) + within],
         offsets=ends[rows.offsets],
-        **rows.of_events(np.repeat(np.arange(len(rows.tokens)), repeats)),
+        **rows.of_events(np.repeat(np.arange(len(rows.tokens)), repeats)) | {"added": within > 0},
     )
     return more.trained_on(more.of("train"))
 

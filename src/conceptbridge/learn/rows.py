@@ -20,7 +20,8 @@ T = TypeVar("T")
 class SiteRows:
     """The rows of a task at a site, in row_id order; ``tokens[offsets[i]:offsets[i + 1]]`` are those of row i, each an
     event: of the ``days`` before the index (0 or less), with a standardised value or none (NaN). Where the events have
-    been gathered in ``windows`` (``windows.in_windows``) they have neither, but ``weights``: None for 1 each."""
+    been gathered in ``windows`` (``windows.in_windows``) they have neither, but ``weights``: None for 1 each.
+    ``added``: which events are no records of the person, but ancestors of one; None where none is."""
 
     keys: list[str]  # of the site's tokens, by position
     texts: list[str | None]
@@ -36,6 +37,7 @@ class SiteRows:
     values: NDArray[np.float32] | None = None
     weights: NDArray[np.float32] | None = None
     windows: Windows | None = None
+    added: NDArray[np.bool_] | None = None
 
     def of(self, *splits: str) -> NDArray[np.int64]:
         """Positions of the rows of these splits, in row_id order."""
@@ -57,8 +59,8 @@ class SiteRows:
         return kept.trained_on(kept.of("train"))
 
     def of_events(self, events: NDArray[np.integer] | NDArray[np.bool_]) -> dict[str, Any]:
-        """Days, values and weights of these events, those that there are: fields of ``SiteRows`` and ``Examples``."""
-        fields = {name: getattr(self, name) for name in ("days", "values", "weights")}
+        """What is known of these events beside their tokens: fields of ``SiteRows``."""
+        fields = {name: getattr(self, name) for name in ("days", "values", "weights", "added")}
         return {name: None if array is None else array[events] for name, array in fields.items()}
 
     def trained_on(self, rows: NDArray[np.int64]) -> "SiteRows":
@@ -190,7 +192,17 @@ def read_rows(cohort: Path, tokens: Path, sequences: Path) -> SiteRows:
 
 
 def merge(sites: Sequence[SiteRows]) -> SiteRows:
-    """The rows of several sites one after another, on one list of tokens: those of the same key are the same token."""
+    """The rows of several sites one after another, on one list of tokens: those of the same key are the same token.
+
+    Raises StudyError where they are not in the same windows.
+    """
+    for number, site in enumerate(sites):
+        if site.windows != sites[0].windows:
+            seen = " and ".join(str(s.windows and s.windows.to_dict()) for s in (sites[0], site))
+            raise StudyError(
+                f"rows of several sites: those of site 1 and site {number + 1} are in other windows ({seen});"
+                " make them with the windows of the same task"
+            )
     index: dict[str, int] = {}
     texts: list[str | None] = []
     slots: list[int] = []
@@ -219,6 +231,7 @@ def merge(sites: Sequence[SiteRows]) -> SiteRows:
         values=_joined([site.values for site in sites]),
         weights=_joined([site.weights for site in sites]),
         windows=sites[0].windows,
+        added=_joined([site.added for site in sites]),
     )
 
 
@@ -254,6 +267,8 @@ def examples(
     at = index[token]
     if missing is not None:
         at[np.isin(row_of, missing.rows) & missing.tokens[token]] = -1
+    of_events = rows.of_events(events[at >= 0])
+    del of_events["added"]
     return Examples(
         vectors=vectors,
         tokens=at[at >= 0],
@@ -261,7 +276,7 @@ def examples(
         labels=rows.labels[chosen],
         persons=rows.person_ids[chosen],
         place_width=place_width,
-        **rows.of_events(events[at >= 0]),
+        **of_events,
     )
 
 

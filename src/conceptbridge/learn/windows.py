@@ -32,7 +32,8 @@ def in_windows(rows: SiteRows, windows: Windows | None) -> SiteRows:
     An event on a day of window w becomes the token ``KEY @w``. With values, a concept has two more tokens in a window:
     ``CONCEPT|value last @w`` and ``CONCEPT|value mean @w``, whose weights are its value on the last day that has one,
     and the mean over such events. How many records and days with records a window has (log(1 + n)), and the age, are
-    tokens of ``NUMBERS``. Tokens of one day have no order. Without windows the rows stay as they are.
+    tokens of ``NUMBERS``; ancestors of a record are none themselves. Tokens of one day have no order. Without windows
+    the rows stay as they are.
     """
     if windows is None:
         return rows
@@ -56,6 +57,7 @@ def in_windows(rows: SiteRows, windows: Windows | None) -> SiteRows:
         weights=weight if windows.values else None,
         days=None,
         values=None,
+        added=None,
         windows=windows,
     )
     return result.trained_on(result.of("train"))
@@ -80,6 +82,7 @@ class _Events:
         self.token = rows.tokens.astype(np.int64)
         value = rows.values
         self.value = np.full(len(self.token), np.nan, np.float32) if value is None else value
+        self.added = np.zeros(len(self.token), np.bool_) if rows.added is None else rows.added
         number: dict[str, int] = {}
         named = [concept_of(key) for key in rows.keys]
         self.concept = np.array([number.setdefault(name, len(number)) for name in named], np.int64)
@@ -118,7 +121,7 @@ def _of_window(events: _Events, windows: Windows, number: int) -> list[_Part]:
         parts.append(_part(row, 2 * number + 1, concept * 0, base + 2 * concept + kind, mean))
     base += 2 * len(events.concepts)
     of_rows = len(events.rows.row_ids)
-    inside = np.flatnonzero(within)
+    inside = np.flatnonzero(within & ~events.added)
     row_day = np.unique(events.row[inside] * (last - first + 1) + events.day[inside] - first)
     counted = (events.row[inside], row_day // (last - first + 1))
     for kind, of_row in enumerate(counted):
