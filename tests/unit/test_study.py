@@ -56,6 +56,28 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
 
 
 @pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({}, None),
+        ({"learners": {"cnn": None, "lightgbm": None}}, None),
+        ({"learners": {"cnn": None}}, "no model of logistic or lightgbm (in learners), which"),
+        ({"embeddings": ["minilm"]}, "no model of one-hot tokens (`onehot` in embeddings), which"),
+        (
+            {"evaluation": {"reference": {"embedding": "minilm", "learner": "cnn"}}},
+            "embeddings) and logistic or lightgbm",
+        ),
+    ],
+)
+def test_a_weak_reference_is_named(demo: Any, change: dict[str, Any], said: str | None) -> None:
+    warnings = study(demo | change).warnings
+    if said is None:
+        assert warnings == []
+    else:
+        [text] = warnings
+        assert said in text
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         (lambda c: c.update(seedz=3), r"unknown key 'seedz' \(did you mean 'seeds'\?\)"),

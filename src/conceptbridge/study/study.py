@@ -25,6 +25,10 @@ HOSPITALS = ("riverside", "lakeshore", "prairie", "highland", "canyon")
 SIMULATED = "simulated"
 
 
+#: on one-hot tokens, what a hospital would train by itself
+STRONG_LEARNERS = ("logistic", "lightgbm")
+
+
 @dataclass(frozen=True)
 class Study:
     """A checked study: ``config`` with all defaults filled in, and its embeddings by name."""
@@ -127,7 +131,8 @@ class Study:
 
     @cached_property
     def warnings(self) -> list[str]:
-        """What is odd about the study, as sentences: two sites with the same extract, what a site cannot tell."""
+        """What is odd about the study, as sentences: two sites with the same extract, what a site cannot tell, a weak
+        reference."""
         places: dict[str, list[str]] = {}
         for site in self.own:
             if "extract" in self.config["sites"][site] and not self.simulated(site):
@@ -137,7 +142,24 @@ class Study:
             for sites in places.values()
             if len(sites) > 1
         ]
-        return same + [text for site in self.own if (c := self.converter(site)) for text in c.warnings(site)]
+        told = [text for site in self.own if (c := self.converter(site)) for text in c.warnings(site)]
+        return same + told + self._weak_reference()
+
+    def _weak_reference(self) -> list[str]:
+        """Why the reference of the comparisons is none of the strong local models; nothing where it may be one."""
+        reference = self.config["evaluation"]["reference"]
+        named = reference["embedding"]
+        onehot = any(e.onehot for name, e in self.embeddings.items() if named in (None, name))
+        learners = {reference["learner"]} if reference["learner"] else {*self.config["learners"]}
+        lacks = [] if onehot else ["one-hot tokens (`onehot` in embeddings)"]
+        if not learners & {*STRONG_LEARNERS}:
+            lacks.append(f"{' or '.join(STRONG_LEARNERS)} (in learners)")
+        if not lacks:
+            return []
+        return [
+            f"evaluation.reference is weak: it is no model of {' and '.join(lacks)}, which is what a hospital would"
+            " train by itself; a gain over it may be none over that"
+        ]
 
     def reading(self, site: str) -> str:
         """How to read a site's extract, as canonical JSON."""
