@@ -65,7 +65,7 @@ def write_study(results: Path, hospitals: int, embeddings: int) -> None:
         table = stretch(pq.read_table(path), sites, embeddings)
         pq.write_table(table, results / "tables" / path.name)
         pacsv.write_csv(table, results / "tables" / f"{path.stem}.csv")
-        if path.stem in notes and not notes[path.stem].long:
+        if path.stem in notes and not notes[path.stem].long and len(table) < 20_000:
             (results / "tables" / f"{path.stem}.tex").write_text(latex(table, notes[path.stem].note))
     for site in sites:
         shutil.copytree(results / "sites" / LIKE, results / "sites" / site)

@@ -11,7 +11,9 @@ from conceptbridge.report.figures.registry import StudyFigure
 MAX_FILES = 700_000
 """Bytes of all tables and figures to be saved that the page holds; those that no longer fit are linked instead."""
 MAX_FILE = 250_000
-"""Bytes of one of them."""
+"""Bytes of one of them, packed."""
+MAX_UNPACKED = 20 * MAX_FILE
+"""Bytes of a file that is packed at all: a larger one would not fit."""
 
 
 class File(NamedTuple):
@@ -43,18 +45,17 @@ def files(
     for name, of_name in (*_of_figures(figures, drawn), *_of_tables(tables, notes)):
         kept = []
         for file, path in of_name:
-            data = path.read_bytes() if path is not None else b""
-            if path is not None and file.packed:
-                data = gzip.compress(data, mtime=0)
-            inside = base64.b64encode(data).decode()
             if path is None:
                 kept.append(file)
-            elif len(inside) <= min(left, MAX_FILE):
+                continue
+            size = path.stat().st_size
+            data = path.read_bytes() if size <= MAX_UNPACKED else b""
+            inside = base64.b64encode(gzip.compress(data, mtime=0) if file.packed else data).decode()
+            if size <= MAX_UNPACKED and len(inside) <= min(left, MAX_FILE):
                 left -= len(inside)
-                kept.append(file._replace(href=f"{file.href}{inside}", size=path.stat().st_size))
+                kept.append(file._replace(href=f"{file.href}{inside}", size=size))
             else:
-                href = f"../{path.parent.name}/{path.name}"
-                kept.append(file._replace(href=href, packed="", size=path.stat().st_size))
+                kept.append(file._replace(href=f"../{path.parent.name}/{path.name}", packed="", size=size))
         if kept:
             found[name] = kept
     return found

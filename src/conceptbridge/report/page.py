@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from conceptbridge.core.atomic_files import write_text
 from conceptbridge.core.errors import StudyError
 from conceptbridge.disclosure.quality_report import shareable
-from conceptbridge.evaluate.schemas import EXTERNAL, PRIMARY, TRANSFER_GAIN, VS_BEST_TRANSFERRED, VS_CONTROL
+from conceptbridge.evaluate.schemas import ARM, EXTERNAL, PRIMARY, TRANSFER_GAIN, VS_BEST_TRANSFERRED, VS_CONTROL
 from conceptbridge.report.answers import answers
 from conceptbridge.report.case import describe, in_words, key_of
 from conceptbridge.report.checklist import checklist
@@ -39,6 +39,9 @@ NOTES = {table.name: table.note for table in STUDY_TABLES} | {
     "texts": "What a site's texts say to an embedding.",
 }
 """What is in each table that can be saved from the page."""
+OF_EVERY_ARM = ("metrics", "subgroups")
+"""Tables of which the page shows the arms that the answers name."""
+_BETWEEN = "\x1f"
 MAX_ROWS = 1000
 """Of a table; what is left out is in the files beside the page, which has to open quickly."""
 MAX_PICTURES = 1_500_000
@@ -114,10 +117,11 @@ def page(
     ``pictures`` are those of each section: name, caption, text, size and SVG (base64); ``defined`` says in a sentence
     what each task predicts; ``saved`` is what can be saved from the page.
     """
-    rows = {name: table.to_pylist() for name, table in tables.items()}
+    rows = {name: table.to_pylist() for name, table in tables.items() if name not in OF_EVERY_ARM}
     comparisons = [row for row in rows["comparisons"] if row["metric"] == "auroc"]
     all_answers = list(answers(rows["arms"], comparisons, rows["sites"], rows["breakeven"]))
     named, read_as = _named(comparisons), rows["translation_shares"]
+    rows |= {name: _of_arms(tables[name], named).to_pylist() for name in OF_EVERY_ARM}
     first = sorted(
         comparisons,
         key=lambda row: (
@@ -159,8 +163,8 @@ def page(
             "comparisons": [row for row in comparisons if id(row) in kept],
             "comparisons_left_out": max(len(comparisons) - MAX_ROWS, 0),
             "importance": [row for row in rows["importance"] if row["place"] <= TOKENS_DRAWN][:MAX_ROWS],
-            "metrics": [row for row in rows["metrics"] if row["split"] == "test" and _at(row) in named][:MAX_ROWS],
-            "subgroups": [row for row in rows["subgroups"] if _at(row) in named][:MAX_ROWS],
+            "metrics": [row for row in rows["metrics"] if row["split"] == "test"][:MAX_ROWS],
+            "subgroups": rows["subgroups"][:MAX_ROWS],
             "breakeven": rows["breakeven"][:MAX_ROWS],
             "training_budget": rows["training_budget"][:MAX_ROWS],
             "searches": _searches(rows["training_budget"]),
@@ -249,8 +253,11 @@ def _prevalence_warnings(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, s
     return [{"task": task, "site": site, "warning": text} for task, site, text in warnings if text]
 
 
-def _at(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return (row["task"], row["target"], *key_of(row))
+def _of_arms(table: pa.Table, named: Collection[tuple[Any, ...]]) -> pa.Table:
+    """Return the rows of the ``named`` arms (task, target, arm): a large study's table has millions of others."""
+    keys = pc.binary_join_element_wise(*(table[name] for name in ("task", "target", *ARM)), _BETWEEN)
+    wanted = [_BETWEEN.join(one) for one in named if None not in one]
+    return table.filter(pc.is_in(keys, value_set=pa.array(wanted, pa.string())))
 
 
 def _drawn(joint: Mapping[str, pa.Table]) -> list[StudyFigure]:
