@@ -475,6 +475,21 @@ def test_the_page_warns_of_prevalence_that_parts_and_tells_what_looks_ahead_and_
     assert "looks ahead" not in (results / "report" / "index.html").read_text(encoding="utf-8")
 
 
+def test_a_coordinators_page_has_the_names_that_sites_have_sent(results, tmp_path):
+    for site in made.SITES:
+        shutil.copytree(results / "sites" / site, tmp_path / site)
+    vocabulary = pa.table({"concept_id": [4266367, 1], "name": ["Influenza", "another"]})
+    write_parquet(vocabulary, tmp_path / made.SITES[1] / "vocabulary.parquet")
+    outcome = {"domain": "condition", "concepts": [4266367], "days": [1, 7]}
+    task = {"outcome": outcome, "predictors": {"days": [-9, 0]}, "split": {"by": "hash"}}
+    task |= {"index": {"domain": "visit", "concepts": [9203], "occurrence": "all"}}
+    write_json({"config": {"tasks": {made.TASK: task}}}, tmp_path / "provenance.json")
+    out = tmp_path / "index.html"
+    write_page(results / "tables", results / "figures", tmp_path, tmp_path / "provenance.json", TITLE, out)
+    said = "For every emergency visit, the models predict a diagnosis of “Influenza” on days 1 to 7 after it"
+    assert said in out.read_text(encoding="utf-8")
+
+
 def test_a_missing_table_is_a_message(tmp_path):
     with pytest.raises(StudyError, match=r"metrics\.parquet is missing"):
         tables(tmp_path, tmp_path, ["t"], ["a"], 10)
