@@ -18,15 +18,12 @@ from conceptbridge.core.text import canonical
 from conceptbridge.sites.converters.converter import CONVERTERS, Converter, Settings, find_converter
 from conceptbridge.study.embeddings import Embedding
 from conceptbridge.study.learners import find_learner
+from conceptbridge.study.reference import weak_reference
 from conceptbridge.study.strategies import Needs, strategy
 from conceptbridge.tasks.check import cohort_file
 
 HOSPITALS = ("riverside", "lakeshore", "prairie", "highland", "canyon")
 SIMULATED = "simulated"
-
-
-#: on one-hot tokens, what a hospital would train by itself
-STRONG_LEARNERS = ("logistic", "lightgbm")
 
 
 @dataclass(frozen=True)
@@ -143,23 +140,7 @@ class Study:
             if len(sites) > 1
         ]
         told = [text for site in self.own if (c := self.converter(site)) for text in c.warnings(site)]
-        return same + told + self._weak_reference()
-
-    def _weak_reference(self) -> list[str]:
-        """Why the reference of the comparisons is none of the strong local models; nothing where it may be one."""
-        reference = self.config["evaluation"]["reference"]
-        named = reference["embedding"]
-        onehot = any(e.onehot for name, e in self.embeddings.items() if named in (None, name))
-        learners = {reference["learner"]} if reference["learner"] else {*self.config["learners"]}
-        lacks = [] if onehot else ["one-hot tokens (`onehot` in embeddings)"]
-        if not learners & {*STRONG_LEARNERS}:
-            lacks.append(f"{' or '.join(STRONG_LEARNERS)} (in learners)")
-        if not lacks:
-            return []
-        return [
-            f"evaluation.reference is weak: it is no model of {' and '.join(lacks)}, which is what a hospital would"
-            " train by itself; a gain over it may be none over that"
-        ]
+        return same + told + weak_reference(self.config, self.embeddings)
 
     def reading(self, site: str) -> str:
         """How to read a site's extract, as canonical JSON."""
