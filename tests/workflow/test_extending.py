@@ -80,7 +80,7 @@ def network(site_packages: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def test_every_row_of_the_table_is_shown_or_told_of_elsewhere() -> None:
     shown = [one.entry_point[0] for one in packages()]
-    assert [*shown, "conceptbridge.converters"] == list(homes())
+    assert [*shown, "conceptbridge.converters", "conceptbridge.databases"] == list(homes())
 
 
 def test_a_study_of_all_four_has_its_arms(network: Path) -> None:

@@ -507,6 +507,9 @@ def test_an_edit_in_any_module_runs_the_rules_again_that_import_it(
         "learn_vectors",
         "resample",
         "resample_local",
+        "external",
+        "federate",
+        "write_meds",
         # exchange: no part of a study on one disk
         "write_bundle",
         "receive",
