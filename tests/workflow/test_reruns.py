@@ -30,6 +30,8 @@ pytestmark = pytest.mark.workflow
 
 #: a line of Python's own trace of imports
 IMPORTED = r"^import time: .*\| +(conceptbridge[\w.]*)$"
+#: the package of what networks have in common
+NETWORKS = "conceptbridge.learn.networks"
 #: jobs of the tiny study that always go together: 2 sites x 2 embeddings x 2 learners, 2 strategies of transfer
 PAGE = {"provenance": 1, "report": 1, "all": 1}
 JOINT = {"tables": 1, "figures": 1} | PAGE
@@ -491,6 +493,11 @@ def by_rule(done: Path) -> dict[tuple[str, ...], set[str]]:
         script = "digest" if script.endswith("_digest") else script
         # what a job imports by name is not traced, or it has found no reason to
         traced[script, *own].update(found, *map(imported_with, own))
+    # a study may name no network, whose modules are imported with its model
+    networks = {name for modules in traced.values() for name in modules if name.startswith(NETWORKS)}
+    for rule, modules in traced.items():
+        if rule[0] == "importance":
+            modules.update(networks)
     return traced
 
 
