@@ -169,4 +169,5 @@ def test_only_registries_import_by_a_name_that_is_computed() -> None:
                 by_name.add((path.name, ast.unparse(node)))
     assert by_name == {
         ("registry.py", "import_module(module)"),  # all that is found by name: ours and other packages'
+        ("client.py", "import_module(str(spec.federation))"),  # named by rule `federate` (plan.py)
     }

@@ -17,6 +17,7 @@ from conceptbridge.learn.registry import learner
 from conceptbridge.learn.site import LABELLED, Site
 from conceptbridge.learn.training import split_part, too_few
 from conceptbridge.learn.windows import persons_with
+from conceptbridge.study.learners import LearnerSpec
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Participant(Protocol):
     def answer(self, question: str, asked: dict[str, Any]) -> Answer: ...
 
 
+def federation_of(spec: LearnerSpec) -> Any:
+    """The module that trains a learner on the rows of several sites; the rule ``federate`` names it as well."""
+    return import_module(str(spec.federation))
+
+
 class Client:
     """A site of the ``job``.
 
@@ -46,7 +52,7 @@ class Client:
 
     def __init__(self, job: ArmJob, site: Site) -> None:
         self.job, self.site = job, site
-        self.federation: Any = import_module(str(learner(job.learner).federation))
+        self.federation = federation_of(learner(job.learner))
         self.participant: Participant | None = None
         self.enough = self._enough_persons()
 

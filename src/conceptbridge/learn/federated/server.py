@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from conceptbridge.disclosure.suppress import both_classes_at_least
 from conceptbridge.learn.arm_files import SourceResult
 from conceptbridge.learn.arm_job import ArmJob
 from conceptbridge.learn.federated.answers import Answer
+from conceptbridge.learn.federated.client import federation_of
 from conceptbridge.learn.federated.input_space import joint_space
 from conceptbridge.learn.federated.sites import Asked, Sites
 from conceptbridge.learn.registry import learner
@@ -37,7 +37,7 @@ def refusal(job: ArmJob) -> str | None:
         return f"{embedding.name} is learned at one site and has no vectors for the rows of several"
     if kind == "permuted":
         return f"{embedding.name} permutes the texts of all sites, of which the rare ones stay at home"
-    reason: str | None = import_module(spec.federation).refusal(kind == "none")
+    reason: str | None = federation_of(spec).refusal(kind == "none")
     return reason
 
 
@@ -68,7 +68,7 @@ def federate(arm: Arm, asked: Asked) -> SourceResult:
     )
     sites = Sites(list(present), rows, events, check_rows, len(space.projections), asked)
     of_learner = learner(job.learner)
-    federation: Any = import_module(str(of_learner.federation))
+    federation = federation_of(of_learner)
     width = space.width
 
     def train(runs: Sequence[Run], depths: Sequence[float]) -> tuple[Any, list[Any]]:
