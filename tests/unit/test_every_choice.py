@@ -20,7 +20,8 @@ from test_documented_studies import CODEBOOK, MORE
 from tiny_extract import write_extract
 
 SCHEMA = config_schema()
-KINDS = ("simulated", "extract", "findings")
+KINDS = ("simulated", "extract", "findings", "database")
+DATABASE = {"kind": "postgresql", "service": "hill", "schema": "cdm", "as_of": "2026-11-01"}
 TASK: dict[str, Any] = {
     "index": {"domain": "visit", "concepts": [9203], "value": None},
     "outcome": {"domain": "condition", "concepts": [4266367], "days": [1, 7]},
@@ -84,6 +85,7 @@ OBSERVATIONS = "observation_id,person_id,observation_concept_id,observation_date
 def study(data: Path, kind: str, path: str, value: Any) -> dict[str, Any]:
     """A study of one site of a kind that makes one choice."""
     inputs = {"simulated": ("riverside", {"extract": "simulated"}), "extract": ("hill", {"extract": "hill"})}
+    inputs |= {"database": ("hill", {"database": DATABASE})}
     findings = {"codebook": str(data / "codebook.yaml"), "train": "clinic.csv"}
     site, of_site = inputs.get(kind, ("clinic", {"findings": findings}))
     config: dict[str, Any] = {
@@ -109,7 +111,7 @@ def study(data: Path, kind: str, path: str, value: Any) -> dict[str, Any]:
             changes = {key: more} if key in path or path.startswith(key) else changes | {key: more}
     if path == "tasks.*.split.by" and value == "given":
         changes = COMPANIONS[path, value]
-    if path.startswith("sites.*.findings") and kind != "findings":
+    if any(path.startswith(f"sites.*.{own}") and kind != own for own in ("findings", "database")):
         return {}
     for at, to in changes.items():
         put(config, at.split("."), to)
@@ -131,7 +133,10 @@ def put(node: Any, keys: list[str], value: Any) -> None:
 
 
 CELLS = [
-    (kind, path, value) for path, value in CHOICES for kind in KINDS if "findings" not in path or kind == "findings"
+    (kind, path, value)
+    for path, value in CHOICES
+    for kind in KINDS
+    if all(own not in path or own == kind for own in ("findings", "database"))
 ]
 
 
