@@ -263,7 +263,7 @@ def resampled(
 
 @pytest.mark.parametrize("target", [SOURCES[0], TARGETS[0]])
 def test_every_strategy_has_limits_of_the_method(results: Path, target: str) -> None:
-    transferred = [name for name in OWN if name != "local"]
+    transferred = [name for name in OWN if name not in ("local", "federated")]
     for start in range(0, len(transferred), 3):
         names = transferred[start : start + 3]
         rows = resampled(results, target, table_of(results, target, *((name, "local") for name in names)))
@@ -276,6 +276,12 @@ def test_every_strategy_has_limits_of_the_method(results: Path, target: str) -> 
         by_arm = {row["strategy"]: row["estimate"] for row in rows if row["quantity"] == "auroc"}
         for row in rows[-len(names) :]:
             assert row["estimate"] == pytest.approx(by_arm[row["strategy"]] - by_arm["local"])
+
+
+def test_what_is_trained_in_rounds_of_several_sites_says_why_it_has_none(results: Path) -> None:
+    rows = resampled(results, SOURCES[0], table_of(results, SOURCES[0], ("federated", "local")))
+    reason = "no limits of the method: in a half-sample, rounds of several sites are not run again on half-samples"
+    assert [row["reason"] for row in rows] == [reason, None, reason]
 
 
 def test_it_is_the_same_in_two_processes(results: Path) -> None:
