@@ -238,7 +238,7 @@ class Plan:
         result = {}
         for folder, e in self.study.by_id.items():
             seen = self.study.trained_as.get(e.name, e)
-            tables, models = seen.tables.id if seen.tables else None, None if seen is e else seen.id
+            tables, models = seen.tables.id if seen.tables else None, None if seen.id == folder else seen.id
             result[folder] = ArmEmbedding(e.name, seen.fingerprint, seen.spec["backend"], folder, tables, models)
         return result
 

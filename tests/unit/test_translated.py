@@ -315,6 +315,14 @@ def test_a_translation_needs_the_one_hot_models() -> None:
         Plan.read(config | {"embeddings": ["minilm", "translated"], "evaluation": {"reference": {"embedding": None}}})
 
 
+def test_only_a_translation_uses_the_models_of_another_embedding() -> None:
+    config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    plan = Plan.read(config | {"embeddings": ["onehot", "shuffled", "minilm", "translated"]})  # one is another's parent
+    onehot = next(e.id for e in plan.study.embeddings.values() if e.onehot)
+    models = {e.name: e.models for e in plan.arm_embeddings.values()}
+    assert models == {"onehot": None, "shuffled": None, "minilm": None, "translated": onehot}
+
+
 def test_a_reference_that_no_arm_can_be_is_told() -> None:
     config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     config |= {"embeddings": ["onehot", "minilm", "translated"]}
