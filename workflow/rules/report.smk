@@ -132,7 +132,10 @@ rule report:
         quality=expand(rules.ingest.output.quality, site=study.tabled),
         concepts=rules.tables.input.concepts,
         # the names of concepts at sites whose rows are elsewhere
-        vocabulary=expand(at(layout.VOCABULARY), site=[site for site in study.tabled if site in study.reported]),
+        vocabulary=expand(
+            at(layout.VOCABULARY),
+            site=[site for site in study.tabled if site in study.reported],
+        ),
         provenance=rules.provenance.output,
     output:
         report(
