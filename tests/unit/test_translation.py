@@ -377,7 +377,8 @@ def test_the_tokens_of_listed_patients_are_read_too(tmp_path: Path) -> None:
     readings = translate(listed, hospital("here", 1)).to_pandas()
     assert readings.set_index("token").loc[["there:Wheeze|present"], "by"].unique().tolist() == ["translated"]
     before = translate(own, hospital("here", 1)).to_pandas()
-    assert readings[readings["token"] != "there:Wheeze|present"].reset_index(drop=True).equals(before)
+    others = readings[readings["token"] != "there:Wheeze|present"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(others, before, rtol=1e-5)  # a product of another shape is rounded otherwise
 
 
 # -- the summary
