@@ -122,6 +122,12 @@ class JobSettings:
 
     embed = compute_texts
 
+    def represent(self, embedding: str, task: str, site: str) -> Settings:
+        predictors = self.study.config["tasks"][task]["predictors"]
+        windows = [predictors["days"]] if predictors["windows"] == "none" else predictors["windows"]
+        # who has made vectors knows what they saw
+        return {"windows": canonical(windows if self.study.by_id[embedding].parent else [])}
+
     def embedding_quality(self, embedding: str) -> Settings:
         config = self.study.config
         return {"data": config["data"], "min_cell_count": config["min_cell_count"]}

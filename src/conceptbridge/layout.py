@@ -27,7 +27,7 @@ FEASIBILITY = "feasibility/index.html"
 
 #: ``embedding`` is the folder of an embedding: its name and a hash of what changes a vector
 VECTORS = "embeddings/{embedding}/{site}.parquet"
-LEARNED_VECTORS = "embeddings/{embedding}/{task}/{site}.parquet"  # learned from a source's rows
+LEARNED_VECTORS = "embeddings/{embedding}/{task}/{site}.parquet"  # learned from a source's rows, or those of its rows
 COMPUTED = "embeddings/{embedding}/{site}.computed.json"
 TERMS = "embeddings/{embedding}/terms.json"
 EMBEDDING_QUALITY = "embeddings/{embedding}/quality.json"

@@ -6,7 +6,7 @@ job re-runs when its settings change, so they hold what the job reads from the c
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from conceptbridge.study_files import (
     aggregates_of,
     bundles_of,
     data_folder,
-    external_files,
+    files_of_models,
     row_files,
     vocabulary_files,
     with_files,
@@ -44,7 +44,7 @@ _SCRIPTS = {
     "receive_vocabulary": "receive_tokens",
 }
 #: rules whose jobs run an embedding's own code
-_OF_EMBEDDINGS = ("compute_texts", "compute_terms", "embed", "embedding_quality", "learn_vectors")
+_OF_EMBEDDINGS = ("compute_texts", "compute_terms", "embed", "embedding_quality", "learn_vectors", "represent")
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +71,7 @@ class Plan:
         study = read_study(config)
         check_sites(study.translations, study.sites, study.sources, study.config["tasks"])
         data_folder(study)
-        external_files(study)
+        files_of_models(study)
         study.term_pairs  # noqa: B018 - raises where the files are missing
         return cls(
             study,
@@ -107,6 +107,11 @@ class Plan:
         """Folders of the embeddings that have one table of ancestors per site."""
         return [e.id for e in self.embeddings if e.backend.ancestors]
 
+    @property
+    def of_rows(self) -> list[str]:
+        """Folders of the embeddings that have one table of vectors of rows per task and site."""
+        return [e.id for e in self.embeddings if e.of_rows]
+
     @cached_property
     def sent(self) -> list[str]:
         """Folders of the embeddings whose models may leave a site."""
@@ -123,7 +128,7 @@ class Plan:
         for site in self.study.scored:
             for task in self.tasks:
                 for source in self.study.others(site):
-                    for e in self.embeddings:
+                    for e in (e for e in self.embeddings if not e.of_rows):
                         for learner in self.learners:
                             name = self.study.trained_as[e.name].name
                             if source not in self.bundles or (task, name, learner) in self.bundles[source]:
@@ -148,11 +153,11 @@ class Plan:
 
     def vectors(self, embedding: str, site: str, task: str) -> list[str]:
         """The tables of a site's vectors or ancestors: none for one-hot, the parent's for shuffled, one per task if
-        learned."""
+        learned or of rows."""
         tables = self.study.by_id[embedding].tables
         if tables is None:
             return []
-        kind = layout.LEARNED_VECTORS if tables.learned else layout.VECTORS
+        kind = layout.LEARNED_VECTORS if tables.learned or tables.of_rows else layout.VECTORS
         return [layout.place(kind, embedding=tables.id, site=site, task=task)]
 
     def known_vectors(self, embedding: str, site: str, task: str) -> list[str]:
@@ -220,7 +225,9 @@ class Plan:
         e = self.study.by_id[embedding]
         budget = self._budget(task, learner, strategy, e.drawn and not e.translated)
         hub = self.hub(strategy, target) if e.translated and needs == Needs.SHARED_ROWS else None
-        seen = self.study.windows(task) if find_learner(learner).sees == "windows" else None
+        seen = self.study.windows(task) if find_learner(learner).sees == "windows" and not e.of_rows else None
+        if e.of_rows:  # a row is one token, in no slot
+            budget = replace(budget, min_rows=1, components=None)
         return ArmJob(
             task, target, sources, strategy, learner, self.arm_embeddings[embedding], budget, shared, hub, seen
         )
@@ -264,6 +271,9 @@ class Plan:
             return self.bundles_of(wildcards["received"], task or None, *model)
         if rule == "external":
             return [study.external_file(wildcards["external"], task, wildcards["target"])]
+        if rule == "represent":
+            file = study.vector_file(study.by_id[wildcards["embedding"]], task, site)
+            return [file] if file else []
         if rule == "receive_aggregates":
             return [study.results_file(wildcards["reported"])]
         if rule in ("compute_terms", "embedding_quality"):

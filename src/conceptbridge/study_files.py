@@ -21,7 +21,7 @@ def mistakes(study: Study) -> list[str]:
         *(partial(aggregates_of, study, site) for site in study.reported),
         *(partial(bundles_of, study, site) for site in study.bundled),
         *(partial(check_file, study.patients(site), site) for site in study.scored),
-        partial(external_files, study),
+        partial(files_of_models, study),
         partial(vocabulary_files, study),
         partial(check_sites, study.translations, study.sites, study.sources, study.config["tasks"]),
         lambda: study.term_pairs,
@@ -71,7 +71,7 @@ def bundles_of(study: Study, site: str) -> dict[tuple[str, str, str], Path]:
         (task, e.name, learner): study.model(site, task, e, learner)
         for task in study.config["tasks"]
         for e in study.embeddings.values()
-        if not e.translated
+        if not e.translated and not e.of_rows
         for learner in study.config["learners"]
     }
     return find_bundles(study.bundles(site), site, models)
@@ -84,21 +84,29 @@ def vocabulary_files(study: Study) -> list[str]:
         return [str(file) for file in extract_files(find_tables(Path(study.vocabulary)))]
 
 
-def external_files(study: Study) -> None:
-    """Raise StudyError if a file of another model's predictions is missing, or stands for several cohorts."""
+def files_of_models(study: Study) -> None:
+    """Raise StudyError if a file of another model's predictions or vectors is missing, or stands for several
+    cohorts."""
     targets = [site for site in study.targets if site in study.own]
     for name in study.external:
-        files: dict[str, str] = {}
-        for task in study.config["tasks"]:
-            for site in targets:
-                file, cohort = study.external_file(name, task, site), f"{task} at {site}"
-                if not Path(file).is_file():
-                    raise StudyError(f"{file}: there is no such file (config: external.{name}, {cohort})")
-                if (other := files.setdefault(file, cohort)) != cohort:
-                    raise StudyError(
-                        f"config: external.{name}: {cohort} and {other} have the same file, {file}; put {{task}} and "
-                        "{site} into its name"
-                    )
+        _one_file_each(f"external.{name}", study, targets, partial(study.external_file, name))
+    for e in study.embeddings.values():
+        if e.of_rows and "file" in e.spec:
+            _one_file_each(f"embeddings.{e.name}.file", study, study.own, partial(study.vector_file, e))
+
+
+def _one_file_each(key: str, study: Study, sites: list[str], file_of: Callable[[str, str], str | None]) -> None:
+    files: dict[str, str] = {}
+    for task in study.config["tasks"]:
+        for site in sites:
+            file, cohort = str(file_of(task, site)), f"{task} at {site}"
+            if not Path(file).is_file():
+                raise StudyError(f"{file}: there is no such file (config: {key}, {cohort})")
+            if (other := files.setdefault(file, cohort)) != cohort:
+                raise StudyError(
+                    f"config: {key}: {cohort} and {other} have the same file, {file}; put {{task}} and {{site}} into "
+                    "its name"
+                )
 
 
 def check_file(file: str, site: str) -> None:

@@ -24,7 +24,7 @@ STAGES = {
     ),
     "find the cohorts": ("cohort", "sequences", "leaks", "patients", "patients_sequences", "rows_digest", "profile"),
     "embed the names": (
-        *("fetch_models", "compute_texts", "compute_terms", "embed", "find_ancestors", "learn_vectors"),
+        *("fetch_models", "compute_texts", "compute_terms", "embed", "find_ancestors", "learn_vectors", "represent"),
         *("embedding_quality", "embedding_tables"),
     ),
     "translate": ("translate", "summarise_translations", "review", "translations"),

@@ -12,6 +12,7 @@ from conceptbridge.embed.compute import compute_texts
 from conceptbridge.embed.learned import write_learned
 from conceptbridge.embed.quality import Site, measure
 from conceptbridge.embed.quality_tables import write_quality
+from conceptbridge.embed.row_vectors import write_row_vectors
 from conceptbridge.embed.tables import write_site_table
 from conceptbridge.evaluate.evaluate import ArmFolders, TargetFiles, evaluate
 from conceptbridge.learn.importance import importance
@@ -90,6 +91,16 @@ class InProcess:
                         rows = layout.rows(self.results, task, site)
                         out = self.at(layout.LEARNED_VECTORS, embedding=folder, site=site, task=task)
                         self.job("learn vectors", lambda: write_learned([rows], e, self.few, out))  # noqa: B023
+                continue
+            if e.of_rows:
+                for task in self.plan.tasks:
+                    windows = json.loads(
+                        self.plan.settings("represent", embedding=folder, task=task, site="")["windows"]
+                    )
+                    for site in self.study.own:
+                        rows, file = layout.rows(self.results, task, site), self.study.vector_file(e, task, site)
+                        out = self.at(layout.LEARNED_VECTORS, embedding=folder, site=site, task=task)
+                        write_row_vectors(e, rows, file and Path(file), windows, cache, out)
                 continue
             measured = []
             for site in self.study.own:

@@ -130,6 +130,8 @@ rule learn_vectors:
         at(layout.LEARNED_VECTORS),
     log:
         "<logs>/learn_vectors/{embedding}/{task}/{site}.log",
+    wildcard_constraints:
+        embedding=f"(?!({OF_ROWS})/)[^/]+",
     conda:
         "../envs/conceptbridge.yaml"
     resources:
@@ -141,6 +143,31 @@ rule learn_vectors:
         "python {params.job[script]:q} --cohort {input.cohort:q} --tokens {input.tokens:q}"
         " --sequences {input.sequences:q} --catalogue {params.job[catalogue]:q} --embedding {wildcards.embedding}"
         " --min-cell-count {params.job[min_cell_count]} --out {output:q} > {log:q} 2>&1"
+
+
+# One vector per prediction: from a file, or of the record as text.
+rule represent:
+    input:
+        rows=rows(),
+        file=lambda w: plan.given("represent", **w),
+    output:
+        at(layout.LEARNED_VECTORS),
+    log:
+        "<logs>/represent/{embedding}/{task}/{site}.log",
+    wildcard_constraints:
+        embedding=OF_ROWS,
+    conda:
+        "../envs/conceptbridge.yaml"
+    threads: 8
+    resources:
+        mem_mb=grow(6000, per_mb=20),
+        runtime=grow(120, per_mb=60),
+    params:
+        job=job("represent"),
+    shell:
+        "python {params.job[script]:q} --rows {input.rows:q} --file {input.file:q} --windows {params.job[windows]:q}"
+        " --catalogue {params.job[catalogue]:q} --embedding {wildcards.embedding} --cache {params.job[cache]:q}"
+        " --out {output:q} --threads {threads} > {log:q} 2>&1"
 
 
 rule embedding_quality:

@@ -30,6 +30,7 @@ TASKS, EMBEDDINGS, LEARNERS = plan.tasks, plan.embeddings, plan.learners
 # folders of the embeddings that are translations, and of those that are not, as regular expressions
 TRANSLATED = "|".join(e.id for e in study.translated) or "none"
 TRAINED = "|".join(folder for folder, e in study.by_id.items() if not e.translated)
+OF_ROWS = "|".join(plan.of_rows) or "none"
 # folders of the embeddings that have a table of ancestors per site, and any others
 WITH_ANCESTORS = "|".join(plan.with_ancestors) or "none"
 WITH_VECTORS = f"(?!({WITH_ANCESTORS})/)[^/]+"

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,22 +84,29 @@ def dry_run(
     }
 
 
-def fill(embedding: Embedding, texts: Sequence[str], cache_folder: Path, threads: int = 1) -> dict[str, int]:
+def fill(
+    embedding: Embedding,
+    texts: Sequence[str],
+    cache_folder: Path,
+    threads: int = 1,
+    key: Callable[[str], str] = lambda text: text,
+) -> dict[str, int]:
     """Compute the vectors of those of ``texts`` that the cache lacks; each part is in the cache before the next begins.
 
-    The model is loaded only where something is missing. Returns the counts ``texts``, ``cached`` and ``computed``.
+    The model is loaded only where something is missing. ``key`` says under what the cache has a text. Returns the
+    counts ``texts``, ``cached`` and ``computed``.
     """
     cache = VectorCache(cache_folder, embedding.fingerprint)
-    known = cache.find(texts)
-    missing = [text for text in texts if text not in known]
+    known = cache.find(map(key, texts))
+    missing = [text for text in texts if key(text) not in known]
     logger.info("%s: %d texts, %d of them in the cache", embedding.name, len(texts), len(known))
     if missing:
         cache.check_writable()
         with cache.alone():
             # another run, or the job of another site, may have computed some meanwhile
-            known = cache.find(texts)
-            missing = [text for text in texts if text not in known]
-            _compute(embedding, missing, cache, threads)
+            known = cache.find(map(key, texts))
+            missing = [text for text in texts if key(text) not in known]
+            _compute(embedding, missing, cache, threads, key)
     return {"texts": len(texts), "cached": len(known), "computed": len(missing)}
 
 
@@ -145,7 +152,9 @@ def _examples(texts: Iterable[str], vocabularies: Sequence[Path]) -> str:
     return f"such as {shown}" if shown else "all of them local"
 
 
-def _compute(embedding: Embedding, missing: Sequence[str], cache: VectorCache, threads: int) -> None:
+def _compute(
+    embedding: Embedding, missing: Sequence[str], cache: VectorCache, threads: int, key: Callable[[str], str]
+) -> None:
     if missing:
         start = time.perf_counter()
         encoder = load_encoder(embedding.spec, threads)
@@ -159,7 +168,7 @@ def _compute(embedding: Embedding, missing: Sequence[str], cache: VectorCache, t
                         f"{embedding.name}: vectors of width {vectors.shape[1]}; the catalogue says "
                         f"{embedding.spec['width']}"
                     )
-                cache.add(some, vectors)
+                cache.add([key(text) for text in some], vectors)
                 done += len(some)
                 bar.update(len(some))
                 rate = done / (time.perf_counter() - start)

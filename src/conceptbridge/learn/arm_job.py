@@ -53,6 +53,11 @@ class ArmEmbedding:
         return find_backend(self.backend).drawn
 
     @property
+    def of_rows(self) -> bool:
+        """Whether each row has a vector, not each token."""
+        return find_backend(self.backend).vectors == "rows"
+
+    @property
     def learned(self) -> bool:
         """Whether it is learned from a source's training rows, so that its vectors go with the model."""
         return find_backend(self.backend).vectors == "learned"

@@ -94,6 +94,8 @@ def _arm(row: Mapping[str, Any], prefix: str = "") -> Arm | None:
 def _of_model(what: Looking, task: str, site: str, arm: Arm, results: Path) -> Iterator[tuple[Any, ...]]:
     """The tokens of a model: place, token, text, kind, stands_for, stands_for_text, share, effect."""
     job = _job(what, task, site, arm)
+    if job.embedding.of_rows:  # it sees no tokens
+        return
     trained, slope = _load(job, arm, results)
     at = in_words_of_hub(job, results, site) if job.hub is not None else read_site_of(job, results, site)
     seen = look(trained, at, at.rows.of(*TESTED), what.min_cell_count)

@@ -21,7 +21,7 @@ def pool(examples: Examples, counts: bool) -> Features:
     ``OneHot.added`` tokens add comes last, and the features before are as if a row did not have them, so that a model
     of the source sees what it knows. Of other vectors, times their weights, mean and maximum over the row's tokens
     (zeros where it has none): shape (rows, 2 * width); in windows over those of a window, and of values the sum, in
-    blocks, one a place.
+    blocks, one a place. Of a row that is one token its vector: shape (rows, width).
     """
     return examples.cached(("pooled", counts), lambda: _pool(examples, counts))
 
@@ -36,6 +36,8 @@ def scale_groups(examples: Examples) -> NDArray[np.int64] | None:
     if isinstance(vectors, OneHot):
         return None
     width = vectors.shape[1]
+    if examples.whole:
+        return np.zeros(width, np.int64)
     if not isinstance(vectors, PlacedVectors):
         return np.arange(2 * width) // (examples.place_width or max(width, 1))
     size = vectors.vectors.shape[1]
@@ -50,6 +52,10 @@ def _pool(examples: Examples, counts: bool) -> Features:
     width = examples.vectors.shape[1]
     if isinstance(examples.vectors, PlacedVectors):
         return _pool_places(examples, examples.vectors, counts)
+    if examples.whole:
+        made = np.ones((len(examples), width + counts), np.float32)
+        made[:, :width] = examples.vectors[examples.tokens]
+        return made
     made = np.empty((len(examples), 2 * width + counts), np.float32)
     _pool_dense(examples, examples.vectors, made)
     if counts:

@@ -21,7 +21,8 @@ class SiteRows:
     """The rows of a task at a site, in row_id order; ``tokens[offsets[i]:offsets[i + 1]]`` are those of row i, each an
     event: of the ``days`` before the index (0 or less), with a standardised value or none (NaN). Where the events have
     been gathered in ``windows`` (``windows.in_windows``) they have neither, but ``weights``: None for 1 each.
-    ``added``: which events are no records of the person, but ancestors of one; None where none is."""
+    ``added``: which events are no records of the person, but ancestors of one; None where none is. ``whole``: whether
+    each row is one token, whose vector is the row's own (``represented``)."""
 
     keys: list[str]  # of the site's tokens, by position
     texts: list[str | None]
@@ -38,6 +39,7 @@ class SiteRows:
     weights: NDArray[np.float32] | None = None
     windows: Windows | None = None
     added: NDArray[np.bool_] | None = None
+    whole: bool = False
 
     def of(self, *splits: str) -> NDArray[np.int64]:
         """Positions of the rows of these splits, in row_id order."""
@@ -126,6 +128,7 @@ class Examples:
     one by one gets their ``days`` and ``values`` instead (``LearnerSpec.sees``), as ``SiteRows`` has them.
     ``persons``: whose each row is (rows,); None: each is somebody else's. ``place_width``: how many components vectors
     have at each place, where these are written out side by side; None: they have no places, or say so themselves.
+    ``whole``: whether each row is one token, so that there is nothing to pool.
 
     ``cache``: what learners computed from them, for the trials, seeds and depths that need it again (``cached``).
     """
@@ -139,6 +142,7 @@ class Examples:
     weights: NDArray[np.float32] | None = None
     persons: NDArray[np.int64] | None = None
     place_width: int | None = None
+    whole: bool = False
     cache: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
@@ -232,6 +236,7 @@ def merge(sites: Sequence[SiteRows]) -> SiteRows:
         weights=_joined([site.weights for site in sites]),
         windows=sites[0].windows,
         added=_joined([site.added for site in sites]),
+        whole=all(site.whole for site in sites),
     )
 
 
@@ -276,6 +281,7 @@ def examples(
         labels=rows.labels[chosen],
         persons=rows.person_ids[chosen],
         place_width=place_width,
+        whole=rows.whole,
         **of_events,
     )
 

@@ -67,7 +67,9 @@ def as_seen(job: ArmJob, site: Site) -> Site:
 def read_events_of(job: ArmJob, results: Path, site: str) -> Site:
     """Read a site's rows of the job's task, with the vectors that the job needs there, from below ``results``."""
     table = None
-    if job.embedding.tables is not None and not job.embedding.learned:
+    if job.embedding.tables is not None and job.embedding.of_rows:
+        table = layout.vectors(results, job.embedding.tables, site, job.task)
+    elif job.embedding.tables is not None and not job.embedding.learned:
         table = layout.vectors(results, job.embedding.tables, site)
     elif job.embedding.tables is not None and strategy(job.strategy).needs == Needs.OWN_ROWS:
         # learned from the site's own rows; elsewhere the vectors come with the model

@@ -7,11 +7,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.ancestors_file import holds_ancestors, read_ancestors
+from conceptbridge.embed.row_vectors import holds_row_vectors, read_row_vectors
 from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.learn.ancestors import with_ancestors
 from conceptbridge.learn.draws import Draws
 from conceptbridge.learn.input_space import Space, Table, join_tables
+from conceptbridge.learn.represented import represented
 from conceptbridge.learn.rows import Missing, SiteRows, examples, merge, read_rows
 
 #: splits with labels that a model may learn from, and those that it predicts
@@ -46,10 +49,17 @@ class Site:
 
 def read_site(name: str, rows: Sequence[Path], table: Path | None) -> Site:
     """Read a site's files: its ``rows`` are in cohort, tokens and sequences; ``table`` is its embedding table, None for
-    one-hot. Where that is one of ancestors, each token of the rows brings its own."""
+    one-hot. Where that is one of ancestors, each token of the rows brings its own; where it has vectors of rows, each
+    row is one token. Raises StudyError when a file has other rows than the cohort."""
     held = read_rows(*rows)
     if table is not None and holds_ancestors(table):
         return Site(name, with_ancestors(held, read_ancestors(table)), None)
+    if table is not None and holds_row_vectors(table):
+        row_ids, vectors = read_row_vectors(table)
+        if not np.array_equal(row_ids, held.row_ids):
+            raise StudyError(f"{table}: its rows are not those of {rows[0]}; delete both and run again")
+        whole = represented(name, held)
+        return Site(name, whole, (whole.keys, vectors))
     return Site(name, held, None if table is None else read_vectors(table))
 
 

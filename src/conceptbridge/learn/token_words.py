@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from conceptbridge.learn.places import NUMBERS, Windows, concept_of
 from conceptbridge.learn.rows import SiteRows
+from conceptbridge.vocabulary.states import with_state
 
 #: what a value is called
 _VALUES = {"value last": "last value", "value mean": "mean value"}
-#: what needs no word: a finding that is there
-_PLAIN = "present"
 
 
 def in_words(key: str, text: str | None, windows: Windows | None) -> str:
@@ -23,8 +22,8 @@ def in_words(key: str, text: str | None, windows: Windows | None) -> str:
         parts = ["age"] if concept == "age" else [f"number of {concept}"]
     elif state in _VALUES:
         parts.append(_VALUES[state])
-    elif state not in ("", _PLAIN) and not _says(parts[0], state):
-        parts.append(state)
+    else:
+        parts = [with_state(parts[0], state)]
     if windows is not None and window.isdigit() and concept not in ("age", "sex"):
         parts.append(_days(*windows.days[int(window)]))
     return ", ".join(parts)
@@ -51,11 +50,6 @@ def names_of(keys: Sequence[str], texts: Sequence[str | None]) -> dict[str, str]
             names.setdefault(key, text)
             names.setdefault(concept_of(key), text)
     return names
-
-
-def _says(text: str, state: str) -> bool:
-    """Whether the text names the state, as it does where states are words or categories."""
-    return state.casefold() in text.casefold()
 
 
 def _days(first: int, last: int) -> str:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
 
+    from conceptbridge.study.embeddings import Embedding
+
 #: an entry of the catalogue
 Spec = Mapping[str, Any]
 #: JSON schema
@@ -54,8 +56,9 @@ class Published(Protocol):
 
 
 class Backend:
-    """One way to give vectors to tokens. A subclass sets the attributes that differ and defines one of ``load``,
-    ``open`` and ``learn``, depending on ``vectors``; for "permuted" and "none" it defines none of them."""
+    """One way to give vectors to tokens, or to whole rows. A subclass sets the attributes that differ and defines one
+    of ``load``, ``open``, ``learn`` and ``represent``, depending on ``vectors``; for "permuted" and "none" it defines
+    none of them."""
 
     #: the `backend` of a catalogue entry
     name: ClassVar[str]
@@ -65,8 +68,11 @@ class Backend:
     #: "learned": from the training rows of a source, one table per task and source (``learn``);
     #: "permuted": the parent's vectors, which each model assigns to the wrong texts;
     #: "none": there are none; a model has one column per token
-    #: "translated": there are none; it uses the one-hot models of the study, in the target's words
-    vectors: ClassVar[Literal["computed", "published", "learned", "permuted", "none", "translated"]] = "computed"
+    #: "translated": there are none; it uses the one-hot models of the study, in the target's words;
+    #: "rows": each prediction has one, not each token; one table per task and site (``represent``)
+    vectors: ClassVar[Literal["computed", "published", "learned", "permuted", "none", "translated", "rows"]] = (
+        "computed"
+    )
     #: the fields of an entry besides COMMON_FIELDS, each with its JSON schema
     fields: ClassVar[Mapping[str, Schema]] = {}
     #: the fields that an entry must have
@@ -131,6 +137,22 @@ class Backend:
         """
         raise StudyError(f"the backend {self.name!r} learns nothing from rows")
 
+    def represent(
+        self,
+        parent: "Embedding | None",
+        rows: SiteFiles,
+        file: Path | None,
+        windows: Sequence[tuple[int, int]],
+        cache: Path,
+        threads: int,
+    ) -> "NDArray[np.float32]":
+        """Return a vector for each row of a cohort, in its order: shape (rows, width).
+
+        ``parent`` is that of the entry, ``file`` its file for this task and site, if it has one; ``windows`` are the
+        days in which the task sees a row, the latest first; ``cache`` is the folder of vectors computed so far.
+        """
+        raise StudyError(f"the backend {self.name!r} has no vectors of rows")
+
     def draw(self, texts: Sequence[str], width: int, draw: int) -> "NDArray[np.float32]":
         """Draw the vectors of ``texts`` for a seed, shape (texts, width). The first draw is what ``load`` computes."""
         raise StudyError(f"the backend {self.name!r} draws no vectors")
@@ -166,6 +188,8 @@ BACKENDS = Registry(
         "cooccurrence": "conceptbridge.embed.backends.cooccurrence:Cooccurrence",
         "lexical": "conceptbridge.embed.backends.lexical:Lexical",
         "translated": "conceptbridge.embed.backends.translated:Translated",
+        "representation": "conceptbridge.embed.backends.representation:Representation",
+        "record-text": "conceptbridge.embed.backends.record_text:RecordText",
         "precomputed": "conceptbridge.embed.backends.precomputed:Precomputed",
         "openai": "conceptbridge.embed.backends.openai:OpenAI",
         "sentence-transformers": "conceptbridge.embed.backends.language_models:SentenceTransformers",

@@ -71,7 +71,7 @@ class Embedding:
     @property
     def embeds_names(self) -> bool:
         """Whether names have vectors, which can be compared: its own, or its parent's."""
-        return self.tables is not None and not self.backend.ancestors
+        return self.tables is not None and not self.backend.ancestors and not self.of_rows
 
     @property
     def learned(self) -> bool:
@@ -79,10 +79,16 @@ class Embedding:
         return self.backend.vectors == "learned"
 
     @property
+    def of_rows(self) -> bool:
+        """Whether each row has a vector, not each token, with one table per task and site."""
+        return self.backend.vectors == "rows"
+
+    @property
     def shareable(self) -> bool:
         """Whether its models may leave the site. A permuted one may not: it holds every text of its source, even rare
-        ones. A translation has none of its own."""
-        return self.backend.vectors not in ("permuted", "translated")
+        ones. A translation has none of its own. One of rows is nothing without the model that made their vectors, of
+        which nobody here can tell whether the receiver has it."""
+        return self.backend.vectors not in ("permuted", "translated", "rows")
 
     @property
     def tables(self) -> "Embedding | None":
@@ -99,8 +105,8 @@ class Embedding:
 
     @property
     def modules(self) -> list[str]:
-        """The modules that its vectors depend on: its backend's, and its fallback's."""
-        used = (self, self.fallback) if self.fallback else (self,)
+        """The modules that its vectors depend on: its backend's, its fallback's, and, of rows, its parent's."""
+        used = self.needed if self.of_rows else (self, self.fallback) if self.fallback else (self,)
         return list(dict.fromkeys(BACKENDS[embedding.spec["backend"]] for embedding in used))
 
 
@@ -170,7 +176,13 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
     parent = fallback = None
     if "parent" in spec:
         parent = find_embedding(spec["parent"], catalogue, f"the parent of {name}", (*asked_by, name))
-        if backend.vectors == "translated":
+        if backend.vectors == "rows":
+            if parent.backend.vectors != "computed" or parent.control or parent.remote:
+                raise StudyError(
+                    f"{at}: its parent {parent.name} must be a text embedding that is computed on this machine: whole "
+                    "records are read, and no service may see them"
+                )
+        elif backend.vectors == "translated":
             if parent.backend.vectors not in ("computed", "published"):
                 raise StudyError(
                     f"{at}: its parent {parent.name} has no vectors of names; choose an embedding of texts"
@@ -181,7 +193,7 @@ def find_embedding(name: str, catalogue: Mapping[str, Any], where: str, asked_by
             spec["width"] = parent.spec["width"]
     backend.check(name, spec)
     identity = backend.identity_of(spec)
-    if backend.vectors in ("permuted", "translated") and parent is not None:
+    if backend.vectors in ("permuted", "translated", "rows") and parent is not None:
         identity["parent"] = parent.fingerprint
     if isinstance(missing := spec.get("missing"), dict):
         fallback = find_embedding(missing["backend"], catalogue, f"{name}: missing", (*asked_by, name))

@@ -257,7 +257,7 @@ class Study:
         for control in (e for e in self.embeddings.values() if e.control):
             beside = [e for e in self.embeddings.values() if not e.control]
             if control.drawn:  # a translation's is a translation
-                beside = [e for e in beside if e.translated == control.translated]
+                beside = [e for e in beside if e.translated == control.translated and not e.of_rows]
             if control.parent is not None and control.backend.vectors == "permuted":
                 beside = [control.parent]
             elif control.parent is not None and not control.translated:
@@ -319,6 +319,11 @@ class Study:
         """The file of what one of them predicts at a target."""
         pattern = str(self.config["external"][name])
         return self._data(pattern.replace("{task}", task).replace("{site}", target))
+
+    def vector_file(self, embedding: Embedding, task: str, site: str) -> str | None:
+        """The file of the vectors of a site's rows, where an embedding of rows has files."""
+        pattern = embedding.spec.get("file") if embedding.of_rows else None
+        return pattern and self._data(pattern.replace("{task}", task).replace("{site}", site))
 
     def split_file(self, name: str, site: str) -> str | None:
         """The file of the splits of a site's persons, where a task reads it: of a MEDS data set."""

@@ -23,6 +23,12 @@ BROAD = {state: states[0] for states in SLOTS.values() for state in states}
 _SLOT_OF = {state: slot for slot, states in enumerate(SLOTS.values()) for state in states}
 
 
+def with_state(text: str, state: str) -> str:
+    """Return the text with the state, unless it is that of a finding which is there, or the text names it, as it does
+    where states are words or categories."""
+    return text if state in ("", "present") or state.casefold() in text.casefold() else f"{text}, {state}"
+
+
 def slots_of(states: Sequence[str]) -> NDArray[np.int64]:
     """The slot of each state, by its position in ``SLOTS``: shape (states,)."""
     return np.array([_SLOT_OF.get(state, len(SLOTS) - 1) for state in states], dtype=np.int64)

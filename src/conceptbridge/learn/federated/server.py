@@ -37,6 +37,8 @@ def refusal(job: ArmJob) -> str | None:
         return f"{embedding.name} is learned at one site and has no vectors for the rows of several"
     if kind == "permuted":
         return f"{embedding.name} permutes the texts of all sites, of which the rare ones stay at home"
+    if kind == "rows":
+        return f"{embedding.name} has a vector per row, so that no token is in the rows of several persons"
     reason: str | None = federation_of(spec).refusal(kind == "none")
     return reason
 
