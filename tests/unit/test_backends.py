@@ -41,12 +41,14 @@ ENTRIES: dict[str, dict[str, Any]] = {
     "cooccurrence": {"width": 4},
     "lexical": {"width": 8},
     "translated": {"parent": "remote"},
+    "representation": {"file": "vectors-{site}.parquet"},
+    "record-text": {"parent": "names"},
     "precomputed": {"file": "a.npz", "file_sha256": "0" * 64, "key": "text", "missing": "zero", "width": 8},
     "openai": {"model": "m", "url": "http://127.0.0.1:1", "width": WIDTH},
     "sentence-transformers": MODEL | {"model": "/a/model", "pooling": "mean", "weights_sha256": "0" * 64},
     "transformers": MODEL | {"model": "/a/model", "pooling": "mean", "weights_sha256": "0" * 64},
 }
-PARENT = {"remote": {"backend": "openai"} | ENTRIES["openai"]}
+PARENT = {"remote": {"backend": "openai"} | ENTRIES["openai"], "names": {"backend": "lexical", "width": 8}}
 
 
 def entry(name: str, **changed: Any) -> dict[str, Any]:
@@ -64,7 +66,7 @@ def test_a_declaration_holds_together(name: str) -> None:
     Draft202012Validator.check_schema(backend.schema())
     assert BACKENDS[name] == type(backend).__module__
     # who does not say where vectors come from cannot be asked for them
-    asked = {"computed": "load", "published": "open", "learned": "learn"}
+    asked = {"computed": "load", "published": "open", "learned": "learn", "rows": "represent"}
     for vectors, method in asked.items():
         own = getattr(type(backend), method) is not getattr(Backend, method)
         assert own == (backend.vectors == vectors)

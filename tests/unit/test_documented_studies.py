@@ -98,7 +98,9 @@ def prepare(data: Path, config: dict[str, Any]) -> None:
             write_extract(data / spec["extract"], **MORE)
         if "meds" in spec:
             write_meds(data / spec["meds"])
-        for pattern in config.get("external", {}).values():
+        vectors = [e for entry in config["embeddings"] if isinstance(entry, dict) for e in entry.values()]
+        of_rows = [e["file"] for e in vectors if e.get("backend") == "representation"]
+        for pattern in (*config.get("external", {}).values(), *of_rows):
             for task in config["tasks"]:
                 file = data / pattern.replace("{task}", task).replace("{site}", site)
                 file.parent.mkdir(parents=True, exist_ok=True)

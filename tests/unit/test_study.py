@@ -356,7 +356,7 @@ def test_every_entry_of_the_catalogue_is_complete() -> None:
             entry.setdefault("revision", hashlib.sha1(name.encode()).hexdigest())
     assert len({find_embedding(name, entries, "test").id for name in CATALOGUE}) == len(CATALOGUE)
     for name, entry in CATALOGUE.items():
-        ours = ("onehot", "ontology", "random", "shuffled", "cooccurrence", "lexical", "translated")
+        ours = ("onehot", "ontology", "random", "shuffled", "cooccurrence", "lexical", "translated", "record-text")
         assert entry["backend"] in ours or "licence" in entry, name
         assert not entry.get("pickled_weights"), name
 

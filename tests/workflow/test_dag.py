@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from conceptbridge.study.embeddings import find_embedding
 from tiny_study import LEARNERS, SITES, STRATEGIES, TINY, finish, snakemake
 
 pytestmark = pytest.mark.workflow
@@ -99,6 +100,15 @@ def test_another_model_s_predictions_are_added_to_a_finished_study(done: Path, t
     assert (written / "labels/held_out.parquet").is_file()
     assert (written / "predictions/motor/external/external/elsewhere/1.parquet").is_file()
     assert len(list((written / "predictions/onehot").rglob("*.parquet"))) > 2
+    table = f"'{folder}/results/tasks/influenza/riverside/cohort.parquet'"
+    duckdb.sql(f"COPY (SELECT person_id, index_date, [age, 1.5] AS v FROM {table}) TO '{folder}/v-riverside.parquet'")
+    shutil.copy(folder / "v-riverside.parquet", folder / "v-lakeshore.parquet")
+    spec = {"backend": "representation", "file": "v-{site}.parquet"}
+    vectors = find_embedding("motor", {"motor": spec}, "embeddings").id
+    table = f"results/embeddings/{vectors}/influenza/riverside.parquet"
+    finish(folder, TINY | {"embeddings": [*TINY["embeddings"], {"motor": spec}]}, table)
+    rows = duckdb.sql(f"SELECT count(*), min(len(vector)) FROM '{folder / table}'").fetchall()
+    assert rows == duckdb.sql(f"SELECT count(*), 2 FROM '{folder}/v-riverside.parquet'").fetchall()
 
 
 def test_snakemake_s_own_report_has_the_page_tables_and_figures(done: Path, tmp_path: Path) -> None:

@@ -512,6 +512,7 @@ def test_an_edit_in_any_module_runs_the_rules_again_that_import_it(
         "fetch_models",
         "convert",
         "learn_vectors",
+        "represent",
         "resample",
         "resample_local",
         "external",

@@ -130,7 +130,7 @@ def _matrix(file: Path, batch: pa.RecordBatch, held: _Vectors) -> Matrix:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_decimal(kind))
 
 
 def _widths(file: Path) -> StudyError:
