@@ -270,10 +270,10 @@ class Plan:
             model = (wildcards.get("embedding", ""), wildcards.get("learner", ""))
             return self.bundles_of(wildcards["received"], task or None, *model)
         if rule == "external":
-            return [study.external_file(wildcards["external"], task, wildcards["target"])]
+            return [study.of_cohort(study.config["external"][wildcards["external"]], task, wildcards["target"])]
         if rule == "represent":
-            file = study.vector_file(study.by_id[wildcards["embedding"]], task, site)
-            return [file] if file else []
+            spec = study.by_id[wildcards["embedding"]].spec
+            return [study.of_cohort(spec["file"], task, site)] if "file" in spec else []
         if rule == "receive_aggregates":
             return [study.results_file(wildcards["reported"])]
         if rule in ("compute_terms", "embedding_quality"):

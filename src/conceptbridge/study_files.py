@@ -89,17 +89,17 @@ def files_of_models(study: Study) -> None:
     cohorts."""
     targets = [site for site in study.targets if site in study.own]
     for name in study.external:
-        _one_file_each(f"external.{name}", study, targets, partial(study.external_file, name))
+        _one_file_each(f"external.{name}", study, targets, study.config["external"][name])
     for e in study.embeddings.values():
         if e.of_rows and "file" in e.spec:
-            _one_file_each(f"embeddings.{e.name}.file", study, study.own, partial(study.vector_file, e))
+            _one_file_each(f"embeddings.{e.name}.file", study, study.own, e.spec["file"])
 
 
-def _one_file_each(key: str, study: Study, sites: list[str], file_of: Callable[[str, str], str | None]) -> None:
+def _one_file_each(key: str, study: Study, sites: list[str], pattern: str) -> None:
     files: dict[str, str] = {}
     for task in study.config["tasks"]:
         for site in sites:
-            file, cohort = str(file_of(task, site)), f"{task} at {site}"
+            file, cohort = study.of_cohort(pattern, task, site), f"{task} at {site}"
             if not Path(file).is_file():
                 raise StudyError(f"{file}: there is no such file (config: {key}, {cohort})")
             if (other := files.setdefault(file, cohort)) != cohort:

@@ -98,7 +98,8 @@ class InProcess:
                         self.plan.settings("represent", embedding=folder, task=task, site="")["windows"]
                     )
                     for site in self.study.own:
-                        rows, file = layout.rows(self.results, task, site), self.study.vector_file(e, task, site)
+                        rows = layout.rows(self.results, task, site)
+                        (file,) = self.plan.given("represent", embedding=folder, task=task, site=site) or [None]
                         out = self.at(layout.LEARNED_VECTORS, embedding=folder, site=site, task=task)
                         write_row_vectors(e, rows, file and Path(file), windows, cache, out)
                 continue

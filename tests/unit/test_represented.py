@@ -88,7 +88,7 @@ def write_motor(study: InProcess, site: str) -> None:
         }
     )
     shuffled = table.take(pa.array(np.random.default_rng(2).permutation(len(table))))
-    pq.write_table(shuffled, study.study.vector_file(study.study.embeddings["motor"], "flu", site))
+    pq.write_table(shuffled, study.study.of_cohort(MOTOR["file"], "flu", site))
 
 
 def test_every_arm_stands_in_the_tables_on_the_same_rows(made: InProcess) -> None:
@@ -129,7 +129,7 @@ def test_rows_have_their_own_vectors_in_any_order_of_the_file(made: InProcess) -
     e = made.study.embeddings["motor"]
     job = made.plan.arm("flu", e.id, "logistic", "pooled", "north")
     site = read_site_of(job, made.results, "south")
-    told = pq.read_table(made.study.vector_file(e, "flu", "south")).to_pandas()
+    told = pq.read_table(made.study.of_cohort(MOTOR["file"], "flu", "south")).to_pandas()
     cohort = pq.read_table(layout.rows(made.results, "flu", "south")[0]).to_pandas()
     day = pd.to_datetime(cohort["index_date"]).dt.date
     of = {(p, t.date()): v for p, t, v in zip(told.subject_id, told.prediction_time, told.vector, strict=True)}

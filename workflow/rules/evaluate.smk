@@ -13,7 +13,7 @@ METRIC_TABLES = list(COLUMNS)
 # What another model predicts, from a file.
 rule external:
     input:
-        file=lambda w: study.external_file(w.external, w.task, w.target),
+        file=lambda w: plan.given("external", **w),
         cohort=at(layout.COHORT, site="{target}"),
     output:
         directory(at(layout.EXTERNAL)),

@@ -315,15 +315,9 @@ class Study:
         """The names of the models whose predictions come from files."""
         return list(self.config["external"])
 
-    def external_file(self, name: str, task: str, target: str) -> str:
-        """The file of what one of them predicts at a target."""
-        pattern = str(self.config["external"][name])
-        return self._data(pattern.replace("{task}", task).replace("{site}", target))
-
-    def vector_file(self, embedding: Embedding, task: str, site: str) -> str | None:
-        """The file of the vectors of a site's rows, where an embedding of rows has files."""
-        pattern = embedding.spec.get("file") if embedding.of_rows else None
-        return pattern and self._data(pattern.replace("{task}", task).replace("{site}", site))
+    def of_cohort(self, pattern: str, task: str, site: str) -> str:
+        """The file of a cohort, such as of another model's predictions, from its name with `{task}` and `{site}`."""
+        return self._data(pattern.replace("{task}", task).replace("{site}", site))
 
     def split_file(self, name: str, site: str) -> str | None:
         """The file of the splits of a site's persons, where a task reads it: of a MEDS data set."""
