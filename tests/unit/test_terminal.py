@@ -3,6 +3,7 @@
 import io
 import logging
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from rich.console import Console
 from snakemake_interface_logger_plugins.common import LogEvent
 
+import snakemake_logger_plugin_conceptbridge as plugin
 from snakemake_logger_plugin_conceptbridge import STAGES, LogHandler
 
 ROOT = Path(__file__).parents[2]
@@ -80,6 +82,51 @@ def test_warnings_are_shown_and_nothing_else(shown: tuple[LogHandler, io.StringI
     tell(handler, message="Building DAG of jobs...")
     tell(handler, logging.WARNING, "warning: riverside has [no] influenza.")
     assert text.getvalue() == "warning: riverside has [no] influenza.\n"
+
+
+@pytest.fixture
+def long_job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What Snakemake tells of a job that has been on for long and writes a log."""
+    monkeypatch.setattr(plugin, "LONG", 0)
+    log = tmp_path / "train.log"
+    log.write_text(
+        "12:00:01 minilm: loaded in 2.1 s\n12:00:07 pass 12 of at most 60 [of 3 runs]\nTraceback of nobody\n"
+    )
+    return {
+        "event": LogEvent.JOB_INFO,
+        "jobid": 7,
+        "rule_name": "train",
+        "wildcards": {"learner": "cnn", "target": "prairie"},
+        "log": [str(log)],
+    }
+
+
+def test_a_terminal_shows_what_a_long_job_said_last(long_job: dict[str, Any]) -> None:
+    handler = LogHandler(Settings(), None)  # type: ignore[arg-type]
+    handler.console = Console(file=io.StringIO(), width=100, force_terminal=True)
+    tell(handler, event=LogEvent.RUN_INFO, stats={"train": 2, "total": 2})
+    tell(handler, **long_job)
+    with handler.console.capture() as screen:
+        handler.console.print(handler._screen())
+    assert "train cnn prairie: pass 12 of at most 60 [of 3 runs]" in screen.get()
+    tell(handler, event=LogEvent.JOB_FINISHED, job_id=7)
+    with handler.console.capture() as screen:
+        handler.console.print(handler._screen())
+    assert "pass 12" not in screen.get()
+    handler.close()
+
+
+def test_a_file_gets_a_line_of_a_long_job_after_a_silence(
+    shown: tuple[LogHandler, io.StringIO], long_job: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plugin, "SILENT", 0.1)
+    handler, text = shown
+    tell(handler, event=LogEvent.RUN_INFO, stats={"train": 1, "total": 1})
+    tell(handler, **long_job)
+    while len(text.getvalue().splitlines()) < 2:
+        time.sleep(0.01)
+    handler.close()
+    assert text.getvalue().splitlines()[1] == "train cnn prairie: pass 12 of at most 60 [of 3 runs]"
 
 
 def test_a_terminal_gets_bars(shown: tuple[LogHandler, io.StringIO]) -> None:

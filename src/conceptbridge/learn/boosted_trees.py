@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.special import expit
 
+from conceptbridge.core.paced_log import PacedLog
 from conceptbridge.learn.binned_features import datasets
 from conceptbridge.learn.feature_blocks import Blocks, of_rows
 from conceptbridge.learn.forest import Forest
@@ -249,7 +250,7 @@ def _grow(
     cap, patience = settings["num_iterations"], settings["early_stopping_round"]
     # without rows that check it, and where patience cannot end it before, the cap is a number of trees and no limit
     end = 2 * cap if watched and patience < cap else cap
-    stop = _Stop(patience, cap if whole else 0)
+    stop = _Stop(patience, cap if whole else 0, end)
     made = lgb.train(parameters, data, end, valid_sets=watched, init_model=start, callbacks=[stop] if watched else None)
     return made, stop.curve, cap_use(len(stop.curve), cap, end, stop.over)
 
@@ -263,10 +264,10 @@ def _fraction(given: float | str, features: Features) -> float:
 
 
 class _Stop:
-    """Ends boosting after ``patience`` trees without a lower loss, but not before ``least`` trees."""
+    """Ends boosting after ``patience`` trees without a lower loss, but not before ``least`` of the ``most`` trees."""
 
-    def __init__(self, patience: int, least: int) -> None:
-        self.patience, self.least = patience, least
+    def __init__(self, patience: int, least: int, most: int) -> None:
+        self.patience, self.least, self.most, self.log = patience, least, most, PacedLog(logger)
         self.curve: list[float] = []
         self.best, self.trees, self.over = 0, 0, False
 
@@ -278,6 +279,9 @@ class _Stop:
             if loss < self.curve[self.best]:
                 self.best = len(self.curve) - 1
             self.over = len(self.curve) - 1 - self.best >= self.patience
+        self.log.info(
+            "tree %d of at most %d, lowest validation loss %.4f", self.trees, self.most, self.curve[self.best]
+        )
         if self.over and self.trees >= self.least:
             # the number is of all trees, a source's too, and LightGBM drops those after it
             raise lgb.callback.EarlyStopException(env.iteration, env.evaluation_result_list)

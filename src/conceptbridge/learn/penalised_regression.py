@@ -19,6 +19,7 @@ from safetensors.numpy import load_file, save_file
 from scipy.sparse import csr_array
 from scipy.special import expit
 
+from conceptbridge.core.paced_log import PacedLog
 from conceptbridge.learn.penalised_columns import Columns, columns
 from conceptbridge.learn.penalised_solver import Descent, largest_penalty, no_coefficients
 from conceptbridge.learn.pooled_features import Features, pool, presence, scale_groups
@@ -235,13 +236,14 @@ def go_down_path(
     searched = count > 1 and checked
     end = 2 * count - 1 if searched else count
     best, steps = nothing, 0
-    capped, step = WITHIN, 0
+    capped, step, log = WITHIN, 0, PacedLog(logger)
     for step in range(1, end + 1):
         change, shift, iterations = solved(largest * (ratio ** (step - 1) if count > 1 else smallest))
         steps += iterations
         now = loss(change, shift)
         if now < best.loss or (not checked and step == (count + 1) // 2):
             best = Kept(step, now, change, shift, WITHIN, 0)
+        log.info("penalty %d of at most %d, lowest validation loss %.4f", step, end, best.loss)
         over = searched and step > count // 2 and step - best.at >= settings["patience"]
         capped = cap_use(step, count, end, over)
         if over or (not checked and step == (count + 1) // 2):

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from conceptbridge.core.paced_log import PacedLog
 from conceptbridge.learn.networks.network import Network, Weights, logger
 from conceptbridge.learn.search import WITHIN, Run, cap_use
 
@@ -53,6 +54,7 @@ class Descent(ABC):
         # without rows that check it, and where patience cannot end it before, the cap is a number of steps and no limit
         end = 2 * self.cap if len(self.check) and patience < self.cap else self.cap
         marks = {self.step_at(depth) for depth in depths}
+        log = PacedLog(logger)
         self.best, self.lowest = self.weights(), self.loss()
         marked, over = {0: self.best}, False
         for step in sorted({*range(every, end, every), self.cap, end} | marks - {0}):
@@ -67,6 +69,8 @@ class Descent(ABC):
             loss = self.loss()
             if loss <= self.lowest:
                 self.best, self.lowest, self.kept = self.weights(), loss, step
+            passes = (step / self.pass_steps, end / self.pass_steps)
+            log.info("pass %.0f of at most %.0f, lowest validation loss %.4f", *passes, self.lowest)
             # who has run out of patience only goes on for the marks
             over = step - self.kept >= patience
             self.capped = cap_use(step, self.cap, end, over)
