@@ -125,8 +125,10 @@ DOCUMENTS: dict[str, tuple[str, frozenset[str], frozenset[str]]] = {
         "how a model does at its source",
         frozenset({"trained", "train_rows", "train_events", "cohort", "metrics", "persons", "rows", "events"})
         | {"split", "metric", "estimate", "lower", "upper", "seed_sd", "seeds", "reason"}
-        | {"first_year", "last_year", "tokens_per_row"},
-        frozenset(),
+        | {"first_year", "last_year", "tokens_per_row"}
+        | {"spent"}
+        | _SPENT,
+        frozenset({"chosen"}),
     ),
 }
 """JSON files, by name: what each is, the keys it may have at any depth, and the keys below which any key may stand."""

@@ -36,6 +36,8 @@ _COUNTS: dict[str, Any] = {
             "properties": {
                 "train_rows": {"type": ["integer", "null"], "minimum": 0, "maximum": 10**12},
                 "train_events": {"type": ["integer", "null"], "minimum": 0, "maximum": 10**12},
+                # of a model that hospitals trained together
+                "spent": {"type": ["object", "null"]},
             },
         },
         "cohort": {"type": "array"},

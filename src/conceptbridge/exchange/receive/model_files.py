@@ -21,15 +21,17 @@ from conceptbridge.study.backends import find_backend
 from conceptbridge.vocabulary.states import SLOTS
 
 SPACE = "space.safetensors"
+#: the source of a model that hospitals trained together (``learn.strategies.federated``)
+TOGETHER = "all"
 
 _COUNT = {"type": "integer", "minimum": 0}
 _MODEL: dict[str, Any] = {
     "type": "object",
     "additionalProperties": False,
-    "required": ["learner", "strategy", "source", "target", "seeds", "kept", "space"],
+    "required": ["learner", "strategy", "source", "seeds", "kept", "space"],
     "properties": {
         "learner": {"type": "string"},
-        "strategy": {"const": "local"},
+        "strategy": {"enum": ["local", "federated"]},
         "source": {"type": "string"},
         "target": {"type": "string"},
         "seeds": {"type": "array", "items": _COUNT},
@@ -82,11 +84,13 @@ def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where
     model = strict_json((folder / "model.json").read_bytes(), at)
     fields = {"properties": {**saves.fields, **_MODEL["properties"]}, "required": [*_MODEL["required"], *saves.fields]}
     check_fields(model, _MODEL | fields, at)
-    space = model["space"]
+    space, together = model["space"], about["source"] == TOGETHER
     expected = {
         "learner": (model["learner"], about["learner"]),
         "source": (model["source"], about["source"]),
-        "target": (model["target"], about["source"]),
+        # a model that hospitals trained together has no target
+        "strategy": (model["strategy"], "federated" if together else "local"),
+        "target": (model.get("target"), None if together else about["source"]),
         "seeds": (model["seeds"], list(range(1, seeds + 1))),
         "kept": (len(model["kept"]), seeds),
         "space.embedding": (space["embedding"], embedding["name"]),

@@ -24,6 +24,9 @@ ANSWERS: Mapping[str, frozenset[str]] = {
     # may it take part, and what of its training tokens the common input space needs
     "enrol": frozenset({"reason", "rows", "events", "check_rows", "keys", "places", "moments"}),
     "enter": frozenset(),
+    # over a network: that it takes part, and that it has kept the model (exchange.network)
+    "begin": frozenset(),
+    "keep": frozenset(),
     # of the weights that it was sent: their loss here, and what they are after some steps
     "update": frozenset({"losses", "weights"}),
     # of the features' columns, and of a regression's coefficients

@@ -1,0 +1,76 @@
+"""The coordinator of federated training over a network: it asks hospitals, and writes the bundle of what comes of it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+import numpy as np
+
+from conceptbridge.core.errors import StudyError
+from conceptbridge.exchange.network.messages import decode, encode
+from conceptbridge.exchange.network.model_bundle import write_model_bundle
+from conceptbridge.learn.arm_files import SourceResult, write_arm
+from conceptbridge.learn.arm_job import ArmJob
+from conceptbridge.learn.federated.answers import Answer
+from conceptbridge.learn.federated.server import ALL, federate, refusal
+from conceptbridge.learn.training import Arm
+
+
+class Messenger(Protocol):
+    """What an engine does: it brings a message to hospitals, and theirs back."""
+
+    def send(self, message: bytes, to: list[str], what: str) -> Mapping[str, bytes]:
+        """The reply of each hospital, by its name; whoever is missing has not answered. ``what`` was asked."""
+
+
+@dataclass(frozen=True)
+class Hospitals:
+    """The hospitals of a network, as whom questions can be put to (``learn.federated.sites.Asked``)."""
+
+    names: list[str]
+    messenger: Messenger
+
+    def ask(self, question: str, asked: dict[str, Any], of: Any) -> list[Answer]:
+        """The answers of these hospitals, in this order. Raises StudyError if one does not answer, naming it."""
+        when = f"in round {asked['number']}" if "number" in asked else f"at the question {question!r}"
+        replies = self.messenger.send(encode({"question": question, "asked": asked}), list(of), question)
+        answers: list[Answer] = []
+        for name in of:
+            if name not in replies:
+                raise StudyError(
+                    f"federated training: {name} stopped answering {when}; no model was written. Start again when "
+                    f"{name} is there"
+                )
+            reply = decode(replies[name], name)
+            if "answer" not in reply:
+                raise StudyError(
+                    f"federated training: {name} does not answer {when}; no model was written. The log at {name} says "
+                    "why"
+                )
+            answers.append(reply["answer"])
+        return answers
+
+
+def coordinate(job: ArmJob, about: Mapping[str, Any], hospitals: Hospitals, out: Path) -> None:
+    """Train the job's model with the hospitals, write its bundle to ``out``, and send it to each of them.
+
+    ``about``: what the bundle's manifest says of the model, which a hospital compares with its own study. That there is
+    no model is a finding, too, and the bundle has the reason. Raises StudyError when a hospital does not answer, or
+    will not; then nothing is written.
+    """
+    hospitals.ask("begin", {"about": dict(about), "job": json.loads(job.to_json())}, hospitals.names)
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "arm"
+        folder.mkdir()
+        if (reason := refusal(job)) is not None:
+            result = SourceResult({"train_rows": None, "train_events": None, "reason": reason})
+        else:
+            result = federate(Arm(job, folder), hospitals)
+        write_arm(folder, None, {ALL: result})
+        write_model_bundle(about, folder, out)
+    bundle = np.frombuffer(out.read_bytes(), np.uint8)
+    hospitals.ask("keep", {"bundle": bundle}, hospitals.names)
+
