@@ -250,6 +250,36 @@ def adapt_encoder(
     print(f"More is in {out / RECORD}. Use the encoder in a study: `embeddings: [{{adapted: {out.absolute()}}}]`")
 
 
+Kit = Annotated[Path, typer.Argument(metavar="KIT", help="This hospital's kit, a folder.", exists=True)]
+
+
+@app.command()
+def join(study: StudyFile, kit: Kit) -> None:
+    """Train `federated` models with other hospitals, over a network. The study has run, so that its rows are there."""
+    from conceptbridge.exchange.network.session import join as take_part  # with NumPy, which no other command needs
+    from conceptbridge.plan import Plan
+
+    checked = Study.read(study)
+    take_part(checked, Plan(checked, {}, {}, {}, []).federated_jobs(), kit, partial(print, flush=True))
+    print(f"Now: conceptbridge run {study}")
+
+
+@app.command()
+def lead(
+    study: StudyFile,
+    server: Annotated[Path, typer.Option(metavar="KIT", help="The server's kit.", exists=True)],
+    admin: Annotated[Path, typer.Option(metavar="KIT", help="Its administrator's kit.", exists=True)],
+) -> None:
+    """Train a study's `federated` models with its hospitals, over a network. Each of them runs `conceptbridge join`."""
+    from conceptbridge.exchange.network.session import lead as train_with  # as above
+    from conceptbridge.plan import Plan
+
+    checked = Study.read(study)
+    jobs = Plan(checked, {}, {}, {}, []).federated_jobs()  # the hospitals' results files need not be there yet
+    files = train_with(checked, jobs, server, admin, partial(print, flush=True))
+    print(f"Trained {len(files)} models; each hospital has them, too.")
+
+
 @app.command(name="audit-release")
 def audit_release(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Results of a study, or a results file (zip).")],

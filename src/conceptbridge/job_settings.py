@@ -219,6 +219,9 @@ class JobSettings:
             "width": e.spec.get("width", ""),
         }
 
+    def receive_federated(self, task: str, embedding: str, learner: str, strategy: str) -> Settings:
+        return self.receive(str(find_strategy(strategy).source), task, embedding, learner)
+
     def predict(self, embedding: str, **others: str) -> Settings:
         return {
             "fingerprint": self._plan.arm_embeddings[embedding].fingerprint,

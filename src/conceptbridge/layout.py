@@ -43,6 +43,10 @@ MODELS_DIGEST = "arms/{task}/{embedding}/{learner}/models.sha256"
 
 RESAMPLED = "resamples/{task}/{site}"  # a site's local models on half-samples of its training persons
 
+NETWORK = "network/{site}"  # the engine's own files where federated training is over a network
+LEFT = "network/{site}.csv"  # what left a site for it, a line per answer
+FEDERATED = "federated/{task}.{embedding}.{learner}.zip"  # the bundle of a model that was trained so
+
 EXTERNAL = "external/{task}/{external}/{target}"  # predictions of another model, as an arm's folder
 
 IMPORTANCE = "importance/{task}/{site}.parquet"  # what the models named there look at

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from conceptbridge import layout
+from conceptbridge.core.errors import StudyError
 from conceptbridge.job_settings import JobSettings, Settings
 from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
 from conceptbridge.learn.registry import LEARNERS
@@ -40,6 +41,7 @@ _SCRIPTS = {
     **dict.fromkeys(("pool_translated", "pool_sources_translated", "transfer_translated"), "translated_arm"),
     **dict.fromkeys(("rows_digest", "models_digest"), "digest"),
     "compute_terms": "compute_texts",
+    "receive_federated": "receive",
     "profile": "count_profile",
     "receive_vocabulary": "receive_tokens",
 }
@@ -150,6 +152,32 @@ class Plan:
         wanted = (task, self.study.by_id[embedding].name, learner) if embedding else None
         bundles = self.bundles[site].items()
         return [str(file) for key, file in bundles if (wanted or (task or key[0], *key[1:])) == key]
+
+    def federated_jobs(self) -> dict[str, tuple[ArmJob, dict[str, Any]]]:
+        """The federated models that can be trained over a network, by the file of the bundle: the job, and what the
+        bundle says of the model. Raises StudyError if there is none."""
+        study, jobs = self.study, {}
+        for name in study.config["strategies"]:
+            of_rounds = find_strategy(name).needs == Needs.ROUNDS
+            for task in self.tasks if of_rounds else ():
+                for e in self.embeddings:
+                    for learner in () if e.translated else self.learners:
+                        about = study.model(str(find_strategy(name).source), task, e, learner)
+                        about["min_cell_count"] = study.config["min_cell_count"]
+                        file = Path(layout.place(layout.FEDERATED, task=task, embedding=e.name, learner=learner)).name
+                        jobs[file] = (self.arm(task, e.id, learner, name), about)
+        if not jobs:
+            raise StudyError("config: strategies: there is no model to train over a network; add federated")
+        return jobs
+
+    def federated_bundle(self, task: str, embedding: str, learner: str) -> list[str]:
+        """The bundle of a model that was trained over a network, if it is there."""
+        folder = self.study.federated_models
+        assert folder is not None
+        file = folder / Path(layout.FEDERATED).name.format(
+            task=task, embedding=self.study.by_id[embedding].name, learner=learner
+        )
+        return [str(file)] if file.is_file() else []
 
     def vectors(self, embedding: str, site: str, task: str) -> list[str]:
         """The tables of a site's vectors or ancestors: none for one-hot, the parent's for shuffled, one per task if
@@ -269,6 +297,8 @@ class Plan:
         if rule in ("receive", "receive_tokens", "receive_profile", "receive_vocabulary"):
             model = (wildcards.get("embedding", ""), wildcards.get("learner", ""))
             return self.bundles_of(wildcards["received"], task or None, *model)
+        if rule == "receive_federated":
+            return self.federated_bundle(task, wildcards["embedding"], wildcards["learner"])
         if rule == "external":
             return [study.of_cohort(study.config["external"][wildcards["external"]], task, wildcards["target"])]
         if rule == "represent":

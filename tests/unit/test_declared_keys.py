@@ -103,6 +103,7 @@ BASE: dict[str, Any] = {
 #: no change of settings but of files, or of the folder of them: tests/workflow/test_reruns.py
 OF_FILES = ("results", "data", "vocabulary", "sites.SITE.findings", "sites.SITE.extract", "sites.SITE.bundles")
 OF_FILES += ("sites.SITE.results_file", "sites.SITE.patients", "sites.SITE.cdm_version", "term_pairs", "translations")
+OF_FILES += ("federated_models",)
 OF_FILES += ("sites.SITE.meds", "sites.SITE.remote", "sites.SITE.database", "external")
 OF_FILES += tuple(f"tasks.TASK.{event}.{key}" for event in ("index", "outcome") for key in ("file", "definition"))
 #: another value of a key, where the schema alone does not tell one

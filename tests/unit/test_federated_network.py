@@ -61,6 +61,11 @@ def bytes_of(arm: Path) -> dict[str, bytes]:
     return {str(path.relative_to(arm)): path.read_bytes() for path in sorted(arm.rglob("*")) if path.is_file()}
 
 
+def left(engagement: Engagement) -> list[dict[str, str]]:
+    """The lines of a hospital's log."""
+    return list(csv.DictReader(Path(engagement.log).read_text().splitlines()))
+
+
 def test_messages_hold_what_they_were_given() -> None:
     value = {"a": [1, 2.5, None, "x"], "weights": {"head": np.arange(6, dtype=np.float32).reshape(2, 3)}}
     again = decode(encode(value | {"loss": np.float64(0.1), "none": np.zeros((0, 3))}), "north")
@@ -76,9 +81,7 @@ def test_a_message_that_is_none_is_one_message(message: bytes) -> None:
         decode(message, "north")
 
 
-def test_hospitals_of_a_network_train_the_model_of_one_machine(
-    network: dict[str, Engagement], tmp_path: Path
-) -> None:
+def test_hospitals_of_a_network_train_the_model_of_one_machine(network: dict[str, Engagement], tmp_path: Path) -> None:
     engine, out = InMemory(network), tmp_path / BUNDLE
     coordinate(JOB, about_of(JOB), Hospitals(list(NAMES), engine), out)
     expected = about_of(JOB)
@@ -91,12 +94,14 @@ def test_hospitals_of_a_network_train_the_model_of_one_machine(
     assert json.loads(ours) == json.loads(theirs)
     for one in network.values():
         assert (Path(one.models) / BUNDLE).read_bytes() == out.read_bytes()
-        lines = list(csv.DictReader(Path(one.log).open()))
+        lines = left(one)
         assert [line["question"] for line in lines] == ["begin", "enrol", "enter", *["update"] * 4, "keep"]
         assert [line["round"] for line in lines][3:7] == ["1", "2", "3", "4"]
         assert "token_products" in lines[1]["holds"] and "head" in lines[3]["holds"]
     assert sum(map(len, engine.sent)) == sum(
-        int(line["message_bytes"]) for one in network.values() for line in csv.DictReader(Path(one.log).open())
+        int(line["message_bytes"])
+        for one in network.values()
+        for line in csv.DictReader(Path(one.log).read_text().splitlines())
     )
 
 

@@ -1,6 +1,7 @@
-"""NVIDIA FLARE between three hospitals and a coordinator, each a process of its own, over mutual TLS on this machine."""
+"""NVIDIA FLARE between three hospitals and a coordinator, each a process of its own, over mutual TLS."""
 
 import csv
+import json
 import socket
 import subprocess
 import sys
@@ -64,8 +65,6 @@ def test_over_flare_hospitals_train_the_model_of_one_machine(kits: Path, tmp_pat
             prepare(kits / name, tmp_path / name / "flare", "client")
             engagement.write(tmp_path / name / "flare" / ENGAGEMENT)
             stack.enter_context(running(tmp_path / name / "flare", "client", name))
-        import json
-
         task = {"hospitals": list(NAMES), "job": json.loads(JOB_20.to_json()), "about": about_of(JOB), "out": str(out)}
         train(server, kits / "admin@network.org", {"influenza.made.cnn": task}, told.append)
     expected = about_of(JOB)
@@ -76,5 +75,5 @@ def test_over_flare_hospitals_train_the_model_of_one_machine(kits: Path, tmp_pat
     assert bytes_of(tmp_path / "received/models") == bytes_of(tmp_path / "here/models")
     for one in engagements.values():
         assert (Path(one.models) / BUNDLE).read_bytes() == out.read_bytes()
-        lines = list(csv.DictReader(Path(one.log).open()))
+        lines = list(csv.DictReader(Path(one.log).read_text().splitlines()))
         assert [line["question"] for line in lines] == ["begin", "enrol", "enter", *["update"] * 21, "keep"]

@@ -109,7 +109,7 @@ rule federate:
     log:
         "<logs>/federate/{task}/{embedding}/{learner}/{strategy}.log",
     wildcard_constraints:
-        strategy=that_need(Needs.ROUNDS),
+        strategy="none" if study.federated_models else that_need(Needs.ROUNDS),
         embedding=TRAINED,
     conda:
         "../envs/conceptbridge.yaml"

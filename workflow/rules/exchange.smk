@@ -72,6 +72,26 @@ rule receive:
         " --width {params.job[width]} --out {output:q} > {log:q} 2>&1"
 
 
+# what was trained over a network takes the place of what `federate` trains
+rule receive_federated:
+    input:
+        bundle=lambda w: plan.federated_bundle(w.task, w.embedding, w.learner),
+    output:
+        directory(at(layout.SOURCES_MODEL)),
+    log:
+        "<logs>/receive_federated/{task}/{embedding}/{learner}/{strategy}.log",
+    wildcard_constraints:
+        strategy=that_need(Needs.ROUNDS) if study.federated_models else "none",
+        embedding=TRAINED,
+    conda:
+        "../envs/conceptbridge.yaml"
+    params:
+        job=job("receive_federated"),
+    shell:
+        "python {params.job[script]:q} --bundle {input.bundle:q} --expected {params.job[expected]:q}"
+        " --width {params.job[width]} --out {output:q} > {log:q} 2>&1"
+
+
 rule receive_tokens:
     input:
         bundles=lambda w: plan.bundles_of(w.received, w.task),

@@ -3,10 +3,10 @@
 from pathlib import Path
 
 from conceptbridge.core.atomic_files import atomic_folder
-from conceptbridge.learn.arm_files import SourceResult, write_arm
+from conceptbridge.learn.arm_files import write_arm
 from conceptbridge.learn.arm_job import ArmJob
 from conceptbridge.learn.federated.processes import Serve, processes, serve
-from conceptbridge.learn.federated.server import ALL, federate, refusal
+from conceptbridge.learn.federated.server import ALL, federate, refusal, refused
 from conceptbridge.learn.training import Arm
 
 
@@ -20,7 +20,7 @@ def run_federated(job: ArmJob, results: Path, out: Path, at_once: int = 1, run: 
     """
     with atomic_folder(out) as folder:
         if (reason := refusal(job)) is not None:
-            result = SourceResult({"train_rows": None, "train_events": None, "reason": reason})
+            result = refused(reason)
         else:
             with processes(job, dict.fromkeys(job.sources, results), at_once, run) as sites:
                 result = federate(Arm(job, folder), sites)

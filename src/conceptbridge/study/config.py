@@ -107,7 +107,8 @@ def read_study(config: Mapping[str, Any], catalogue: Mapping[str, Any] | None = 
             f"config: sites.{not_results[0]}: a study of aggregate results files has no other sites; run "
             f"{not_results[0]}'s own study, and give its `results_file`"
         )
-    sharing = [name for name in config.get("strategies", []) if strategy(name).needs in JOINT]
+    joint = [needs for needs in JOINT if needs != Needs.ROUNDS or "federated_models" not in full]
+    sharing = [name for name in config.get("strategies", []) if strategy(name).needs in joint]
     if sharing and any("bundles" in spec for spec in full["sites"].values()):
         raise StudyError(
             f"config: strategies: {sharing[0]} needs the rows of all sites, but some sites have only bundles; "

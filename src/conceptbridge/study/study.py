@@ -73,6 +73,12 @@ class Study:
         """The folder of the bundles that a site has sent."""
         return Path(self._data(self.config["sites"][site]["bundles"]))
 
+    @property
+    def federated_models(self) -> Path | None:
+        """The folder of the models that were trained over a network; None where a job trains them."""
+        folder = self.config.get("federated_models")
+        return Path(self._data(folder)) if folder else None
+
     def patients(self, site: str) -> str:
         """The file that lists a site's patients to score."""
         return self._data(self.config["sites"][site]["patients"])
@@ -343,6 +349,8 @@ class Study:
         """The strategies of the study. Transfer needs a second site. Sharing rows must be allowed, and needs the rows
         of all sites on this machine."""
         possible = {Needs.OWN_ROWS}
+        if self.federated_models and self.own:
+            possible.add(Needs.ROUNDS)
         if len(self.own + self.bundled) > 1:
             possible.add(Needs.SOURCE_MODELS)
             if self.config["share_rows"] and not self.bundled:

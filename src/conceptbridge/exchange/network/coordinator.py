@@ -1,4 +1,4 @@
-"""The coordinator of federated training over a network: it asks hospitals, and writes the bundle of what comes of it."""
+"""The coordinator of federated training over a network: it asks hospitals, and writes a bundle of what comes of it."""
 
 import json
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ import numpy as np
 from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.network.messages import decode, encode
 from conceptbridge.exchange.network.model_bundle import write_model_bundle
-from conceptbridge.learn.arm_files import SourceResult, write_arm
+from conceptbridge.learn.arm_files import write_arm
 from conceptbridge.learn.arm_job import ArmJob
 from conceptbridge.learn.federated.answers import Answer
-from conceptbridge.learn.federated.server import ALL, federate, refusal
+from conceptbridge.learn.federated.server import ALL, federate, refused
 from conceptbridge.learn.training import Arm
 
 
@@ -58,19 +58,21 @@ def coordinate(job: ArmJob, about: Mapping[str, Any], hospitals: Hospitals, out:
     """Train the job's model with the hospitals, write its bundle to ``out``, and send it to each of them.
 
     ``about``: what the bundle's manifest says of the model, which a hospital compares with its own study. That there is
-    no model is a finding, too, and the bundle has the reason. Raises StudyError when a hospital does not answer, or
-    will not; then nothing is written.
+    too little at the hospitals is a finding, and the bundle has the reason. Raises StudyError when a hospital does not
+    answer, or will not; then nothing is written.
     """
     hospitals.ask("begin", {"about": dict(about), "job": json.loads(job.to_json())}, hospitals.names)
     with TemporaryDirectory() as temporary:
         folder = Path(temporary) / "arm"
         folder.mkdir()
-        if (reason := refusal(job)) is not None:
-            result = SourceResult({"train_rows": None, "train_events": None, "reason": reason})
-        else:
-            result = federate(Arm(job, folder), hospitals)
-        write_arm(folder, None, {ALL: result})
+        write_arm(folder, None, {ALL: federate(Arm(job, folder), hospitals)})
         write_model_bundle(about, folder, out)
     bundle = np.frombuffer(out.read_bytes(), np.uint8)
     hospitals.ask("keep", {"bundle": bundle}, hospitals.names)
 
+
+def write_refusal(about: Mapping[str, Any], reason: str, out: Path) -> None:
+    """Write the bundle of a model that cannot be trained so, whatever the hospitals hold, and why."""
+    with TemporaryDirectory() as temporary:
+        write_arm(Path(temporary), None, {ALL: refused(reason)})
+        write_model_bundle(about, Path(temporary), out)

@@ -1,7 +1,7 @@
-"""Start NVIDIA FLARE from the kits that `nvflare provision` makes, so that it does what this project needs and no more.
+"""Start NVIDIA FLARE from the kits that `nvflare provision` makes, so that it does what is needed and no more.
 
-A kit is copied to a folder of the results, and stays as it was signed. At a hospital FLARE may then make one object, our
-executor; a coordinator can start and stop jobs there, and neither look at files nor run a command; no log is sent.
+A kit is copied to a folder of the results, and stays as it was signed. At a hospital FLARE may then make one object,
+our executor; a coordinator can start and stop jobs there, and neither look at files nor run a command; no log is sent.
 """
 
 import json
@@ -27,7 +27,7 @@ ASK_AGAIN = 0.05
 #: seconds after which a hospital whose process has ended is given up
 GIVEN_UP = 10.0
 
-_MODULES = {"client": "nvflare.private.fed.app.client.client_train", "server": "nvflare.private.fed.app.server.server_train"}
+_MODULE = "nvflare.private.fed.app.{side}.{side}_train"
 _RIGHTS = (
     *("submit_job", "manage_job", "clone_job", "download_job", "view", "operate", "shell_commands", "byoc"),
     "server-predeployed-flwr",
@@ -78,8 +78,10 @@ def prepare(kit: Path, workspace: Path, side: str) -> None:
 @contextmanager
 def running(workspace: Path, side: str, name: str) -> Iterator[subprocess.Popen[bytes]]:
     """FLARE's process of a hospital or of the server, with all that it starts, until the end of the block."""
-    settings = ["secure_train=true", "config_folder=config", f"org={name}"] + ([f"uid={name}"] if side == "client" else [])
-    command = [sys.executable, "-u", "-m", _MODULES[side], "-m", str(workspace), "-s", f"fed_{side}.json", "--set", *settings]
+    settings = ["secure_train=true", "config_folder=config", f"org={name}"]
+    settings += [f"uid={name}"] if side == "client" else []
+    command = [sys.executable, "-u", "-m", _MODULE.format(side=side), "-m", str(workspace)]
+    command += ["-s", f"fed_{side}.json", "--set", *settings]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": os.environ.get("MALLOC_ARENA_MAX", "2")}
     with (workspace / "output.txt").open("wb") as output:
         process = subprocess.Popen(
@@ -109,7 +111,12 @@ def write_job(folder: Path, model: str, hospitals: list[str]) -> None:
         "resource_spec": {},
         "deploy_map": {"coordinator": ["server"], "hospital": hospitals},
     }
-    nothing: dict[str, Any] = {"format_version": 2, "task_data_filters": [], "task_result_filters": [], "components": []}
+    nothing: dict[str, Any] = {
+        "format_version": 2,
+        "task_data_filters": [],
+        "task_result_filters": [],
+        "components": [],
+    }
     rounds = {"id": "rounds", "path": f"{ADAPTER}.Rounds", "args": {"model": model}}
     answers = {"tasks": ["*"], "executor": {"path": f"{ADAPTER}.Answers", "args": {}}}
     server = nothing | {
@@ -123,9 +130,7 @@ def write_job(folder: Path, model: str, hospitals: list[str]) -> None:
     write_json(nothing | {"executors": [answers]}, folder / "hospital/config/config_fed_client.json")
 
 
-def train(
-    workspace: Path, admin: Path, tasks: Mapping[str, Mapping[str, Any]], tell: Callable[[str], None]
-) -> None:
+def train(workspace: Path, admin: Path, tasks: Mapping[str, Mapping[str, Any]], tell: Callable[[str], None]) -> None:
     """Have the server, which runs, train each of the ``tasks`` with their hospitals, one after the other.
 
     ``admin`` is the kit of its administrator. Waits until all hospitals are there; ``tell`` is told what goes on.

@@ -32,7 +32,7 @@ from conceptbridge.learn.run_arm import read_site_of
 logger = logging.getLogger(__name__)
 
 #: columns of the log
-LEFT = ("task", "embedding", "learner", "question", "round", "holds", "bytes", "message_bytes")
+LEFT = ("task", "embedding", "learner", "question", "round", "holds", "bytes", "message_bytes", "refused")
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,21 @@ class Hospital:
 
         That it cannot be given is told without a reason, which may say something of the hospital: the log has it.
         """
-        question = "?"
+        question, asked = "?", {}
         try:
-            asked = decode(message, "the coordinator")
-            question = asked["question"]
+            told = decode(message, "the coordinator")
+            question, asked = told["question"], told["asked"]
             with threadpool_limits(1):  # the same bytes on one core or eight
-                answer = self._answer(question, asked["asked"])
-            told = encode({"answer": answer})
-            self._checked(question, asked["asked"], answer, len(told))
-            return told
-        except Exception:  # whatever it is, the coordinator is not told
+                answer = self._answer(question, asked)
+            reply = encode({"answer": answer})
+            holds = self._checked(answer)
+        except Exception as error:  # whatever it is, the coordinator is not told
             logger.exception("the question %r was not answered", question)
-            return encode({"refused": question})
+            answer, reply, holds = {}, encode({"refused": question}), ""
+            self._log(question, asked, holds, 0, len(reply), str(error) or type(error).__name__)
+            return reply
+        self._log(question, asked, holds, size_of(answer), len(reply), "")
+        return reply
 
     def _answer(self, question: str, asked: dict[str, Any]) -> Answer:
         if question == "begin":
@@ -117,22 +120,24 @@ class Hospital:
             file.write_bytes(asked["bundle"].astype(np.uint8).tobytes())
         return {}
 
-    def _checked(self, question: str, asked: Mapping[str, Any], answer: Answer, message_bytes: int) -> None:
-        """Check what leaves and write a line of it to the log. Raises StudyError if it must not leave."""
+    def _checked(self, answer: Answer) -> str:
+        """Check what leaves, and say what it holds. Raises StudyError if it must not leave."""
         assert self.job is not None
         with TemporaryDirectory() as temporary:
             write_answer(answer, Path(temporary))
             released = check_egress(Path(temporary), self.secrets, self.job.learner)
         if finding := self.secrets.finding(str(answer.get("reason", "")), program=True):
             raise StudyError(f"the reason to take no part holds {finding}; it does not leave the site")
-        holds = " ".join(column for file in released for column in file.columns) or " ".join(answer)
-        line = (*(self.job.task, self.job.embedding.name, self.job.learner), question, asked.get("number", ""))
-        log = Path(self.engagement.log)
+        return " ".join(column for file in released for column in file.columns) or " ".join(answer)
+
+    def _log(self, question: str, asked: Mapping[str, Any], holds: str, size: int, message: int, refused: str) -> None:
+        job, log = self.job, Path(self.engagement.log)
+        model = ("", "", "") if job is None else (job.task, job.embedding.name, job.learner)
         log.parent.mkdir(parents=True, exist_ok=True)
         new = not log.is_file()
         with log.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerows(([LEFT] if new else []) + [(*line, holds, size_of(answer), message_bytes)])
+            row = (*model, question, asked.get("number", ""), holds, size, message, refused)
+            csv.writer(file).writerows(([LEFT] if new else []) + [row])
 
 
 def _secrets(engagement: Engagement) -> SiteSecrets:

@@ -1,4 +1,4 @@
-"""The bundle of a model that hospitals trained together: what each of them, and the coordinator, puts into its study."""
+"""The bundle of a model that hospitals trained together: what each of them puts into its study."""
 
 import shutil
 from collections.abc import Mapping
@@ -50,4 +50,3 @@ def write_model_bundle(about: Mapping[str, Any], arm: Path, out: Path) -> None:
         write_package(folder, "bundle", about, out)
     purpose = f"The model of {about['task']} that hospitals trained together, for their own studies."
     write_release_report(out.name, purpose, released, nothing, out.with_suffix(".md"))
-

@@ -11,7 +11,7 @@ from conceptbridge.core.atomic_files import atomic_folder, write_json, write_par
 from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.package import check_fields, plain_text, read_package, shown, strict_json
 from conceptbridge.exchange.receive.find_bundles import check_bundle
-from conceptbridge.exchange.receive.model_files import check_model
+from conceptbridge.exchange.receive.model_files import TOGETHER, check_model
 from conceptbridge.study.backends import find_backend
 from conceptbridge.tasks.sequences import TOKENS
 from conceptbridge.vocabulary.build import SCHEMA as VOCABULARY
@@ -61,6 +61,8 @@ def receive(bundle: Path | None, expected: Mapping[str, Any], width: int | None,
         if bundle is None:
             name, learner, task = expected["embedding"]["name"], expected["learner"], expected["task"]
             entry = {"reason": f"{source} has sent no bundle of {learner} on {name} for {task}"}
+            if source == TOGETHER:
+                entry = {"reason": f"no {learner} on {name} has been trained over a network for {task}"}
         else:
             files, about = unpacked(bundle, expected, Path(temporary) / "files")
             metrics = strict_json((files / "metrics.json").read_bytes(), f"{bundle}: metrics.json")

@@ -43,6 +43,11 @@ def refusal(job: ArmJob) -> str | None:
     return reason
 
 
+def refused(reason: str) -> SourceResult:
+    """What comes of a learner and embedding for which there is no federated model."""
+    return SourceResult({"train_rows": None, "train_events": None, "reason": reason})
+
+
 def federate(arm: Arm, asked: Asked) -> SourceResult:
     """Train one model with the sites, save it in the arm's folder, and say what it took.
 
