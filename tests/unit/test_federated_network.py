@@ -9,15 +9,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
+from conceptbridge.api import Study
 from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.network.coordinator import Hospitals, coordinate
+from conceptbridge.exchange.network.flare_kit import kit_of, prepare
 from conceptbridge.exchange.network.hospital import Engagement, Hospital
 from conceptbridge.exchange.network.messages import decode, encode
 from conceptbridge.exchange.network.model_bundle import name_of
+from conceptbridge.exchange.network.session import engagement
 from conceptbridge.exchange.receive.bundles import receive
+from conceptbridge.layout import workflow_folder
 from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
 from conceptbridge.learn.run_arm import read_site_of
+from conceptbridge.plan import Plan
 from made_arms import train_federated
 from made_network import NAMES, about_of, write_hospital
 from made_site import WIDTH
@@ -146,3 +152,57 @@ def test_what_must_not_leave_a_hospital_is_not_sent(
     reply = decode(hospital.answer(encode({"question": "update", "asked": {}})), "")
     assert reply == {"refused": "update"}
     assert "the array 'persons' is not declared" in caplog.text
+
+
+# --- what the commands start from -----------------------------------------------------------------------------------
+
+HOSPITAL = workflow_folder() / "config/studies/federated-hospital.yaml"
+
+
+def test_a_hospital_s_study_and_the_coordinator_s_train_the_same_models() -> None:
+    hospital, coordinator = Study.read(HOSPITAL), Study.read(HOSPITAL.with_name("federated-coordinator.yaml"))
+    assert hospital.strategies == ["local", "federated"]
+    assert hospital.compared() == coordinator.compared()
+    ours, theirs = (Plan(one, {}, {}, {}, []).federated_jobs() for one in (hospital, coordinator))
+    assert ours.keys() == theirs.keys() == {"influenza.minilm.cnn.zip"}
+    for file, (job, about) in ours.items():
+        assert about == theirs[file][1]
+        assert replace(job, sources=()) == replace(theirs[file][0], sources=())
+    assert theirs["influenza.minilm.cnn.zip"][0].sources == list(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("site", "change", "message"),
+    [
+        ("prairie", {}, "the kit is that of prairie, .* those of riverside"),
+        ("riverside", {"federated_models": None}, "federated_models: give the folder"),
+        ("riverside", {}, "cohort.parquet: there is no such file; run `conceptbridge run STUDY.yaml` first"),
+    ],
+)
+def test_what_is_missing_to_join_is_said(tmp_path: Path, site: str, change: dict[str, None], message: str) -> None:
+    config = yaml.safe_load(HOSPITAL.read_text()) | {"results": str(tmp_path)}
+    study = Study.read({key: value for key, value in config.items() if key not in change})
+    with pytest.raises(StudyError, match=message):
+        engagement(study, Plan(study, {}, {}, {}, []).federated_jobs(), site)
+
+
+def test_at_a_hospital_the_engine_may_do_what_is_needed_and_no_more(tmp_path: Path) -> None:
+    kit, workspace = tmp_path / "kit", tmp_path / "results/network/riverside"
+    for folder in ("startup", "local"):
+        (kit / folder).mkdir(parents=True)
+    (kit / "startup/fed_client.json").write_text('{"client": {"fqsn": "riverside"}}')
+    components = [{"id": "process_launcher"}, {"id": "site_log_streamer"}]
+    as_made = {"class_allow_list": ["a.B"], "allow_log_streaming": True, "components": components}
+    (kit / "local/resources.json.default").write_text(json.dumps(as_made))
+    assert kit_of(kit, "client") == "riverside"
+    prepare(kit, workspace, "client")
+    resources, rights = (
+        json.loads((workspace / "local" / f"{f}.json").read_text()) for f in ("resources", "authorization")
+    )
+    assert resources["class_allow_list"] == ["conceptbridge.exchange.network.flare.Answers"]
+    assert not resources["allow_log_streaming"] and resources["components"] == components[:1]
+    given = rights["permissions"]["project_admin"]
+    assert {name for name, right in given.items() if right != "none"} == {"submit_job", "manage_job"}
+    assert not (kit / "local/resources.json").exists()
+    with pytest.raises(StudyError, match=r"is not a kit of a server: it has no startup/fed_server\.json"):
+        kit_of(kit, "server")

@@ -154,6 +154,13 @@ TABLE = [
         dry_run=True,
     ),
     Row(
+        "the same, trained over a network",
+        {"receive_federated": 4, "use_federated": 8} | EVALUATED,
+        "a bundle takes the place of what a job trains",
+        {"strategies": [*STRATEGIES, "federated"], "federated_models": "models"},
+        dry_run=True,
+    ),
+    Row(
         "a strategy less", EVALUATED, "what compares arms", {"strategies": ["local", "direct", "pooled"]}, dry_run=True
     ),
     Row(
