@@ -259,6 +259,7 @@ def join(study: StudyFile, kit: Kit) -> None:
     from conceptbridge.exchange.network.session import join as take_part  # with NumPy, which no other command needs
     from conceptbridge.plan import Plan
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # the engine's processes end, too
     checked = Study.read(study)
     take_part(checked, Plan(checked, {}, {}, {}, []).federated_jobs(), kit, partial(print, flush=True))
     print(f"Now: conceptbridge run {study}")
@@ -274,6 +275,7 @@ def lead(
     from conceptbridge.exchange.network.session import lead as train_with  # as above
     from conceptbridge.plan import Plan
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     checked = Study.read(study)
     jobs = Plan(checked, {}, {}, {}, []).federated_jobs()  # the hospitals' results files need not be there yet
     files = train_with(checked, jobs, server, admin, partial(print, flush=True))

@@ -51,7 +51,7 @@ class InMemory:
         self.hospitals = {name: Hospital(one) for name, one in engagements.items()}
         self.sent: list[bytes] = []
 
-    def send(self, message: bytes, to: list[str], what: str) -> dict[str, bytes]:
+    def send(self, message: bytes, to: list[str], when: str) -> dict[str, bytes]:
         replies = {name: self.hospitals[name].answer(message) for name in reversed(to)}
         self.sent += replies.values()
         return replies
@@ -131,9 +131,9 @@ def test_a_hospital_trains_only_what_its_own_study_says(
 class SilentFromRound2(InMemory):
     """Of the hospitals one is gone in round 2."""
 
-    def send(self, message: bytes, to: list[str], what: str) -> dict[str, bytes]:
+    def send(self, message: bytes, to: list[str], when: str) -> dict[str, bytes]:
         asked = decode(message, "")["asked"]
-        return super().send(message, [n for n in to if n != "prairie" or asked.get("number") != 2], what)
+        return super().send(message, [n for n in to if n != "prairie" or asked.get("number") != 2], when)
 
 
 def test_a_hospital_that_is_gone_is_one_message_and_no_model(network: dict[str, Engagement], tmp_path: Path) -> None:

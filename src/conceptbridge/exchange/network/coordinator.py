@@ -22,8 +22,16 @@ from conceptbridge.learn.training import Arm
 class Messenger(Protocol):
     """What an engine does: it brings a message to hospitals, and theirs back."""
 
-    def send(self, message: bytes, to: list[str], what: str) -> Mapping[str, bytes]:
-        """The reply of each hospital, by its name; whoever is missing has not answered. ``what`` was asked."""
+    def send(self, message: bytes, to: list[str], when: str) -> Mapping[str, bytes]:
+        """The reply of each hospital, by its name; whoever is missing is gone. ``when`` says in words which question
+        this is."""
+
+
+def gone(name: str, when: str) -> StudyError:
+    """What is said of a hospital that does not answer."""
+    return StudyError(
+        f"federated training: {name} stopped answering {when}; no model was written. Start again when {name} is there"
+    )
 
 
 @dataclass(frozen=True)
@@ -36,14 +44,11 @@ class Hospitals:
     def ask(self, question: str, asked: dict[str, Any], of: Any) -> list[Answer]:
         """The answers of these hospitals, in this order. Raises StudyError if one does not answer, naming it."""
         when = f"in round {asked['number']}" if "number" in asked else f"at the question {question!r}"
-        replies = self.messenger.send(encode({"question": question, "asked": asked}), list(of), question)
+        replies = self.messenger.send(encode({"question": question, "asked": asked}), list(of), when)
         answers: list[Answer] = []
         for name in of:
             if name not in replies:
-                raise StudyError(
-                    f"federated training: {name} stopped answering {when}; no model was written. Start again when "
-                    f"{name} is there"
-                )
+                raise gone(name, when)
             reply = decode(replies[name], name)
             if "answer" not in reply:
                 raise StudyError(

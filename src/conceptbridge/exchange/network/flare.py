@@ -19,12 +19,12 @@ from nvflare.apis.signal import Signal
 
 from conceptbridge.core.atomic_files import write_text
 from conceptbridge.core.errors import StudyError
-from conceptbridge.exchange.network.coordinator import Hospitals, coordinate
+from conceptbridge.exchange.network.coordinator import Hospitals, coordinate, gone
 from conceptbridge.exchange.network.flare_kit import ENGAGEMENT, TASKS, failure
 from conceptbridge.exchange.network.hospital import Engagement, Hospital
 from conceptbridge.learn.arm_job import ArmJob
 
-_MESSAGE = "message"
+_TASK, _MESSAGE = "answer", "message"
 #: seconds between two looks at who has answered
 _LOOK = 0.02
 
@@ -64,7 +64,7 @@ class _Broadcast:
     def __init__(self, controller: Rounds, abort_signal: Signal, context: FLContext) -> None:
         self.controller, self.abort_signal, self.context = controller, abort_signal, context
 
-    def send(self, message: bytes, to: list[str], what: str) -> Mapping[str, bytes]:
+    def send(self, message: bytes, to: list[str], when: str) -> Mapping[str, bytes]:
         replies: dict[str, bytes] = {}
 
         def received(client_task: ClientTask, fl_ctx: FLContext) -> None:
@@ -73,11 +73,14 @@ class _Broadcast:
                 replies[client_task.client.name] = reply[_MESSAGE]
             client_task.result = None
 
-        task = Task(name=what, data=Shareable({_MESSAGE: message}), result_received_cb=received)
+        task = Task(name=_TASK, data=Shareable({_MESSAGE: message}), result_received_cb=received)
         self.controller.broadcast_and_wait(
             task, self.context, targets=to, min_responses=len(to), abort_signal=self.abort_signal
         )
-        if self.abort_signal.triggered:
+        if self.abort_signal.triggered:  # by FLARE itself, when a hospital's process has ended
+            for name in to:
+                if self.controller.get_client_disconnect_time(name):
+                    raise gone(name, when)
             raise StudyError("federated training: the job was stopped; no model was written")
         return replies
 
