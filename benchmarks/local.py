@@ -243,7 +243,7 @@ def plan_of(a: argparse.Namespace) -> tuple[dict[str, Any], Plan]:
         config = yaml.safe_load((ROOT / "config/studies/synthea.yaml").read_text(encoding="utf-8"))
         changes |= {"results": "results", "data": str(a.data.resolve())}
     else:
-        config = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+        config = yaml.safe_load((ROOT / "config/studies/three-winters.yaml").read_text(encoding="utf-8"))
         changes |= {"simulate": {"persons": a.persons, "seed": a.seed}}
         changes |= {"sites": {site: {"extract": "simulated"} for site in ("riverside", "lakeshore")}}
     config |= changes

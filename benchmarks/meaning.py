@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
 
 def comparisons(seed: int, cores: int, folder: Path) -> pd.DataFrame:
     """The study's paired differences of minilm from each control, at one seed of the network."""
-    study = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    study = yaml.safe_load((ROOT / "config/studies/three-winters.yaml").read_text(encoding="utf-8"))
     study["simulate"]["seed"] = seed
     study |= {"name": f"meaning-{seed}", "results": str(folder / str(seed)), "strategies": ["local", "direct"]}
     config = folder / f"{seed}.yaml"

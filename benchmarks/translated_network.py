@@ -64,7 +64,7 @@ def plan_of(persons: int, seed: int, learners: Sequence[str], words: bool, event
     ``words``: the paper's way, raw vectors of texts that say the state, "Not X". With ``events`` models are tuned on so
     many, two draws of each, and have one seed.
     """
-    config: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    config: dict[str, Any] = yaml.safe_load((ROOT / "config/studies/three-winters.yaml").read_text(encoding="utf-8"))
     config |= {"simulate": {"persons": persons, "seed": seed}, "embeddings": ["onehot", "minilm", "ontology"]}
     config |= {"sites": {site: {"extract": "simulated"} for site in (*OLD, *NEW)}}
     config |= {"learners": dict.fromkeys(learners), "strategies": ["local", "direct", "tune-all"]}

@@ -54,7 +54,7 @@ TASKS = {"without": False, "with": True}
 
 def plan_of(persons: int, seed: int, embedding: str, learners: list[str]) -> Plan:
     """The demo's task at the two hospitals, with and without values."""
-    config: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    config: dict[str, Any] = yaml.safe_load((ROOT / "config/studies/three-winters.yaml").read_text(encoding="utf-8"))
     [task] = config["tasks"].values()
     tasks = {name: task | {"predictors": task["predictors"] | {"values": on}} for name, on in TASKS.items()}
     config |= {"simulate": {"persons": persons, "seed": seed}, "embeddings": [embedding], "tasks": tasks}

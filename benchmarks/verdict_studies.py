@@ -33,7 +33,7 @@ from conceptbridge.study.config import read_study
 from made_arms import result_of
 
 ROOT = Path(__file__).parents[1]
-DEMO: dict[str, Any] = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+DEMO: dict[str, Any] = yaml.safe_load((ROOT / "config/studies/three-winters.yaml").read_text(encoding="utf-8"))
 TWO = {site: {"extract": "simulated"} for site in ("riverside", "lakeshore")}
 
 

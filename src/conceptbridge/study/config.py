@@ -22,7 +22,8 @@ from conceptbridge.study.embeddings import Embedding, check_catalogue, find_embe
 from conceptbridge.study.learners import LEARNERS, LearnerSpec, find_learner
 from conceptbridge.study.own_encoder import missing_pin, own_entry, told_entry
 from conceptbridge.study.strategies import JOINT, STRATEGIES, Needs, strategy
-from conceptbridge.study.study import HOSPITALS, SIMULATED, Study
+from conceptbridge.study.study import HOSPITALS, Study
+from conceptbridge.study.study_sites import SIMULATED
 from conceptbridge.tasks.check import check_date, check_task
 from conceptbridge.tasks.windows import cut
 
