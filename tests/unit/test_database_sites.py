@@ -222,3 +222,96 @@ def test_a_table_has_the_same_bytes_when_it_is_copied_again(server: Server, tmp_
     for file in first.iterdir():
         assert file.read_bytes() == (second / file.name).read_bytes()
     assert isinstance(pq.read_table(first / "person.parquet"), pa.Table)
+
+
+@pytest.fixture(scope="module")
+def sources(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The same server as ODBC data sources, by Debian's driver."""
+    pytest.importorskip("arrow_odbc")
+    driver = next(iter(sorted(Path("/usr/lib").glob("*/odbc/psqlodbcw.so"))), None)
+    if driver is None:
+        pytest.skip("no ODBC driver: apt-get install odbc-postgresql")
+    file = tmp_path_factory.mktemp("odbc") / "odbc.ini"
+    about = f"Driver={driver}\nServername=127.0.0.1\nDatabase=postgres\nUsername={OWNER}\n"
+    named = {"north": (server.port, PASSWORD), "mistyped": (server.port, "hunter-2-wrong"), "closed": (1, PASSWORD)}
+    file.write_text("".join(f"[{n}]\n{about}Port={p}\nPassword={word}\n" for n, (p, word) in named.items()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ODBCINI", str(file))
+        yield server
+
+
+def test_a_site_behind_odbc_is_the_site_of_its_files(
+    sources: Server, extract: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = copied(tmp_path / "copied", kind="odbc")
+    from_files, of_files = load(extract, tmp_path / "files")
+    from_database, of_database = load(folder, tmp_path / "database")
+    for table in TABLES:
+        assert (from_database / f"{table}.parquet").read_bytes() == (from_files / f"{table}.parquet").read_bytes()
+        of_files["tables"][table].pop("file", None), of_database["tables"][table].pop("file", None)
+    assert of_database == of_files
+    assert json.loads((folder / "copied.json").read_text())["one_state"] is False
+    assert "read one after the other" in caplog.text
+    assert not any(PASSWORD.encode() in file.read_bytes() for file in folder.iterdir())
+
+
+def test_values_behind_odbc_keep_all_digits_and_letters(sources: Server) -> None:
+    from conceptbridge.sites.databases.database import Column, find_database
+
+    sources.run(
+        "CREATE SCHEMA wide",
+        'CREATE TABLE wide."T" (id numeric(20), big bigint, x double precision, d numeric, t text, z timestamptz)',
+        "INSERT INTO wide.\"T\" VALUES (9007199254740993, 9007199254740993, 0.1, 12.5, repeat('ü', 9000), "
+        "'2019-12-31 23:30-05'), (1, NULL, 'NaN', NULL, '', NULL)",
+    )
+    kinds = {"id": "BIGINT", "big": "BIGINT", "x": "DOUBLE", "d": "DOUBLE", "t": "VARCHAR", "z": "DATE"}
+    with find_database("odbc").connect("north") as session:
+        assert list(session.columns("wide")["T"]) == list(kinds)
+        columns = [Column(name, "", name.upper(), kind) for name, kind in kinds.items()]
+        first, second = session.read("wide", "T", columns).read_all().to_pylist()
+    assert (first["ID"], first["BIG"], first["X"], first["D"]) == ("9007199254740993", 2**53 + 1, 0.1, 12.5)
+    assert (first["T"], second["BIG"], second["D"]) == ("ü" * 9000, None, None)
+    assert first["Z"].replace(tzinfo=None).isoformat() == "2020-01-01T04:30:00"
+
+
+def test_a_kind_behind_odbc_can_ask_for_one_state(sources: Server) -> None:
+    """As SQL Server's does, with PostgreSQL's words for it."""
+    from conceptbridge.sites.databases.database import Column
+    from conceptbridge.sites.databases.odbc import Odbc, SQLServer
+
+    class Snapshot(Odbc):
+        one_state = ("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY",)
+        version = "SELECT current_setting('server_version')"
+
+    sources.run("CREATE TABLE public.early AS SELECT 1 AS n", "CREATE TABLE public.late AS SELECT 1 AS n")
+    columns = [Column("n", "integer", "n", "BIGINT")]
+    with Snapshot().connect("north") as session:
+        assert session.version[0].isdigit()
+        assert session.read("public", "early", columns).read_all().num_rows == 1
+        sources.run("INSERT INTO public.late VALUES (2)")
+        assert session.read("public", "late", columns).read_all().to_pydict() == {"n": [1]}
+        assert session.one_state
+    with pytest.raises(StudyError, match=r"SQL Server data source north: \w+") as caught, SQLServer().connect("north"):
+        pass
+    assert PASSWORD not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"service": "mistyped"}, rf'ODBC data source mistyped: .*authentication failed for user "{OWNER}"'),
+        ({"service": "closed"}, r'connection to server at "127\.0\.0\.1", port 1 failed: Connection refused'),
+        ({"service": "south"}, "ODBC data source south: Data source name not found"),
+        ({"schema": "omop"}, "odbc north: there is no schema omop, or it has no tables"),
+    ],
+)
+def test_what_goes_wrong_behind_odbc_is_told_in_one_line_without_a_secret(
+    sources: Server, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    with pytest.raises(StudyError, match=message) as caught:
+        copied(tmp_path / "copied", **{"kind": "odbc", **change})
+    told = str(caught.value)
+    assert "\n" not in told
+    assert PASSWORD not in told
+    assert "hunter" not in told
+    assert list(tmp_path.iterdir()) == []

@@ -25,11 +25,11 @@ class DatabaseCopy(Converter):
         "required": ["kind", "service", "schema", "as_of"],
         "additionalProperties": False,
         "properties": {
-            "kind": _NAME | {"description": "`postgresql`, or a kind that another package brings."},
+            "kind": _NAME | {"description": "`postgresql`, `sqlserver`, `odbc`, or one that another package brings."},
             "service": _NAME
             | {
                 "description": "A name that files of this machine explain, with address, user and password; for "
-                "PostgreSQL an entry of `~/.pg_service.conf`."
+                "PostgreSQL an entry of `~/.pg_service.conf`, for the others a data source of `~/.odbc.ini`."
             },
             "schema": _NAME | {"description": "The schema of the CDM's tables."},
             "vocabulary_schema": {
@@ -81,7 +81,8 @@ class DatabaseCopy(Converter):
         return (DATABASES[settings["kind"]],)
 
     def convert(self, settings: Mapping[str, Any], out: Path) -> None:
-        """Copy the tables, all as they are at one moment, and write what was copied to ``out/copied.json``."""
+        """Copy the tables, all as they are at one moment where the kind can say that, and write what was copied to
+        ``out/copied.json``."""
         from conceptbridge.sites.databases.copy import copy_tables
 
         copy_tables(find_database(settings["kind"]), settings, out)

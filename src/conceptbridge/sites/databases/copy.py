@@ -27,7 +27,8 @@ def copy_tables(database: Database, settings: Mapping[str, Any], out: Path) -> N
     """Write each table of the CDM as ``out/{table}.parquet``, its rows in the database's order, and ``COPIED``.
 
     ``settings`` has ``service``, ``schema``, ``vocabulary_schema`` (None if the vocabulary is in the same one),
-    ``without`` (tables that the database does not have) and ``as_of``. All tables are read in one transaction.
+    ``without`` (tables that the database does not have) and ``as_of``. All tables are read in one transaction, of one
+    state where the kind can promise that.
 
     Raises StudyError, naming the table, if one or a column that every row needs is missing, or is there twice.
     """
@@ -40,9 +41,14 @@ def copy_tables(database: Database, settings: Mapping[str, Any], out: Path) -> N
         about = {key: settings[key] for key in ("kind", "service", "schema", "as_of")}
         source = pq.read_table(folder / "cdm_source.parquet").to_pylist() if "cdm_source" in tables else []
         _warn_if_later(source, settings["as_of"])
-        write_json(
-            about | {"version": session.version, "cdm_source": _as_text(source), "tables": tables}, folder / COPIED
-        )
+        if not session.one_state:
+            logger.warning(
+                "warning: tables of the kind %s are read one after the other; whether somebody wrote to them meanwhile "
+                "is not known",
+                settings["kind"],
+            )
+        about |= {"version": session.version, "one_state": session.one_state}
+        write_json(about | {"cdm_source": _as_text(source), "tables": tables}, folder / COPIED)
 
 
 def _wanted(session: Session, settings: Mapping[str, Any]) -> dict[str, tuple[str, str, list[Column]]]:

@@ -28,17 +28,20 @@ class Column(NamedTuple):
 
 
 class Session:
-    """A connection in one transaction that only reads: every query sees the same state of the database."""
+    """A connection in one transaction that only reads."""
 
     #: the server's version, for the record
     version: str
+    #: whether every query sees the same state of the database
+    one_state: bool = True
 
     def columns(self, schema: str) -> dict[str, dict[str, str]]:
         """Return table or view -> column -> type of a schema, names as they are stored; nothing if there is none."""
         raise NotImplementedError
 
     def read(self, schema: str, table: str, columns: Sequence[Column]) -> "pa.RecordBatchReader":
-        """Return the rows of a table, in an order that is the same as long as the table is not written to.
+        """Return the rows of a table, in an order that is the same as long as the table is not written to, if the
+        kind can ask for one.
 
         The columns have their CDM names. Whole numbers keep all digits (as text where they are stored as decimal
         numbers), dates are dates or timestamps. An infinite date is null, and ``INFINITE`` true, if the kind knows any.
@@ -64,7 +67,11 @@ class Database:
 DATABASES = Registry(
     "kind of database",
     "conceptbridge.databases",
-    {"postgresql": "conceptbridge.sites.databases.postgresql:PostgreSQL"},
+    {
+        "postgresql": "conceptbridge.sites.databases.postgresql:PostgreSQL",
+        "sqlserver": "conceptbridge.sites.databases.odbc:SQLServer",
+        "odbc": "conceptbridge.sites.databases.odbc:Odbc",
+    },
 )
 
 
