@@ -10,12 +10,33 @@ import threading
 import time
 from collections.abc import Callable
 from multiprocessing import active_children
+from typing import ClassVar
 
 # before anything heavy is imported: Snakemake tells BLAS and OpenMP (and so torch and Arrow) how many threads a job has
 # been granted, but not the tokenizers of transformers
 if THREADS := os.environ.get("OMP_NUM_THREADS"):
     os.environ["RAYON_NUM_THREADS"] = THREADS
 BEGAN, SPENT = time.monotonic(), sum(os.times()[:4])
+
+
+class _Spared:
+    """Keep packages from importing others that they would only offer more with, which no command uses: scikit-learn
+    takes LightGBM longer than most jobs of trees last."""
+
+    OFFERED: ClassVar = {
+        "sklearn": "lightgbm",
+        "pandas": "lightgbm",
+        "charset_normalizer": "numpy.f2py",
+        "cffi": "numba.core.typing.cffi_utils",
+    }
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> None:
+        """Say that a package is not there while the one that would offer more with it is being imported."""
+        if getattr(getattr(sys.modules.get(self.OFFERED.get(fullname, "")), "__spec__", None), "_initializing", False):
+            raise ModuleNotFoundError(fullname, name=fullname)
+
+
+sys.meta_path.insert(0, _Spared())
 
 from conceptbridge.core.errors import StudyError  # noqa: E402
 

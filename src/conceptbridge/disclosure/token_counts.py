@@ -9,13 +9,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.suppress import keep_enough, suppress_remainder
 
 
 def read_tokens(path: Path, *columns: str) -> pa.Table:
     """Read these columns of a task's ``tokens.parquet``, with ``rows``, and ``persons`` where it has them: at home."""
     known = pq.read_schema(path).names
-    return pq.read_table(path, columns=[name for name in (*columns, "rows", "persons") if name in known])
+    return read_table(path, columns=[name for name in (*columns, "rows", "persons") if name in known])
 
 
 def of_enough_persons(tokens: pa.Table, min_cell_count: int) -> pa.Table:
@@ -68,6 +69,6 @@ def probable_rows(tokens: pa.Table, train_rows: int | None, min_cell_count: int)
 
 def train_rows(splits: Path) -> int | None:
     """Return the training rows that a cohort's ``splits.parquet`` tells; None where it does not show them."""
-    table = pq.read_table(splits, columns=["split", "rows"])
+    table = read_table(splits, columns=["split", "rows"])
     rows: list[int | None] = table.filter(pc.equal(table["split"], "train"))["rows"].to_pylist()
     return rows[0] if rows else None

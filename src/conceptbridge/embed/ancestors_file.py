@@ -5,6 +5,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from conceptbridge.core.read_parquet import read_table
+
 SCHEMA = pa.schema([("key", pa.string()), ("also", pa.list_(pa.string()))])
 
 #: token -> the tokens that it is as well, by key
@@ -18,4 +20,4 @@ def holds_ancestors(table: Path) -> bool:
 
 def read_ancestors(table: Path) -> Ancestors:
     """What each token is as well."""
-    return dict(zip(*pq.read_table(table, columns=SCHEMA.names).to_pydict().values(), strict=True))
+    return dict(zip(*read_table(table, columns=SCHEMA.names).to_pydict().values(), strict=True))

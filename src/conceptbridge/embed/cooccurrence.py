@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from scipy.sparse import coo_array, csr_array, vstack
 from scipy.sparse.linalg import eigsh
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.embed.vectors import Matrix
 from conceptbridge.study.backends import SiteFiles
@@ -41,8 +41,8 @@ def read_persons(sites: Sequence[SiteFiles]) -> tuple[list[str], csr_array]:
     """
     parts: list[tuple[np.ndarray, np.ndarray, int, list[str | None]]] = []
     for cohort, tokens, sequences in sites:
-        people = pq.read_table(cohort, columns=["row_id", "person_id", "split"])
-        rows = pq.read_table(sequences, columns=["row_id", "tokens"])
+        people = read_table(cohort, columns=["row_id", "person_id", "split"])
+        rows = read_table(sequences, columns=["row_id", "tokens"])
         if not people["row_id"].equals(rows["row_id"]):
             raise StudyError(f"{sequences}: its rows are not those of {cohort}; delete both and run again")
         training = pa.compute.equal(people["split"], "train")
@@ -50,7 +50,7 @@ def read_persons(sites: Sequence[SiteFiles]) -> tuple[list[str], csr_array]:
         lists = rows["tokens"].filter(training).combine_chunks()
         lengths = lists.value_lengths().to_numpy(zero_copy_only=False)
         in_row = lists.flatten().to_numpy(zero_copy_only=False)
-        parts.append((np.repeat(number, lengths), in_row, len(ids), pq.read_table(tokens)["text"].to_pylist()))
+        parts.append((np.repeat(number, lengths), in_row, len(ids), read_table(tokens)["text"].to_pylist()))
     texts = sorted({text for *_, own in parts for text in own if text is not None})
     index = {text: i for i, text in enumerate(texts)}
     matrices = []

@@ -10,9 +10,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.embed.vectors import Matrix
 
 #: a code before the text, as in the published HDF5 files: `C0010200 Not cough`, `C0424781_A low grade`, `group_65 old`
@@ -100,7 +100,7 @@ def read_file(path: Path) -> tuple[Sequence[str], Matrix]:
         with np.load(path, allow_pickle=False) as arrays:
             return [str(key) for key in arrays["keys"]], _matrix(arrays["vectors"])
     if suffix == ".parquet":
-        table = pq.read_table(path).combine_chunks()
+        table = read_table(path).combine_chunks()
         keys = [str(key) for key in table.column(0).to_pylist()]
         rest = table.columns[1:]
         if len(rest) == 1 and (pa.types.is_list(rest[0].type) or pa.types.is_fixed_size_list(rest[0].type)):

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from scipy.stats import spearmanr
+from numpy.typing import NDArray
 
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.suppress import keep_enough
 from conceptbridge.embed.tables import StoredVectors
 from conceptbridge.embed.text_checks import check_texts
@@ -126,13 +126,20 @@ def _rated(embedding: Embedding, file: Path, data: Path, cache_folder: Path) -> 
     known = stored.known[first] & stored.known[second]
     cosine = (unit[first[known]] * unit[second[known]]).sum(axis=1)
     rating = pairs["Mean"].to_numpy()[known]
-    correlation = float(spearmanr(cosine, rating).statistic) if known.sum() >= MIN_PAIRS else None
+    correlation = float(np.corrcoef(_ranks(cosine), _ranks(rating))[0, 1]) if known.sum() >= MIN_PAIRS else None
     return {"spearman": correlation, "pairs_used": int(known.sum()), "pairs": len(pairs)}
+
+
+def _ranks(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+    """The values' ranks from 1 on, (values,); equal values share the mean of theirs."""
+    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
+    ranks: NDArray[np.float64] = (np.cumsum(count) - (count - 1) / 2)[place]
+    return ranks
 
 
 def _tokens(vocabulary: Path, min_cell_count: int) -> pa.Table:
     """Tokens of concepts of enough persons; in a vocabulary that was shared their number is blank."""
-    table = pq.read_table(vocabulary, columns=["key", "concept_id", "state", "text", "persons"])
+    table = read_table(vocabulary, columns=["key", "concept_id", "state", "text", "persons"])
     return keep_enough(table, "persons", min_cell_count)
 
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 
 Matrix = NDArray[np.float32]
 
@@ -34,6 +34,6 @@ def vector_table(texts: Sequence[str], vectors: Matrix) -> pa.Table:
 
 def read_vectors(path: Path) -> tuple[list[str], Matrix]:
     """Texts of an embedding table and their vectors, shape (texts, width)."""
-    table = pq.read_table(path)
+    table = read_table(path)
     column = table["vector"].combine_chunks()
     return table["text"].to_pylist(), np.asarray(column.flatten()).reshape(len(table), column.type.list_size)

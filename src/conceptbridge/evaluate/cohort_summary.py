@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.cohort_counts import Counts, count_parts, shown_parts
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.evaluate.predictions import SPLITS, Rows
@@ -71,6 +71,6 @@ def describe_site(
 
 def _lengths(sequences: Path, cohort: pa.Table) -> Any:
     """Return the number of tokens of each row of the cohort (rows,)."""
-    table = pq.read_table(sequences, columns=["row_id", "tokens"])
+    table = read_table(sequences, columns=["row_id", "tokens"])
     length = dict(zip(table["row_id"].to_pylist(), pc.list_value_length(table["tokens"]).to_pylist(), strict=True))
     return np.array([length.get(int(row_id), 0) for row_id in cohort["row_id"].to_numpy()])

@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.optimize import brentq
 from scipy.special import stdtr, stdtrit
 
 FEWEST_SITES = 3
@@ -50,6 +49,7 @@ def summarise(effects: ArrayLike, variances: ArrayLike) -> Summary | None:
 
 def reml(effect: NDArray[np.float64], variance: NDArray[np.float64]) -> float:
     """Return the REML estimate of the variance between sites: the root of the restricted likelihood's derivative."""
+    from scipy.optimize import brentq  # slow to import, and few studies have three targets
 
     def grad(between: float) -> float:
         weight = 1 / (variance + between)

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 
 SPLITS = ("validation", "test")
 """The splits that are predicted, in the order of all tables."""
@@ -52,7 +52,7 @@ def read_cohort(path: Path) -> pa.Table:
     """Read a cohort in row_id order; raises StudyError when there is no such file."""
     if not path.is_file():
         raise StudyError(f"{path}: there is no such cohort; run the task's rules first")
-    return pq.read_table(path).sort_by("row_id")
+    return read_table(path).sort_by("row_id")
 
 
 def rows_of(cohort: pa.Table) -> Rows:
@@ -89,7 +89,7 @@ def _columns(path: Path, sources: Sequence[str], more: Sequence[str]) -> dict[st
     """Read a file of predictions, texts as numbers: thousands of files of texts would take longer than all the rest."""
     names = ["source", "split", "seed", "row_id", "label", "probability", *more]
     # texts are codes in the file, and stay so
-    table = pq.read_table(path, columns=names, read_dictionary=["source", "split"])
+    table = read_table(path, columns=names, read_dictionary=["source", "split"])
     codes = {"source": _codes(table["source"], sources), "split": _codes(table["split"], SPLITS)}
     if (codes["source"] < 0).any():
         raise StudyError(f"{path.parent}: predictions of a source that arm.json does not name; run this arm again")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.rounding import safe_decimals
 from conceptbridge.evaluate.metrics import AT_CUT
 from conceptbridge.evaluate.predictions import SPLITS
@@ -26,9 +26,9 @@ _DECIMALS = {"breakeven": {"events": 1, "lower": 1, "upper": 1}, "unseen": {"eve
 
 def read_shared(folder: Path, name: str, min_cell_count: int) -> pa.Table:
     """Read the table ``name`` of one task and target in ``folder``, as it may be shown. Twice is as once."""
-    site = pq.read_table(folder / "site.parquet", columns=["split", "rows"]).to_pylist()
+    site = read_table(folder / "site.parquet", columns=["split", "rows"]).to_pylist()
     rows = {row["split"]: row["rows"] for row in site}
-    return shared_table(name, pq.read_table(folder / f"{name}.parquet"), rows, min_cell_count)
+    return shared_table(name, read_table(folder / f"{name}.parquet"), rows, min_cell_count)
 
 
 def shared_table(name: str, table: pa.Table, rows: Mapping[str, int | None], min_cell_count: int) -> pa.Table:

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from conceptbridge import layout
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.token_counts import of_enough_persons, read_tokens
 from conceptbridge.evaluate.schemas import (
     ARM,
@@ -57,7 +57,7 @@ def importance(what: Looking, task: str, site: str, comparisons: Iterable[Path],
     ``comparisons`` are the tables of all targets, which name the models. A token is listed if at least
     ``min_cell_count`` persons have it among the training rows, and among those that are looked at.
     """
-    named = [row for path in comparisons for row in pq.read_table(path).to_pylist()]
+    named = [row for path in comparisons for row in read_table(path).to_pylist()]
     rows: list[tuple[Any, ...]] = []
     for role, arm in _models(what, site, named):
         rows += [(task, site, role, *arm, *line) for line in _of_model(what, task, site, arm, results)]

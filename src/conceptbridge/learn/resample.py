@@ -15,12 +15,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from conceptbridge import layout
 from conceptbridge.core.atomic_files import atomic_folder, write_json
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.evaluate.delong import person_clusters
 from conceptbridge.evaluate.measure import flaw, too_few
 from conceptbridge.evaluate.method_limits import Tested, headline_arms, headline_pairs, method_rows, score
@@ -181,7 +181,7 @@ def _of_test(folder: Path, source: str, site: Site) -> tuple[str | None, NDArray
 
 
 def _read(comparisons: Path) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = pq.read_table(comparisons).to_pylist()
+    rows: list[dict[str, Any]] = read_table(comparisons).to_pylist()
     return rows
 
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.learn.places import Windows
 from conceptbridge.vocabulary.states import slots_of
 
@@ -171,10 +172,10 @@ def read_rows(cohort: Path, tokens: Path, sequences: Path) -> SiteRows:
 
     Raises StudyError when the sequences are not those of the cohort.
     """
-    people = pq.read_table(cohort, columns=["row_id", "person_id", "label", "split"])
-    table = pq.read_table(tokens, columns=["key", "text", "state", "rows"])
+    people = read_table(cohort, columns=["row_id", "person_id", "label", "split"])
+    table = read_table(tokens, columns=["key", "text", "state", "rows"])
     there = pq.read_schema(sequences).names
-    order = pq.read_table(sequences, columns=[name for name in ("row_id", "tokens", "days", "values") if name in there])
+    order = read_table(sequences, columns=[name for name in ("row_id", "tokens", "days", "values") if name in there])
     if not people["row_id"].equals(order["row_id"]):
         raise StudyError(f"{sequences}: its rows are not those of {cohort}; delete both and run again")
     lists = order["tokens"].combine_chunks()

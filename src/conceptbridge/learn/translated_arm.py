@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from conceptbridge import layout
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.learn.arm_files import TrainedModel
 from conceptbridge.learn.arm_job import ArmJob
 from conceptbridge.learn.run_arm import as_seen, make_arm, read_events_of, read_site_of
@@ -52,7 +52,7 @@ def in_words_of_hub(job: ArmJob, results: Path, name: str) -> Site:
     site = read_events_of(job, results, name)
     if job.hub is None or job.hub == name:
         return as_seen(job, site)
-    keys = pq.read_table(layout.rows(results, job.task, job.hub)[1], columns=["key"])["key"].to_pylist()
+    keys = read_table(layout.rows(results, job.task, job.hub)[1], columns=["key"])["key"].to_pylist()
     translation = _translations(job, results, name, job.hub)[0]
     return as_seen(job, replace(site, rows=read_as_tokens(site.rows, translation, set(keys))))
 

@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-import pyarrow.parquet as pq
-
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.evaluate.multiple_testing import ALPHA
 from conceptbridge.evaluate.schemas import (
     ANY_ABOVE_CHANCE,
@@ -85,13 +84,13 @@ class Answer(NamedTuple):
 def answers_in(tables: Path) -> list[Answer]:
     """Return the answers of a study from the folder of its joint tables."""
     names = ("arms", "comparisons", "sites", "breakeven")
-    arms, comparisons, sites, breakeven = (pq.read_table(tables / f"{name}.parquet").to_pylist() for name in names)
+    arms, comparisons, sites, breakeven = (read_table(tables / f"{name}.parquet").to_pylist() for name in names)
     return list(answers(arms, [row for row in comparisons if row["metric"] == "auroc"], sites, breakeven))
 
 
 def not_estimable(tables: Path) -> int:
     """Return how many arms of a study have no estimate."""
-    return int(pq.read_table(tables / "arms.parquet", columns=["auroc"])["auroc"].null_count)
+    return int(read_table(tables / "arms.parquet", columns=["auroc"])["auroc"].null_count)
 
 
 def answers(

@@ -9,10 +9,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_text
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.evaluate.schemas import ARM, EXTERNAL, PRIMARY, TRANSFER_GAIN, VS_BEST_TRANSFERRED, VS_CONTROL
 from conceptbridge.report.answers import answers
@@ -68,7 +68,7 @@ def write_page(
     ``sites``. ``warnings`` are of the whole study. Raises StudyError when a file is
     missing.
     """
-    joint = {name: pq.read_table(_existing(tables / f"{name}.parquet")) for name in TABLES}
+    joint = {name: read_table(_existing(tables / f"{name}.parquet")) for name in TABLES}
     names = dict.fromkeys(joint["sites"]["site"].to_pylist())
     quality = {name: shareable(_read_json(sites / name / "quality.json"), min_cell_count) for name in names}
     drawn = _drawn(joint)
@@ -87,9 +87,8 @@ def _sent_names(folder: Path, sites: Iterable[str], concepts: Collection[int]) -
     names: dict[int, str] = {}
     for file in (folder / site / "vocabulary.parquet" for site in sites):
         if file.is_file():
-            table = pq.read_table(
-                file, columns=["concept_id", "name"], filters=pc.field("concept_id").isin(list(concepts))
-            )
+            table = read_table(file, columns=["concept_id", "name"])
+            table = table.filter(pc.field("concept_id").isin(list(concepts)))
             for concept, name in zip(*(column.to_pylist() for column in table.columns), strict=True):
                 if name:
                     names.setdefault(concept, name)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.report.definition import definition
 from conceptbridge.sites.cdm import DOMAINS
 from conceptbridge.sites.extract import tables_of
@@ -76,7 +76,7 @@ def preview(study: Study, site: str, threads: int) -> Preview:
             converter.convert(converter.told(study.conversion(site)), extract)
         vocabulary = Path(study.vocabulary) if study.vocabulary else None
         ingest(extract, folder / "cdm", folder / "quality.json", reading, vocabulary, threads, wanted=wanted)
-        names = pq.read_table(folder / "cdm/concept.parquet", columns=["concept_name"])["concept_name"]
+        names = read_table(folder / "cdm/concept.parquet", columns=["concept_name"])["concept_name"]
         counts = {name: _count(study, site, name, folder, threads) for name in tasks}
     return Preview(counts, pc.unique(names.drop_null()).to_pylist())
 
@@ -89,7 +89,7 @@ def _count(study: Study, site: str, name: str, folder: Path, threads: int) -> Si
     )
     few = study.config["min_cell_count"]
     make_cohort(folder / "cdm", site, settings, few, cohort, attrition, splits, threads, concepts=sets)
-    rows = pq.read_table(cohort, columns=["person_id", "label", "split"]).to_pandas()
+    rows = read_table(cohort, columns=["person_id", "label", "split"]).to_pandas()
     training, test = rows[rows["split"] == "train"], rows[rows["split"] == "test"]
     of_class = [test.loc[test["label"] == label, "person_id"].nunique() for label in (0, 1)]
     fewest = min((training["label"] == label).sum() for label in (0, 1))
@@ -98,7 +98,7 @@ def _count(study: Study, site: str, name: str, folder: Path, threads: int) -> Si
     return SiteCounts(
         json.loads(sets.read_text(encoding="utf-8")),
         {key: int(last[key]) if last[key] else None for key in ("persons", "rows", "events")},
-        {line["split"]: line for line in pq.read_table(splits).to_pylist()},
+        {line["split"]: line for line in read_table(splits).to_pylist()},
         bool(fewest >= task["min_events"]),
         min(of_class),
     )

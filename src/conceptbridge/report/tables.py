@@ -11,12 +11,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 from scipy.special import expit, logit
 
 from conceptbridge.core.atomic_files import atomic_file, write_parquet, write_text
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.markup import latex, markdown
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.token_counts import probable_rows, read_tokens, shared_tokens, train_rows
 from conceptbridge.evaluate.calibration import CALIBRATION
 from conceptbridge.evaluate.meta_analysis import summarise
@@ -95,7 +95,7 @@ def tables(
         "splits": _splits(tasks, task, site),
         "overlap": _overlap(tasks, task, site, min_cell_count),
         "importance": pa.concat_tables(
-            [pq.read_table(_existing(path)) for path in looked_at] or [_SCHEMAS["importance"].empty_table()]
+            [read_table(_existing(path)) for path in looked_at] or [_SCHEMAS["importance"].empty_table()]
         ),
         "attrition": _attrition(tasks, task, site),
         "leaks": _leaks(tasks, task, site),
@@ -280,7 +280,7 @@ def _attrition(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Tabl
 def _splits(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Table:
     parts = []
     for one, at in product(task, site):
-        table = pq.read_table(_existing(tasks / one / at / "splits.parquet"))
+        table = read_table(_existing(tasks / one / at / "splits.parquet"))
         parts.append(pa.table(_cohort_columns(one, at, len(table)) | {n: table[n] for n in table.column_names}))
     return pa.concat_tables(parts)
 
@@ -292,7 +292,7 @@ def _cohort_columns(task: str, site: str, rows: int) -> dict[str, pa.Array]:
 def _leaks(tasks: Path, task: Sequence[str], site: Sequence[str]) -> pa.Table:
     parts = []
     for one, at in product(task, site):
-        listed = pq.read_table(_existing(tasks / one / at / "leaks.parquet"))
+        listed = read_table(_existing(tasks / one / at / "leaks.parquet"))
         near = pc.or_kleene(
             pc.less_equal(listed["auroc_rank"], NEAREST), pc.less_equal(listed["similarity_rank"], NEAREST)
         )

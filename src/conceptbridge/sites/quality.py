@@ -8,6 +8,7 @@ import duckdb
 import numpy as np
 import pyarrow.parquet as pq
 
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.core.sql import literal
 from conceptbridge.sites.cdm import DOMAINS, TABLES, Domain
 from conceptbridge.sites.records import (
@@ -110,7 +111,7 @@ def _condition_status(db: duckdb.DuckDBPyConnection, folder: Path, concepts: str
 
 def note_visits(folder: Path) -> dict[str, dict[str, int]]:
     """Return table -> how many of its rows refer to a visit that is not in the visit table."""
-    visits = pq.read_table(folder / "visit_occurrence.parquet", columns=["visit_occurrence_id"])
+    visits = read_table(folder / "visit_occurrence.parquet", columns=["visit_occurrence_id"])
     known = np.sort(visits["visit_occurrence_id"].to_numpy())
     noted: dict[str, dict[str, int]] = {}
     for table, columns in TABLES.items():

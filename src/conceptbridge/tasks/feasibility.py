@@ -8,9 +8,9 @@ from typing import Any
 
 import jinja2
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_text
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.tasks.cohort import LOOKS_AHEAD
@@ -84,7 +84,7 @@ def _task_at_site(folder: Path, site: str) -> dict[str, Any]:
             {key: value if key == "step" else int(value) if value else None for key, value in row.items()}
             for row in csv.DictReader(file)
         ]
-    lines = pq.read_table(folder / "splits.parquet").to_pylist()
+    lines = read_table(folder / "splits.parquet").to_pylist()
     told: dict[str, Any] = {"prevalence": {line["split"]: line for line in lines}, "warning": warning(lines)}
     told["looks_ahead"] = any(str(step["step"]).endswith(LOOKS_AHEAD) for step in steps)
     return {"site": site, "attrition": steps, **told, **_read_json(folder / "survey.json")}
@@ -92,7 +92,7 @@ def _task_at_site(folder: Path, site: str) -> dict[str, Any]:
 
 def _vocabulary(path: Path) -> dict[int | str, dict[str, Any]]:
     """Return a concept's key -> what is known of it, without private tokens and demographics."""
-    table = pq.read_table(path, columns=["key", "concept_id", "domain", "name", "named_by", "records", "private"])
+    table = read_table(path, columns=["key", "concept_id", "domain", "name", "named_by", "records", "private"])
     chosen = pc.and_(pc.invert(table["private"]), pc.not_equal(table["domain"], "demographic"))
     return {row["key"].rsplit("|", 1)[0]: row for row in table.filter(chosen).to_pylist()}
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
-from scipy.stats import beta
+from scipy.special import betaincinv
 
 from conceptbridge.core.atomic_files import write_parquet
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.suppress import is_enough, is_small, possible_counts
 from conceptbridge.sites.records import site_database
 from conceptbridge.tasks.events import make_concepts
@@ -60,7 +60,7 @@ def make_leaks(
     compared by ``vectors`` (text, vector; centred on their mean), if the outcome's concepts are recorded at the site
     and so have a vector.
     """
-    table = pq.read_table(tokens, columns=["key", "text", "domain", "rows"])
+    table = read_table(tokens, columns=["key", "text", "domain", "rows"])
     auroc, four, persons = _token_auroc(cohort, sequences, len(table))
     names = _outcome_names(cdm, vocabulary, task, out) if vectors is not None else []
     similarity, nearest = _similarity(table["text"].to_pylist(), names, vectors)
@@ -106,7 +106,7 @@ def _suspicious(four: NDArray[np.int64], persons: NDArray[np.int64], min_cell_co
     distance = np.array([(k / events - (held - k) / others) / 2 for k in (least, greatest)])
     far = (np.abs(distance).min(axis=0) >= FAR) & (distance.prod(axis=0) > 0)
     share, prevalence = least / held, events / (events + others)
-    limit = beta.ppf(LEVEL / len(held), share * persons, (1 - share) * persons + 1)
+    limit = betaincinv(share * persons, (1 - share) * persons + 1, LEVEL / len(held))
     nearly_always = np.nan_to_num(limit) > (1 + prevalence) / 2
     # a small count has min_cell_count - 1 values
     tells_little = (least == greatest) & ~is_small(four, min_cell_count).any(axis=0)
@@ -122,10 +122,10 @@ def _token_auroc(
     The AUROC is half of 1 + sensitivity - false positive rate. The counts (4, tokens) are of rows with and without the
     event that hold the token, and of those that do not; then the persons of the rows that hold it (tokens,).
     """
-    people = pq.read_table(cohort, columns=["label", "split", "person_id"])
+    people = read_table(cohort, columns=["label", "split", "person_id"])
     training = people["split"].to_numpy(zero_copy_only=False) == "train"
     label = people["label"].to_numpy() == 1
-    lists = pq.read_table(sequences, columns=["tokens"])["tokens"].combine_chunks()
+    lists = read_table(sequences, columns=["tokens"])["tokens"].combine_chunks()
     row = np.repeat(np.arange(len(label)), lists.value_lengths().to_numpy(zero_copy_only=False))
     # a row holds a token once, on however many days
     held = row * max(tokens, 1) + lists.flatten().to_numpy(zero_copy_only=False).astype(np.int64)
@@ -166,7 +166,7 @@ def _similarity(
     best, nearest = np.full(len(texts), np.nan), np.full(len(texts), None, object)
     if vectors is None:
         return best, nearest.tolist()
-    table = pq.read_table(vectors, columns=["text", "vector"])
+    table = read_table(vectors, columns=["text", "vector"])
     index = {text: n for n, text in enumerate(table["text"].to_pylist())}
     known = [name for name in names if name in index]
     if not known:

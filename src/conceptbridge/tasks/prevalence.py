@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy.special import ndtr
 
 from conceptbridge.disclosure.cohort_counts import count_parts, shown_parts
 from conceptbridge.disclosure.suppress import is_enough
@@ -92,7 +92,7 @@ def compare_prevalence(
         difference = of_split[split] / size[split] - p
         ratio[split] = 1 + difference / p
         if size[split] * min(p, 1 - p) / design >= MIN_EXPECTED:
-            p_value[split] = 2 * norm.sf(abs(difference) / np.sqrt(variance * alone * design))
+            p_value[split] = 2 * ndtr(-abs(difference) / np.sqrt(variance * alone * design))
     tested = np.flatnonzero(~np.isnan(p_value))
     order = tested[np.argsort(p_value[tested], kind="stable")]
     steps = p_value[order] * np.arange(len(order), 0, -1)

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.cohort_counts import count_parts, shown_parts
 from conceptbridge.disclosure.suppress import hide_parts, hide_small
 from conceptbridge.tasks.splits import SPLITS
@@ -25,9 +25,9 @@ def make_survey(
     ``settings`` has the task's ``min_events`` and ``min_rows``. Counts under ``min_cell_count`` are null, and so are as
     many others as it takes to hide them.
     """
-    people = pq.read_table(cohort, columns=["person_id", "index_date", "label", "split"]).to_pandas()
-    lengths = pq.read_table(sequences, columns=["tokens"])["tokens"].combine_chunks().value_lengths()
-    held = pq.read_table(tokens, columns=["rows"])["rows"].to_numpy()
+    people = read_table(cohort, columns=["person_id", "index_date", "label", "split"]).to_pandas()
+    lengths = read_table(sequences, columns=["tokens"])["tokens"].combine_chunks().value_lengths()
+    held = read_table(tokens, columns=["rows"])["rows"].to_numpy()
 
     split = np.select([people["split"] == name for name in SPLITS], range(len(SPLITS)), len(SPLITS))
     counts = count_parts(people["person_id"].to_numpy(), people["label"].to_numpy(), split, len(SPLITS))

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure import token_counts
 from conceptbridge.vocabulary.states import slots_of
 
@@ -37,14 +37,14 @@ def read_tokens(sequences: Path, tokens: Path, row_id: NDArray[np.int64]) -> Tok
     """
     for path in (sequences, tokens):
         _check_exists(path)
-    table = pq.read_table(sequences, columns=["row_id", "tokens"])
+    table = read_table(sequences, columns=["row_id", "tokens"])
     index = pc.index_in(pa.array(row_id), value_set=table["row_id"].combine_chunks())
     if index.null_count:
         raise StudyError(
             f"{sequences}: {index.null_count} rows of the cohort have no sequence; run the task's rules again"
         )
     lists = table["tokens"].combine_chunks().take(index)
-    known = pq.read_table(tokens, columns=["key", "text", "concept_id", "state"])
+    known = read_table(tokens, columns=["key", "text", "concept_id", "state"])
     return Tokens(
         len(row_id),
         lists.value_parent_indices().to_numpy().astype(np.intp),

@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_parquet
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.suppress import is_small
 from conceptbridge.translate.profile import HIDDEN, MAX_ANCHORS, Profile
 
@@ -48,7 +48,7 @@ def profile_table(profile: Profile, only: Collection[str] | None = None) -> pa.T
 def read_profile(path: Path, min_cell_count: int, max_anchors: int = MAX_ANCHORS, shown: str | None = None) -> Profile:
     """Read what ``write_profile`` wrote. Raises StudyError, which names it as ``shown``, if it is no such file."""
     try:
-        table = pq.read_table(path)
+        table = read_table(path)
         if table.schema.remove_metadata() != SCHEMA:
             raise ValueError(f"its columns are {', '.join(table.column_names)}")
         no_token, no_anchor = pc.is_null(table["token"]), pc.is_null(table["anchor"])

@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from conceptbridge import layout
 from conceptbridge.core.atomic_files import atomic_folder, write_parquet
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.embed.vectors import read_vectors
 from conceptbridge.study.backends import find_backend
 from conceptbridge.translate.corrections import read_corrections
@@ -49,7 +49,7 @@ def read_words(job: TranslationJob, results: Path, site: str, at_home: bool) -> 
     tells of."""
     kinds = [layout.TOKENS, *([layout.PATIENTS_TOKENS] if at_home and job.patients else [])]
     files = [results / layout.place(kind, task=job.task, site=site) for kind in kinds]
-    named = [pq.read_table(file, columns=["key", "text"]).to_pydict() for file in files]
+    named = [read_table(file, columns=["key", "text"]).to_pydict() for file in files]
     text_of = {key: text for one in named for key, text in zip(one["key"], one["text"], strict=True)}
     profile = read_profile(results / layout.place(layout.PROFILE, task=job.task, site=site), job.min_cell_count)
     keys, texts = list(text_of), list(text_of.values())
@@ -65,7 +65,7 @@ def read_translations(path: Path) -> list[pa.Table]:
     """
     if not path.is_file():
         raise StudyError(f"{path}: there is no translation; translate this target again")
-    table = pq.read_table(path)
+    table = read_table(path)
     draw = table["draw"].to_numpy()
     return [table.filter(pa.array(draw == k)).drop_columns("draw") for k in sorted(set(draw.tolist())) or [1]]
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from conceptbridge import layout
 from conceptbridge.core.atomic_files import write_parquet
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.evaluate.schemas import TRANSLATION_SHARES, TRANSLATIONS, schema, to_table
 from conceptbridge.translate.profile_file import read_profile
 from conceptbridge.translate.run_translation import read_translations
@@ -47,7 +47,7 @@ def write_summary(
         translations = results / layout.place(layout.TRANSLATIONS, task=task, embedding=folder, target=target)
         for source in sources:
             [table] = read_translations(translations / f"{source}.parquet")
-            named = pq.read_table(layout.rows(results, task, source)[1], columns=["key", "text"]).to_pydict()
+            named = read_table(layout.rows(results, task, source)[1], columns=["key", "text"]).to_pydict()
             text_of = dict(zip(named["key"], named["text"], strict=True))
             first, there = list(_heaviest(table, persons)), _persons(results, task, source, min_cell_count)
             where = (task, name, source, target)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.suppress import keep_enough
 
 #: from this share of the records on, it is told
@@ -37,7 +37,7 @@ def text_shares(vocabulary: Path, min_cell_count: int, by: str | None = "records
     ``min_cell_count`` persons do not count. None where there is nothing.
     """
     columns = ["key", "domain", "name", "records", "persons", "private"]
-    table = keep_enough(pq.read_table(vocabulary, columns=columns), "persons", min_cell_count)
+    table = keep_enough(read_table(vocabulary, columns=columns), "persons", min_cell_count)
     chosen = table.filter(pc.and_(pc.invert(table["private"]), pc.not_equal(table["domain"], "demographic")))
     # the records are of a concept, and stand in the row of each of its states
     concepts = {row["key"].rpartition("|")[0]: row for row in chosen.to_pylist()}

@@ -7,9 +7,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.sites.records import LOCAL
 
 logger = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ def site_tokens(vocabulary: Path, local_text: bool) -> pa.Table:
     ``local_text`` (for a remote service) neither is a text that a hospital could have written itself: of local and
     unmapped concepts, and of concepts that only a record names.
     """
-    tokens = pq.read_table(vocabulary, columns=COLUMNS)
+    tokens = read_table(vocabulary, columns=COLUMNS)
     allowed = pc.and_(pc.invert(tokens["private"]), pc.is_valid(tokens["text"]))
     if not local_text:
         unmapped = pc.and_(pc.equal(tokens["concept_id"], 0), pc.not_equal(tokens["domain"], "demographic"))

@@ -8,9 +8,8 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 
 Rows = list[dict[str, Any]]
 
@@ -130,5 +129,5 @@ def _apart(definition: Mapping[str, Any]) -> tuple[dict[str, Any], Sequence[floa
 
 
 def _rows(path: Path) -> Rows:
-    rows: Rows = pq.read_table(path).to_pylist() if path.is_file() else []
+    rows: Rows = read_table(path).to_pylist() if path.is_file() else []
     return rows

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.core.sql import literal
 from conceptbridge.disclosure.suppress import enough_sql
 from conceptbridge.exchange.egress.program_words import program_words, words
@@ -164,10 +165,10 @@ def read_site_secrets(
     for site in sites:
         cdm, vocabulary = site / "cdm", existing(site / "vocabulary.parquet")
         for table, column in (("person", "person_id"), ("visit_occurrence", "visit_occurrence_id")):
-            read = pq.read_table(existing(cdm / f"{table}.parquet"), columns=[column])
+            read = read_table(existing(cdm / f"{table}.parquet"), columns=[column])
             ids.append(read[column].drop_null().to_numpy())
         max_count += sum(pq.ParquetFile(file).metadata.num_rows for file in cdm.glob("*.parquet"))
-        listed = pq.read_table(vocabulary, columns=["concept_id", "name", "text", "private"])
+        listed = read_table(vocabulary, columns=["concept_id", "name", "text", "private"])
         concepts.append(listed["concept_id"].to_numpy())
         for name in ("name", "text"):
             for is_private, texts in ((True, private), (False, public)):
@@ -202,7 +203,7 @@ def existing(path: Path) -> Path:
 def _cohort_sizes(cohorts: Sequence[Path]) -> set[int]:
     sizes: set[int] = set()
     for cohort in cohorts:
-        splits = pq.read_table(existing(cohort), columns=["split"])["split"]
+        splits = read_table(existing(cohort), columns=["split"])["split"]
         counts = {one["values"]: one["counts"] for one in splits.value_counts().to_pylist()}
         sizes |= {len(splits), *counts.values(), len(splits) - counts.get("train", 0)}
     return sizes - {0}

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import atomic_file, write_text
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.embed.ancestors_file import holds_ancestors, read_ancestors
 from conceptbridge.embed.vectors import read_vectors
@@ -47,7 +47,7 @@ def coverage(
     ``min_cell_count``), records (of all its days; null with rows), known (of ``KNOWN``), nearest (the source's text
     with the nearest vector, or that it is read as) and similarity (its name's cosine).
     """
-    listed = pq.read_table(cohort, columns=["row_id", "split"])
+    listed = read_table(cohort, columns=["row_id", "split"])
     events = read_tokens(sequences, tokens, listed.filter(pc.equal(listed["split"], "test"))["row_id"].to_numpy())
     pairs = np.unique(np.stack([events.token, events.row]), axis=1)[0]
     rows = np.bincount(pairs, minlength=len(events.key))
@@ -83,7 +83,7 @@ def coverage(
     known_by = {"key": ~new_key, "text": ~new_text, "read": read, "near": near, "ancestor": is_kind_of}
     how = np.select(list(known_by.values()), list(known_by), "unseen")
     shown = is_enough(rows[used], min_cell_count)
-    domain = pq.read_table(tokens, columns=["domain"])["domain"].combine_chunks().take(pa.array(used))
+    domain = read_table(tokens, columns=["domain"])["domain"].combine_chunks().take(pa.array(used))
     return pa.table(
         {
             "key": events.key.take(pa.array(used)),
@@ -100,7 +100,7 @@ def coverage(
 
 def _readings(translation: Path, known: Path) -> dict[str, tuple[str | None, float]]:
     """Return what each token is read as most: its text, and the name's cosine (NaN where there is none)."""
-    text_of = dict(zip(*(pq.read_table(known, columns=["key", "text"]).to_pydict().values()), strict=True))
+    text_of = dict(zip(*(read_table(known, columns=["key", "text"]).to_pydict().values()), strict=True))
     result: dict[str, tuple[str | None, float]] = {}
     for row in read_translations(translation)[0].select(["token", "stands_for", "name_cosine"]).to_pylist():
         if row["stands_for"] is not None:

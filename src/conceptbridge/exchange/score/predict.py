@@ -8,9 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
-import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import atomic_file
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.exchange.score.explain import SCHEMA, explain, write_explained
 from conceptbridge.learn.arm_files import load_model, read_entry
 from conceptbridge.learn.site import Site
@@ -48,7 +48,7 @@ def score(
     Raises StudyError if the model was made with another embedding than ``fingerprint``.
     """
     cohort, tokens, sequences = rows
-    listed = pq.read_table(cohort, columns=["row_id", "person_id", "index_date", "split"])
+    listed = read_table(cohort, columns=["row_id", "person_id", "index_date", "split"])
     listed = listed.filter(pc.equal(listed["split"], "test"))
     events = read_tokens(sequences, tokens, listed["row_id"].to_numpy())
     by_key, by_text = (share_of_rows(events, new) for new in unseen(events, seen_by([known], min_cell_count)))
@@ -65,7 +65,7 @@ def score(
         probability = trained.predict(site.draws(trained.space, np.arange(len(listed))))
         if explained is not None:
             read_as = {} if translation is None else readings(tables[0], trained.space.windows)
-            named = pq.read_table(known, columns=["key", "text"]).to_pydict()
+            named = read_table(known, columns=["key", "text"]).to_pydict()
             names = names_of(named["key"], named["text"])
             reasons = explain(trained, site, listed, probability.mean(axis=0), read_as, names)
     else:

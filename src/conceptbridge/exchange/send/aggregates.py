@@ -15,9 +15,9 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json, write_parquet
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.quality_report import shareable
 from conceptbridge.disclosure.suppress import keep_enough
 from conceptbridge.disclosure.token_counts import read_tokens, shared_tokens, train_rows
@@ -57,7 +57,7 @@ def write_aggregates(results: Path, about: Mapping[str, Any], secrets: SiteSecre
         of_site = Path("sites") / site
         quality = json.loads(existing(results / of_site / "quality.json").read_text(encoding="utf-8"))
         write_json(shareable(quality, min_cell_count), folder / of_site / "quality.json")
-        vocabulary = pq.read_table(existing(results / of_site / "vocabulary.parquet"))
+        vocabulary = read_table(existing(results / of_site / "vocabulary.parquet"))
         write_parquet(shared_vocabulary(vocabulary, min_cell_count), folder / of_site / "vocabulary.parquet")
         check_about(about, secrets)
         released = check_egress(folder, secrets)

@@ -21,10 +21,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import write_json, write_parquet, write_text
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.suppress import is_enough
 from conceptbridge.disclosure.token_counts import of_enough_persons, read_tokens
 from conceptbridge.embed.ancestors_file import read_ancestors
@@ -87,7 +87,7 @@ def write_bundle(
     shared = _shared_tokens(vocabulary, tokens, min_cell_count)
     metrics = {
         "trained": trained,
-        "cohort": [] if measured is None else _rows(pq.read_table(measured / "site.parquet"), COHORT, {}),
+        "cohort": [] if measured is None else _rows(read_table(measured / "site.parquet"), COHORT, {}),
         "metrics": [] if measured is None else _metrics(read_shared(measured, "metrics", min_cell_count), about),
     }
     with tempfile.TemporaryDirectory() as temporary:
@@ -153,14 +153,14 @@ def _trained(entry: Mapping[str, Any], splits: Path) -> dict[str, Any]:
     """Return the training rows and events, as far as the table of splits beside the tokens shows them."""
     trained = {name: entry.get(name) for name in ("train_rows", "train_events")}
     if splits.is_file():
-        [told] = [row for row in pq.read_table(splits).to_pylist() if row["split"] == "train"]
+        [told] = [row for row in read_table(splits).to_pylist() if row["split"] == "train"]
         trained = {name: None if told[name.partition("_")[2]] is None else n for name, n in trained.items()}
     return trained
 
 
 def _shared_tokens(vocabulary: Path, tokens: Path, min_cell_count: int) -> list[dict[str, Any]]:
     keys = of_enough_persons(read_tokens(tokens, "key"), min_cell_count)["key"]
-    site = pq.read_table(vocabulary, columns=[*TOKEN, "private"]).filter(~pc.field("private"))
+    site = read_table(vocabulary, columns=[*TOKEN, "private"]).filter(~pc.field("private"))
     kept: list[dict[str, Any]] = (
         site.filter(pc.is_in(site["key"], value_set=keys.combine_chunks())).select(TOKEN).sort_by("key").to_pylist()
     )

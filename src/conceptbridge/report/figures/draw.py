@@ -6,10 +6,10 @@ from pathlib import Path
 import matplotlib as mpl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from matplotlib.figure import Figure
 
 from conceptbridge.core.plot_style import STYLE, save_figure
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.report.figures.curves import depth, learning
 from conceptbridge.report.figures.decisions import calibration, net_benefit, roc
 from conceptbridge.report.figures.flow import flow
@@ -43,7 +43,7 @@ def write_figures(tables: Path, folder: Path) -> None:
 
     A figure without data (no learning curve was asked for) says so.
     """
-    joint = {name: pq.read_table(tables / f"{name}.parquet") for name in INPUTS}
+    joint = {name: read_table(tables / f"{name}.parquet") for name in INPUTS}
     for name, figure in figures(joint):
         save_figure(figure, folder, name)
 

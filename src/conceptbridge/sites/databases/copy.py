@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 
 from conceptbridge.core.atomic_files import atomic_folder, write_json
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.sites.cdm import REQUIRED, TABLES, in_place_of
 from conceptbridge.sites.databases.database import INFINITE, Column, Database, Session
 
@@ -39,7 +40,7 @@ def copy_tables(database: Database, settings: Mapping[str, Any], out: Path) -> N
             for table, (schema, stored, columns) in wanted.items()
         }
         about = {key: settings[key] for key in ("kind", "service", "schema", "as_of")}
-        source = pq.read_table(folder / "cdm_source.parquet").to_pylist() if "cdm_source" in tables else []
+        source = read_table(folder / "cdm_source.parquet").to_pylist() if "cdm_source" in tables else []
         _warn_if_later(source, settings["as_of"])
         if not session.one_state:
             logger.warning(
