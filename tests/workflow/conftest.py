@@ -1,5 +1,6 @@
 """The tiny network's study and its feasibility page, made once for all tests that look at them or plan them again."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder.mkdir()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPROFILEIMPORTTIME", "1")
-        run = snakemake(folder, TINY, "--cores", "2", "--", "all", "feasibility")
+        run = snakemake(folder, TINY, "--cores", "2", "--", "all", "feasibility", python=sys.executable)
     assert run.returncode == 0, (run.stdout + run.stderr)[-5000:]
     assert "profiles/default" in run.stderr  # its settings count without being asked for
     return folder

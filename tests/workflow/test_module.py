@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import forked_python
 from tiny_study import ROOT, TINY
 
 pytestmark = pytest.mark.workflow
@@ -37,7 +38,7 @@ rule mine:
 
 
 def run(folder: Path, snakefile: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
+    command = [forked_python.python(), "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
     done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
     return done.stdout + done.stderr

@@ -7,6 +7,8 @@ from typing import Any
 
 import yaml
 
+import forked_python
+
 ROOT = Path(__file__).parents[2]
 
 SITES = ["riverside", "lakeshore"]
@@ -42,20 +44,26 @@ def task(**changed: Any) -> dict[str, Any]:
     return {"tasks": {"influenza": TASK | changed}}
 
 
-def command(folder: Path, study: dict[str, Any]) -> list[str]:
+def command(folder: Path, study: dict[str, Any], python: str = sys.executable) -> list[str]:
     """The command that runs the workflow in ``folder`` on ``study``, which is written there; the cache lies beside."""
     folder.mkdir(exist_ok=True)
     config = folder / "study.yaml"
     config.write_text(yaml.safe_dump({"embedding_cache": str(folder.parent / "cache")} | study))
     snakefile = str(ROOT / "workflow/Snakefile")
     parts = ["--snakefile", snakefile, "--directory", str(folder), "--configfile", str(config)]
-    return [sys.executable, "-m", "snakemake", *parts]
+    return [python, "-m", "snakemake", *parts]
 
 
-def snakemake(folder: Path, study: dict[str, Any], *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Run the workflow in ``folder`` on ``study``, however it ends."""
+def snakemake(
+    folder: Path, study: dict[str, Any], *arguments: str, python: str = ""
+) -> subprocess.CompletedProcess[str]:
+    """Run the workflow in ``folder`` on ``study``, however it ends; ``python``: another than one that forks."""
     return subprocess.run(
-        [*command(folder, study), *arguments], capture_output=True, text=True, check=False, timeout=1800
+        [*command(folder, study, python or forked_python.python()), *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=1800,
     )
 
 
