@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.report.preview import preview
 from conceptbridge.simulate import write_extract as simulate
 from conceptbridge.sites.cdm import TABLES
 from conceptbridge.sites.converters.converter import find_converter
@@ -222,6 +223,15 @@ def test_a_table_has_the_same_bytes_when_it_is_copied_again(server: Server, tmp_
     for file in first.iterdir():
         assert file.read_bytes() == (second / file.name).read_bytes()
     assert isinstance(pq.read_table(first / "person.parquet"), pa.Table)
+
+
+def test_a_check_leaves_in_the_database_what_no_cohort_needs(server: Server) -> None:
+    needed = ("person", "observation_period", "visit_occurrence", "condition_occurrence", "concept", "death")
+    needed += ("cdm_source", "concept_ancestor")
+    server.run("CREATE SCHEMA part", *(f"CREATE VIEW part.{name} AS SELECT * FROM cdm.{name}" for name in needed))
+    study = read_study(config(database=DATABASE | {"schema": "part"}))
+    (counts,) = preview(study, "clinic", 1).tasks.values()
+    assert counts.sets["index"]
 
 
 @pytest.fixture(scope="module")

@@ -71,6 +71,7 @@ def test_an_extract_in_a_store_is_the_extract_on_disk(store: fs.FileSystem, tmp_
     with pytest.raises(StudyError, match=r"cdm/person\.csv: was replaced since the run was planned"):
         converter.convert(told, tmp_path / "again")
     assert not (tmp_path / "again").exists()
+    assert {name.split(".")[0] for name in converter.only(told, ["person", "death"])["objects"]} == {"person"}
 
 
 @pytest.mark.parametrize(

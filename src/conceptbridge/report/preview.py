@@ -73,7 +73,7 @@ def preview(study: Study, site: str, threads: int) -> Preview:
         if converter := study.converter(site):
             extract = folder / "extract"
             extract.mkdir()
-            converter.convert(converter.told(study.conversion(site)), extract)
+            converter.convert(converter.only(converter.told(study.conversion(site)), wanted), extract)
         vocabulary = Path(study.vocabulary) if study.vocabulary else None
         ingest(extract, folder / "cdm", folder / "quality.json", reading, vocabulary, threads, wanted=wanted)
         names = read_table(folder / "cdm/concept.parquet", columns=["concept_name"])["concept_name"]

@@ -5,7 +5,7 @@ own: in this package, or in another one that names it as an entry point of the g
 Reading a study imports these modules, so they import nothing heavy at their top.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -57,6 +57,10 @@ class Converter:
     def told(self, settings: Mapping[str, Any]) -> Settings:
         """What the job that converts is told: the settings, and whatever else changes what it writes."""
         return dict(settings)
+
+    def only(self, told: Mapping[str, Any], tables: Collection[str]) -> Settings:
+        """What it is told to make no more than these tables; by default all, if it makes them at once."""
+        return dict(told)
 
     def splits(self, settings: Mapping[str, Any]) -> str | None:
         """The file of the split of each person, for tasks with ``split.by: given``; None if the input has none."""

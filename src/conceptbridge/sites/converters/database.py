@@ -1,14 +1,14 @@
 """A CDM in a database: the columns that a study reads are copied into Parquet files."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.sites.cdm import TABLES
-from conceptbridge.sites.converters.converter import Converter
+from conceptbridge.sites.converters.converter import Converter, Settings
 from conceptbridge.sites.databases.database import DATABASES, find_database
 
 _NAME = {"title": "name", "type": "string", "minLength": 1}
@@ -75,6 +75,10 @@ class DatabaseCopy(Converter):
             raise StudyError(
                 f"config: sites.{site}.database.as_of: {settings['as_of']!r} is not a date ({error})"
             ) from error
+
+    def only(self, told: Mapping[str, Any], tables: Collection[str]) -> Settings:
+        """The other tables are left in the database."""
+        return {**told, "without": [name for name in TABLES if name in told["without"] or name not in tables]}
 
     def modules(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         """The module of the kind."""

@@ -1,6 +1,6 @@
 """An extract in an object store (S3, Google Cloud Storage, Azure): its tables are copied here."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, ClassVar
@@ -60,6 +60,11 @@ class Remote(Converter):
     def told(self, settings: Mapping[str, Any]) -> Settings:
         """The address, and the ETag of each object that is copied."""
         return {**settings, "objects": dict(listed(str(settings["address"])))}
+
+    def only(self, told: Mapping[str, Any], tables: Collection[str]) -> Settings:
+        """The objects of these tables."""
+        objects = {name: tag for name, tag in told["objects"].items() if table_named_by(name.split("/")[0]) in tables}
+        return {**told, "objects": objects}
 
     def convert(self, settings: Mapping[str, Any], out: Path) -> None:
         """Copy the objects, each as it is, to the folder ``out``."""
