@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from conceptbridge.core.read_parquet import read_table
 from conceptbridge.disclosure.suppress import keep_enough
@@ -126,15 +125,12 @@ def _rated(embedding: Embedding, file: Path, data: Path, cache_folder: Path) -> 
     known = stored.known[first] & stored.known[second]
     cosine = (unit[first[known]] * unit[second[known]]).sum(axis=1)
     rating = pairs["Mean"].to_numpy()[known]
-    correlation = float(np.corrcoef(_ranks(cosine), _ranks(rating))[0, 1]) if known.sum() >= MIN_PAIRS else None
+    correlation = None
+    if known.sum() >= MIN_PAIRS:
+        from scipy.stats import spearmanr  # slow to import, and few studies have rated pairs
+
+        correlation = float(spearmanr(cosine, rating).statistic)
     return {"spearman": correlation, "pairs_used": int(known.sum()), "pairs": len(pairs)}
-
-
-def _ranks(values: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    """The values' ranks from 1 on, (values,); equal values share the mean of theirs."""
-    _, place, count = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: NDArray[np.float64] = (np.cumsum(count) - (count - 1) / 2)[place]
-    return ranks
 
 
 def _tokens(vocabulary: Path, min_cell_count: int) -> pa.Table:

@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.embed.cache import VectorCache
 from conceptbridge.embed.compute import fill
 from conceptbridge.embed.vectors import Matrix
@@ -55,7 +55,7 @@ def record_texts(rows: SiteFiles, windows: Sequence[tuple[int, int]]) -> list[li
     Age and sex, which are of no day, begin the first window's.
     """
     _, tokens, sequences = rows
-    named = pq.read_table(tokens, columns=["key", "text", "domain"]).to_pydict()
+    named = read_table(tokens, columns=["key", "text", "domain"]).to_pydict()
     words = [
         with_state(text or key, key.rpartition("|")[2]) for key, text in zip(named["key"], named["text"], strict=True)
     ]
@@ -68,7 +68,7 @@ def record_texts(rows: SiteFiles, windows: Sequence[tuple[int, int]]) -> list[li
 
 def _rows(sequences: Path) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int16]]]:
     """Tokens and days of each row, the most recent first."""
-    table = pq.read_table(sequences, columns=["tokens", "days"])
+    table = read_table(sequences, columns=["tokens", "days"])
     lists = table["tokens"].combine_chunks()
     ends = np.cumsum(lists.value_lengths().to_numpy(zero_copy_only=False))
     tokens = lists.flatten().to_numpy(zero_copy_only=False)

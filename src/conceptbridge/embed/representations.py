@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.embed.vectors import Matrix
 from conceptbridge.sites.listing import listed_columns, read_listing
 
@@ -76,7 +77,7 @@ def _places(file: Path, cohort: Path) -> NDArray[np.int64]:
                     f"{file}: a column {' or '.join(known)} is missing (found {', '.join(list(kinds)[:9])})"
                 )
             columns[name] = (column, kinds[column], kind)
-        db.register("wanted", pq.read_table(cohort, columns=["row_id", "person_id", "index_date"]))
+        db.register("wanted", read_table(cohort, columns=["row_id", "person_id", "index_date"]))
         db.execute(
             "CREATE TABLE found AS SELECT w.row_id, min(f.row) AS row, count(f.row) AS times FROM wanted w "
             f"LEFT JOIN ({read_listing(db, file, relation, columns, list(columns))}) f "

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import write_parquet
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.embed.vectors import Matrix
 from conceptbridge.study.backends import SiteFiles
 from conceptbridge.study.embeddings import Embedding
@@ -31,7 +32,7 @@ def write_row_vectors(
     """
     vectors = embedding.backend.represent(embedding.parent, rows, file, windows, cache, threads)
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1), pa.float32())
-    row_id = pq.read_table(rows[0], columns=["row_id"])["row_id"]
+    row_id = read_table(rows[0], columns=["row_id"])["row_id"]
     columns = [row_id, pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])]
     write_parquet(pa.table(columns, names=_COLUMNS), out)
 
@@ -43,6 +44,6 @@ def holds_row_vectors(table: Path) -> bool:
 
 def read_row_vectors(table: Path) -> tuple[NDArray[np.int64], Matrix]:
     """The rows' ids and vectors, shape (rows, width)."""
-    read = pq.read_table(table)
+    read = read_table(table)
     column = read["vector"].combine_chunks()
     return read["row_id"].to_numpy(), np.asarray(column.flatten()).reshape(len(read), column.type.list_size)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.core.read_parquet import read_table
 from conceptbridge.evaluate.schemas import ARM_AT_TARGET
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def log_runs(metrics: Path, experiment: str, server: str | None) -> tuple[int, i
         from mlflow.exceptions import MlflowException
     except ImportError as error:
         raise StudyError("MLflow is not installed: pip install 'conceptbridge[mlflow]'") from error
-    table, digest = pq.read_table(metrics), hashlib.sha256(metrics.read_bytes()).hexdigest()
+    table, digest = read_table(metrics), hashlib.sha256(metrics.read_bytes()).hexdigest()
     try:
         client = MlflowClient(server)
         there = client.get_experiment_by_name(experiment)
