@@ -27,6 +27,7 @@ STAGES = {
         *("simulate", "convert", "ingest", "vocabulary", "survey", "units", "feasibility"),
         *("receive", "receive_tokens", "receive_profile", "receive_vocabulary", "receive_aggregates"),
         "receive_source",
+        "receive_federated",
     ),
     "find the cohorts": ("cohort", "sequences", "leaks", "patients", "patients_sequences", "rows_digest", "profile"),
     "embed the names": (
