@@ -236,7 +236,7 @@ def test_another_package_brings_a_backend(toy: Path, tmp_path: Path) -> None:
     assert (mine.control, mine.remote, mine.learned, mine.shareable, mine.tables) == (False, False, False, True, mine)
     assert find_embedding("mine", {"mine": spec | {"note": "x"}}, "test").id == mine.id
     assert find_embedding("mine", {"mine": spec | {"step": 3}}, "test").id != mine.id
-    assert study.model("riverside", "influenza", mine, "cnn")["embedding"]["entry"] == {"step": 2, "width": 3}
+    assert study.model("riverside", "influenza", mine, "logistic")["embedding"]["entry"] == {"step": 2, "width": 3}
     for changed, message in [
         ({"step": 0}, r"mine\.step: 0 is too small"),
         ({"stepp": 1}, r"mine: unknown key 'stepp' \(did you mean 'step'\?\)"),

@@ -280,7 +280,7 @@ def test_a_strategy_of_another_package_runs_as_ours_do(toy: Path, results: Path,
 
 
 def test_a_study_may_use_a_strategy_of_another_package(toy: Path) -> None:
-    demo = yaml.safe_load((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
+    demo = yaml.safe_load((ROOT / "config/studies/three-winters.yaml").read_text(encoding="utf-8"))
     demo["strategies"] = ["local", "cautious", "nearby", "twice"]
     study = read_study(demo)
     assert study.strategies == demo["strategies"]
