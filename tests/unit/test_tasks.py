@@ -211,6 +211,16 @@ def test_age_sex_and_race_are_those_of_the_index_date(tmp_path: Path) -> None:
     assert site.sequences[0] == [(0, "age|18 to 44 years"), (0, "sex|male")]
 
 
+def test_the_month_of_the_index_is_a_token_if_the_task_asks_for_the_season(tmp_path: Path) -> None:
+    site = Site(
+        tmp_path,
+        task(predictors={"domains": ["season"]}),
+        person=[person(1, 2000)],
+        visit_occurrence=[visit(1, date(2021, 12, 31)), visit(1, date(2022, 1, 1))],
+    )
+    assert site.sequences == [[(0, "month|December")], [(0, "month|January")]]
+
+
 def test_small_counts_are_left_blank_in_the_attrition_table(tmp_path: Path) -> None:
     people = range(1, 31)
     site = Site(

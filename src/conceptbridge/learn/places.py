@@ -17,6 +17,8 @@ from conceptbridge.vocabulary.states import SLOTS
 LAST, MEAN, NUMBER = range(3)
 #: the numbers of a row: tokens of the window, days with a token, and age (of the first window alone)
 NUMBERS = ("records", "days with records", "age")
+#: concepts of a person, or of the index, rather than of a day: they are in the first window alone
+PERSONAL = ("age", "sex", "month")
 
 #: the bags of places that are summed by themselves: of values, and of numbers
 VALUED, NUMBERED = -1, -2

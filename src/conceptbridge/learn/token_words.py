@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from conceptbridge.learn.places import NUMBERS, Windows, concept_of
+from conceptbridge.learn.places import NUMBERS, PERSONAL, Windows, concept_of
 from conceptbridge.learn.rows import SiteRows
 from conceptbridge.vocabulary.states import with_state
 
@@ -24,7 +24,7 @@ def in_words(key: str, text: str | None, windows: Windows | None) -> str:
         parts.append(_VALUES[state])
     else:
         parts = [with_state(parts[0], state)]
-    if windows is not None and window.isdigit() and concept not in ("age", "sex"):
+    if windows is not None and window.isdigit() and concept not in PERSONAL:
         parts.append(_days(*windows.days[int(window)]))
     return ", ".join(parts)
 

@@ -10,6 +10,7 @@ from conceptbridge.learn.places import (
     MEAN,
     NUMBER,
     NUMBERS,
+    PERSONAL,
     Windows,
     concept_of,
     value_key,
@@ -18,8 +19,6 @@ from conceptbridge.learn.places import (
 from conceptbridge.learn.rows import SiteRows, offsets_of
 from conceptbridge.vocabulary.states import SLOTS
 
-#: concepts of a person rather than of a day: they are in the first window alone
-PERSONAL = ("age", "sex")
 #: in place of a value that is exactly 0: a sparse matrix, and LightGBM, would take it for none
 ALMOST_ZERO = np.float32(1e-20)
 

@@ -70,6 +70,11 @@ AGE_BANDS = {
     "80 years or more": (80, 200),
 }
 
+MONTHS = (
+    *("January", "February", "March", "April", "May", "June"),
+    *("July", "August", "September", "October", "November", "December"),
+)
+
 #: no roll-up: every concept stands for itself
 AS_RECORDED = {"drug": "none", "condition": 0}
 

@@ -16,6 +16,7 @@ from conceptbridge.sites.cdm import DOMAINS
 from conceptbridge.sites.memory import MEMORY_MB
 from conceptbridge.sites.records import (
     AGE_BANDS,
+    MONTHS,
     NO_VISIT,
     VISIT_TYPE,
     concept_key,
@@ -269,15 +270,20 @@ def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) ->
                 parts += [f"{part} WHERE NOT ({late})", f"{part} {_VISIT} WHERE {late} AND {_CLOSED}"]
             else:
                 parts.append(part)
+    of_row = []
     if "demographic" in predictors["domains"]:
         band = " ".join(f"WHEN age BETWEEN {low} AND {high} THEN '{name}'" for name, (low, high) in AGE_BANDS.items())
         center, spread = AGE_SCALE
         years = f"((c.age - {center}) / {spread})::FLOAT"
-        for key, value in ((token_key("'age'", f"CASE {band} END"), years), (token_key("'sex'", "sex"), "NULL::FLOAT")):
-            parts.append(
-                f"SELECT (c.row * {days} + {days - 1}) * {codes} + k.code, {value} "
-                f"FROM rows c JOIN vocab k ON k.key = {key}"
-            )
+        of_row += [(token_key("'age'", f"CASE {band} END"), years), (token_key("'sex'", "sex"), "NULL::FLOAT")]
+    if "season" in predictors["domains"]:
+        month = f"({list(MONTHS)!r})[month(c.index_date)]"
+        of_row.append((token_key("'month'", month), "NULL::FLOAT"))
+    for key, value in of_row:
+        parts.append(
+            f"SELECT (c.row * {days} + {days - 1}) * {codes} + k.code, {value} "
+            f"FROM rows c JOIN vocab k ON k.key = {key}"
+        )
     return f"SELECT hit{', value' if predictors['values'] else ''} FROM ({' UNION ALL '.join(parts)})"
 
 

@@ -16,6 +16,7 @@ from conceptbridge.sites.records import (
     AGE_BANDS,
     BIN_STATES,
     BINNED,
+    MONTHS,
     RANGE_STATES,
     SEX_CONCEPTS,
     concept_key,
@@ -181,6 +182,7 @@ def _make_counts(db: duckdb.DuckDBPyConnection) -> None:
 
 def _demographics(texts: Mapping[str, str]) -> str:
     tokens = [("sex", 0, "Sex", sex) for sex in SEX_CONCEPTS.values()] + [("age", 0, "Age", band) for band in AGE_BANDS]
+    tokens += [("month", 0, "Month", month) for month in MONTHS]
     rows = ", ".join(f"('{concept}', {i}, '{name}', '{state}')" for concept, i, name, state in tokens)
     return f"""
         SELECT {token_key("concept", "state")}, concept_id, NULL, NULL, 'demographic', name, 'concept', state,
