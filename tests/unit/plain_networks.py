@@ -14,31 +14,36 @@ from conceptbridge.learn.search import Run
 
 Tensors = dict[str, torch.Tensor]
 Drop = Callable[[torch.Tensor], torch.Tensor]
-#: logits of weights, the batch's distinct vectors, (distinct, width), which of them each row has, (rows, tokens), where
-#: there is a token at all, (rows, tokens), and dropout
+#: logits of weights, the batch's distinct vectors, (distinct, width), which of them each row has in each window, (rows,
+#: windows, tokens), where there is a token at all, of the same shape, and dropout
 Logits = Callable[[Tensors, torch.Tensor, torch.Tensor, torch.Tensor, Drop], torch.Tensor]
 CHUNK = 2048
 
 
 def cnn(w: Tensors, x: torch.Tensor, at: torch.Tensor, there: torch.Tensor, drop: Drop) -> torch.Tensor:
-    """The paper's network."""
+    """The paper's network, with a maximum in each window."""
     features = torch.relu(x @ w["filters-1"] + w["filter_bias-1"])
-    pooled = (nn.functional.embedding(at, features) * there[..., None]).amax(dim=1)
-    return drop(pooled) @ w["head"] + w["head_bias"]
+    pooled = (nn.functional.embedding(at, features) * there[..., None]).amax(dim=2)
+    return drop(pooled.flatten(1)) @ w["head"] + w["head_bias"]
 
 
 class Plain:
-    """A network on some rows, each of them a set of tokens."""
+    """A network on some rows, each of them a set of tokens per window."""
 
     def __init__(self, logits: Logits, examples: Examples) -> None:
         assert isinstance(examples.vectors, np.ndarray)
-        sets = [np.unique(tokens) for tokens in np.split(examples.tokens, examples.offsets[1:-1])]
+        windows = range(examples.windows)
+        window = np.zeros(len(examples.tokens), np.int8) if examples.in_window is None else examples.in_window
+        of_rows = (np.split(array, examples.offsets[1:-1]) for array in (examples.tokens, window))
+        sets = [[np.unique(tokens[at == w]) for w in windows] for tokens, at in zip(*of_rows, strict=True)]
         self.logits, self.vectors = logits, torch.from_numpy(examples.vectors)
         self.labels = torch.from_numpy(examples.labels.astype(np.int64))
-        self.tokens = torch.zeros(len(sets), max(1, *map(len, sets)), dtype=torch.int64)
+        longest = max(len(tokens) for of_row in sets for tokens in of_row)
+        self.tokens = torch.zeros(len(sets), examples.windows, max(1, longest), dtype=torch.int64)
         self.there = torch.zeros(self.tokens.shape, dtype=torch.bool)
-        for i, tokens in enumerate(sets):
-            self.tokens[i, : len(tokens)], self.there[i, : len(tokens)] = torch.from_numpy(tokens), True
+        for i, of_row in enumerate(sets):
+            for w, tokens in enumerate(of_row):
+                self.tokens[i, w, : len(tokens)], self.there[i, w, : len(tokens)] = torch.from_numpy(tokens), True
 
     def of(self, w: Tensors, rows: np.ndarray, drop: Drop = lambda pooled: pooled) -> torch.Tensor:
         """The logits of these rows: (rows, 2)."""

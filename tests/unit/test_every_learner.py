@@ -43,6 +43,8 @@ PRESETS = ("fair", "paper")
 #: settings with which a test takes no time
 SMALL = {"filters": 8, "width": 8, "blocks": 2, "heads": 2, "batch": 16, "min_pass_steps": 10, "patience": 2}
 SMALL |= {"num_iterations": 10, "min_data_in_leaf": 10, "max_passes": 3}
+#: what model.json tells of a space without places
+SPACE = {"slots": None}
 PART = Part(np.arange(150), np.arange(150, 200))
 
 
@@ -146,7 +148,8 @@ def test_a_saved_model_is_as_declared_and_predicts_as_it_did(one: Learner[Any], 
         assert len(described.pop("kept")) == 2
         assert set(described) == set(one.saves.fields)
         assert {path.name for path in (tmp_path / name).iterdir()} == set(one.saves.files([1, 2]))
-        sizes = {"seeds": 2, "inputs": one.inputs(rows.vectors.shape[1], isinstance(rows.vectors, OneHot), described)}
+        inputs = one.inputs(rows.vectors.shape[1], isinstance(rows.vectors, OneHot), described | {"space": SPACE})
+        sizes = {"seeds": 2, "inputs": inputs, "windows": 1}
         for file, arrays in one.saves.arrays.items():
             with safe_open(tmp_path / name / file, framework="numpy") as opened:
                 assert set(opened.keys()) == set(arrays)

@@ -32,11 +32,13 @@ from conceptbridge.learn.federated.input_space import joint_space
 from conceptbridge.learn.federated.processes import serve
 from conceptbridge.learn.federated.server import federate, refusal
 from conceptbridge.learn.federated.sites import InProcess
+from conceptbridge.learn.places import Windows
 from conceptbridge.learn.registry import learner
 from conceptbridge.learn.run_federated import run_federated
 from conceptbridge.learn.search import Part, Run
 from conceptbridge.learn.site import LABELLED, Site, join_sites
 from conceptbridge.learn.training import Arm, split_part
+from conceptbridge.learn.windows import in_windows
 from made_arms import train_federated
 from made_site import CONCEPTS, NOBODY, WIDTH, site, write_site
 
@@ -108,6 +110,15 @@ def test_sites_learn_one_model_together(
     assert entry["train_rows"] == sum(len(at.rows.of("train")) for at in sites)
 
 
+def test_sites_learn_filters_that_read_all_windows_alike(three: dict[str, Path], tmp_path: Path) -> None:
+    windows = Windows(((0, 0), (-365, -1)), False)
+    sites = [replace(one, rows=in_windows(one.rows, windows)) for one in sites_of(three)]
+    job = job_of("cnn", CNN, components=4)
+    model, _ = trained(replace(job, windows=windows.to_dict()), sites, tmp_path / "arm")
+    assert model.model.weights["head"].shape == (2, 2 * CNN["filters"], 2)
+    assert min(auroc(model, at) for at in sites) > 0.7
+
+
 def test_settings_are_chosen_on_the_sites_validation_rows_and_the_best_round_is_kept(
     three: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -123,7 +134,7 @@ def test_a_pull_to_the_weights_of_the_round_keeps_sites_near_them(three: dict[st
         settings = CNN | {"rounds": 1, "proximal": pull}
         model, _ = trained(job_of("cnn", settings), sites_of(three), tmp_path / str(pull))
         first = learner("cnn").begin(
-            model.space.width, [Run(seed, settings, Part(*[np.zeros(0, int)] * 2)) for seed in (1, 2)]
+            model.space, [Run(seed, settings, Part(*[np.zeros(0, int)] * 2)) for seed in (1, 2)]
         )
         moved.append(float(np.abs(model.model.weights["head"] - first.weights["head"]).max()))
     assert 0 < moved[1] < 0.2 * moved[0]

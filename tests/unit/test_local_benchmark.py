@@ -15,14 +15,14 @@ import local
 from tiny_site import condition, measurement, person, visit, write_cdm
 
 INDEX = date(2020, 6, 1)
-FLU, KIND_OF_FLU, COUGH, GLUCOSE = 10, 11, 20, 30
+FLU, KIND_OF_FLU, COUGH, GLUCOSE, SYMPTOM = 10, 11, 20, 30, 40
 
 
 def day(n: int) -> date:
     return INDEX + timedelta(n)
 
 
-def script(folder: Path, status: int = 32899) -> local.Script:
+def script(folder: Path, status: int = 32899, reading: type[local.Script] = local.Script) -> local.Script:
     """One person with two rows; the visit of the index is open, and what it ends with has a status of its own."""
     here = visit(1, INDEX) | {"visit_end_date": day(2)}
     at = {"visit_occurrence_id": here["visit_occurrence_id"]}
@@ -42,11 +42,15 @@ def script(folder: Path, status: int = 32899) -> local.Script:
     ]
     cdm = write_cdm(
         folder, person=[person(1)], visit_occurrence=[here], condition_occurrence=conditions, measurement=values,
-        concept_ancestor=[{"ancestor_concept_id": FLU, "descendant_concept_id": KIND_OF_FLU}],
+        concept_ancestor=[
+            {"ancestor_concept_id": above, "descendant_concept_id": below}
+            for above, below in ((FLU, KIND_OF_FLU), (SYMPTOM, COUGH))
+        ],
     )  # fmt: skip
     row = {"person_id": 1, "index_date": INDEX, "label": 1, "sex": "female", "age": 40, "split": "train"}
+    row |= {"race": "unknown"}
     cohort = pd.DataFrame([row, row | {"index_date": day(-3000), "label": 0}])
-    return local.Script(cdm, cohort, [FLU], -365)
+    return reading(cdm, cohort, [FLU], -365)
 
 
 def test_records_are_counted_by_window_and_nothing_is_known_before_its_time(
@@ -75,3 +79,18 @@ def test_of_visits_without_a_status_no_diagnosis_is_known_before_they_end(
 
 def test_a_column_needs_so_many_training_rows(tmp_path: Path) -> None:
     assert script(tmp_path).design.counted == []
+
+
+def test_features_are_those_of_feature_extraction(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "MIN_ROWS", 1)
+    design = script(tmp_path, reading=local.Extraction).design
+    held = {name for name, there in zip(design.counted, design.counts[0].toarray()[0], strict=True) if there}
+    windows = ("@-365", "@-30", "@0")
+    assert held == {
+        f"{name}{window}"
+        for name in ("condition_occurrence 20", "condition_occurrence 40", "measurement 30", "measurement 30=9191")
+        for window in windows
+    }
+    assert design.counts.max() == 1
+    calendar = script(tmp_path / "other", reading=local.Timeless).design.persons.shape[1]
+    assert design.persons.shape[1] == calendar + 4  # two years, and two months

@@ -1,5 +1,6 @@
 """The networks against plain PyTorch: nothing padded, nothing repeated, and still the same function."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,13 @@ SETTINGS |= steps(3)
 PLAIN = {cnn.ENGINE: plain_networks.cnn}
 NOBODY = np.empty(0, np.int64)
 
+
+def in_windows(rows: Examples, windows: int) -> Examples:
+    """The same rows, with each token in one of so many windows."""
+    drawn = np.random.default_rng(windows).integers(0, windows, len(rows.tokens)).astype(np.int8)
+    return replace(rows, windows=windows, in_window=drawn if windows > 1 else None, cache={})
+
+
 engines = pytest.mark.parametrize("engine", [cnn.ENGINE], ids=["cnn"])
 #: the token table of a small vocabulary, and that of a large one
 tables = pytest.mark.parametrize("gram_tokens", [token_table.GRAM_TOKENS, 0], ids=["gram", "vectors"])
@@ -61,11 +69,11 @@ SIZES = {
 
 @engines
 @settings(max_examples=40, deadline=None)
-@given(**SIZES)
+@given(**SIZES, windows=st.integers(1, 3))
 def test_a_prediction_is_the_plain_networks(
-    engine: NetworkEngine, seed: int, rows: int, tokens: int, longest: int
+    engine: NetworkEngine, seed: int, rows: int, tokens: int, longest: int, windows: int
 ) -> None:
-    given_rows = made_examples(np.random.default_rng(seed), rows, tokens, longest)
+    given_rows = in_windows(made_examples(np.random.default_rng(seed), rows, tokens, longest), windows)
     network = engine.fit(given_rows, runs_of(given_rows, SETTINGS, seeds=2))
     result = engine.predict(network, given_rows)
     for k in range(2):
@@ -83,12 +91,15 @@ def test_a_saved_network_predicts_as_it_did(engine: NetworkEngine, tmp_path: Pat
 
 @engines
 @pytest.mark.parametrize("frozen", [False, True], ids=["all", "head"])
-@pytest.mark.parametrize(("tokens", "gram_tokens"), [(12, 2000), (12, 0), (3, 0), (2500, 2000)])
+@pytest.mark.parametrize(
+    ("tokens", "gram_tokens", "windows"),
+    [(12, 2000, 1), (12, 0, 1), (3, 0, 1), (2500, 2000, 1), (12, 2000, 3), (12, 0, 3)],
+)
 def test_training_is_plain_pytorchs_step_by_step(
-    engine: NetworkEngine, frozen: bool, tokens: int, gram_tokens: int, monkeypatch: pytest.MonkeyPatch
+    engine: NetworkEngine, frozen: bool, tokens: int, gram_tokens: int, windows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(token_table, "GRAM_TOKENS", gram_tokens)
-    rows = made_examples(np.random.default_rng(5), 80, tokens, 9 if tokens < 100 else 70)
+    rows = in_windows(made_examples(np.random.default_rng(5), 80, tokens, 9 if tokens < 100 else 70), windows)
     check = np.arange(60, 80)
     asked = SETTINGS | {"dropout": 0.5, "weight_decay": 0.01} | steps(120, every=1)
     runs = [Run(seed, asked, Part(np.arange(60), check)) for seed in (1, 2)]

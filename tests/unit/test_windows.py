@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.package import read_package
@@ -37,7 +38,7 @@ from conceptbridge.vocabulary.states import SLOTS
 from made_arms import train_local, transfer
 from made_site import CONCEPTS, NOBODY, WIDTH, site, vectors_of, write_site
 from test_exchange_bundle import DEFINITION, FINGERPRINT, budget
-from test_exchange_score import LOGISTIC, files, read_csv
+from test_exchange_score import files, read_csv
 from test_translated import table_of
 
 DAYS = ((0, 0), (-30, -1), (-365, -31))
@@ -288,6 +289,41 @@ def test_a_network_trains_on_places_as_on_vectors_with_all_their_zeros(
     np.testing.assert_allclose(cnn.ENGINE.predict(one, given), cnn.ENGINE.predict(other, whole), atol=1e-5)
 
 
+def test_a_filter_reads_all_windows_alike_and_has_a_maximum_in_each() -> None:
+    given, _ = placed_examples(4)
+    assert isinstance(given.vectors, PlacedVectors)
+    # two windows of two kinds of places, and one of a third kind
+    kinds, window = np.array([0, 1, 0, 2, 1]), np.array([0, 0, 1, 0, 1], np.int8)
+    placed = replace(given.vectors, kinds=kinds)
+    at = {"windows": 2, "in_window": window[placed.places[given.tokens]], "cache": {}}
+    seen = replace(given, vectors=placed, **at)
+    shared = placed.over_windows()
+    assert shared.places.tolist() == kinds[placed.places].tolist()
+    plain = replace(seen, vectors=shared.written_out(), cache={})
+    run = Run(1, SETTINGS["cnn"], Part(np.arange(40), np.arange(40, 60)))
+    one, other = (cnn.ENGINE.fit(rows, [run]) for rows in (seen, plain))
+    filters = SETTINGS["cnn"]["filters"]
+    assert one.weights["filters-1"].shape == (1, 3 * 3, filters)
+    assert one.weights["head"].shape == (1, 2 * filters, 2)
+    np.testing.assert_allclose(cnn.ENGINE.predict(one, seen), cnn.ENGINE.predict(other, plain), atol=1e-5)
+    # without a token the filters' maxima there are 0, whatever the other window has
+    no_first = replace(seen, in_window=np.ones(len(given.tokens), np.int8), cache={})
+    weights = one.weights | {"head": one.weights["head"] * (np.arange(2 * filters) < filters)[:, None]}
+    blind = cnn.ENGINE.predict(replace(one, weights=weights), no_first)
+    np.testing.assert_allclose(blind, blind[0, 0], rtol=1e-12)
+
+
+def test_one_window_is_one_bag_to_the_bit() -> None:
+    given, _ = placed_examples(5)
+    assert isinstance(given.vectors, PlacedVectors)
+    one_window = replace(given, vectors=replace(given.vectors, kinds=np.arange(5)), cache={})
+    one_window = replace(one_window, in_window=np.zeros(len(given.tokens), np.int8), cache={})
+    run = Run(1, SETTINGS["cnn"], Part(np.arange(40), np.arange(40, 60)))
+    bag, window = (cnn.ENGINE.fit(rows, [run]) for rows in (given, one_window))
+    for name, array in bag.weights.items():
+        np.testing.assert_array_equal(array, window.weights[name], name)
+
+
 @pytest.mark.parametrize("gram_tokens", [2000, 0], ids=["gram", "vectors"])
 def test_a_weight_multiplies_a_token_s_vector(gram_tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(token_table, "GRAM_TOKENS", gram_tokens)
@@ -399,8 +435,9 @@ SEEN = DEFINITION | {
 }
 
 
+@pytest.mark.parametrize("name", ["logistic", "cnn"])
 @pytest.mark.parametrize("backend", ["onehot", "transformers"])
-def test_a_model_of_windows_goes_to_another_hospital(tmp_path: Path, backend: str) -> None:
+def test_a_model_of_windows_goes_to_another_hospital(tmp_path: Path, backend: str, name: str) -> None:
     home, there = write_windowed(tmp_path / "home", 1), write_windowed(tmp_path / "there", 2)
     tokens = pq.read_table(home / "tokens.parquet").to_pylist()
     for token in tokens:
@@ -411,10 +448,10 @@ def test_a_model_of_windows_goes_to_another_hospital(tmp_path: Path, backend: st
     pq.write_table(pa.Table.from_pylist([k | beside for k in known], schema=VOCABULARY), home / "vocabulary.parquet")
     embedding = {"name": "made", "fingerprint": FINGERPRINT, "backend": backend}
     vectors = backend != "onehot"
-    trained = replace(budget(LOGISTIC), components=4 if vectors else None)
-    train_local(in_days(site(home, "home", vectors)), "logistic", embedding, trained, tmp_path / "arm")
+    trained = replace(budget(SETTINGS[name]), components=4 if vectors else None)
+    train_local(in_days(site(home, "home", vectors)), name, embedding, trained, tmp_path / "arm")
     about = {"source": "home", "task": "flu", "definition": SEEN, "embedding": embedding | {"entry": {}}}
-    about |= {"learner": "logistic", "seeds": 2}
+    about |= {"learner": name, "seeds": 2}
     sent, files_of = tmp_path / "sent.zip", (home / "vocabulary.parquet", home / "tokens.parquet", None, NOBODY)
     write_bundle(about | {"min_cell_count": 5}, tmp_path / "arm", *files_of, sent, tmp_path / "sheet.md")
     receive(sent, about, WIDTH if vectors else None, tmp_path / "received")
@@ -422,12 +459,10 @@ def test_a_model_of_windows_goes_to_another_hospital(tmp_path: Path, backend: st
     assert model["space"]["windows"] == VALUED.to_dict()
     clinic = in_days(site(there, "there", vectors))
     score(
-        *(site(there, "there", vectors), "logistic", tmp_path / "received", "home", FINGERPRINT, files(there)),
+        *(site(there, "there", vectors), name, tmp_path / "received", "home", FINGERPRINT, files(there)),
         *(home / "tokens.parquet", 5, tmp_path / "scores.csv"),
     )
-    transfer(
-        clinic, "logistic", "direct", {"home": tmp_path / "received"}, FINGERPRINT, budget({}), tmp_path / "direct"
-    )
+    transfer(clinic, name, "direct", {"home": tmp_path / "received"}, FINGERPRINT, budget({}), tmp_path / "direct")
     direct = pq.read_table(tmp_path / "direct/predictions.parquet").to_pandas()
     expected = direct[direct.split == "test"].groupby("row_id").probability.mean()
     found = [float(row["probability"]) for row in read_csv(tmp_path / "scores.csv")]
@@ -435,6 +470,12 @@ def test_a_model_of_windows_goes_to_another_hospital(tmp_path: Path, backend: st
     other = about | {"definition": DEFINITION}
     with pytest.raises(StudyError, match="windows"):
         receive(sent, other, WIDTH if vectors else None, tmp_path / "other")
+    if name == "cnn":
+        filters = SETTINGS[name]["filters"]
+        head = load_file(tmp_path / "received/models/home/weights.safetensors")["head"]
+        assert head.shape == (2, (len(DAYS) if vectors else 1) * filters, 2)
+        wrong = learner(name).check_sizes({"maxima": filters, "filters": filters, "windows": len(DAYS)})
+        assert wrong == f"{filters} maxima are not those of {filters} filters in {len(DAYS)} windows"
     if not vectors:
         rows = in_days(site(home, "home", vectors)).rows
         few = {key for key, persons in zip(rows.keys, persons_with(rows).tolist(), strict=True) if persons < 5}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.learn.places import NUMBERS, Windows, concept_of
+from conceptbridge.learn.places import NUMBERS, Windows, concept_of, width_in_window, windows_of
 from conceptbridge.learn.projection import NORM, Matrix, Projection, fit_projection, onehot_projection
 from conceptbridge.learn.rows import OneHot, PlacedVectors, SiteRows, Vectors
 from conceptbridge.study.backends import find_backend
@@ -75,6 +75,18 @@ class Space:
         if self.windows is None or self.windows.plain:
             return len(SLOTS) * size
         return len(self.slots) * self.windows.width(size)
+
+    @property
+    def width_in_window(self) -> int:
+        """How many numbers a token is to a model that reads all windows alike (``PlacedVectors.over_windows``)."""
+        if self.slots is None or self.windows is None or self.windows.plain:
+            return self.width
+        return width_in_window(self.width, self.slots, self.windows)
+
+    @property
+    def in_windows(self) -> int:
+        """In how many windows vectors are pooled (``rows.Examples.windows``)."""
+        return windows_of(self.windows, find_backend(self.backend).vectors == "none")
 
     def with_tokens(self, keys: Sequence[str]) -> "Space":
         """The space of a one-hot model that is tuned at a target, with a column for each of ``keys`` that has none yet.
@@ -139,7 +151,9 @@ class Space:
         known = known & np.isin(rows.slots, filled)
         vectors[~known] = 0
         places = np.where(known, np.searchsorted(filled, rows.slots), 0)
-        return PlacedVectors(vectors, places, windows.bags(filled)), np.where(known, np.arange(len(known)), -1)
+        return PlacedVectors(vectors, places, windows.bags(filled), windows.kind_of(filled)), np.where(
+            known, np.arange(len(known)), -1
+        )
 
     def raw(self, texts: Sequence[str | None], table: Table | None, draw: int) -> tuple[Matrix, NDArray[np.bool_]]:
         """The raw vectors of texts in a draw, (texts, width), and which of them have one."""

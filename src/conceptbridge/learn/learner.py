@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
+    from conceptbridge.learn.input_space import Space
     from conceptbridge.learn.rows import Examples, OneHot
     from conceptbridge.learn.search import Run
 
@@ -132,8 +133,8 @@ class Learner(LearnerSpec, ABC, Generic[M]):
         no way but one step.
         """
 
-    def begin(self, width: int, runs: Sequence[Run]) -> M:
-        """The untrained members, one a run, for vectors of this ``width``: only a learner whose weights are averaged
+    def begin(self, space: Space, runs: Sequence[Run]) -> M:
+        """The untrained members, one a run, for the tokens of this ``space``: only a learner whose weights are averaged
         (``federated.weights``) has such."""
         raise NotImplementedError
 
@@ -168,13 +169,15 @@ class Learner(LearnerSpec, ABC, Generic[M]):
     def inputs(self, width: int, onehot: bool, description: Mapping[str, Any]) -> int:
         """The numbers that a model takes in of a token or a row: what ``inputs`` means as the size of an array.
 
-        ``width`` is that of the tokens' vectors, one-hot or not; ``description`` is the model's model.json.
+        ``width`` is that of the tokens' vectors, one-hot or not; ``description`` is the model's model.json, with its
+        ``space`` (``Space.save``).
         """
         return width
 
     @classmethod
     def check_sizes(cls, sizes: Mapping[str, int]) -> str | None:
-        """What is wrong with the sizes of a received model's arrays, by the names in ``saves``; None for nothing.
+        """What is wrong with the sizes of a received model's arrays, by the names in ``saves``, and ``windows``, in how
+        many its vectors are pooled; None for nothing.
 
         That each is the same wherever it stands is known.
         """

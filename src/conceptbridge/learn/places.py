@@ -58,6 +58,18 @@ class Windows:
         """The place of a window's ``LAST`` or ``MEAN`` values, or of its ``NUMBER``s."""
         return len(self.days) * len(SLOTS) + 3 * window + kind
 
+    def window_of(self, places: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """The window of each of these places."""
+        at = np.asarray(places, np.int64)
+        value = at - len(self.days) * len(SLOTS)
+        return np.where(value < 0, at // len(SLOTS), value // 3)
+
+    def kind_of(self, places: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """What each of these places is in its window, whichever that is: a state slot, or a kind of value."""
+        at = np.asarray(places, np.int64)
+        value = at - len(self.days) * len(SLOTS)
+        return np.where(value < 0, at % len(SLOTS), len(SLOTS) + value % 3)
+
     def is_number(self, places: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Which of these places are of ``NUMBERS``."""
         value = places - len(self.days) * len(SLOTS)
@@ -69,6 +81,16 @@ class Windows:
         window: NDArray[np.int64] = np.asarray(places, np.int64) // len(SLOTS)
         by_itself = np.where(self.is_number(np.asarray(places, np.int64)), NUMBERED, VALUED)
         return np.where(window < len(self.days), window, by_itself)
+
+
+def windows_of(windows: Windows | None, onehot: bool) -> int:
+    """In how many windows tokens are pooled; one-hot, a window is a column, and all are one bag."""
+    return 1 if windows is None or onehot else len(windows.days)
+
+
+def width_in_window(width: int, filled: Sequence[int], windows: Windows) -> int:
+    """The width of the places of each kind, where those that are ``filled`` have this width together."""
+    return width // len(filled) * len(set(windows.kind_of(filled).tolist()))
 
 
 def window_key(key: str, window: int) -> str:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.read_parquet import read_table
-from conceptbridge.learn.places import Windows
+from conceptbridge.learn.places import Windows, windows_of
 from conceptbridge.vocabulary.states import slots_of
 
 T = TypeVar("T")
@@ -96,11 +96,13 @@ class OneHot:
 @dataclass(frozen=True)
 class PlacedVectors:
     """Vectors of tokens that are zero but at one of several places: ``vectors`` (tokens, components) are what each has
-    at its place, of which ``bags`` (places,) says with which others it is pooled (``Windows.bags``)."""
+    at its place, of which ``bags`` (places,) says with which others it is pooled (``Windows.bags``), and ``kinds`` what
+    it is in its window (``Windows.kind_of``); None: no two places are alike."""
 
     vectors: NDArray[np.float32]
     places: NDArray[np.int64]
     bags: NDArray[np.int64]
+    kinds: NDArray[np.int64] | None = None
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -110,6 +112,13 @@ class PlacedVectors:
     def take(self, tokens: NDArray[np.int64]) -> "PlacedVectors":
         """Those of these tokens."""
         return replace(self, vectors=self.vectors[tokens], places=self.places[tokens])
+
+    def over_windows(self) -> "PlacedVectors":
+        """The same vectors in one place per kind, whatever their window."""
+        if self.kinds is None:
+            return self
+        kinds, place = np.unique(self.kinds, return_inverse=True)
+        return PlacedVectors(self.vectors, place[self.places], np.zeros(len(kinds), np.int64))
 
     def written_out(self) -> NDArray[np.float32]:
         """With all their zeros: (tokens, width)."""
@@ -127,6 +136,7 @@ class Examples:
 
     ``weights`` (tokens of all rows,): by what each token's vector is multiplied, None for 1. A learner that sees events
     one by one gets their ``days`` and ``values`` instead (``LearnerSpec.sees``), as ``SiteRows`` has them.
+    ``windows``: in how many windows vectors are pooled, and ``in_window`` in which each token is; None: in the first.
     ``persons``: whose each row is (rows,); None: each is somebody else's. ``place_width``: how many components vectors
     have at each place, where these are written out side by side; None: they have no places, or say so themselves.
     ``whole``: whether each row is one token, so that there is nothing to pool.
@@ -144,6 +154,8 @@ class Examples:
     persons: NDArray[np.int64] | None = None
     place_width: int | None = None
     whole: bool = False
+    windows: int = 1
+    in_window: NDArray[np.int8] | None = None
     cache: dict[Hashable, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def cached(self, key: Hashable, compute: Callable[[], T]) -> T:
@@ -275,6 +287,9 @@ def examples(
         at[np.isin(row_of, missing.rows) & missing.tokens[token]] = -1
     of_events = rows.of_events(events[at >= 0])
     del of_events["added"]
+    pooled_in, in_window = windows_of(rows.windows, isinstance(vectors, OneHot)), None
+    if rows.windows is not None and pooled_in > 1:
+        in_window = rows.windows.window_of(rows.slots).astype(np.int8)[token[at >= 0]]
     return Examples(
         vectors=vectors,
         tokens=at[at >= 0],
@@ -283,6 +298,8 @@ def examples(
         persons=rows.person_ids[chosen],
         place_width=place_width,
         whole=rows.whole,
+        windows=pooled_in,
+        in_window=in_window,
         **of_events,
     )
 

@@ -15,7 +15,7 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.exchange.package import check_fields, shown, strict_json
 from conceptbridge.exchange.receive.lightgbm_text import check_lightgbm_text
 from conceptbridge.learn.learner import Array
-from conceptbridge.learn.places import Windows
+from conceptbridge.learn.places import Windows, windows_of
 from conceptbridge.learn.registry import learner
 from conceptbridge.study.backends import find_backend
 from conceptbridge.vocabulary.states import SLOTS
@@ -134,7 +134,7 @@ def check_model(folder: Path, about: Mapping[str, Any], width: int | None, where
         for seed, trees in zip(model["seeds"], model["kept"], strict=True):
             name = saves.lightgbm_text.format(seed=seed)
             check_lightgbm_text(folder / name, inputs, trees, f"{where}: {name}")
-    sizes = {"seeds": seeds, "inputs": inputs}
+    sizes = {"seeds": seeds, "inputs": inputs, "windows": windows_of(windows, onehot)}
     for file, arrays in saves.arrays.items():
         sizes = _check_arrays(folder / file, arrays, sizes, where)
     if wrong := made_by.check_sizes(sizes):

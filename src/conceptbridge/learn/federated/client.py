@@ -23,10 +23,11 @@ from conceptbridge.study.learners import LearnerSpec
 @dataclass(frozen=True)
 class LocalRows:
     """A site's rows as the model sees them: its training rows, at the positions ``train`` of the ``labelled`` ones, and
-    those that check it: none where too few persons have the event, or have it not."""
+    those that check it: none where too few persons have the event, or have it not. ``space`` is the model's."""
 
     site: str
     min_cell_count: int
+    space: Space
     labelled: Draws
     train: NDArray[np.int64]
     checks: Draws
@@ -90,6 +91,7 @@ class Client:
         local = LocalRows(
             site.name,
             self.job.budget.min_cell_count,
+            space,
             site.draws(space, labelled, least, train),
             train,
             site.draws(space, checking),

@@ -76,10 +76,9 @@ def federate(arm: Arm, asked: Asked) -> SourceResult:
     sites = Sites(list(present), rows, events, check_rows, len(space.projections), asked)
     of_learner = learner(job.learner)
     federation = federation_of(of_learner)
-    width = space.width
 
     def train(runs: Sequence[Run], depths: Sequence[float]) -> tuple[Any, list[Any]]:
-        return federation.train(of_learner, sites, width, runs), []
+        return federation.train(of_learner, sites, space, runs), []
 
     nothing = Part(np.zeros(0, np.int64), np.zeros(0, np.int64))  # the rows are the sites'
     with threadpool_limits(1):  # the same bytes on one core or eight

@@ -19,6 +19,7 @@ from conceptbridge.learn.feature_blocks import Blocks
 from conceptbridge.learn.federated.answers import Answer
 from conceptbridge.learn.federated.client import LocalRows
 from conceptbridge.learn.federated.sites import Sites, summed
+from conceptbridge.learn.input_space import Space
 from conceptbridge.learn.learner import Learner
 from conceptbridge.learn.penalised_columns import Standardised, Vector, scales
 from conceptbridge.learn.penalised_regression import Kept, Regression, features_of, go_down_path
@@ -56,7 +57,7 @@ class _At:
     weight: float = 0.0
 
 
-def train(learner: Learner[Any], sites: Sites, width: int, runs: Sequence[Run]) -> Regression:
+def train(learner: Learner[Any], sites: Sites, space: Space, runs: Sequence[Run]) -> Regression:
     """One regression a run, at the penalty of its path that the sites' validation rows like best.
 
     Runs differ by their seeds only where these draw the vectors anew.

@@ -17,6 +17,7 @@ from conceptbridge.learn import draws
 from conceptbridge.learn.federated.answers import Answer
 from conceptbridge.learn.federated.client import LocalRows
 from conceptbridge.learn.federated.sites import Sites, summed
+from conceptbridge.learn.input_space import Space
 from conceptbridge.learn.learner import Learner
 from conceptbridge.learn.search import AT_CAP, WITHIN, Part, Run, cross_entropy
 
@@ -33,12 +34,12 @@ def refusal(onehot: bool) -> str | None:
     return None
 
 
-def train(learner: Learner[Any], sites: Sites, width: int, runs: Sequence[Run]) -> Any:
+def train(learner: Learner[Any], sites: Sites, space: Space, runs: Sequence[Run]) -> Any:
     """One network a run, from the round with the lowest validation loss, over all sites by their validation rows.
 
     The weights that are averaged count by a site's training rows. Without validation rows the last round is kept.
     """
-    model = learner.begin(width, runs)
+    model = learner.begin(space, runs)
     [rounds] = {run.settings["rounds"] for run in runs}
     asked_runs = [(run.seed, {**run.settings}) for run in runs]
     weights, best = model.weights, model.weights
@@ -141,5 +142,5 @@ class Participant:
 
     def _blank(self, runs: Sequence[Run]) -> Any:
         if self.blank is None or self.blank.seeds != [run.seed for run in runs]:
-            self.blank = self.learner.begin(self.local.labelled[0].vectors.shape[1], runs)
+            self.blank = self.learner.begin(self.local.space, runs)
         return self.blank

@@ -1,15 +1,16 @@
 """The paper's network: a convolution over a row's tokens, ReLU, the maximum over the row, dropout and one linear
-layer to two logits (arXiv 2409.13893)."""
+layer to two logits (arXiv 2409.13893). Of vectors in windows, the maximum over each of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from conceptbridge.learn.learner import COUNT, Array, Engine, EngineLearner, Saves, Setting
 from conceptbridge.learn.learners.network_settings import DESCENT, FAIR, PAPER, ROUNDS, TUNED, WEIGHTS
 
 if TYPE_CHECKING:
+    from conceptbridge.learn.input_space import Space
     from conceptbridge.learn.networks.network import Network
     from conceptbridge.learn.search import Run
 
@@ -54,7 +55,7 @@ class CNN(EngineLearner["Network"]):
             "weights.safetensors": {
                 "filters-1": Array(("seeds", "inputs", "filters")),
                 "filter_bias-1": Array(("seeds", 1, "filters")),
-                "head": Array(("seeds", "filters", 2)),
+                "head": Array(("seeds", "maxima", 2)),
                 "head_bias": Array(("seeds", 1, 2)),
             }
         }
@@ -66,7 +67,22 @@ class CNN(EngineLearner["Network"]):
 
         return cnn.ENGINE
 
-    def begin(self, width: int, runs: Sequence[Run]) -> Network:
+    def begin(self, space: Space, runs: Sequence[Run]) -> Network:
         from conceptbridge.learn.networks import cnn
 
-        return cnn.ENGINE.begin(width, runs)
+        return cnn.ENGINE.begin(space.width_in_window, space.in_windows, runs)
+
+    def inputs(self, width: int, onehot: bool, description: Mapping[str, Any]) -> int:
+        from conceptbridge.learn.places import Windows, width_in_window
+
+        space = description["space"]
+        windows = Windows.read(space.get("windows"))
+        if space["slots"] is None or windows is None or windows.plain:
+            return width
+        return width_in_window(width, space["slots"], windows)
+
+    @classmethod
+    def check_sizes(cls, sizes: Mapping[str, int]) -> str | None:
+        if sizes["maxima"] != sizes["windows"] * sizes["filters"]:
+            return f"{sizes['maxima']} maxima are not those of {sizes['filters']} filters in {sizes['windows']} windows"
+        return None

@@ -9,6 +9,7 @@ from conceptbridge.learn.learner import COUNT, Array, Engine, EngineLearner, Sav
 from conceptbridge.learn.learners.network_settings import DESCENT, FAIR, PAPER, ROUNDS, TUNED, WEIGHTS
 
 if TYPE_CHECKING:
+    from conceptbridge.learn.input_space import Space
     from conceptbridge.learn.networks.event_engine import EventNetwork
     from conceptbridge.learn.search import Run
 
@@ -100,7 +101,7 @@ class Transformer(EngineLearner["EventNetwork"]):
 
         return event_engine
 
-    def begin(self, width: int, runs: Sequence[Run]) -> EventNetwork:
+    def begin(self, space: Space, runs: Sequence[Run]) -> EventNetwork:
         from conceptbridge.learn.networks import event_engine
 
-        return event_engine.begin(width, runs)
+        return event_engine.begin(space.width, runs)

@@ -33,15 +33,16 @@ from conceptbridge.learn.search import Rows, Run
 class NetworkEngine:
     """Trains and uses one kind of network; what it is made of tells one kind from another.
 
-    ``draw(rng, width, settings)`` makes the first weights. ``read`` names those that the vectors are multiplied by. The
-    others lie one after another in one vector, each with the inputs of an output side by side: first those of the
-    ``body``, which with the token table make the pooled features, ``pool(weights, table, sets, rows)``, then those of
-    the ``head``, which makes the two logits of them, ``logits(weights, pooled)``. ``take_steps(batches, sets, pooled,
-    table, others, sgd)`` takes one step per batch, in place; ``pooled`` has the features of all rows where the body is
-    frozen, and none where it is not. ``sharpness``: the power of the weights with which translated tokens are mixed.
+    ``draw(rng, width, windows, settings)`` makes the first weights. ``read`` names those that the vectors are
+    multiplied by. The others lie one after another in one vector, each with the inputs of an output side by side: first
+    those of the ``body``, which with the token table make the pooled features, ``pool(weights, table, sets, rows)``,
+    then those of the ``head``, which makes the two logits of them, ``logits(weights, pooled)``. ``take_steps(batches,
+    sets, pooled, table, others, sgd)`` takes one step per batch, in place; ``pooled`` has the features of all rows
+    where the body is frozen, and none where it is not. ``sharpness``: the power of the weights with which translated
+    tokens are mixed.
     """
 
-    draw: Callable[[np.random.Generator, int, Mapping[str, Any]], Weights]
+    draw: Callable[[np.random.Generator, int, int, Mapping[str, Any]], Weights]
     read: str
     body: Sequence[str]
     head: Sequence[str]
@@ -52,12 +53,13 @@ class NetworkEngine:
 
     def fit(self, examples: Examples, runs: Sequence[Run]) -> Network:
         """Train one network per run from PyTorch's default initialisation."""
-        start = self.begin(examples.vectors.shape[1], runs).weights
+        vectors, sets = examples.cached("token sets", lambda: token_sets(examples))
+        start = self.begin(vectors.shape[1], sets.windows, runs).weights
         return self._descend(start, examples, runs, False, ())[0]
 
-    def begin(self, width: int, runs: Sequence[Run]) -> Network:
+    def begin(self, width: int, windows: int, runs: Sequence[Run]) -> Network:
         """One untrained network per run."""
-        return untrained([self.draw(first_draws(run), width, run.settings) for run in runs], runs)
+        return untrained([self.draw(first_draws(run), width, windows, run.settings) for run in runs], runs)
 
     def tune(
         self, source: Network, examples: Examples, runs: Sequence[Run], head_only: bool, depths: Sequence[float] = ()
@@ -130,7 +132,7 @@ class _Run(Descent):
             self.pooled = engine.pool(start, table.of(listed), sets, rows)
         self.check_tokens, self.check_sets = sets.of(run.part.check)
         self.order = TrainingOrder(run)
-        self.outputs = start[engine.read].shape[1]
+        self.outputs = start[engine.read].shape[1] * sets.windows
         names = [*engine.body, *engine.head]
         self.shapes = {name: start[name].shape for name in names}
         values = np.concatenate([start[name].ravel(order="F") for name in names])

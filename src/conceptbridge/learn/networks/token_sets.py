@@ -11,28 +11,33 @@ from conceptbridge.learn.search import Rows
 
 
 class TokenSets(NamedTuple):
-    """The tokens of row i, each once, are ``tokens[begin[i]:begin[i + 1]]``, and by what each one's vector is
-    multiplied there ``weights[begin[i]:begin[i + 1]]``."""
+    """The tokens of row i in window w, each once, are ``tokens[begin[k]:begin[k + 1]]``, with k = i * windows + w, and
+    by what each one's vector is multiplied there ``weights[begin[k]:begin[k + 1]]``."""
 
     tokens: NDArray[np.int32]
     begin: NDArray[np.int64]
     labels: NDArray[np.int8]
     weights: NDArray[np.float32]
+    windows: int
 
     def of(self, rows: Rows) -> tuple[NDArray[np.int64], "TokenSets"]:
         """The tokens of these rows, in order, and the rows alone, their tokens as positions among those."""
-        lengths = np.diff(self.begin)[rows]
+        sets = (rows[:, None] * self.windows + np.arange(self.windows)).ravel()
+        lengths = np.diff(self.begin)[sets]
         begin = np.concatenate([[0], np.cumsum(lengths)])
-        at = np.arange(begin[-1]) + np.repeat(self.begin[rows] - begin[:-1], lengths)
+        at = np.arange(begin[-1]) + np.repeat(self.begin[sets] - begin[:-1], lengths)
         listed, tokens = _renumber(self.tokens[at])
-        return listed, TokenSets(tokens, begin, self.labels[rows], self.weights[at])
+        return listed, TokenSets(tokens, begin, self.labels[rows], self.weights[at], self.windows)
 
 
 def token_sets(examples: Examples) -> tuple[Vectors, TokenSets]:
     """The vectors and the rows as sets, a token that a row has twice with the mean of its weights; dense vectors that
     no row has are left out."""
     vectors, known = examples.vectors, max(examples.vectors.shape[0], 1)
-    held = examples.row_of * known + examples.tokens
+    set_of = examples.row_of * examples.windows
+    if examples.in_window is not None:
+        set_of += examples.in_window
+    held = set_of * known + examples.tokens
     if examples.weights is None:
         # asked for counts as well, NumPy sorts, 20 times as fast as it hashes
         held = np.unique(held, return_counts=True)[0]
@@ -42,12 +47,12 @@ def token_sets(examples: Examples) -> tuple[Vectors, TokenSets]:
         held, starts, counts = np.unique(held[order], return_index=True, return_counts=True)
         summed = np.add.reduceat(examples.weights[order].astype(np.float64), starts) if len(starts) else starts
         weights = (summed / counts).astype(np.float32)
-    row_of, tokens = np.divmod(held, known)
+    set_of, tokens = np.divmod(held, known)
     if not isinstance(vectors, OneHot):
         listed, tokens = _renumber(tokens)
-        vectors = vectors.take(listed) if isinstance(vectors, PlacedVectors) else vectors[listed]
-    begin = np.concatenate([[0], np.cumsum(np.bincount(row_of, minlength=len(examples)))])
-    return vectors, TokenSets(tokens.astype(np.int32), begin, examples.labels, weights)
+        vectors = vectors.take(listed).over_windows() if isinstance(vectors, PlacedVectors) else vectors[listed]
+    begin = np.concatenate([[0], np.cumsum(np.bincount(set_of, minlength=len(examples) * examples.windows))])
+    return vectors, TokenSets(tokens.astype(np.int32), begin, examples.labels, weights, examples.windows)
 
 
 def _renumber(tokens: NDArray[np.signedinteger]) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
@@ -62,7 +67,7 @@ def list_tokens(rows: Rows, sets: TokenSets, listed: NDArray[np.int64], position
     return how many there are."""
     position.fill(0)
     for row in rows:
-        for token in sets.tokens[sets.begin[row] : sets.begin[row + 1]]:
+        for token in sets.tokens[sets.begin[row * sets.windows] : sets.begin[(row + 1) * sets.windows]]:
             position[token] = 1
     count = 0
     for token in range(len(position)):
@@ -79,6 +84,6 @@ def longest_batch(batches: NDArray[np.int64], sets: TokenSets) -> int:
     for rows in batches:
         length = 0
         for row in rows:
-            length += sets.begin[row + 1] - sets.begin[row]
+            length += sets.begin[(row + 1) * sets.windows] - sets.begin[row * sets.windows]
         longest = max(longest, length)
     return longest
