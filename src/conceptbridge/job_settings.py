@@ -9,7 +9,7 @@ from conceptbridge.core.text import canonical
 from conceptbridge.evaluate.schemas import ELSEWHERE, EXTERNAL
 from conceptbridge.learn.looking import Looking
 from conceptbridge.learn.resampling import Resampling
-from conceptbridge.study.strategies import LOCAL, Needs
+from conceptbridge.study.strategies import JOINT, LOCAL
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.translate.corrections import digest_of
 from conceptbridge.translate.translation_job import TranslationJob
@@ -43,6 +43,7 @@ class JobSettings:
 
     pool = pool_sources = transfer = federate = use_federated = train
     pool_translated = pool_sources_translated = transfer_translated = train
+    federate_translated = use_federated_translated = train
 
     def translate(self, task: str, embedding: str, target: str) -> Settings:
         e = self.study.by_id[embedding]
@@ -176,7 +177,8 @@ class JobSettings:
 
     def importance(self, task: str, site: str) -> Settings:
         plan, study = self._plan, self.study
-        together = study.strategies_that_need(Needs.SHARED_ROWS) if study.translated else []
+        needs = JOINT if study.translated else ()
+        together = [name for one in needs for name in study.strategies_that_need(one)]
         what = Looking(
             {plan.arm_embeddings[e.id].name: plan.arm_embeddings[e.id] for e in plan.embeddings},
             {e.name: study.trained_as[e.name].name for e in plan.embeddings},

@@ -21,7 +21,7 @@ from conceptbridge.sites.formats.format import FORMATS
 from conceptbridge.study.config import read_study
 from conceptbridge.study.embeddings import Embedding
 from conceptbridge.study.learners import find_learner
-from conceptbridge.study.strategies import LOCAL, STRATEGIES, Needs
+from conceptbridge.study.strategies import JOINT, LOCAL, STRATEGIES, Needs
 from conceptbridge.study.strategies import strategy as find_strategy
 from conceptbridge.study.study import Study
 from conceptbridge.study_files import (
@@ -42,6 +42,7 @@ _SCRIPTS = {
     **dict.fromkeys(("rows_digest", "models_digest"), "digest"),
     "compute_terms": "compute_texts",
     "receive_federated": "receive",
+    "use_federated_translated": "translated_arm",
     "profile": "count_profile",
     "receive_vocabulary": "receive_tokens",
 }
@@ -213,8 +214,9 @@ class Plan:
         if "learner" not in wildcards:
             return tuple(self.study.by_id[wildcards["embedding"]].modules) if rule in _OF_EMBEDDINGS else ()
         own = (STRATEGIES[wildcards["strategy"]],) if "strategy" in wildcards else ()
-        if rule == "federate" and (federation := find_learner(wildcards["learner"]).federation):
-            own = (*own, federation)
+        if rule in ("federate", "federate_translated"):
+            federation = find_learner(wildcards["learner"]).federation
+            own = (*own, *([federation] if federation else []))
         return (LEARNERS[wildcards["learner"]], *own)
 
     def arms_at(self, target: str) -> list[dict[str, str]]:
@@ -252,7 +254,7 @@ class Plan:
         sources = [] if shared or needs == Needs.OWN_ROWS else others
         e = self.study.by_id[embedding]
         budget = self._budget(task, learner, strategy, e.drawn and not e.translated)
-        hub = self.hub(strategy, target) if e.translated and needs == Needs.SHARED_ROWS else None
+        hub = self.hub(strategy, target) if e.translated and needs in JOINT else None
         seen = self.study.windows(task) if find_learner(learner).sees == "windows" and not e.of_rows else None
         if e.of_rows:  # a row is one token, in no slot
             budget = replace(budget, min_rows=1, components=None)
@@ -262,7 +264,9 @@ class Plan:
 
     def hub(self, strategy: str, target: str | None) -> str:
         """The site in whose words the rows of several are read: the target, where it is a source and its own rows are
-        among them, else the first source."""
+        among them, else the first source. Of a model that all targets share, it is the first source."""
+        if find_strategy(strategy).needs == Needs.ROUNDS:
+            return self.study.sources[0]
         if target in self.study.sources and find_strategy(strategy).uses_target_labels:
             return str(target)
         return (self.study.others(target) if target else self.study.sources)[0]

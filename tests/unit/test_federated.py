@@ -1,8 +1,10 @@
 """Federated training: one model of several sites' rows, of which none leaves its site."""
 
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -28,6 +30,7 @@ from conceptbridge.learn.arm_job import ArmEmbedding, ArmJob, Budget
 from conceptbridge.learn.federated import sums
 from conceptbridge.learn.federated.answers import ANSWERS, checked, write_answer
 from conceptbridge.learn.federated.client import Client
+from conceptbridge.learn.federated.hub_words import serve_in_words_of_hub as in_words
 from conceptbridge.learn.federated.input_space import joint_space
 from conceptbridge.learn.federated.processes import serve
 from conceptbridge.learn.federated.server import federate, refusal
@@ -38,7 +41,9 @@ from conceptbridge.learn.run_federated import run_federated
 from conceptbridge.learn.search import Part, Run
 from conceptbridge.learn.site import LABELLED, Site, join_sites
 from conceptbridge.learn.training import Arm, split_part
+from conceptbridge.learn.translated_arm import run_translated_arm
 from conceptbridge.learn.windows import in_windows
+from conceptbridge.translate.translation import SCHEMA as TRANSLATION
 from made_arms import train_federated
 from made_site import CONCEPTS, NOBODY, WIDTH, site, write_site
 
@@ -288,6 +293,72 @@ def test_a_process_that_dies_is_one_message_and_no_half_arm(three: dict[str, Pat
         job = replace(job_of("cnn", CNN), sources=SITES[:2])
         run_federated(job, results, tmp_path / "made/arm", 1, serve_until_round_7)
     assert list((tmp_path / "made").iterdir()) == []
+
+
+class KillsTheJobInRound7(DiesInRound7):
+    """The end of a pipe at a site in whose round 7 the job itself is killed."""
+
+    def recv(self) -> Any:
+        asked = self.pipe.recv()
+        if asked and asked[1].get("number") == 7:
+            os.kill(os.getppid(), signal.SIGKILL)
+        return asked
+
+
+def serve_until_the_job_is_killed(pipe: Any, job: str, results: Path, name: str) -> None:
+    serve(KillsTheJobInRound7(pipe) if name == "lakeshore" else pipe, job, results, name)
+
+
+def test_a_job_that_was_killed_gives_the_same_bytes_when_it_is_run_again(
+    three: dict[str, Path], tmp_path: Path
+) -> None:
+    results, out = results_of(three, tmp_path / "results", *SITES[:2]), tmp_path / "made/arm"
+    job = replace(job_of("cnn", CNN | {"rounds": 8}), sources=SITES[:2])
+    asked = (job, results, out, 1, serve_until_the_job_is_killed)
+    killed = multiprocessing.get_context("spawn").Process(target=run_federated, args=asked)
+    killed.start()
+    killed.join()
+    assert killed.exitcode == -signal.SIGKILL and not out.exists()
+    run_federated(job, results, out)
+    train_federated(job, sites_of(three)[:2], tmp_path / "here")
+    assert bytes_of(out) == bytes_of(tmp_path / "here")
+
+
+# --- no code in common ----------------------------------------------------------------------------------------------
+
+
+def with_own_codes(folder: Path, site: str, hub: str) -> None:
+    """Give the site codes of its own, and say what they stand for at the hub; a site that keeps them is as the hub."""
+    _, tokens, _ = layout.rows(folder, TASK, site)
+    table = pq.read_table(tokens)
+    keys = table["key"].to_pylist()
+    own = [f"{site} {key}" for key in keys] if site == "lakeshore" else keys
+    pq.write_table(table.set_column(table.schema.get_field_index("key"), table.schema.field("key"), [own]), tokens)
+    lines = [{"token": a, "stands_for": b, "weight": 1.0, "draw": 1} for a, b in zip(own, keys, strict=True)]
+    of_site = layout.place(layout.TRANSLATIONS, task=TASK, embedding=ONEHOT.folder, target=site)
+    (folder / of_site).mkdir(parents=True)
+    pq.write_table(
+        pa.Table.from_pylist(lines, TRANSLATION.append(pa.field("draw", pa.int32()))),
+        folder / of_site / f"{hub}.parquet",
+    )
+
+
+def test_hospitals_without_a_code_in_common_learn_the_model_of_those_with_one(
+    three: dict[str, Path], tmp_path: Path
+) -> None:
+    results = results_of(three, tmp_path / "results", *SITES)
+    for name in SITES[1:]:
+        with_own_codes(results, name, "riverside")
+    job = replace(job_of("cnn", CNN | {"rounds": 4}, ONEHOT), hub="riverside")
+    run_federated(job, results, layout.sources_model(results, TASK, ONEHOT.folder, "cnn", "federated"), 2, in_words)
+    train_federated(replace(job, hub=None), sites_of(three, False), tmp_path / "one-code")
+    made = layout.sources_model(results, TASK, ONEHOT.folder, "cnn", "federated")
+    assert bytes_of(made) == bytes_of(tmp_path / "one-code")
+    # and lakeshore uses it in its own words
+    used = replace(job, target="lakeshore", sources=[], from_shared_model=True)
+    run_translated_arm(used, results, tmp_path / "used")
+    probability = pq.read_table(tmp_path / "used/predictions.parquet")["probability"].to_numpy()
+    assert probability.std() > 0.02
 
 
 # --- what leaves ----------------------------------------------------------------------------------------------------

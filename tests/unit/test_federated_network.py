@@ -137,7 +137,7 @@ class SilentFromRound2(InMemory):
 
 
 def test_a_hospital_that_is_gone_is_one_message_and_no_model(network: dict[str, Engagement], tmp_path: Path) -> None:
-    with pytest.raises(StudyError, match="prairie stopped answering in round 2; no model was written"):
+    with pytest.raises(StudyError, match="no answer from prairie in round 2; no model was written"):
         coordinate(JOB, about_of(JOB), Hospitals(list(NAMES), SilentFromRound2(network)), tmp_path / BUNDLE)
     assert list(tmp_path.iterdir()) == []
 

@@ -190,3 +190,35 @@ use rule pool as pool_translated with:
         embedding=TRANSLATED,
     params:
         job=job("pool_translated"),
+
+
+# The same by rounds: each site's process reads its own rows in the words of the first source.
+use rule federate as federate_translated with:
+    input:
+        sources_rows,
+        translations_of_sources,
+    log:
+        "<logs>/federate_translated/{task}/{embedding}/{learner}/{strategy}.log",
+    wildcard_constraints:
+        strategy=that_need(Needs.ROUNDS),
+        embedding=TRANSLATED,
+    params:
+        job=job("federate_translated"),
+
+
+use rule train as use_federated_translated with:
+    input:
+        rows=rows("{target}"),
+        translations=lambda w: translations(w.embedding, w.target, w.task),
+        # where the hub's words are
+        hub=lambda w: at(
+            layout.TOKENS, site=plan.hub(w.strategy, w.target), task=w.task
+        ),
+        model=at(layout.SOURCES_MODEL),
+    log:
+        "<logs>/use_federated_translated/{task}/{embedding}/{learner}/{strategy}/{target}.log",
+    wildcard_constraints:
+        strategy=that_need(Needs.ROUNDS),
+        embedding=TRANSLATED,
+    params:
+        job=job("use_federated_translated"),

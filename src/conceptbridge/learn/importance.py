@@ -42,7 +42,7 @@ from conceptbridge.learn.token_words import named, names_of
 from conceptbridge.learn.translated import readings
 from conceptbridge.learn.translated_arm import in_words_of_hub, translators
 from conceptbridge.study.learners import find_learner
-from conceptbridge.study.strategies import LOCAL, Needs, strategy
+from conceptbridge.study.strategies import JOINT, LOCAL, Needs, strategy
 from conceptbridge.translate.run_translation import read_translations
 
 #: tokens listed of each model
@@ -119,7 +119,7 @@ def _of_model(what: Looking, task: str, site: str, arm: Arm, results: Path) -> I
 
 def _job(what: Looking, task: str, site: str, arm: Arm) -> ArmJob:
     embedding, needs = what.embeddings[arm.embedding], strategy(arm.strategy).needs
-    hub = what.hubs.get(arm.strategy) if embedding.models and needs == Needs.SHARED_ROWS else None
+    hub = what.hubs.get(arm.strategy) if embedding.models and needs in JOINT else None
     windows = what.windows if find_learner(arm.learner).sees == "windows" else None
     sources = [arm.source] if needs == Needs.SOURCE_MODELS else []
     shared = arm.strategy in what.shared

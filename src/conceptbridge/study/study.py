@@ -257,12 +257,14 @@ class Study(StudySites):
 
     def has_arms(self, embedding: Embedding, name: str) -> bool:
         """Whether there are arms of the strategy on the embedding. A translation trains no local model of its own; one
-        that is drawn is a control of what single sources' models do."""
+        that is drawn is a control of what single sources' models do. Over a network, no rows are read in a hub's
+        words."""
         needs = strategy(name).needs
         return (
             not embedding.translated
             or needs == Needs.SOURCE_MODELS
             or (needs == Needs.SHARED_ROWS and not embedding.drawn)
+            or (needs == Needs.ROUNDS and not embedding.drawn and self.federated_models is None)
         )
 
     def _adds(self, name: str, target: str) -> bool:

@@ -27,13 +27,6 @@ class Messenger(Protocol):
         this is."""
 
 
-def gone(name: str, when: str) -> StudyError:
-    """What is said of a hospital that does not answer."""
-    return StudyError(
-        f"federated training: {name} stopped answering {when}; no model was written. Start again when {name} is there"
-    )
-
-
 @dataclass(frozen=True)
 class Hospitals:
     """The hospitals of a network, as whom questions can be put to (``learn.federated.sites.Asked``)."""
@@ -46,9 +39,13 @@ class Hospitals:
         when = f"in round {asked['number']}" if "number" in asked else f"at the question {question!r}"
         replies = self.messenger.send(encode({"question": question, "asked": asked}), list(of), when)
         answers: list[Answer] = []
+        if missing := [name for name in of if name not in replies]:
+            who = " and ".join(missing)
+            raise StudyError(
+                f"federated training: no answer from {who} {when}; no model was written. Start again when all "
+                "hospitals are there"
+            )
         for name in of:
-            if name not in replies:
-                raise gone(name, when)
             reply = decode(replies[name], name)
             if "answer" not in reply:
                 raise StudyError(

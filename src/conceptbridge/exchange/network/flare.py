@@ -19,7 +19,7 @@ from nvflare.apis.signal import Signal
 
 from conceptbridge.core.atomic_files import write_text
 from conceptbridge.core.errors import StudyError
-from conceptbridge.exchange.network.coordinator import Hospitals, coordinate, gone
+from conceptbridge.exchange.network.coordinator import Hospitals, coordinate
 from conceptbridge.exchange.network.flare_kit import ENGAGEMENT, TASKS, failure
 from conceptbridge.exchange.network.hospital import Engagement, Hospital
 from conceptbridge.learn.arm_job import ArmJob
@@ -77,11 +77,8 @@ class _Broadcast:
         self.controller.broadcast_and_wait(
             task, self.context, targets=to, min_responses=len(to), abort_signal=self.abort_signal
         )
-        if self.abort_signal.triggered:  # by FLARE itself, when a hospital's process has ended
-            for name in to:
-                if self.controller.get_client_disconnect_time(name):
-                    raise gone(name, when)
-            raise StudyError("federated training: the job was stopped; no model was written")
+        if self.abort_signal.triggered:  # as soon as one process has ended; then nobody answers
+            raise StudyError(f"federated training was stopped {when}; no model was written")
         return replies
 
 

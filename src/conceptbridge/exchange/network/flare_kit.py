@@ -6,6 +6,7 @@ our executor; a coordinator can start and stop jobs there, and neither look at f
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -150,10 +151,17 @@ def train(workspace: Path, admin: Path, tasks: Mapping[str, Mapping[str, Any]], 
             if not Path(task["out"]).is_file():
                 why = failure(workspace, model)
                 told = why.read_text(encoding="utf-8") if why.is_file() else f"see {workspace}/output.txt"
-                raise StudyError(f"{model}: {told}")
+                raise StudyError(f"{model}: {told}{_ended(workspace)}")
             tell(f"wrote {task['out']}")
     finally:
         session.close()
+
+
+def _ended(workspace: Path) -> str:
+    """Of which hospitals the process has ended, as far as FLARE's server has written that."""
+    output = (workspace / "output.txt").read_text(encoding="utf-8", errors="replace")
+    names = dict.fromkeys(re.findall(r"due to reported failure from ([\w.-]+)", output))
+    return f". The process of {' and '.join(names)} has ended; start again when it is back" if names else ""
 
 
 def _wait_for(session: Any, hospitals: list[str], tell: Callable[[str], None]) -> None:

@@ -16,13 +16,19 @@ from conceptbridge.core.errors import StudyError
 from conceptbridge.learn.arm_job import ArmJob
 from conceptbridge.learn.federated.answers import Answer
 from conceptbridge.learn.federated.client import Client
+from conceptbridge.learn.site import Site
 
+#: how a site reads its files of a job, below a folder of results
+Read = Callable[[ArmJob, Path, str], Site]
 #: what a process runs: the end of its pipe, the job, the folder of results, and the site
 Serve = Callable[[Connection, str, Path, str], None]
 
 
-def serve(pipe: Connection, job: str, results: Path, site: str) -> None:
-    """Read a site's files below ``results`` and answer what comes through the pipe, until it is closed."""
+def serve(pipe: Connection, job: str, results: Path, site: str, read: Read | None = None) -> None:
+    """Read a site's files below ``results`` and answer what comes through the pipe, until it is closed.
+
+    ``read`` is how they are read, if not as they are.
+    """
     from conceptbridge.learn.run_arm import read_site_of
 
     threadpool_limits(1)  # the same bytes on one core or eight
@@ -37,7 +43,7 @@ def serve(pipe: Connection, job: str, results: Path, site: str) -> None:
         try:
             if client is None:
                 of_site = ArmJob.from_json(job)
-                client = Client(of_site, read_site_of(of_site, results, site))
+                client = Client(of_site, (read or read_site_of)(of_site, results, site))
             pipe.send(("answer", client.answer(*asked)))
         except StudyError as error:
             pipe.send(("error", str(error)))
