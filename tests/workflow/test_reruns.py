@@ -524,6 +524,7 @@ def test_an_edit_in_any_module_runs_the_rules_again_that_import_it(
         "resample_local",
         "external",
         "federate",
+        "federate_translated",
         "write_meds",
         # exchange: no part of a study on one disk
         "write_bundle",
