@@ -1,11 +1,11 @@
 """Federated training beside pooled and local models: AUROC at each hospital, CPU seconds, and the bytes that leave.
 
     python benchmarks/federated.py STUDY.yaml                       # cnn on minilm
-    python benchmarks/federated.py STUDY.yaml --arms logistic:minilm
+    python benchmarks/federated.py STUDY.yaml --arms logistic:minilm cnn:translated
 
 STUDY.yaml is a study whose cohorts, sequences and vectors lie in its ``results`` folder, such as the demo's after
 
-    conceptbridge run config/studies/three-winters.yaml --until sequences embed
+    conceptbridge run config/studies/three-winters.yaml --until sequences embed translate
 
 Per arm, the federated model of all sources is trained with the settings that the sites' validation rows choose, all
 sites in this process, one after the other. Local and pooled arms are taken from the study's results, or trained where
@@ -37,6 +37,7 @@ from conceptbridge.learn.federated.client import Client
 from conceptbridge.learn.federated.server import federate, refusal
 from conceptbridge.learn.run_arm import read_site_of, run_arm
 from conceptbridge.learn.training import Arm
+from conceptbridge.learn.translated_arm import in_words_of_hub, run_translated_arm
 from conceptbridge.plan import Plan
 
 
@@ -76,7 +77,8 @@ def made(plan: Plan, results: Path, where: tuple[str, str, str], strategy: str, 
     folder = layout.arm(results, *where, strategy, site)
     if not (folder / "arm.json").is_file():
         began = time.process_time()
-        run_arm(plan.arm(*where, strategy, site), results, folder)
+        job = plan.arm(*where, strategy, site)
+        (run_arm if job.hub is None else run_translated_arm)(job, results, folder)
         print(f"  {strategy} at {site}: {time.process_time() - began:.0f} CPU s", flush=True)
     return of_arm(folder)
 
@@ -99,7 +101,8 @@ def compare(plan: Plan, results: Path, task: str, learner: str, embedding: str) 
         print(f"  {reason}")
         return
     began = time.process_time()
-    sites = {name: read_site_of(job, results, name) for name in job.sources}
+    read = read_site_of if job.hub is None else in_words_of_hub
+    sites = {name: read(job, results, name) for name in job.sources}
     clients = {name: Client(job, site) for name, site in sites.items()}
     reading = time.process_time() - began
     with TemporaryDirectory() as temporary:
@@ -118,7 +121,9 @@ def compare(plan: Plan, results: Path, task: str, learner: str, embedding: str) 
         print("  | hospital | local | pooled | federated |\n  |---|---|---|---|", flush=True)
         for name, site in sites.items():
             rows = site.rows.of("test")
-            found = [made(plan, results, (task, folder, learner), strategy, name) for strategy in ("local", "pooled")]
+            # a translation has no local arms of its own
+            arms = {"local": job.embedding.local_arms, "pooled": folder}
+            found = [made(plan, results, (task, of, learner), strategy, name) for strategy, of in arms.items()]
             found.append(auroc(model.predict(site.draws(model.space, rows)), site.rows.labels[rows]))
             print(f"  | {name} | " + " | ".join(f"{one:.4f}" for one in found) + " |", flush=True)
 
