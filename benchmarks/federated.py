@@ -5,7 +5,7 @@
 
 STUDY.yaml is a study whose cohorts, sequences and vectors lie in its ``results`` folder, such as the demo's after
 
-    conceptbridge run config/studies/three-winters.yaml --until sequences embed translate
+    conceptbridge run config/studies/three-winters.yaml --until embed translate
 
 Per arm, the federated model of all sources is trained with the settings that the sites' validation rows choose, all
 sites in this process, one after the other. Local and pooled arms are taken from the study's results, or trained where
