@@ -26,8 +26,7 @@ STAGES = {
     "read the extracts": (
         *("simulate", "convert", "ingest", "vocabulary", "survey", "units", "feasibility"),
         *("receive", "receive_tokens", "receive_profile", "receive_vocabulary", "receive_aggregates"),
-        "receive_source",
-        "receive_federated",
+        *("receive_source", "receive_federated"),
     ),
     "find the cohorts": ("cohort", "sequences", "leaks", "patients", "patients_sequences", "rows_digest", "profile"),
     "embed the names": (
@@ -37,7 +36,8 @@ STAGES = {
     "translate": ("translate", "summarise_translations", "review", "translations"),
     "train and transfer": (
         *("train", "transfer", "transfer_translated", "pool", "pool_translated", "pool_sources"),
-        *("pool_sources_translated", "federate", "use_federated", "models_digest", "resample", "resample_local"),
+        *("pool_sources_translated", "federate", "federate_translated", "use_federated", "use_federated_translated"),
+        *("models_digest", "resample", "resample_local"),
     ),
     "evaluate": ("external", "evaluate", "importance"),
     "report": ("tables", "figures", "provenance", "report", "all"),
