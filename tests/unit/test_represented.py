@@ -1,6 +1,7 @@
 """A vector per prediction, from a file or of the record as text: all strategies, on the same rows."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,12 @@ from conceptbridge import layout
 from conceptbridge.core.errors import StudyError
 from conceptbridge.embed.record_text import embed_records, record_texts
 from conceptbridge.embed.representations import read_representations
+from conceptbridge.embed.row_vectors import write_row_vectors
+from conceptbridge.learn.arm_files import load_model
 from conceptbridge.learn.federated.server import refusal
+from conceptbridge.learn.input_space import NoVectorError, fit_space
 from conceptbridge.learn.run_arm import read_site_of, run_arm
+from conceptbridge.learn.site import join_sites, read_site
 from conceptbridge.plan import Plan
 from conceptbridge.study.config import package_data
 from conceptbridge.study.embeddings import find_embedding
@@ -139,6 +144,20 @@ def test_rows_have_their_own_vectors_in_any_order_of_the_file(made: InProcess) -
     assert (job.windows, job.budget.min_rows, job.budget.components) == (None, 1, None)
 
 
+def test_sites_with_vectors_of_several_widths_are_told(made: InProcess) -> None:
+    e = made.study.embeddings["motor"]
+    job = made.plan.arm("flu", e.id, "logistic", "pooled", "north")
+    north, south = (read_site_of(job, made.results, name) for name in SITES)
+    assert north.table is not None
+    narrow = replace(north, table=(north.table[0], north.table[1][:, :3]))
+    with pytest.raises(StudyError, match="of width 3 at one site and 8 at another; make those of all sites with one"):
+        join_sites("all", [narrow, south])
+    arm = made.at(layout.ARM, task="flu", embedding=e.id, learner="logistic", strategy="local", target="south")
+    trained = load_model(arm / "models/south", "logistic", e.fingerprint)
+    with pytest.raises(StudyError, match="motor: vectors of width 8 at one site and 3 at another"):
+        narrow.draws(trained.space, narrow.rows.of("test"))
+
+
 def test_models_of_rows_are_not_sent_and_not_federated(made: InProcess) -> None:
     assert not {"motor", "told"} & {name.rsplit("-", 1)[0] for name in made.plan.sent}
     job = made.plan.arm("flu", made.study.embeddings["motor"].id, "logistic", "federated", None)
@@ -187,6 +206,24 @@ def write_rows(folder: Path) -> tuple[Path, Path, Path]:
     sequences = [{"row_id": i, "tokens": lists[i], "days": days[i], "values": [None] * len(days[i])} for i in (0, 1)]
     pq.write_table(pa.Table.from_pylist(sequences, schema=pq.read_schema(files[2])), files[2])
     return files[0], files[1], files[2]
+
+
+def test_a_site_without_rows_is_no_obstacle(made: InProcess, tmp_path: Path) -> None:
+    rows = write_rows(tmp_path)
+    for file in (rows[0], rows[2]):
+        pq.write_table(pq.read_table(file).slice(0, 0), file)
+    parent = find_embedding("lexical", package_data("catalogue"), "embeddings")
+    assert embed_records(parent, rows, [(0, 0), (-9, -1)], tmp_path).shape == (0, 2 * parent.spec["width"])
+    e = made.study.embeddings["motor"]
+    write_row_vectors(e, rows, Path(made.study.of_cohort(MOTOR["file"], "flu", "south")), [], tmp_path, tmp_path / "v")
+    empty = read_site("empty", rows, tmp_path / "v")
+    south = read_site_of(made.plan.arm("flu", e.id, "logistic", "pooled", "north"), made.results, "south")
+    joined = join_sites("all", [empty, south])
+    assert joined.table is not None
+    assert south.table is not None
+    np.testing.assert_array_equal(joined.table[1], south.table[1])
+    with pytest.raises(NoVectorError):
+        fit_space("motor", e.fingerprint, "representation", empty.rows, empty.table, 1, True)
 
 
 @pytest.fixture(scope="module")

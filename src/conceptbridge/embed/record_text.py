@@ -46,7 +46,7 @@ def embed_records(
             for window, text in enumerate(of_row):
                 if text:
                     result[row, window] = vectors[at[text]]
-    return result.reshape(len(texts), -1)
+    return result.reshape(len(texts), len(windows) * width)
 
 
 def record_texts(rows: SiteFiles, windows: Sequence[tuple[int, int]]) -> list[list[str]]:

@@ -9,6 +9,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from conceptbridge.core.atomic_files import write_parquet
+from conceptbridge.core.errors import StudyError
 from conceptbridge.core.read_parquet import read_table
 from conceptbridge.embed.vectors import Matrix
 from conceptbridge.study.backends import SiteFiles
@@ -31,6 +32,9 @@ def write_row_vectors(
     Raises StudyError if the file lacks a row, has one twice or has a number that is none.
     """
     vectors = embedding.backend.represent(embedding.parent, rows, file, windows, cache, threads)
+    width = embedding.spec.get("width", vectors.shape[1])
+    if len(vectors) and vectors.shape[1] != width:
+        raise StudyError(f"{file or embedding.name}: vectors of width {vectors.shape[1]}, and `width` says {width}")
     flat = pa.array(np.ascontiguousarray(vectors, dtype=np.float32).reshape(-1), pa.float32())
     row_id = read_table(rows[0], columns=["row_id"])["row_id"]
     columns = [row_id, pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])]

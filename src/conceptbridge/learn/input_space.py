@@ -128,6 +128,8 @@ class Space:
     def _drawn(self, rows: SiteRows, table: Table | None, draw: int) -> Placed:
         raw, known = self.raw(rows.texts, table, draw)
         projection = self.projections[draw - 1]
+        if len(raw) and raw.shape[1] != len(projection.center):
+            raise _widths(self.embedding, len(projection.center), raw.shape[1])
         if self.slots is not None and self.windows is not None and not self.windows.plain:
             return self._in_places(rows, projection.apply(raw, None), known, self.windows, self.slots)
         slots = None if self.slots is None else rows.slots
@@ -259,12 +261,25 @@ def fit_space(
 
 
 def join_tables(tables: Sequence[Table]) -> Table:
-    """The tables of several sites as one: a text has the same vector at each."""
-    vectors = np.concatenate([table[1] for table in tables])
+    """The tables of several sites as one: a text has the same vector at each.
+
+    Raises StudyError where their vectors have several widths, as those of rows may have.
+    """
+    held = [table[1] for table in tables if len(table[1])] or [tables[0][1]]
+    for one in held:
+        if one.shape[1] != held[0].shape[1]:
+            raise _widths("rows of several sites", held[0].shape[1], one.shape[1])
+    vectors = np.concatenate(held)
     first: dict[str, int] = {}
     for i, text in enumerate(text for table in tables for text in table[0]):
         first.setdefault(text, i)
     return list(first), vectors[list(first.values())]
+
+
+def _widths(what: str, one: int, other: int) -> StudyError:
+    return StudyError(
+        f"{what}: vectors of width {one} at one site and {other} at another; make those of all sites with one model"
+    )
 
 
 def _look_up(
