@@ -9,9 +9,10 @@ STUDY.yaml is a study whose cohorts, sequences and vectors lie in its ``results`
 
 Per arm, the federated model of all sources is trained with the settings that the sites' validation rows choose, all
 sites in this process, one after the other. Local and pooled arms are taken from the study's results, or trained where
-they are not there. Printed: of each hospital the mean AUROC on its test rows over all seeds, local, pooled, federated;
-what was chosen; the CPU seconds of all training, and those of one model of one seed with the chosen settings; and of
-each site how many bytes left it and came to it for that one model.
+they are not there, but for a site whose role is `target`, which takes no part. Printed: of each hospital the mean AUROC
+on its test rows over all seeds, local, pooled, federated; what was chosen; the CPU seconds of all training, and those
+of one model of one seed with the chosen settings; and of each site how many bytes left it and came to it for that one
+model.
 """
 
 import argparse
@@ -102,8 +103,8 @@ def compare(plan: Plan, results: Path, task: str, learner: str, embedding: str) 
         return
     began = time.process_time()
     read = read_site_of if job.hub is None else in_words_of_hub
-    sites = {name: read(job, results, name) for name in job.sources}
-    clients = {name: Client(job, site) for name, site in sites.items()}
+    sites = {name: read(job, results, name) for name in plan.study.own}
+    clients = {name: Client(job, sites[name]) for name in job.sources}
     reading = time.process_time() - began
     with TemporaryDirectory() as temporary:
         began = time.process_time()
@@ -123,9 +124,13 @@ def compare(plan: Plan, results: Path, task: str, learner: str, embedding: str) 
             rows = site.rows.of("test")
             # a translation has no local arms of its own
             arms = {"local": job.embedding.local_arms, "pooled": folder}
-            found = [made(plan, results, (task, of, learner), strategy, name) for strategy, of in arms.items()]
-            found.append(auroc(model.predict(site.draws(model.space, rows)), site.rows.labels[rows]))
-            print(f"  | {name} | " + " | ".join(f"{one:.4f}" for one in found) + " |", flush=True)
+            found = [
+                f"{made(plan, results, (task, of, learner), strategy, name):.4f}"
+                for strategy, of in arms.items()
+                if name in job.sources
+            ] or ["", ""]  # of a target that is no source
+            found.append(f"{auroc(model.predict(site.draws(model.space, rows)), site.rows.labels[rows]):.4f}")
+            print(f"  | {name} | " + " | ".join(found) + " |", flush=True)
 
 
 def main() -> None:
