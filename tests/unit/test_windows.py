@@ -475,7 +475,7 @@ def test_a_model_of_windows_goes_to_another_hospital(tmp_path: Path, backend: st
         head = load_file(tmp_path / "received/models/home/weights.safetensors")["head"]
         assert head.shape == (2, (len(DAYS) if vectors else 1) * filters, 2)
         wrong = learner(name).check_sizes({"maxima": filters, "filters": filters, "windows": len(DAYS)})
-        assert wrong == f"{filters} maxima are not those of {filters} filters in {len(DAYS)} windows"
+        assert wrong == f"head: is of {filters} maxima, not {filters * len(DAYS)}"
     if not vectors:
         rows = in_days(site(home, "home", vectors)).rows
         few = {key for key, persons in zip(rows.keys, persons_with(rows).tolist(), strict=True) if persons < 5}

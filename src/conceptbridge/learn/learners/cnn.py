@@ -83,6 +83,5 @@ class CNN(EngineLearner["Network"]):
 
     @classmethod
     def check_sizes(cls, sizes: Mapping[str, int]) -> str | None:
-        if sizes["maxima"] != sizes["windows"] * sizes["filters"]:
-            return f"{sizes['maxima']} maxima are not those of {sizes['filters']} filters in {sizes['windows']} windows"
-        return None
+        maxima = sizes["filters"] * sizes["windows"]
+        return None if sizes["maxima"] == maxima else f"head: is of {sizes['maxima']} maxima, not {maxima}"
