@@ -29,7 +29,7 @@ DESCENT = {"dropout": 0.5, "batch": 16, "weight_decay": 0.001, "momentum": 0.9, 
 DESCENT |= {"min_pass_steps": 10, "max_pass_steps": 10, "patience": 6}
 CNN = DESCENT | {"filters": 8, "learning_rate": 0.02}
 TRANSFORMER = {key: value for key, value in DESCENT.items() if key != "momentum"}
-TRANSFORMER |= {"width": 16, "blocks": 2, "heads": 2, "tokens": 64, "dropout": 0.1, "learning_rate": 0.01}
+TRANSFORMER |= {"width": 16, "blocks": 1, "heads": 2, "tokens": 64, "dropout": 0.1, "learning_rate": 0.01}
 BOOST = {
     "counts": True,
     "num_leaves": 4,

@@ -194,14 +194,17 @@ def test_an_unseen_sibling_reaches_the_model_by_the_common_parent(tmp_path: Path
     settings = settings_of(name)
     train_local(source, name, EMBEDDING, budget(settings), tmp_path / "local")
     arms = {"a": tmp_path / "local"}
-    for strategy in ("direct", "tune-head", "tune-all"):
+    moved, joined = ("direct", "tune-head", "tune-all"), ("pooled", "leave-one-out")
+    if name == "transformer":  # ten times as slow, and its rows are made as those of the others
+        moved, joined = moved[:1], joined[:1]
+    for strategy in moved:
         section = learner(name).default("fair").get(strategy, {})
         tuned = settings | {key: value[0] if isinstance(value, list) else value for key, value in section.items()}
         given = {} if strategy == "direct" else tuned
         transfer(target, name, strategy, arms, FINGERPRINT, budget(given), tmp_path / strategy)
-    for strategy in ("pooled", "leave-one-out"):
+    for strategy in joined:
         train_together(target, [source], strategy, name, EMBEDDING, budget(settings), tmp_path / strategy)
-    found = {s: auroc(tmp_path / s) for s in ("local", "direct", "tune-head", "tune-all", "pooled", "leave-one-out")}
+    found = {s: auroc(tmp_path / s) for s in ("local", *moved, *joined)}
     assert min(found.values()) > 0.8, found
     # the same model without ancestors knows nothing of anybody
     plain = {**EMBEDDING, "backend": "onehot"}

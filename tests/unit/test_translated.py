@@ -1,8 +1,9 @@
 """A source's one-hot model at a target, in the target's words."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,12 @@ def has_token(rows: SiteRows, token: int) -> np.ndarray:
 
 @pytest.fixture(params=OWN)
 def trained(request: pytest.FixtureRequest) -> TrainedModel:
-    return trained_on(request.param, rows_of(KEYS))
+    return deepcopy(trained_once(request.param))
+
+
+@cache
+def trained_once(name: str) -> TrainedModel:
+    return trained_on(name, rows_of(KEYS))
 
 
 def renamed(key: str) -> str:

@@ -23,6 +23,9 @@ STYLE: Any = {
     "pdf.fonttype": 42,  # letters that can be edited, as journals ask for
 }
 
+#: the files of a figure: ending -> what its metadata leave out
+FORMATS: dict[str, Any] = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": None}
+
 
 def new_figure(width: float, height: float) -> Figure:
     """Return an empty figure, ``width`` by ``height`` inches. Draw on it with :data:`STYLE` in force."""
@@ -36,7 +39,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     with mpl.rc_context(STYLE):
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # lay out once only: it takes longer than drawing
-        for ending, metadata in (("svg", {"Date": None}), ("pdf", {"CreationDate": None}), ("png", None)):
+        for ending, metadata in FORMATS.items():
             with atomic_file(folder / f"{name}.{ending}") as temporary:
                 figure.savefig(temporary, format=ending, dpi=200, metadata=metadata)
                 if ending == "svg":
