@@ -4,12 +4,15 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Python is started for every job: compiling what it imports each time would take longer than the job
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all test-dear lint config-docs
+.PHONY: demo test test-all test-dear unit lint style types config-docs
 
 demo: $(BIN)/.demo  ## run the default study and tell where its page is
 	conceptbridge demo
 
-test: $(BIN)/.test lint  ## linters, then the tests
+test: $(BIN)/.test style  ## style, then types and tests side by side: mypy uses one processor, and tests leave gaps
+	$(MAKE) --jobs 2 types unit
+
+unit: $(BIN)/.test
 	pytest --numprocesses 2 --no-loadscope-reorder -m "not dear"
 
 test-dear: $(BIN)/.test  ## what takes minutes and seldom breaks: kill chains, SLURM, the paper's grid
@@ -20,13 +23,17 @@ test-all: test test-dear
 config-docs: $(BIN)/.test  ## the tables of config/README.md, from the declarations of the keys
 	python -m conceptbridge.study.config_tables config/README.md
 
-lint: $(BIN)/.test
+lint: style types
+
+style: $(BIN)/.test
 	ruff check .
 	ruff format --check .
 	snakefmt --check workflow
 	SLURM_CONF=/dev/null snakemake --lint
 	lint-imports --no-cache
-	mypy --num-workers 2
+
+types: $(BIN)/.test
+	mypy --num-workers 0
 
 # an environment is made anew when pyproject.toml asks for other packages
 $(BIN)/.demo: pyproject.toml

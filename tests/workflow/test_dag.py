@@ -1,6 +1,7 @@
 """The DAG on a tiny network: whole, and the same on one core and two."""
 
 import re
+import runpy
 import shutil
 from itertools import product
 from pathlib import Path
@@ -10,7 +11,7 @@ import duckdb
 import pytest
 
 from conceptbridge.study.embeddings import find_embedding
-from tiny_study import LEARNERS, SITES, STRATEGIES, TINY, finish, snakemake
+from tiny_study import LEARNERS, ROOT, SITES, STRATEGIES, TINY, finish, snakemake
 
 pytestmark = pytest.mark.workflow
 
@@ -57,6 +58,13 @@ def test_no_job_uses_more_processors_than_it_was_granted(done: Path) -> None:
     assert len(jobs) == len(logs)
     assert {threads for _, _, threads in jobs} == {1, 2}
     assert max(cpu / (seconds * threads) for seconds, cpu, threads in jobs if seconds > 1) <= 1.1
+
+
+def test_no_job_takes_more_than_four_fifths_of_the_memory_that_its_rule_asks_for(done: Path) -> None:
+    asks = runpy.run_path(str(ROOT / "benchmarks/asks.py"))
+    jobs = asks["read"](done)
+    assert len(jobs) > 50
+    assert jobs[jobs["took"] > asks["MOST"] * jobs["asked"]].empty
 
 
 def test_the_page_is_written(done: Path) -> None:
