@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -544,22 +544,25 @@ def test_an_edit_in_any_module_runs_the_rules_again_that_import_it(
         "summarise_translations",
         "review",
     }
-    before = {rule: code_fingerprint.fingerprint(scripts / f"{rule[0]}.py", rule[1:]) for rule in traced}
-    meaning = code_fingerprint._meaning
-    wrong = []
+    meaning, edited = code_fingerprint._meaning, {}
     for path in sorted(library.rglob("*.py")):
         name = ".".join(("conceptbridge", *path.relative_to(library).with_suffix("").parts)).removesuffix(".__init__")
-        edited, commented = tmp_path / f"{name}.edited.py", tmp_path / f"{name}.commented.py"
-        edited.write_text(path.read_text(encoding="utf-8") + "\nCHANGED = True\n", encoding="utf-8")
+        changed, commented = tmp_path / f"{name}.edited.py", tmp_path / f"{name}.commented.py"
+        changed.write_text(path.read_text(encoding="utf-8") + "\nCHANGED = True\n", encoding="utf-8")
         commented.write_text("# a comment\n\n" + path.read_text(encoding="utf-8"), encoding="utf-8")
         assert meaning(commented) == meaning(path)
-        monkeypatch.setattr(
-            code_fingerprint,
-            "_meaning",
-            lambda file, path=path, edited=edited: meaning(edited if file == path else file),
-        )
-        for rule, modules in traced.items():
-            again = code_fingerprint.fingerprint(scripts / f"{rule[0]}.py", rule[1:]) != before[rule]
-            if again != (name in modules):
-                wrong.append((rule, name, "runs again" if again else "does not run again"))
+        edited[name] = path, changed
+
+    def fingerprint(rule: tuple[str, ...], names: Iterable[str]) -> str:
+        """The code of a rule with edits in these modules."""
+        changed = dict(edited[name] for name in names)
+        monkeypatch.setattr(code_fingerprint, "_meaning", lambda file: meaning(changed.get(file, file)))
+        return code_fingerprint.fingerprint(scripts / f"{rule[0]}.py", rule[1:])
+
+    wrong = []
+    for rule, modules in traced.items():
+        before, others = fingerprint(rule, ()), edited.keys() - modules
+        wrong += [(rule, name, "does not run again") for name in modules if fingerprint(rule, [name]) == before]
+        if fingerprint(rule, others) != before:
+            wrong += [(rule, name, "runs again") for name in others if fingerprint(rule, [name]) != before]
     assert not wrong

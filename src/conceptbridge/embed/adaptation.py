@@ -64,7 +64,7 @@ class Training(NamedTuple):
         return self.epochs or max(1, -(-LEAST_STEPS * self.batch_size // pairs))
 
 
-class _Progress(TrainerCallback):
+class _Progress(TrainerCallback):  # type: ignore[misc]  # of a package whose types are not read
     """Ten lines in the log say how far the training is."""
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:

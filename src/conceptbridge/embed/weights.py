@@ -35,11 +35,11 @@ def recorded_loading() -> Iterator[list[Loaded]]:
         loaded.append(Loaded(model, tuple(sorted(missing)), tuple(sorted(told["unexpected_keys"]))))
         return (model, told) if kwargs.get("output_loading_info") else model
 
-    PreTrainedModel.from_pretrained = classmethod(from_pretrained)  # type: ignore[assignment, method-assign]
+    PreTrainedModel.from_pretrained = classmethod(from_pretrained)
     try:
         yield loaded
     finally:
-        PreTrainedModel.from_pretrained = original  # type: ignore[method-assign]
+        PreTrainedModel.from_pretrained = original
 
 
 def check_weights(name: str, loaded: Sequence[Loaded], vectors: Callable[[], torch.Tensor]) -> None:
