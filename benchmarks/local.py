@@ -302,9 +302,10 @@ def plan_of(a: argparse.Namespace, strategies: Sequence[str] = ("local",)) -> tu
         "strategies": [*strategies],
         "seeds": a.seeds,
     }
+    changes |= {"results": "results"}
     if a.data:
         config = yaml.safe_load((ROOT / "config/studies/synthea.yaml").read_text(encoding="utf-8"))
-        changes |= {"results": "results", "data": str(a.data.resolve())}
+        changes |= {"data": str(a.data.resolve())}
     else:
         config = yaml.safe_load((ROOT / "config/studies/three-winters.yaml").read_text(encoding="utf-8"))
         changes |= {"simulate": {"persons": a.persons, "seed": a.seed}}

@@ -49,7 +49,7 @@ class Figure(NamedTuple):
 def run_study(folder: Path, changes: dict[str, Any], cores: int) -> Results:
     """Run the demo's study with ``changes`` in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "study.yaml").write_text(yaml.safe_dump(DEMO | changes), encoding="utf-8")
+    (folder / "study.yaml").write_text(yaml.safe_dump(DEMO | {"results": "results"} | changes), encoding="utf-8")
     command = [sys.executable, "-m", "conceptbridge.cli", "run", "study.yaml", "--cores", str(cores), "--quiet", "all"]
     subprocess.run(command, cwd=folder, check=True)
     return Results(folder / "results")
