@@ -18,10 +18,10 @@ from typer.core import TyperCommand
 from conceptbridge.api import Study
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import nearest
-from conceptbridge.first_questions import asked
 from conceptbridge.layout import PAGE, TABLE, workflow_folder
 from conceptbridge.study.config import config_schema, package_data
 from conceptbridge.study.declared_keys import for_editors
+from conceptbridge.study.first_questions import asked
 from conceptbridge.study.first_study import first_study
 
 #: Snakemake options that say where jobs run; without any, jobs use all cores of this machine

@@ -68,5 +68,5 @@ def _event(concepts: Any, option: str, text: str | None, question: str) -> Event
         told = "\n".join(lines) or "no extract has such a name among its concepts"
         if not sys.stdin.isatty():
             raise StudyError(f"{option} {text}: name one concept, by its id or its whole name:\n{told}")
-        print(told)
+        typer.echo(told)
         text = typer.prompt("The id of one of these, or other words") if found else None
