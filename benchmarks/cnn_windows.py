@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     asked = parser.parse_args()
     given = argparse.Namespace(
-        arms=[f"cnn:{e}" for e in asked.embeddings], persons=20000, seed=1, data=None, seeds=asked.seeds
+        arms=[f"cnn:{e}" for e in asked.embeddings], persons=20000, seed=1, data=None, seeds=asked.seeds, season=False
     )
     config, plan = local.plan_of(given, ["local", "direct"])
     [task] = plan.tasks

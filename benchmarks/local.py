@@ -3,7 +3,7 @@
     python benchmarks/local.py --folder F                        # riverside and lakeshore, 20,000 persons
     python benchmarks/local.py --folder F --persons 200000
     python benchmarks/local.py --folder F --data ../shared/data  # the public extracts of config/studies/synthea.yaml
-    python benchmarks/local.py --folder F --extraction           # and features as OHDSI's FeatureExtraction makes them
+    python benchmarks/local.py --folder F --season --extraction  # and features as FeatureExtraction makes them
 
 The workflow makes the sites' typed tables, cohorts, sequences and vectors in ``--folder`` (what is there is not made
 again); then each of our local arms is trained, one seed, and the plain script after them, on one core. Printed per
@@ -33,9 +33,8 @@ fixed before any test row was scored:
 of its analyses, under the same guards. Whether there is a record in the days -365 to 0, and -30 to 0: of a condition or
 drug, or of an ancestor (concept_ancestor); of a procedure, device, measurement or observation; of a measurement below,
 within or above its range of reference; of an answer. Gender, age by five years, race, year and month of the index. By
-default it has drugs alone on day 0, and no visits: here day 0 has all, and visits count by window. Left out: four
-clinical scores, ethnicity, eras (a record is one). "timeless": the same without year and month. With ``--season`` ours
-know the month of the index too, as a task may ask (``predictors.domains``).
+default it has drugs alone on day 0, and no visits: here day 0 has all, and visits count by window. Left out: clinical
+scores, ethnicity, eras. "timeless": without year and month. With ``--season`` ours know the month of the index too.
 """
 
 import argparse
@@ -255,8 +254,6 @@ class Script:
 
 
 class Extraction(Script):
-    """The same models on features as OHDSI's FeatureExtraction makes them."""
-
     calendar = ("year", "month")
 
     def features(self) -> Design:
@@ -311,9 +308,8 @@ def plan_of(a: argparse.Namespace, strategies: Sequence[str] = ("local",)) -> tu
         changes |= {"simulate": {"persons": a.persons, "seed": a.seed}}
         changes |= {"sites": {site: {"extract": "simulated"} for site in ("riverside", "lakeshore")}}
     config |= changes
-    if a.season:
-        for task in config["tasks"].values():
-            task["predictors"] = task.get("predictors", {}) | {"domains": [*DOMAINS, "demographic", "season"]}
+    for task in config["tasks"].values() if a.season else ():
+        task["predictors"] = task.get("predictors", {}) | {"domains": [*DOMAINS, "demographic", "season"]}
     return config, Plan.read(config)
 
 
