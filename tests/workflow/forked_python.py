@@ -8,6 +8,8 @@ import atexit
 import json
 import os
 import runpy
+import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -52,10 +54,11 @@ def python() -> str:
     client, address = folder / "bin/python", str(folder / "socket")
     client.write_text(CLIENT.format(python=str(real), address=address), encoding="utf-8")
     client.chmod(0o755)
-    # it ends when this process does, which holds the other end of its input
+    # it ends when this process does, however that ends: it holds the other end of its input
     server = subprocess.Popen([real, __file__, address], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert server.stdout is not None
     assert server.stdout.readline() == b"ready\n"
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     atexit.register(server.kill)
     return str(client)
 
@@ -69,7 +72,7 @@ def serve(address: str) -> None:
         listening.listen(100)
         signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a job here
         print("ready", flush=True)
-        while True:
+        while sys.stdin not in select.select([listening, sys.stdin], [], [])[0]:  # until who started it has ended
             client, _ = listening.accept()
             if os.fork() == 0:
                 listening.close()
