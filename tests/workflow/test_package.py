@@ -89,7 +89,7 @@ def test_all_that_the_workflow_reads_is_in_the_wheel(installed: Path) -> None:
 def test_a_study_is_checked_and_planned_away_from_the_repository(installed: Path, tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text((ROOT / "config/config.yaml").read_text(encoding="utf-8"))
     line = [sys.executable, "-m", "conceptbridge.cli"]
-    assert "69 arms" in command(installed, tmp_path, *line, "check", "study.yaml")
+    assert "54 arms" in command(installed, tmp_path, *line, "check", "study.yaml")
     told = command(installed, tmp_path, "conceptbridge", "run", "study.yaml", "-n")
     assert str(installed / "conceptbridge/workflow_files/workflow/Snakefile") in told
     assert str(installed / "conceptbridge/workflow_files/workflow/profiles/default") in told
