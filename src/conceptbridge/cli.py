@@ -67,7 +67,7 @@ def demo(
     cores: Annotated[str, typer.Option(metavar="N", help="Processor cores.")] = "all",
     results: Annotated[str, typer.Option(metavar="DIR", help="The folder of all outputs.")] = "results",
 ) -> None:
-    """Run the demo, three simulated hospitals: under ten minutes on two cores."""
+    """Run the demo, three simulated hospitals, about four minutes on two cores."""
     study = workflow_folder() / "config/config.yaml"
     status = _snakemake(study, ["--cores", cores, "--config", f"results={results}"])
     if status == 0:
