@@ -107,4 +107,4 @@ def test_snakedeploy_deploys_it_from_a_repository(tmp_path: Path) -> None:
     assert '"workflow/Snakefile"' in written
     snakefile.write_text(written.replace('"workflow/Snakefile"', f'"git+file://{source}/workflow/Snakefile@main"'))
     planned = run(deployed, snakefile, "--dry-run")
-    assert jobs(planned, "train") == 18
+    assert jobs(planned, "train") == 6
