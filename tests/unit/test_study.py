@@ -33,8 +33,8 @@ def study(config: Any, catalogue: Any = CATALOGUE) -> Study:
 
 
 @pytest.fixture
-def demo() -> Any:
-    return read_yaml("config/config.yaml")
+def three_winters() -> Any:
+    return read_yaml("config/studies/three-winters.yaml")
 
 
 @pytest.mark.parametrize("path", ["config/config.yaml", *sorted(str(p) for p in ROOT.glob("config/studies/*.yaml"))])
@@ -42,17 +42,17 @@ def test_the_studies_of_the_project_are_valid(path: str) -> None:
     assert study(read_yaml(path)).sites
 
 
-def test_defaults_are_filled_in_at_every_depth(demo: Any) -> None:
-    full = study(demo).config
+def test_defaults_are_filled_in_at_every_depth(three_winters: Any) -> None:
+    full = study(three_winters).config
     assert full["min_cell_count"] == 10
     assert full["tasks"]["influenza"]["outcome"]["descendants"] is True
     assert full["learners"]["cnn"]["filters"] == 100
     assert full["texts"]["absent"] == "Not {name}"
 
 
-def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
-    demo["learners"] = {"lightgbm": None}
-    assert study(demo).config["learners"]["lightgbm"]["min_data_in_leaf"] == 20
+def test_a_learner_may_be_named_without_settings(three_winters: Any) -> None:
+    three_winters["learners"] = {"lightgbm": None}
+    assert study(three_winters).config["learners"]["lightgbm"]["min_data_in_leaf"] == 20
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ def test_a_learner_may_be_named_without_settings(demo: Any) -> None:
         ),
     ],
 )
-def test_a_weak_reference_is_named(demo: Any, change: dict[str, Any], said: str | None) -> None:
-    warnings = study(demo | change).warnings
+def test_a_weak_reference_is_named(three_winters: Any, change: dict[str, Any], said: str | None) -> None:
+    warnings = study(three_winters | change).warnings
     if said is None:
         assert warnings == []
     else:
@@ -238,13 +238,13 @@ def test_a_weak_reference_is_named(demo: Any, change: dict[str, Any], said: str 
         ),
     ],
 )
-def test_a_mistake_is_named_with_its_key(demo: Any, change: Any, message: str) -> None:
-    change(demo)
+def test_a_mistake_is_named_with_its_key(three_winters: Any, change: Any, message: str) -> None:
+    change(three_winters)
     with pytest.raises(StudyError, match=message):
-        study(demo)
+        study(three_winters)
 
 
-def test_a_renamed_key_is_found_below_any_name_and_is_no_key_any_more(demo: Any) -> None:
+def test_a_renamed_key_is_found_below_any_name_and_is_no_key_any_more(three_winters: Any) -> None:
     assert list(_paths({"a": {"x": {"b": 1}, "y": {"c": 1}, "z": {"b": 2}, "n": None}}, ["a", "*", "b"])) == [
         "a.x.b",
         "a.z.b",
@@ -284,32 +284,32 @@ def with_parents() -> dict[str, Any]:
     return catalogue
 
 
-def test_each_embedding_of_the_study_is_a_parent_of_its_controls(demo: Any) -> None:
-    demo["evaluation"] = {"reference": {"embedding": None}}
-    several = study({**demo, "embeddings": ["onehot", "minilm", "bge-small", "biolord", "random", "shuffled"]})
+def test_each_embedding_of_the_study_is_a_parent_of_its_controls(three_winters: Any) -> None:
+    three_winters["evaluation"] = {"reference": {"embedding": None}}
+    several = study({**three_winters, "embeddings": ["onehot", "minilm", "bge-small", "biolord", "random", "shuffled"]})
     controls = several.controls()
     assert controls["shuffled-bge-small"] == ["bge-small"]
     assert controls["random-384"] == ["minilm", "bge-small"]
     assert controls["random-768"] == ["biolord"]
     assert controls["onehot"] == ["minilm", "bge-small", "biolord"]
     assert len(controls) == 6
-    asked = study({**demo, "embeddings": ["minilm", "biolord", {"shuffled": {"parent": "biolord"}}]})
+    asked = study({**three_winters, "embeddings": ["minilm", "biolord", {"shuffled": {"parent": "biolord"}}]})
     assert asked.controls() == {"shuffled": ["biolord"]}
-    assert study({**demo, "embeddings": ["random"]}).embeddings["random"].spec["width"] == 384
+    assert study({**three_winters, "embeddings": ["random"]}).embeddings["random"].spec["width"] == 384
     with pytest.raises(StudyError, match="shuffled shuffles the vectors of the study's embeddings, and there are none"):
-        study({**demo, "embeddings": ["onehot", "cooccurrence", "shuffled"]})
+        study({**three_winters, "embeddings": ["onehot", "cooccurrence", "shuffled"]})
 
 
-def test_a_control_has_as_many_seeds_as_draws(demo: Any) -> None:
-    s = study({**demo, "seeds": 3, "draws": 4})
+def test_a_control_has_as_many_seeds_as_draws(three_winters: Any) -> None:
+    s = study({**three_winters, "seeds": 3, "draws": 4})
     assert [json.loads(s.budget("influenza", "cnn", "local", drawn))["seeds"] for drawn in (False, True)] == [3, 4]
 
 
-def test_a_text_has_no_place_for_a_state_that_is_a_slot(demo: Any) -> None:
-    assert study({**demo, "texts": {"other": "{name}: {state}"}}).config["states"] == "slots"
-    assert study({**demo, "preset": "paper"}).config["states"] == "words"
+def test_a_text_has_no_place_for_a_state_that_is_a_slot(three_winters: Any) -> None:
+    assert study({**three_winters, "texts": {"other": "{name}: {state}"}}).config["states"] == "slots"
+    assert study({**three_winters, "preset": "paper"}).config["states"] == "words"
     with pytest.raises(StudyError, match=r"texts\.absent: with `states: slots` a text is the concept's name"):
-        study({**demo, "texts": {"absent": "No {name}"}})
+        study({**three_winters, "texts": {"absent": "No {name}"}})
 
 
 def test_a_folder_names_its_embedding_until_the_catalogue_changes() -> None:
@@ -319,31 +319,31 @@ def test_a_folder_names_its_embedding_until_the_catalogue_changes() -> None:
         embedding_of_folder("minilm-000000000000", CATALOGUE)
 
 
-def test_a_study_may_change_an_entry_or_add_one(demo: Any) -> None:
+def test_a_study_may_change_an_entry_or_add_one(three_winters: Any) -> None:
     changed = {"minilm": {"dtype": "bfloat16"}}
     added = {"mine": {**CATALOGUE["minilm"], "model": "/models/mine", "weights_sha256": "1" * 64}}
-    was, now = study(demo), study({**demo, "embeddings": ["onehot", changed, added]})
+    was, now = study(three_winters), study({**three_winters, "embeddings": ["onehot", changed, added]})
     assert list(now.embeddings) == ["onehot", "minilm", "mine"]
     assert now.embeddings["minilm"].id != was.embeddings["minilm"].id
     assert now.catalogue["minilm"]["dtype"] == "bfloat16"
     assert "bge-base" not in now.catalogue
-    wrong: Any = {**demo, "embeddings": [{"minilm": {"poolin": "cls"}}]}
+    wrong: Any = {**three_winters, "embeddings": [{"minilm": {"poolin": "cls"}}]}
     with pytest.raises(StudyError, match=r"minilm: unknown key 'poolin' \(did you mean 'pooling'\?\)"):
         study(wrong)
 
 
-def test_a_model_without_a_version_has_to_be_pinned(demo: Any) -> None:
+def test_a_model_without_a_version_has_to_be_pinned(three_winters: Any) -> None:
     mine = {key: value for key, value in CATALOGUE["bge-base"].items() if key != "revision"}
-    asked: Any = {**demo, "embeddings": [{"mine": mine}]}
+    asked: Any = {**three_winters, "embeddings": [{"mine": mine}]}
     with pytest.raises(StudyError, match=r"mine: nothing says which version .* \[\{mine: \{revision: \.\.\.\}\}\]"):
         study(asked)
     asked["embeddings"] = [{"mine": {**mine, "revision": "0123456789abcdef0123456789abcdef01234567"}}]
     assert study(asked).embeddings["mine"].spec["pooling"] == "cls"
 
 
-def test_an_entry_that_needs_itself_is_told(demo: Any) -> None:
+def test_an_entry_that_needs_itself_is_told(three_winters: Any) -> None:
     for entry in ({"backend": "random", "parent": "loop"}, {"backend": "shuffled", "parent": "random"}):
-        asked: Any = {**demo, "embeddings": [{"random": {"parent": "loop"}}, {"loop": entry}]}
+        asked: Any = {**three_winters, "embeddings": [{"random": {"parent": "loop"}}, {"loop": entry}]}
         with pytest.raises(StudyError, match="is made from itself"):
             study(asked)
 
@@ -381,42 +381,42 @@ def test_the_identities_of_published_runs_stay() -> None:
         assert find_embedding(name, with_parents(), "test").id == f"{name}-{fingerprint}"
 
 
-def test_term_pairs_have_to_be_there(demo: Any, tmp_path: Path) -> None:
-    assert study(demo).term_pairs == []
-    asked = study({**demo, "data": str(tmp_path), "term_pairs": "rated"})
+def test_term_pairs_have_to_be_there(three_winters: Any, tmp_path: Path) -> None:
+    assert study(three_winters).term_pairs == []
+    asked = study({**three_winters, "data": str(tmp_path), "term_pairs": "rated"})
     with pytest.raises(StudyError, match=r"term_pairs: .*/rated has no UMNSRS_similarity\.csv"):
         _ = asked.term_pairs
 
 
-def test_an_earlier_key_is_answered_with_its_name_today(demo: Any) -> None:
+def test_an_earlier_key_is_answered_with_its_name_today(three_winters: Any) -> None:
     with pytest.raises(StudyError, match=r"^config: benchmarks: this key is now `term_pairs`$"):
-        study({**demo, "benchmarks": "rated"})
+        study({**three_winters, "benchmarks": "rated"})
     published = {"backend": "precomputed", "file": "a.h5", "by": "code"}
     with pytest.raises(StudyError, match=r"^config: embeddings\.1\.theirs\.by: this key is now `key`$"):
-        study({**demo, "embeddings": ["onehot", {"theirs": published}]})
+        study({**three_winters, "embeddings": ["onehot", {"theirs": published}]})
 
 
 def test_equal_specs_are_equal_text() -> None:
     assert canonical({"b": 1.0, "a": [2]}) == canonical({"a": [2], "b": 1})
 
 
-def test_a_budget_holds_only_what_its_strategy_uses(demo: Any) -> None:
-    s = study(demo)
+def test_a_budget_holds_only_what_its_strategy_uses(three_winters: Any) -> None:
+    s = study(three_winters)
     budgets = {strategy: json.loads(s.budget("influenza", "cnn", strategy)) for strategy in s.strategies}
     assert budgets["local"]["searched"] == {"learning_rate": [0.001, 0.003, 0.01, 0.03]}
     assert budgets["local"]["settings"]["max_passes"] == 100
     assert budgets["direct"]["settings"] == budgets["direct"]["searched"] == {}
     assert budgets["direct"]["max_trials"] == 1
     # what another strategy alone uses is not in it
-    demo["learners"] = {"cnn": {"tune-head": {"learning_rate": 0.5}}}
-    other = study(demo)
+    three_winters["learners"] = {"cnn": {"tune-head": {"learning_rate": 0.5}}}
+    other = study(three_winters)
     pairs = {name: [one.budget("influenza", "cnn", name) for one in (s, other)] for name in s.strategies}
     assert [name for name, (was, now) in pairs.items() if was != now] == ["tune-head"]
     assert json.loads(pairs["tune-head"][1])["searched"] == {}
 
 
-def test_the_papers_preset_is_the_papers(demo: Any) -> None:
-    s = study({**demo, "preset": "paper"})
+def test_the_papers_preset_is_the_papers(three_winters: Any) -> None:
+    s = study({**three_winters, "preset": "paper"})
     given = json.loads(s.budget("influenza", "cnn", "local"))
     assert given["scale"] is False
     assert given["max_trials"] == 1
@@ -427,44 +427,44 @@ def test_the_papers_preset_is_the_papers(demo: Any) -> None:
     assert json.loads(s.budget("influenza", "cnn", "tune-all"))["settings"]["learning_rate"] == 0.01
 
 
-def test_values_are_for_states_in_slots(demo: Any) -> None:
+def test_values_are_for_states_in_slots(three_winters: Any) -> None:
     def values(**change: Any) -> list[bool]:
-        return [task["predictors"]["values"] for task in study({**demo, **change}).config["tasks"].values()]
+        return [task["predictors"]["values"] for task in study({**three_winters, **change}).config["tasks"].values()]
 
     assert set(values()) == {True}
     assert set(values(preset="paper")) == set(values(states="words")) == {False}
     assert set(values(preset="paper", states="slots")) == {False}
-    demo["tasks"]["influenza"]["predictors"] = {"values": False}
+    three_winters["tasks"]["influenza"]["predictors"] = {"values": False}
     assert values() == [False]
-    demo["tasks"]["influenza"]["predictors"] = {"values": True}
+    three_winters["tasks"]["influenza"]["predictors"] = {"values": True}
     assert values(preset="paper", states="slots") == [True]
     with pytest.raises(StudyError, match=r"tasks.influenza.predictors.values: with `states: words`"):
         values(states="words")
 
 
-def test_rows_of_several_sites_meet_only_where_the_study_allows_it(demo: Any) -> None:
-    demo["strategies"] = ["local", "direct", "pooled", "leave-one-out"]
-    assert study(demo).strategies == demo["strategies"]
-    assert study({**demo, "share_rows": False}).strategies == ["local", "direct"]
-    alone = {**demo, "sites": {"prairie": demo["sites"]["prairie"]}}
+def test_rows_of_several_sites_meet_only_where_the_study_allows_it(three_winters: Any) -> None:
+    three_winters["strategies"] = ["local", "direct", "pooled", "leave-one-out"]
+    assert study(three_winters).strategies == three_winters["strategies"]
+    assert study({**three_winters, "share_rows": False}).strategies == ["local", "direct"]
+    alone = {**three_winters, "sites": {"prairie": three_winters["sites"]["prairie"]}}
     assert study(alone).strategies == ["local"]
 
 
-def test_leave_one_out_needs_two_other_sources(demo: Any) -> None:
-    demo["strategies"] = ["local", "direct", "pooled", "leave-one-out"]
-    two = {name: demo["sites"][name] for name in ("riverside", "lakeshore")}
-    assert study({**demo, "sites": two}).strategies == ["local", "direct", "pooled"]
-    with_target = study({**demo, "sites": two | {"prairie": {"extract": "simulated", "role": "target"}}})
-    assert with_target.strategies == demo["strategies"]
+def test_leave_one_out_needs_two_other_sources(three_winters: Any) -> None:
+    three_winters["strategies"] = ["local", "direct", "pooled", "leave-one-out"]
+    two = {name: three_winters["sites"][name] for name in ("riverside", "lakeshore")}
+    assert study({**three_winters, "sites": two}).strategies == ["local", "direct", "pooled"]
+    with_target = study({**three_winters, "sites": two | {"prairie": {"extract": "simulated", "role": "target"}}})
+    assert with_target.strategies == three_winters["strategies"]
     assert with_target.strategies_at("riverside") == ["local", "direct", "pooled"]
-    assert with_target.strategies_at("prairie") == demo["strategies"]
+    assert with_target.strategies_at("prairie") == three_winters["strategies"]
 
 
-def test_a_site_of_bundles_is_a_source_alone_and_one_of_patients_takes_no_part(demo: Any) -> None:
-    demo["sites"] |= {"prairie": {"bundles": "received"}}
-    demo["sites"]["riverside"]["patients"] = "list.csv"
-    del demo["strategies"]
-    s = study(demo)
+def test_a_site_of_bundles_is_a_source_alone_and_one_of_patients_takes_no_part(three_winters: Any) -> None:
+    three_winters["sites"] |= {"prairie": {"bundles": "received"}}
+    three_winters["sites"]["riverside"]["patients"] = "list.csv"
+    del three_winters["strategies"]
+    s = study(three_winters)
     assert (s.own, s.bundled, s.scored, s.targets) == (["lakeshore"], ["prairie"], ["riverside"], ["lakeshore"])
     assert s.reviewed == ["lakeshore", "riverside"]
     assert s.others("lakeshore") == ["prairie"]
@@ -472,25 +472,27 @@ def test_a_site_of_bundles_is_a_source_alone_and_one_of_patients_takes_no_part(d
     assert s.strategies == ["local", "direct", "recalibrate", "tune-head", "tune-all"]
 
 
-def test_a_task_s_definition_is_what_a_prediction_means_and_names_no_place(demo: Any, tmp_path: Path) -> None:
-    before = study(demo).definition("influenza")
-    demo["tasks"]["influenza"] |= {"split": {"by": "hash"}, "min_events": 50}
-    assert study(demo).definition("influenza") == before
-    demo |= {"states": "words", "texts": {"absent": "No {name}"}}
-    assert study(demo).definition("influenza") != before
+def test_a_task_s_definition_is_what_a_prediction_means_and_names_no_place(three_winters: Any, tmp_path: Path) -> None:
+    before = study(three_winters).definition("influenza")
+    three_winters["tasks"]["influenza"] |= {"split": {"by": "hash"}, "min_events": 50}
+    assert study(three_winters).definition("influenza") == before
+    three_winters |= {"states": "words", "texts": {"absent": "No {name}"}}
+    assert study(three_winters).definition("influenza") != before
     for name in ("a.csv", "b.csv"):
         (tmp_path / name).write_text("concept_id\n9203\n")
     told = []
     for name in ("a.csv", "b.csv"):
-        demo["tasks"]["influenza"]["index"]["concepts"] = str(tmp_path / name)
-        told.append(study(demo).definition("influenza"))
+        three_winters["tasks"]["influenza"]["index"]["concepts"] = str(tmp_path / name)
+        told.append(study(three_winters).definition("influenza"))
     assert told[0] == told[1]
     assert str(tmp_path) not in json.dumps(told[0])
 
 
-def test_a_bundle_tells_how_to_get_its_embedding_but_no_folder_of_this_machine(demo: Any) -> None:
-    demo["embeddings"] = [{"own": {"backend": "sentence-transformers", "model": "/home/me/model", "dtype": "float32"}}]
-    demo["embeddings"][0]["own"] |= {"width": 8, "weights_sha256": "a" * 64, "licence": "MIT"}
-    s = study({**demo, "evaluation": {"reference": {"embedding": None}}})
+def test_a_bundle_tells_how_to_get_its_embedding_but_no_folder_of_this_machine(three_winters: Any) -> None:
+    three_winters["embeddings"] = [
+        {"own": {"backend": "sentence-transformers", "model": "/home/me/model", "dtype": "float32"}}
+    ]
+    three_winters["embeddings"][0]["own"] |= {"width": 8, "weights_sha256": "a" * 64, "licence": "MIT"}
+    s = study({**three_winters, "evaluation": {"reference": {"embedding": None}}})
     entry = s.model("riverside", "influenza", s.embeddings["own"], "cnn")["embedding"]["entry"]
     assert entry == {"dtype": "float32", "weights_sha256": "a" * 64, "width": 8, "licence": "MIT"}
