@@ -252,11 +252,17 @@ def test_the_break_even_is_said(found, said, short):
     assert answer.level_from == short
 
 
-def test_a_target_without_any_estimate_says_why():
-    why = "fewer than 20 test persons with the event"
+@pytest.mark.parametrize(
+    ("why", "verdict"),
+    [
+        ("fewer than 20 test persons with the event", "Not enough patients to tell."),
+        ("trees cannot be averaged", "Nothing can be said: no model could be tested here."),
+    ],
+)
+def test_a_target_without_any_estimate_says_why(why: str, verdict: str):
     arms = [{**arm, "auroc": None, "reason": why} for arm in (TRANSFERRED, LOCAL)]
     [answer] = answers(arms, [], [], [])
-    assert (answer.verdict, answer.evidence) == ("Nothing can be said: no model could be tested here.", [])
+    assert (answer.verdict, answer.evidence) == (verdict, [])
     assert why in answer.sentence
 
 

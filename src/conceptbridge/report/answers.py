@@ -123,8 +123,10 @@ def _answer(
     events = splits["train"]["events"] if "train" in splits else None
     chosen = asked.get(RECOMMENDATION)
     if chosen is None or by_key[key_of(chosen)]["auroc"] is None:
-        sentence = f"No arm can be recommended: {_why_not(arms)}."
-        return Answer(task, target, events, None, NOTHING_TO_SAY, sentence, [])
+        why_not = _why_not(arms)
+        # so every reason begins that a hospital with more patients would not have
+        verdict = _too_few(splits) if why_not.startswith("fewer than") else NOTHING_TO_SAY
+        return Answer(task, target, events, None, verdict, f"No arm can be recommended: {why_not}.", [])
 
     recommended = by_key[key_of(chosen)]
 
