@@ -161,7 +161,7 @@ def write_study(results: Path, persons: int = 400, noise: bool = False) -> None:
         (at_site / "attrition.csv").write_text(
             f'step,persons,rows,events\n"an emergency visit",{persons},{len(cohort)},\nage known,,,\n'
         )
-        splits = split_table(cohort.to_pandas(), (persons, len(cohort), None), (None, None, None), True, 10)
+        splits = split_table(cohort, (persons, len(cohort), None), (None, None, None), True, 10)
         pq.write_table(splits, at_site / "splits.parquet")
         pq.write_table(_tokens(number), at_site / "tokens.parquet")
         pq.write_table(_sequences(number, len(cohort)), at_site / "sequences.parquet")

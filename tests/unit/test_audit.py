@@ -79,7 +79,7 @@ def shown_of(cohort: Cohort, task: str = "t") -> Shown:
     kept = cohort.left >= 3
     names = pd.Series(np.array(SPLITS, dtype=object)[cohort.split[kept]]).where(at[kept], None)
     before = pd.DataFrame({"person_id": cohort.person[kept], "label": cohort.label[kept], "split": names})
-    splits = split_table(before, told[-2], told[-1], False, MINIMUM)
+    splits = split_table(pa.Table.from_pandas(before), told[-2], told[-1], False, MINIMUM)
     rows = cohort.rows()
     table = pa.table({"split": pa.array(rows.split, pa.string())})
     site = to_table(list(describe_site(table, rows, "t", "here", None, MINIMUM)), SCHEMAS["site"])

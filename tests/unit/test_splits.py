@@ -104,7 +104,7 @@ def test_a_split_that_keeps_who_never_comes_back_is_warned_of(deaths: Path, tmp_
     order = rows["split"].map({"train": 0, "validation": 1, "test": 2})
     rows.loc[order < order.groupby(rows["person_id"]).transform("max"), "split"] = None
     every, none = (len(rows), len(rows), int(rows["label"].sum())), (None, None, None)
-    table = split_table(rows, every, none, True, 10).to_pylist()
+    table = split_table(pa.Table.from_pandas(rows), every, none, True, 10).to_pylist()
     assert [line["parts"] for line in table[1:]] == [True, True, False]
     text = warning(table)
     assert text is not None
@@ -158,7 +158,7 @@ def test_the_warning_tells_no_more_of_a_small_count_than_its_blank(size: int) ->
         label[:events] = label[500 : 600 - events] = 1
         split = np.where(np.arange(1000) < size, "test", np.where(np.arange(1000) < 700, "train", "validation"))
         rows = pd.DataFrame({"person_id": np.arange(1000), "label": label, "split": split})
-        lines = split_table(rows, (1000, 1000, 100), (1000, 1000, 100), True, 10).to_pylist()
+        lines = split_table(pa.Table.from_pandas(rows), (1000, 1000, 100), (1000, 1000, 100), True, 10).to_pylist()
         told.add(tuple(line["parts"] for line in lines if line["events"] is None))
     assert len(told) == 1
 
@@ -209,6 +209,6 @@ def test_nothing_is_compared_where_few_events_are_expected() -> None:
 def test_prevalence_before_the_split_is_as_exact_as_the_splits_tell_it(
     rows: int | None, events: int | None, shown: float | None
 ) -> None:
-    table = pd.DataFrame({"person_id": range(40), "label": [0, 1] * 20, "split": ["train"] * 40})
+    table = pa.table({"person_id": range(40), "label": [0, 1] * 20, "split": ["train"] * 40})
     before = split_table(table, (None, rows, events), (None, rows or 18_287, 2221), True, 10).to_pylist()[0]
     assert before["prevalence"] == shown

@@ -78,7 +78,7 @@ def make_cohort(
             db.execute(f"CREATE OR REPLACE TEMP TABLE rows AS SELECT * FROM rows {clause}")
             _note(db, steps, step)
         step = make_splits(db, task["split"], task["outcome"]["days"][1])
-        before = db.sql("SELECT person_id, label, split FROM rows ORDER BY person_id, index_date").df()
+        before = db.sql("SELECT person_id, label, split FROM rows ORDER BY person_id, index_date").to_arrow_table()
         db.execute("DELETE FROM rows WHERE split IS NULL")
         _note(db, steps, step)
         table = described(db)

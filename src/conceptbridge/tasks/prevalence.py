@@ -1,13 +1,13 @@
 """How often the outcome comes before the split and in each split after it, and whether that is chance."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
-from scipy.special import ndtr
 
 from conceptbridge.disclosure.cohort_counts import count_parts, shown_parts
 from conceptbridge.disclosure.suppress import is_enough
@@ -92,7 +92,7 @@ def compare_prevalence(
         difference = of_split[split] / size[split] - p
         ratio[split] = 1 + difference / p
         if size[split] * min(p, 1 - p) / design >= MIN_EXPECTED:
-            p_value[split] = 2 * ndtr(-abs(difference) / np.sqrt(variance * alone * design))
+            p_value[split] = math.erfc(abs(difference) / math.sqrt(2 * variance * alone * design))
     tested = np.flatnonzero(~np.isnan(p_value))
     order = tested[np.argsort(p_value[tested], kind="stable")]
     steps = p_value[order] * np.arange(len(order), 0, -1)
@@ -101,7 +101,7 @@ def compare_prevalence(
     return Comparison(p_value, far & (np.nan_to_num(p_value, nan=1.0) < ALPHA))
 
 
-def split_table(rows: pd.DataFrame, before: Counts, after: Counts, one_split: bool, min_cell_count: int) -> pa.Table:
+def split_table(rows: pa.Table, before: Counts, after: Counts, one_split: bool, min_cell_count: int) -> pa.Table:
     """Return ``SCHEMA`` of ``rows`` (person_id, label, split; the split is null where the row is in none).
 
     ``before`` and ``after`` are persons, rows and events before the split and of all splits, as far as they may be
@@ -109,8 +109,7 @@ def split_table(rows: pd.DataFrame, before: Counts, after: Counts, one_split: bo
     away, with their shares and p. A split with a small number of events, or of rows without, parts only where
     ``min_cell_count`` - 1 would.
     """
-    group = pd.Categorical(rows["split"], SPLITS).codes.astype(np.intp)
-    group[group < 0] = len(SPLITS)
+    group = pc.index_in(rows["split"], value_set=pa.array(SPLITS)).fill_null(len(SPLITS)).to_numpy().astype(np.intp)
     label, person = rows["label"].to_numpy(), rows["person_id"].to_numpy()
     counts = count_parts(person, label, group, len(SPLITS))
     persons, of_rows, events = counts[:3]

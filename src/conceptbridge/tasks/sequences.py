@@ -96,13 +96,13 @@ def make_sequences(
         vocab = _make_codes(db, vocabulary, task)
         _make_rows(db, cohort, predictors["days"])
         fit_scales(db, predictors["domains"], task["min_values"], predictors["values"])
-        query = _query(db, site, task)
         counter = _Counter(db, len(vocab), predictors)
+        query = _query(db, site, task, counter)
         with tempfile.TemporaryDirectory(dir=sequences.parent, prefix=".sequences.") as folder:
             draft = Path(folder) / "draft.arrow"
             with pa.OSFile(str(draft), "wb") as sink, pa.ipc.new_file(sink, SEQUENCES) as writer:
                 for hits, *values in in_order(db, query, counter.width):
-                    writer.write_table(counter.count(hits, int(hits[-1] // counter.width) + 1, *values))
+                    writer.write_table(counter.count(hits, (int(hits[-1]) // counter.width) + 1, *values))
                 if counter.done < counter.rows:  # rows without any hit
                     writer.write_table(counter.count(np.empty(0, np.int64), counter.rows))
             token_of = np.cumsum(counter.used, dtype=np.int32) - 1
@@ -116,10 +116,12 @@ class _Counter:
 
     def __init__(self, db: duckdb.DuckDBPyConnection, codes: int, predictors: Mapping[str, Any]) -> None:
         rows = db.sql("SELECT training, person_id FROM rows ORDER BY row").to_arrow_table()
-        self.training, self.person = rows["training"].to_numpy(), rows["person_id"].to_numpy()
+        self.training = rows["training"].to_numpy()
+        self.number = np.cumsum(first_of_each(rows["person_id"].to_numpy()))  # a person's rows follow one another
         self.rows, self.done = len(self.training), 0
-        self.codes, self.days = max(codes, 1), 1 - predictors["days"][0]
-        self.width = self.days * self.codes
+        self.days = 1 - predictors["days"][0]
+        self.day_bits, self.code_bits = _bits(self.days), _bits(codes)
+        self.width = 1 << (self.day_bits + self.code_bits)
         self.first_only = predictors["occurrence"] == "first"
         self.max_tokens = int(predictors["max_tokens"])
         self.used = np.zeros(codes, bool)
@@ -131,29 +133,33 @@ class _Counter:
     def count(self, hits: NDArray[np.int64], end: int, values: NDArray[np.float32] | None = None) -> pa.Table:
         """Return the sequences of the next rows up to ``end``, with codes of the vocabulary in place of tokens.
 
-        A hit is one number, (row * days + day) * codes + code, so numbers in order are rows, days and tokens in order.
-        ``values`` are those of the hits, NaN without one.
+        A hit is one number whose bits are those of row, day and code, so numbers in order are rows, days and tokens in
+        order. ``values`` are those of the hits, NaN without one.
         """
         rows = np.arange(self.done, end)
         first = first_of_each(hits)
         value = np.full(first.sum(), np.nan) if values is None else _means(first, values)
-        row_day, code = np.divmod(hits[first], self.codes)
-        row, day = np.divmod(row_day, self.days)
+        hits = hits[first]
+        row, code = hits >> (self.day_bits + self.code_bits), hits & ((1 << self.code_bits) - 1)
+        day = (hits >> self.code_bits) & ((1 << self.day_bits) - 1)
         if self.first_only:
             # hits are in the order of days, so that the first of a row and code is the earliest
-            _, kept = np.unique(row * self.codes + code, return_index=True)
+            _, kept = np.unique(row << self.code_bits | code, return_index=True)
             kept.sort()
             row, day, code, value = row[kept], day[kept], code[kept], value[kept]
         index = row - self.done
-        ends = np.searchsorted(row, rows, side="right")
-        recent = ends[index] - np.arange(len(row)) <= self.max_tokens
-        row, index, day, code, value = row[recent], index[recent], day[recent], code[recent], value[recent]
+        ends = np.cumsum(lengths := np.bincount(index, minlength=len(rows)))
+        if lengths.max() > self.max_tokens:
+            recent = ends[index] - np.arange(len(row)) <= self.max_tokens
+            row, index, day, code, value = row[recent], index[recent], day[recent], code[recent], value[recent]
+            ends = np.cumsum(np.minimum(lengths, self.max_tokens))
         self.done = end
         self.used[code] = True
-        pairs = np.sort((index * self.codes + code)[self.training[row]])
-        self.training_rows += np.bincount(pairs[first_of_each(pairs)] % self.codes, minlength=len(self.training_rows))
-        self._count_persons(self.person[row[self.training[row]]], code[self.training[row]])
-        offsets = pa.array(np.searchsorted(index, np.arange(len(rows) + 1)), pa.int32())
+        training = self.training[row]
+        row, held = row[training], code[training]
+        self.training_rows += self._count(row << self.code_bits | held)
+        self._count_persons(row, held)
+        offsets = pa.array(np.concatenate([[0], ends]), pa.int32())
         return pa.table(
             [
                 pa.array(rows, pa.int64()),
@@ -164,17 +170,29 @@ class _Counter:
             schema=SEQUENCES,
         )
 
-    def _count_persons(self, person: NDArray[np.int64], code: NDArray[np.integer]) -> None:
+    def _count(self, pairs: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Count the distinct ``pairs`` (another number's bits, then a code's) of each code."""
+        pairs = np.sort(pairs)
+        held = pairs[first_of_each(pairs)] & ((1 << self.code_bits) - 1)
+        return np.bincount(held, minlength=len(self.used))
+
+    def _count_persons(self, row: NDArray[np.int64], code: NDArray[np.integer]) -> None:
         """Count the persons of training rows that hold each code; a person's rows follow one another."""
-        if not len(person):
+        if not len(row):
             return
-        people, number = np.unique(person, return_inverse=True)
-        who, held = np.divmod(np.unique(number * self.codes + code), self.codes)
-        again = (people[who] == self.last) & self.last_holds[held]
-        self.training_persons += np.bincount(held[~again], minlength=len(self.training_persons))
-        if people[-1] != self.last or len(people) > 1:
-            self.last, self.last_holds = int(people[-1]), np.zeros_like(self.last_holds)
-        self.last_holds[held[who == len(people) - 1]] = True
+        number = self.number[row]
+        self.training_persons += self._count(number << self.code_bits | code)
+        again = np.zeros_like(self.last_holds)
+        again[code[number == self.last]] = True
+        self.training_persons -= again & self.last_holds
+        if number[-1] != self.last:
+            self.last, self.last_holds = int(number[-1]), np.zeros_like(self.last_holds)
+        self.last_holds[code[number == self.last]] = True
+
+
+def _bits(numbers: int) -> int:
+    """Return how many bits the numbers below this one have."""
+    return max(numbers - 1, 0).bit_length()
 
 
 def _means(first: NDArray[np.bool_], values: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -239,12 +257,12 @@ def _make_rows(db: duckdb.DuckDBPyConnection, cohort: Path, days: tuple[int, int
     )
 
 
-def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) -> str:
+def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any], counter: _Counter) -> str:
     """Return SQL of the hits of all rows, each with its value if the task has ``predictors.values``."""
     predictors = task["predictors"]
-    days = 1 - predictors["days"][0]
-    (codes,) = db.execute("SELECT greatest(count(*), 1) FROM vocab").fetchall()[0]
-    hit = f"((c.row * {days} + date_diff('day', c.index_date, r.date) + {days - 1}) * {codes} + k.code)"
+    last = -predictors["days"][0]
+    days, codes = 1 << counter.day_bits, 1 << counter.code_bits
+    hit = f"((c.row * {days} + date_diff('day', c.index_date, r.date) + {last}) * {codes} + k.code)"
     window = "c.person_id = r.person_id AND r.date BETWEEN c.first AND c.last"
     parts = ["SELECT 0::BIGINT AS hit, 0::FLOAT AS value WHERE false"]
     for domain in (name for name in predictors["domains"] if name in DOMAINS):
@@ -281,8 +299,7 @@ def _query(db: duckdb.DuckDBPyConnection, site: str, task: Mapping[str, Any]) ->
         of_row.append((token_key("'month'", month), "NULL::FLOAT"))
     for key, value in of_row:
         parts.append(
-            f"SELECT (c.row * {days} + {days - 1}) * {codes} + k.code, {value} "
-            f"FROM rows c JOIN vocab k ON k.key = {key}"
+            f"SELECT (c.row * {days} + {last}) * {codes} + k.code, {value} FROM rows c JOIN vocab k ON k.key = {key}"
         )
     return f"SELECT hit{', value' if predictors['values'] else ''} FROM ({' UNION ALL '.join(parts)})"
 

@@ -133,16 +133,12 @@ def make_vocabulary(
 
 def _make_counts(db: duckdb.DuckDBPyConnection) -> None:
     """Make the table ``counts``: records and persons of each concept in each state, and the concept's persons."""
-    source = "CASE WHEN concept_id = 0 THEN source ELSE '' END AS source"
-    key = "domain, concept_id, source, state, valued, local_value"
-    records = " UNION ALL ".join(
-        f"SELECT person_id, '{name}' AS domain, concept_id, {source}, "
-        + (
-            "state, value IS NOT NULL AS valued, local_value"
-            if d.values
-            else "'present' AS state, false AS valued, false AS local_value"
-        )
-        + f" FROM {name}_records"
+    concept = "concept_id, CASE WHEN concept_id = 0 THEN source ELSE '' END AS source"
+    state = "state, value IS NOT NULL AS valued, local_value"
+    no_state = "'present' AS state, false AS valued, false AS local_value"
+    seen = " UNION ALL ".join(
+        f"SELECT '{name}' AS domain, {concept}, {state if d.values else no_state}, count(*) AS records "
+        f"FROM {name}_records GROUP BY ALL"
         for name, d in DOMAINS.items()
     )
     db.execute(
@@ -151,23 +147,30 @@ def _make_counts(db: duckdb.DuckDBPyConnection) -> None:
         SELECT *, dense_rank() OVER (ORDER BY domain, stands_for, source, state, valued, local_value) - 1 AS code,
                dense_rank() OVER (ORDER BY domain, stands_for, source) - 1 AS concept
         FROM (SELECT seen.*, coalesce(ancestor, concept_id) AS stands_for
-              FROM (SELECT {key}, count(*) AS records FROM ({records}) GROUP BY ALL) AS seen
-              LEFT JOIN rolled USING (domain, concept_id))
+              FROM ({seen}) AS seen LEFT JOIN rolled USING (domain, concept_id))
         """
     )
     codes = db.sql("SELECT DISTINCT code, concept FROM coded ORDER BY code").to_arrow_table()
-    concept, n = codes["concept"].to_numpy(), len(codes)
+    concept_of, n = codes["concept"].to_numpy(), len(codes)
     persons, persons_of_concept = np.zeros(n, np.int64), np.zeros(n, np.int64)
+    bits = n.bit_length()
+    records = " UNION ALL ".join(
+        f"SELECT person_id, code FROM (SELECT person_id, {concept}{f', {state}' if d.values else ''} "
+        f"FROM {name}_records) JOIN (FROM coded WHERE domain = '{name}') "
+        f"USING (concept_id, source{', state, valued, local_value' if d.values else ''})"
+        for name, d in DOMAINS.items()
+    )
     hits = f"""
-        SELECT p.place * {n} + k.code FROM ({records}) r JOIN coded k USING ({key})
+        SELECT p.place * {1 << bits} + code FROM ({records})
         JOIN (SELECT person_id, row_number() OVER () - 1 AS place FROM person) p USING (person_id)
     """
-    for (piece,) in in_order(db, hits, max(n, 1)):
-        person, code = np.divmod(piece[first_of_each(piece)], n)
+    for (piece,) in in_order(db, hits, 1 << bits):
+        piece = piece[first_of_each(piece)]
+        code = piece & ((1 << bits) - 1)
         persons += np.bincount(code, minlength=n)
-        pairs = np.sort(person * n + concept[code])
-        persons_of_concept += np.bincount(pairs[first_of_each(pairs)] % n, minlength=n)
-    counted = {"code": codes["code"], "persons": persons, "persons_of_concept": persons_of_concept[concept]}
+        pairs = np.sort(piece - code + concept_of[code])  # the bits of a person's place, then those of a concept
+        persons_of_concept += np.bincount(pairs[first_of_each(pairs)] & ((1 << bits) - 1), minlength=n)
+    counted = {"code": codes["code"], "persons": persons, "persons_of_concept": persons_of_concept[concept_of]}
     db.register("counted", pa.table(counted))
     db.execute(
         """
