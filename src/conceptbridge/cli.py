@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
+from conceptbridge import forked_jobs
 from conceptbridge.api import Study
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import nearest
@@ -26,6 +28,8 @@ from conceptbridge.study.first_study import first_study
 
 #: Snakemake options that say where jobs run; without any, jobs use all cores of this machine
 _PLACED = re.compile(r"--(cores|jobs|profile|executor)(=.*)?|-[cje].*")
+#: those of them that send jobs elsewhere
+_ELSEWHERE = re.compile(r"--(profile|executor)(=.*)?|-e.*")
 #: Snakemake options after which nothing runs, or what runs is shown in another way
 _PLANNED = re.compile(
     r"-[a-z]*n|--dry-?run|--unlock|--summary|--lint|--list(-\w+)?|--(dag|rulegraph|d3dag|filegraph|report)(=.*)?"
@@ -332,7 +336,13 @@ def _tell(results: Path) -> None:
 
 def _snakemake(study: Path, rest: Sequence[str], target: str | None = None) -> int:
     """Run the workflow on a study, in the working folder; return its status, or 128 + n if signal n ended it."""
-    with subprocess.Popen(_command(study, rest, target)) as process:
+    command = _command(study, rest, target)
+    env = os.environ.copy()
+    # a job's start is shared where jobs run on this machine
+    if sys.platform == "linux" and not any(_PLANNED.fullmatch(one) or _ELSEWHERE.fullmatch(one) for one in rest):
+        with suppress(OSError):
+            env[forked_jobs.VARIABLE] = str(forked_jobs.start())
+    with subprocess.Popen(command, env=env) as process:
         # a terminal interrupts both processes; wait while Snakemake ends its jobs
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, lambda *_: process.terminate())

@@ -1,5 +1,6 @@
 """The workflow as a part of another one: twice in one Snakefile, and deployed from a repository."""
 
+import os
 import re
 import shutil
 import subprocess
@@ -9,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-import forked_python
-from tiny_study import ROOT, TINY
+from conceptbridge import forked_jobs
+from tiny_study import ROOT, TINY, forked
 
 pytestmark = pytest.mark.workflow
 
@@ -38,8 +39,9 @@ rule mine:
 
 
 def run(folder: Path, snakefile: Path, *arguments: str) -> str:
-    command = [forked_python.python(), "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
-    done = subprocess.run([*command, *arguments], capture_output=True, text=True, check=False, timeout=600)
+    command = [str(forked() / "python"), "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(folder)]
+    env = os.environ | {forked_jobs.VARIABLE: str(forked())}
+    done = subprocess.run([*command, *arguments], env=env, capture_output=True, text=True, check=False, timeout=600)
     assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
     return done.stdout + done.stderr
 

@@ -1,13 +1,15 @@
 """The study that all tests of the workflow begin with, and the one way in which they run it."""
 
+import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-import forked_python
+from conceptbridge import forked_jobs
 
 ROOT = Path(__file__).parents[2]
 
@@ -44,6 +46,12 @@ def task(**changed: Any) -> dict[str, Any]:
     return {"tasks": {"influenza": TASK | changed}}
 
 
+@cache
+def forked() -> Path:
+    """The folder of a `python` that is forked. The study `done` starts Python for every job: its logs are looked at."""
+    return forked_jobs.start(["matplotlib.backends.backend_agg", "pyarrow.dataset", "requests", "snakemake.cli"])
+
+
 def command(folder: Path, study: dict[str, Any], python: str = sys.executable) -> list[str]:
     """The command that runs the workflow in ``folder`` on ``study``, which is written there; the cache lies beside."""
     folder.mkdir(exist_ok=True)
@@ -59,7 +67,8 @@ def snakemake(
 ) -> subprocess.CompletedProcess[str]:
     """Run the workflow in ``folder`` on ``study``, however it ends; ``python``: another than one that forks."""
     return subprocess.run(
-        [*command(folder, study, python or forked_python.python()), *arguments],
+        [*command(folder, study, python or str(forked() / "python")), *arguments],
+        env=os.environ | ({} if python else {forked_jobs.VARIABLE: str(forked())}),
         capture_output=True,
         text=True,
         check=False,

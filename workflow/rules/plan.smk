@@ -40,8 +40,14 @@ if not SCRIPTS.is_dir():
     SCRIPTS = layout.workflow_folder() / "workflow/scripts"
 
 os.environ.update(
-    # `python` in a rule is the one that runs Snakemake, whether its environment is activated or not
-    PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", "")]),
+    # `python` in a rule is the one that runs Snakemake, whether its environment is activated or not, or is forked
+    PATH=os.pathsep.join(
+        [
+            *filter(None, [os.environ.get("CONCEPTBRIDGE_PYTHON")]),
+            os.path.dirname(sys.executable),
+            os.environ.get("PATH", ""),
+        ]
+    ),
     # a command ends with the Snakemake that started it (workflow/scripts/command.py)
     CONCEPTBRIDGE_RUN=str(os.getpid()),
     # where envs/conceptbridge.post-deploy.sh finds this package
