@@ -16,8 +16,8 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperCommand
 
-from conceptbridge import forked_jobs
 from conceptbridge.api import Study
+from conceptbridge.core import forked_jobs
 from conceptbridge.core.errors import StudyError
 from conceptbridge.core.text import nearest
 from conceptbridge.layout import PAGE, TABLE, workflow_folder

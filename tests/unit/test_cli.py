@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conceptbridge import cli, forked_jobs
+from conceptbridge import cli
 from conceptbridge.api import Study
+from conceptbridge.core import forked_jobs
 from conceptbridge.simulate.network import write_extract as write_simulated
 from tiny_extract import write_extract
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from conceptbridge import forked_jobs
+from conceptbridge.core import forked_jobs
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="other systems start Python for every job")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conceptbridge import forked_jobs
+from conceptbridge.core import forked_jobs
 from tiny_study import ROOT, TINY, forked
 
 pytestmark = pytest.mark.workflow

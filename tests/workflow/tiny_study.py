@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from conceptbridge import forked_jobs
+from conceptbridge.core import forked_jobs
 
 ROOT = Path(__file__).parents[2]
 
