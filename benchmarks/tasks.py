@@ -1,12 +1,11 @@
-"""How fast events become sequences: this project, a bare DuckDB query, and pandas, on the same made-up site.
+"""How fast events become sequences, and in what memory, on a made-up site of any size.
 
     python benchmarks/tasks.py                              1 million persons, 200 million events (about 3 GB on disk)
     python benchmarks/tasks.py --persons 50000 --events 10000000
 
 The tables' rows are in no order: ingest keeps that of the extract, whatever it is (--in-order: person by person).
-Each is a process of its own on two threads; its peak memory is that of the process. The bare query joins, numbers and
-lists the events of one table and does nothing else: no guards, states, bins, texts or privacy. pandas gets the largest
-part of the events that it can do in the same memory (--pandas-events).
+Each step is a process of its own on two threads; its peak memory is that of the process. Beside a DuckDB script:
+benchmarks/records.py.
 """
 
 import argparse
@@ -105,54 +104,10 @@ def ours(folder: Path, step: str) -> None:
         make_sequences(cdm, "site", vocabulary, cohort, TASK, ROLL_UP, *out, 2)
 
 
-def bare(folder: Path) -> None:
-    """The join, the window and the ordered list alone, on conditions, out of core."""
-    with duckdb.connect(config={"threads": 2, "memory_limit": "3GB", "temp_directory": str(folder / "spill")}) as db:
-        db.execute(
-            f"""
-            COPY (SELECT row_id, list(concept_id ORDER BY day, concept_id), list(day ORDER BY day, concept_id) FROM (
-                      SELECT row_id, condition_concept_id AS concept_id,
-                             date_diff('day', index_date, condition_start_date) AS day
-                      FROM '{folder}/cohort.parquet' JOIN '{folder}/cdm/condition_occurrence.parquet' USING (person_id)
-                      WHERE condition_start_date BETWEEN index_date - 3650 AND index_date)
-                  GROUP BY row_id) TO '{folder}/bare.parquet' (FORMAT parquet)
-            """
-        )
-
-
-def pandas(folder: Path, events: int) -> None:
-    """The obvious version: read, merge, filter, sort, group into lists."""
-    import pandas as pd
-    import pyarrow.parquet as pq
-
-    cohort = pd.read_parquet(folder / "cohort.parquet", columns=["row_id", "person_id", "index_date"])
-    parts = []
-    for table, (share, _, _) in SHARES.items():
-        prefix = table.split("_")[0]
-        date = {"condition": "condition_start_date", "drug": "drug_exposure_start_date"}.get(prefix, f"{prefix}_date")
-        names = ["person_id", f"{prefix}_concept_id", date]
-        file = pq.ParquetFile(folder / f"cdm/{table}.parquet")
-        wanted, batches = round(events * share), []
-        for batch in file.iter_batches(1_000_000, columns=names):
-            batches.append(batch)
-            wanted -= len(batch)
-            if wanted <= 0:
-                break
-        part = pd.concat([batch.to_pandas() for batch in batches], ignore_index=True)
-        parts.append(part.set_axis(["person_id", "concept_id", "date"], axis=1))
-    records = pd.concat(parts, ignore_index=True).merge(cohort, on="person_id")
-    records["day"] = (pd.to_datetime(records["date"]) - pd.to_datetime(records["index_date"])).dt.days
-    records = records[records["day"].between(-3650, 0)]
-    records = records.drop_duplicates(["row_id", "day", "concept_id"]).sort_values(["row_id", "day", "concept_id"])
-    grouped = records.groupby("row_id")
-    made = pd.DataFrame({"tokens": grouped["concept_id"].agg(list), "days": grouped["day"].agg(list)})
-    made.to_parquet(folder / "pandas.parquet")
-
-
-def measure(folder: Path, step: str, *more: str) -> tuple[float, float]:
+def measure(folder: Path, step: str) -> tuple[float, float]:
     """Run a step in a process of its own; return its seconds and its peak memory in GiB."""
     done = subprocess.run(
-        [sys.executable, __file__, "--folder", str(folder), "--step", step, *more], capture_output=True, text=True
+        [sys.executable, __file__, "--folder", str(folder), "--step", step], capture_output=True, text=True
     )
     if done.returncode:
         raise SystemExit(f"{step}: {done.stderr[-2000:]}")
@@ -163,12 +118,7 @@ def measure(folder: Path, step: str, *more: str) -> tuple[float, float]:
 def main(a: argparse.Namespace) -> None:
     if a.step:
         start = time.perf_counter()
-        if a.step == "bare":
-            bare(a.folder)
-        elif a.step == "pandas":
-            pandas(a.folder, a.pandas_events)
-        else:
-            ours(a.folder, a.step)
+        ours(a.folder, a.step)
         print(json.dumps([time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / GIB]))
         return
     with tempfile.TemporaryDirectory(dir=a.folder) as name:
@@ -176,30 +126,15 @@ def main(a: argparse.Namespace) -> None:
         make_site(folder / "cdm", a.persons, a.events, a.in_order)
         order = "in the order of persons" if a.in_order else "in no order"
         print(f"{a.persons:,} persons, {a.events:,} events {order}, 2 threads", flush=True)
-        lines = {}
         for step in ("vocabulary", "cohort", "sequences"):
-            lines[step] = (a.events, *measure(folder, step))
-        lines["bare DuckDB (conditions)"] = (
-            round(a.events * SHARES["condition_occurrence"][0]),
-            *measure(folder, "bare"),
-        )
-        n = min(a.pandas_events, a.events)
-        lines["pandas"] = (n, *measure(folder, "pandas", "--pandas-events", str(n)))
-        for what, (events, seconds, memory) in lines.items():
-            rate = events / seconds / 1e6
-            print(
-                f"{what:26} {events:>13,} events {seconds:7.1f} s {rate:6.2f} million/s {memory:5.2f} GiB", flush=True
-            )
-        events, seconds, _ = lines["sequences"]
-        ours_rate, pandas_rate = events / seconds, n / lines["pandas"][1]
-        print(f"sequences against pandas: {ours_rate / pandas_rate:.1f} times as many events a second")
+            seconds, memory = measure(folder, step)
+            print(f"{step:10} {seconds:7.1f} s {a.events / seconds / 1e6:6.2f} million/s {memory:5.2f} GiB", flush=True)
 
 
 if __name__ == "__main__":
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument("--persons", type=int, default=1_000_000)
     p.add_argument("--events", type=int, default=200_000_000)
-    p.add_argument("--pandas-events", type=int, default=10_000_000)
     p.add_argument("--in-order", action="store_true", help="events person by person, instead of in no order")
     p.add_argument("--folder", type=Path, help="where the made-up site is written, and removed again")
     p.add_argument("--step", help=argparse.SUPPRESS)
