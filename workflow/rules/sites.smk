@@ -29,8 +29,9 @@ rule simulate:
     conda:
         "../envs/conceptbridge.yaml"
     resources:
-        mem_mb=grow(3000),
-        runtime=grow(30),
+        # the largest table of the largest hospital, twice
+        mem_mb=grow(1000 + study.config["simulate"]["persons"] / 200),
+        runtime=grow(30 + study.config["simulate"]["persons"] / 1e5),
     params:
         job=job("simulate"),
         out=subpath(output[0], parent=True),

@@ -3,7 +3,7 @@
 Nothing is added that a study reads: columns are derived from those that are there (times are midnight), or empty.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -72,12 +72,21 @@ _IDS = ("_id", "_id_1", "_id_2", "refills", "days_supply")
 _TEXT_IDS = ("unique_device_id", "production_id", "relationship_id", "vocabulary_id")
 
 
-def complete(tables: Mapping[str, pa.Table], hospital: str) -> dict[str, pa.Table]:
-    """Return the tables with all columns of the CDM 5.4, and ``MORE_TABLES`` and device_exposure beside them."""
-    concepts = _coded(tables["concept"])
-    all_tables = {**tables, "concept": concepts, "vocabulary": _vocabularies(concepts, tables["cdm_source"])}
-    all_tables["concept_relationship"] = _maps(concepts)
-    all_tables["care_site"] = pa.table(
+def complete(tables: Iterable[tuple[str, pa.Table]], hospital: str) -> Iterator[tuple[str, pa.Table]]:
+    """Yield the tables with all columns of the CDM 5.4, and ``MORE_TABLES`` and device_exposure beside them.
+
+    One after another: all tables of a large hospital, with the bytes of their empty columns, are gigabytes.
+    """
+    named = {}
+    for name, table in tables:
+        if name in ("concept", "cdm_source"):
+            named[name] = table
+        else:
+            yield name, _widen(table, _COLUMNS[name].split()) if name in _COLUMNS else table
+    concepts = _coded(named["concept"])
+    few = {**named, "concept": concepts, "vocabulary": _vocabularies(concepts, named["cdm_source"])}
+    few["concept_relationship"] = _maps(concepts)
+    few["care_site"] = pa.table(
         {
             "care_site_id": pa.array([_CARE_SITE], _ID),
             "care_site_name": [hospital],
@@ -85,11 +94,9 @@ def complete(tables: Mapping[str, pa.Table], hospital: str) -> dict[str, pa.Tabl
             "care_site_source_value": [hospital],
         }
     )
-    result = {}
-    for name in dict.fromkeys([*all_tables, *MORE_TABLES, "device_exposure"]):
-        table = all_tables.get(name, pa.table({}))
-        result[name] = _widen(table, _COLUMNS[name].split()) if name in _COLUMNS else table
-    return result
+    for name in dict.fromkeys([*few, *MORE_TABLES, "device_exposure"]):
+        table = few.get(name, pa.table({}))
+        yield name, _widen(table, _COLUMNS[name].split()) if name in _COLUMNS else table
 
 
 def _widen(table: pa.Table, columns: list[str]) -> pa.Table:

@@ -5,6 +5,7 @@ docs/network.md describes the generating model; its parameters are in model.yaml
 
 import logging
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,9 +46,9 @@ def write_extract(hospital: str, persons: int, seed: int, folder: Path) -> None:
 
     It has all columns of its tables, and tables that no study reads, for other tools (``full_cdm``).
     """
-    tables = complete(simulate(hospital, persons, seed), hospital)
+    tables = complete(_tables(hospital, persons, seed), hospital)
     with atomic_folder(folder) as temporary:
-        for name, table in tables.items():
+        for name, table in tables:
             write_parquet(table, temporary / f"{name}.parquet")
 
 
@@ -57,6 +58,10 @@ def simulate(hospital: str, persons: int, seed: int) -> dict[str, pa.Table]:
     ``persons`` counts those of the first three hospitals; ``hospital`` has its share of this number. Returns the
     tables by CDM name. Raises StudyError for an unknown hospital, fewer than 100 persons or a negative seed.
     """
+    return dict(_tables(hospital, persons, seed))
+
+
+def _tables(hospital: str, persons: int, seed: int) -> Iterator[tuple[str, pa.Table]]:
     hospitals = model()["hospitals"]
     if hospital not in hospitals:
         raise StudyError(f"the built-in network has no hospital {hospital!r}; choose one of {', '.join(hospitals)}")
@@ -76,9 +81,10 @@ def simulate(hospital: str, persons: int, seed: int) -> dict[str, pa.Table]:
     _chart(habits, own, ed, records)
     _history(habits, ed, who, layout, records)
     _diagnose(habits, ed, layout, records)
-    tables = _person_tables(who, died, last_day) | records.tables()
-    tables |= concept_tables(hospital, naming)
-    return tables | {"cdm_source": _cdm_source(hospital, persons, seed)}
+    yield from _person_tables(who, died, last_day).items()
+    yield from records.tables()
+    yield from concept_tables(hospital, naming).items()
+    yield "cdm_source", _cdm_source(hospital, persons, seed)
 
 
 def streams(hospital: str, seed: int) -> tuple[np.random.Generator, np.random.Generator, np.random.Generator]:

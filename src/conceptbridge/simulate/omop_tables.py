@@ -1,5 +1,6 @@
 """Collect a simulated hospital's records and lay them out as OMOP CDM tables."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -98,15 +99,16 @@ class Records:
             concept[:] = np.where(positive, POSITIVE, NEGATIVE)
         self._put("measurement", rows, names, offset, concept, number, len(self._forms) - 1)
 
-    def tables(self) -> dict[str, pa.Table]:
-        """Return the CDM's visit and event tables; this consumes what was added."""
+    def tables(self) -> Iterator[tuple[str, pa.Table]]:
+        """Yield the CDM's visit and event tables, one after another; this consumes what was added."""
         visits = self.visits
         order = np.lexsort((visits.concept, visits.start, visits.person))
         ids = np.empty(len(order), dtype=np.int32)
         ids[order] = np.arange(1, len(order) + 1)
         kind = np.searchsorted(list(KINDS), visits.concept[order])
-        tables = {
-            "visit_occurrence": pa.table(
+        yield (
+            "visit_occurrence",
+            pa.table(
                 {
                     "visit_occurrence_id": pa.array(ids[order].astype(np.int64)),
                     "person_id": pa.array(visits.person[order].astype(np.int64) + 1),
@@ -117,11 +119,11 @@ class Records:
                     "visit_source_value": _texts(kind, list(KINDS.values())),
                     "visit_source_concept_id": _constant(0, len(order)),
                 }
-            )
-        }
+            ),
+        )
+        del order, kind
         for table in PREFIX:
-            tables[table] = self._event_table(table, ids)
-        return tables
+            yield table, self._event_table(table, ids)
 
     def _pick(self, key: str, count: int) -> NDArray[np.int16]:
         """Choose which of the finding's names each of ``count`` records has, independent of the visit's cause."""
