@@ -65,6 +65,9 @@ def test_no_job_takes_more_than_four_fifths_of_the_memory_that_its_rule_asks_for
     jobs = asks["read"](done)
     assert len(jobs) > 50
     assert jobs[jobs["took"] > asks["MOST"] * jobs["asked"]].empty
+    lines = asks["table"]({"tiny": jobs, "again": jobs}).splitlines()
+    assert len(lines) == 2 + jobs["rule"].nunique()
+    assert all(line.count("|") == 5 for line in lines)
 
 
 def test_the_page_is_written(done: Path) -> None:

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 
 #: tables besides those that a study reads
 MORE_TABLES = ("care_site", "concept_relationship", "location", "provider", "visit_detail", "vocabulary")
-_CARE_SITE = 1
+_CARE_SITE, _ROW_GROUP = 1, 2**20
 _ID, _TEXT, _NUMBER, _DATE, _TIME = pa.int64(), pa.string(), pa.float64(), pa.date32(), pa.timestamp("us")
 
 #: table -> its columns in the order of the CDM 5.4
@@ -75,7 +75,7 @@ _TEXT_IDS = ("unique_device_id", "production_id", "relationship_id", "vocabulary
 def complete(tables: Iterable[tuple[str, pa.Table]], hospital: str) -> Iterator[tuple[str, pa.Table]]:
     """Yield the tables with all columns of the CDM 5.4, and ``MORE_TABLES`` and device_exposure beside them.
 
-    One after another: all tables of a large hospital, with the bytes of their empty columns, are gigabytes.
+    One after another: all tables of a large hospital together are gigabytes.
     """
     named = {}
     for name, table in tables:
@@ -117,7 +117,14 @@ def _column(name: str, table: pa.Table) -> pa.Array | pa.ChunkedArray:
         return table[day].cast(_TIME)
     if name == "care_site_id" and len(table):
         return pa.repeat(pa.scalar(_CARE_SITE, _ID), len(table))
-    return pa.nulls(len(table), _kind(name))
+    return _empty(len(table), _kind(name))
+
+
+def _empty(rows: int, kind: pa.DataType) -> pa.ChunkedArray:
+    """Return nulls whose chunks, as long as the row groups of a file, have their bytes in common."""
+    chunk = pa.nulls(min(rows, _ROW_GROUP), kind)
+    chunks = [chunk] * (rows // _ROW_GROUP) + [chunk[: rows % _ROW_GROUP]]
+    return pa.chunked_array(chunks, kind)
 
 
 def _kind(name: str) -> pa.DataType:
