@@ -10,11 +10,22 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from scipy import sparse
 
-from conceptbridge.learn.feature_blocks import Blocks
+from conceptbridge.learn.feature_blocks import Blocks, of_rows
 from conceptbridge.learn.pooled_features import Features
 
 #: dense columns that are put in bins at once
 SIDE_BY_SIDE = 64
+
+
+class Binned(lgb.Dataset):
+    """A dataset whose rows (``data``) are shown to a source's forest some at a time, never written out together."""
+
+    def _set_init_score_by_predictor(self, predictor: Any, data: Any, used_indices: Any) -> "Binned":
+        if predictor is None or data is None:
+            super()._set_init_score_by_predictor(predictor, data, used_indices)
+        else:
+            self.set_init_score(of_rows(data, lambda some: predictor.predict(some, raw_score=True).ravel()))
+        return self
 
 
 def datasets(
@@ -37,9 +48,9 @@ def _together(
 ) -> list[lgb.Dataset]:
     """One dataset each, in the bins of the first."""
     made: list[lgb.Dataset] = []
-    for some, of_rows in zip(given, labels, strict=True):
+    for some, of_some in zip(given, labels, strict=True):
         like = made[0] if made else None
-        data = lgb.Dataset(some, of_rows, reference=like, params=parameters, free_raw_data=False)
+        data = Binned(some, of_some, reference=like, params=parameters, free_raw_data=False)
         made.append(data.construct())
     return made
 

@@ -16,7 +16,7 @@ from scipy.special import expit
 
 from conceptbridge.core.paced_log import PacedLog
 from conceptbridge.learn.binned_features import datasets
-from conceptbridge.learn.feature_blocks import Blocks, of_rows
+from conceptbridge.learn.feature_blocks import of_rows
 from conceptbridge.learn.forest import Forest
 from conceptbridge.learn.leaf_digits import round_leaves
 from conceptbridge.learn.leaf_lookup import leaves_of
@@ -299,7 +299,7 @@ def _binned(examples: Examples, counts: bool, part: Part, parameters: dict[str, 
         labels, given = [examples.labels[some] for some in rows], [features[some] for some in rows]
         made = datasets(given, labels, parameters)
         for data, some in zip(made, given if shown else [], strict=shown):
-            data.data = some.written_out() if isinstance(some, Blocks) else some
+            data.data = some
         return part, made  # as long as the part is kept, no other has its id
 
     return examples.cached(("binned", id(part), parameters["min_data_in_leaf"], shown), make)[1]
