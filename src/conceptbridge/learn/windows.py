@@ -1,6 +1,8 @@
 """Rows as a model with windows sees them: each event is a token of its window, and each value one of its own."""
 
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,10 +40,7 @@ def in_windows(rows: SiteRows, windows: Windows | None) -> SiteRows:
         return rows
     assert rows.days is not None
     events = _Events(rows)
-    parts = [part for number in range(len(windows.days)) for part in _of_window(events, windows, number)]
-    row, rank, day, token, weight = (np.concatenate(column) for column in zip(*parts, strict=True))
-    order = _sorted(row * (2 * len(windows.days)) + rank, day - day.min(initial=0), token)
-    row, token, weight = row[order], token[order], weight[order]
+    offsets, token, weight = _row_by_row(events, windows)
     keys, texts, places = _tokens(events, windows)
     used = np.flatnonzero(np.bincount(token, minlength=len(keys)))
     renumbered = np.zeros(len(keys), np.int32)
@@ -52,7 +51,7 @@ def in_windows(rows: SiteRows, windows: Windows | None) -> SiteRows:
         texts=[texts[at] for at in used],
         slots=places[used],
         tokens=renumbered[token],
-        offsets=offsets_of(np.bincount(row, minlength=len(rows.row_ids))),
+        offsets=offsets,
         weights=weight if windows.values else None,
         days=None,
         values=None,
@@ -71,17 +70,16 @@ def persons_with(rows: SiteRows) -> Ints:
 
 
 class _Events:
-    """The events of all rows, and the concepts of their tokens."""
+    """The events of all rows, by row, day and token, and the concepts of their tokens."""
 
     def __init__(self, rows: SiteRows) -> None:
         assert rows.days is not None
         self.rows = rows
-        self.row = np.repeat(np.arange(len(rows.row_ids)), np.diff(rows.offsets))
-        self.day = rows.days.astype(np.int64)
-        self.token = rows.tokens.astype(np.int64)
-        value = rows.values
-        self.value = np.full(len(self.token), np.nan, np.float32) if value is None else value
-        self.added = np.zeros(len(self.token), np.bool_) if rows.added is None else rows.added
+        row = np.repeat(np.arange(len(rows.row_ids), dtype=np.int32), np.diff(rows.offsets))
+        order = _sorted(row, rows.days - rows.days.min(initial=0), rows.tokens)
+        self.row, self.day, self.token = row[order], rows.days[order].astype(np.int32), rows.tokens[order]
+        self.value = np.full(len(row), np.nan, np.float32) if rows.values is None else rows.values[order]
+        self.added = np.zeros(len(row), np.bool_) if rows.added is None else rows.added[order]
         number: dict[str, int] = {}
         named = [concept_of(key) for key in rows.keys]
         self.concept = np.array([number.setdefault(name, len(number)) for name in named], np.int64)
@@ -92,45 +90,77 @@ class _Events:
 
     def groups(self, at: Ints) -> Ints:
         """Row and concept of these events as one number."""
-        return self.row[at] * len(self.concepts) + self.concept[self.token[at]]
+        return self.row[at].astype(np.int64) * len(self.concepts) + self.concept[self.token[at]]
 
 
-#: row, rank of its kind (states of each window, then values), day, token and weight of some events
-_Part = tuple[Ints, Ints, Ints, Ints, NDArray[np.float32]]
+class _Part(NamedTuple):
+    """Some tokens, by row: in a row they stand after those of the part before. ``weight``: None for 1 each."""
+
+    row: NDArray[np.int32]
+    token: NDArray[np.int32]
+    weight: NDArray[np.float32] | None
 
 
-def _of_window(events: _Events, windows: Windows, number: int) -> list[_Part]:
+def _row_by_row(events: _Events, windows: Windows) -> tuple[Ints, NDArray[np.int32], NDArray[np.float32]]:
+    """Where each row begins, and the tokens of all parts with their weights, row by row."""
+    parts = [part for number in range(len(windows.days)) for part in _of_window(events, windows, number)]
+    rows = len(events.rows.row_ids)
+    lengths = [np.bincount(part.row, minlength=rows) for part in parts]
+    offsets = offsets_of(np.sum(lengths, axis=0))
+    token, weight = np.zeros(offsets[-1], np.int32), np.ones(offsets[-1], np.float32)
+    begin = offsets[:-1].copy()
+    for part, of_rows in zip(parts, lengths, strict=True):
+        to = np.arange(len(part.row)) + (begin - offsets_of(of_rows)[:-1])[part.row]
+        token[to] = part.token
+        if part.weight is not None:
+            weight[to] = np.where(part.weight == 0, ALMOST_ZERO, part.weight)
+        begin += of_rows
+    return offsets, token, weight
+
+
+def _of_window(events: _Events, windows: Windows, number: int) -> Iterator[_Part]:
     first, last = windows.days[number]
     within = (events.day >= first) & (events.day <= last) & ~events.personal
     at = np.flatnonzero(within | events.personal if number == 0 else within)
     known = len(events.rows.keys)
-    parts = [_part(events.row[at], 2 * number, events.day[at], number * known + events.token[at], None)]
+    yield _Part(events.row[at], events.token[at] + np.int32(number * known), None)
     if not windows.values:
-        return parts
+        return
     base = len(windows.days) * known + number * (2 * len(events.concepts) + len(NUMBERS))
     at = np.flatnonzero(within & ~np.isnan(events.value))
     at = at[_sorted(events.groups(at), events.day[at] - first, events.token[at])]
-    group, starts, counts = np.unique(events.groups(at), return_index=True, return_counts=True)
-    day = events.day[at]
+    group = events.groups(at)
+    starts = _firsts(group)
+    counts, group, day = np.diff(np.append(starts, len(at))), group[starts], events.day[at]
     on_last = day == np.repeat(day[starts + counts - 1], counts)
-    row, concept = np.divmod(group, len(events.concepts))
-    for kind, chosen in ((LAST, on_last), (MEAN, np.ones(len(at), np.bool_))):
+    means = []
+    for chosen in (on_last, np.ones(len(at), np.bool_)):
         value = events.value[at].astype(np.float64) * chosen
-        mean = _summed(value, starts) / np.maximum(_summed(chosen.astype(np.float64), starts), 1)
-        parts.append(_part(row, 2 * number + 1, concept * 0, base + 2 * concept + kind, mean))
+        means.append(_summed(value, starts) / np.maximum(_summed(chosen.astype(np.float64), starts), 1))
+    row, concept = np.divmod(group, len(events.concepts))
+    both = base + 2 * np.repeat(concept, 2) + np.tile([LAST, MEAN], len(group))
+    yield _Part(_few(np.repeat(row, 2)), _few(both), np.stack(means, axis=1).ravel().astype(np.float32))
     base += 2 * len(events.concepts)
-    of_rows = len(events.rows.row_ids)
-    inside = np.flatnonzero(within & ~events.added)
-    row_day = np.unique(events.row[inside] * (last - first + 1) + events.day[inside] - first)
-    counted = (events.row[inside], row_day // (last - first + 1))
-    for kind, of_row in enumerate(counted):
-        count = np.bincount(of_row, minlength=of_rows)
+    inside = events.row[within & ~events.added]
+    day = events.day[within & ~events.added]
+    days = _firsts(inside.astype(np.int64) * (last - first + 1) + day - first)
+    for kind, of_row in enumerate((inside, inside[days])):
+        count = np.bincount(of_row, minlength=len(events.rows.row_ids))
         row = np.flatnonzero(count)
-        parts.append(_part(row, 2 * number + 1, row * 0, row * 0 + base + kind, np.log1p(count[row])))
+        yield _Part(_few(row), np.full(len(row), base + kind, np.int32), np.log1p(count[row]).astype(np.float32))
     if number == 0:
         at = np.flatnonzero(events.age)
-        parts.append(_part(events.row[at], 1, at * 0, at * 0 + base + NUMBERS.index("age"), events.value[at]))
-    return parts
+        age = np.full(len(at), base + NUMBERS.index("age"), np.int32)
+        yield _Part(events.row[at], age, events.value[at])
+
+
+def _firsts(numbers: Ints) -> Ints:
+    """Where each of these numbers, in ascending order, stands first."""
+    return np.flatnonzero(np.concatenate([[True], numbers[1:] != numbers[:-1]])[: len(numbers)])
+
+
+def _few(numbers: Ints) -> NDArray[np.int32]:
+    return numbers.astype(np.int32)
 
 
 def _tokens(events: _Events, windows: Windows) -> tuple[list[str], list[str | None], Ints]:
@@ -160,18 +190,14 @@ def _names(events: _Events) -> list[str | None]:
     return result
 
 
-def _part(row: Ints, rank: int, day: Ints, token: Ints, weight: NDArray[np.floating] | None) -> _Part:
-    weights = np.ones(len(row), np.float32) if weight is None else np.asarray(weight, np.float32)
-    weights[weights == 0] = ALMOST_ZERO
-    return row, np.full(len(row), rank), day, token, weights
-
-
 def _summed(values: NDArray[np.float64], starts: Ints) -> NDArray[np.float64]:
     return np.add.reduceat(values, starts) if len(starts) else np.zeros(0)
 
 
-def _sorted(first: Ints, second: Ints, third: Ints) -> Ints:
+def _sorted(*by: NDArray[np.integer]) -> Ints | slice:
     """The order by the first, then the second, then the third of these numbers, all at least 0; as it is, if it is."""
-    wide, narrow = int(second.max(initial=0)) + 1, int(third.max(initial=0)) + 1
-    key = (first * wide + second) * narrow + third
-    return np.arange(len(key)) if (key[1:] >= key[:-1]).all() else np.argsort(key, kind="stable")
+    key = by[0].astype(np.int64)
+    for numbers in by[1:]:
+        key *= int(numbers.max(initial=0)) + 1
+        key += numbers
+    return slice(None) if (key[1:] >= key[:-1]).all() else np.argsort(key, kind="stable")
