@@ -75,7 +75,7 @@ rule leaks:
     conda:
         "../envs/conceptbridge.yaml"
     resources:
-        mem_mb=grow(4000, per_mb=20),
+        mem_mb=grow(2000, per_mb=8),
         runtime=grow(30, per_mb=0.05),
     params:
         job=job("leaks"),
