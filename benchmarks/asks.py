@@ -24,15 +24,16 @@ _TOOK = re.compile(r" ([\d.]+) s, ([\d.]+) CPU s on .* threads, (\d+) MB$", re.M
 
 
 def read(folder: Path) -> pd.DataFrame:
-    """One row per job that has a log: rule, what it took (seconds, CPU seconds, MB), what it asked for (MB, minutes)."""
+    """One row per job that has a log: its rule, what it took (seconds, CPU seconds, MB) and asked for (MB, minutes)."""
     rows = {}
     for told in sorted((folder / ".snakemake/log").glob("*.log")):
         for rule, block in _JOB.findall(told.read_text(encoding="utf-8")):
             log, asked = re.search(r"^    log: (\S+)", block, re.MULTILINE), re.search(r"mem_mb=(\d+)", block)
-            if log and asked and (path := folder / log[1]).is_file():
-                if took := _TOOK.findall(path.read_text(encoding="utf-8")):
-                    minutes = re.search(r"runtime=(\d+)", block)
-                    rows[log[1]] = (rule, *map(float, took[-1]), int(asked[1]), int(minutes[1]) if minutes else None)
+            if not (log and asked and (path := folder / log[1]).is_file()):
+                continue
+            if took := _TOOK.findall(path.read_text(encoding="utf-8")):
+                minutes = re.search(r"runtime=(\d+)", block)
+                rows[log[1]] = (rule, *map(float, took[-1]), int(asked[1]), int(minutes[1]) if minutes else None)
     return pd.DataFrame(rows.values(), columns=["rule", "seconds", "cpu", "took", "asked", "minutes"])
 
 

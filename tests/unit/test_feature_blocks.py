@@ -148,18 +148,20 @@ def test_learners_predict_from_blocks_as_from_features_that_are_written_out(
         np.testing.assert_allclose(engine.predict(tuned[0], given), engine.predict(tuned[1], written), atol=1e-6)
 
 
-def test_bins_are_those_of_all_columns_together() -> None:
-    """As LightGBM makes them of the whole matrix: the same trees, to the byte."""
+@pytest.mark.parametrize("shown", [False, True])
+def test_bins_are_those_of_all_columns_together(shown: bool) -> None:
+    """As LightGBM makes them of the whole matrix: the same trees, to the byte, also where a forest is tuned."""
     rows = examples(6)
     part = Part(np.arange(400), np.arange(400, 600))
     parameters = {"objective": "binary", "num_leaves": 6, "verbosity": -1, "num_threads": 1, "enable_bundle": False}
     parameters |= {"feature_fraction": 0.5, "min_data_in_leaf": 5, **boosted_trees.HISTOGRAM}
-    made = boosted_trees._binned(rows, True, part, parameters, shown=False)
+    made = boosted_trees._binned(rows, True, part, parameters, shown)
     whole = pool(rows, True).written_out()
+    start = lgb.train(parameters, lgb.Dataset(whole, 1 - rows.labels), 5) if shown else None
     train = lgb.Dataset(whole[part.train], rows.labels[part.train], params=parameters)
     check = lgb.Dataset(whole[part.check], rows.labels[part.check], reference=train, params=parameters)
     texts = [
-        lgb.train(parameters, data, 20, valid_sets=watched).model_to_string()
+        lgb.train(parameters, data, 20, valid_sets=watched, init_model=start).model_to_string()
         for data, *watched in (made, (train, check))
     ]
     assert texts[0] == texts[1]

@@ -27,7 +27,7 @@ rule train:
         "../envs/conceptbridge.yaml"
     resources:
         # pooled vectors of a large site (benchmarks/large.py)
-        mem_mb=grow(2000, per_mb=160),
+        mem_mb=grow(2000, per_mb=200),
         runtime=grow(60, per_mb=5),
     params:
         job=job("train"),
@@ -96,7 +96,7 @@ use rule train as pool with:
         embedding=TRAINED,
     resources:
         # the rows of all sources, of which the target's are one part
-        mem_mb=grow(2000, per_mb=160 * len(study.sources)),
+        mem_mb=grow(2000, per_mb=200 * len(study.sources)),
         runtime=grow(60, per_mb=5 * len(study.sources)),
 
 
@@ -116,7 +116,7 @@ rule federate:
     threads: 2
     resources:
         # a process per site
-        mem_mb=grow(1000 * (1 + len(study.sources)), per_mb=160),
+        mem_mb=grow(1000 * (1 + len(study.sources)), per_mb=200),
         runtime=grow(120, per_mb=20),
     params:
         job=job("federate"),

@@ -44,7 +44,7 @@ rule evaluate:
         "../envs/conceptbridge.yaml"
     threads: 2
     resources:
-        mem_mb=grow(4000, per_mb=20),
+        mem_mb=grow(4000, per_mb=10),
         runtime=grow(60, per_mb=1),
     params:
         job=job("evaluate"),

@@ -38,7 +38,7 @@ rule importance:
     conda:
         "../envs/conceptbridge.yaml"
     resources:
-        mem_mb=grow(4000, per_mb=60),
+        mem_mb=grow(4000, per_mb=20),
         runtime=grow(60, per_mb=5),
     params:
         job=job("importance"),
