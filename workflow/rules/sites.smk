@@ -30,7 +30,7 @@ rule simulate:
         "../envs/conceptbridge.yaml"
     resources:
         # the largest table of the largest hospital, twice
-        mem_mb=grow(1000 + study.config["simulate"]["persons"] / 200),
+        mem_mb=grow(1000 + study.config["simulate"]["persons"] / 250),
         runtime=grow(30 + study.config["simulate"]["persons"] / 1e5),
     params:
         job=job("simulate"),
