@@ -1,6 +1,8 @@
 """Packed weights change no vector, and where they would, a model runs without them."""
 
 import logging
+import platform
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,10 @@ import pytest
 import torch
 from transformers.activations import GELUActivation
 
-from conceptbridge.embed import models, packed_linear
+from conceptbridge.embed import joined_layers, models, packed_linear
 from conceptbridge.embed.compute import encode_all, load_encoder
-from conceptbridge.embed.packed_linear import PackedLinear, is_faster_here, pack
+from conceptbridge.embed.joined_layers import JoinedLayer
+from conceptbridge.embed.packed_linear import PackedLinear, has_bfloat16, is_faster_here, pack
 from test_embed_encoders import alone, cosines
 from test_embed_models import spec
 from tiny_model import ARCHITECTURES, TEXTS, save_model
@@ -19,24 +22,74 @@ from tiny_model import ARCHITECTURES, TEXTS, save_model
 needs_onednn = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="this PyTorch has no oneDNN")
 
 
+AMD = "vendor_id\t: AuthenticAMD\n"
+
+
 @pytest.mark.parametrize(
-    ("told", "mkl", "faster"),
+    ("told", "capability", "mkl", "faster"),
     [
-        ("vendor_id\t: AuthenticAMD\n", True, True),
-        ("vendor_id\t: GenuineIntel\n", True, False),
-        ("CPU implementer\t: 0x41\n", False, False),
-        ("vendor_id\t: AuthenticAMD\n", False, False),
+        (AMD, "AVX512", True, True),
+        (AMD, "AVX2", True, False),
+        ("vendor_id\t: GenuineIntel\n", "AVX512", True, False),
+        ("CPU implementer\t: 0x41\n", "DEFAULT", False, False),
+        (AMD, "AVX512", False, False),
     ],
-    ids=["AMD", "Intel", "ARM", "AMD without MKL"],
+    ids=["AMD with AVX512", "AMD with AVX2", "Intel", "ARM", "AMD without MKL"],
 )
 def test_weights_are_packed_where_mkl_is_slow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, mkl: bool, faster: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, capability: str, mkl: bool, faster: bool
 ) -> None:
     (tmp_path / "cpuinfo").write_text(told)
     monkeypatch.setattr(packed_linear, "CPU_INFO", tmp_path / "cpuinfo")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: mkl)
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     assert is_faster_here() is faster
+
+
+@pytest.mark.parametrize(
+    ("told", "has"),
+    [
+        ("flags\t\t: fpu avx512f avx512_bf16 clzero\n", True),
+        ("flags\t\t: fpu avx512f amx_bf16\n", True),
+        ("Features\t: fp asimd i8mm bf16\n", True),
+        ("flags\t\t: fpu avx2 avx512f avx512bw\n", False),
+    ],
+    ids=["AVX512", "AMX", "ARM", "none"],
+)
+def test_what_a_processor_says_of_bfloat16(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, told: str, has: bool
+) -> None:
+    (tmp_path / "cpuinfo").write_text(told)
+    monkeypatch.setattr(packed_linear, "CPU_INFO", tmp_path / "cpuinfo")
+    assert has_bfloat16() is has
+
+
+def test_without_bfloat16_products_are_float32s_of_rounded_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = save_model(tmp_path)
+    made: dict[bool, Any] = {}
+    for native in (True, False):
+        monkeypatch.setattr(models, "has_bfloat16", lambda native=native: native)
+        encoder = load_encoder(spec(folder, dtype="bfloat16"))
+        assert isinstance(encoder, models.LocalModel) and encoder.autocast is native
+        made[native] = encode_all(encoder, TEXTS)
+    assert cosines(made[True], made[False]).min() >= 0.9999
+    assert cosines(made[False], alone(folder, TEXTS, "mean")).min() < 1 - 1e-7
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc's memory")
+def test_a_batch_gets_the_memory_that_the_one_before_it_freed(tmp_path: Path) -> None:
+    load_encoder(spec(save_model(tmp_path)))
+
+    def pages() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        torch.ones(5 * 2**20)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    pages()
+    assert pages() < 500  # of 5,120
 
 
 @needs_onednn
@@ -45,15 +98,37 @@ def test_a_packed_model_gives_the_same_vectors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     packed: list[bool] = []
-    original = models._packed
+    original = models._hastened
     monkeypatch.setattr(models, "is_faster_here", lambda: True)
-    monkeypatch.setattr(models, "_packed", lambda *given: packed.append(original(*given)) or packed[-1])
+    monkeypatch.setattr(models, "_hastened", lambda *given: packed.append(original(*given)) or packed[-1])
     folder = save_model(tmp_path, kind)
     assert (
         cosines(encode_all(load_encoder(spec(folder), threads=2), TEXTS), alone(folder, TEXTS, "mean")).min()
         >= 0.999999
     )
     assert packed == [True]
+
+
+@pytest.mark.parametrize(
+    ("kind", "layers"), [("bert", 2), ("roberta", 2), ("mpnet", 0), ("distilbert", 0), ("qwen3", 0)]
+)
+@pytest.mark.parametrize("layer", [None, 1])
+def test_joined_layers_give_the_same_vectors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, layers: int, layer: int | None
+) -> None:
+    joined: list[torch.nn.Module] = []
+
+    def counted(module: torch.nn.Module) -> None:
+        joined_layers.join(module)
+        joined.extend(one for one in module.modules() if isinstance(one.forward, JoinedLayer))
+
+    monkeypatch.setattr(models, "is_faster_here", lambda: False)
+    monkeypatch.setattr(models, "join", counted)
+    entry = spec(save_model(tmp_path, kind)) | ({} if layer is None else {"layer": layer})
+    fast = encode_all(load_encoder(entry), TEXTS)
+    assert len(joined) == layers
+    monkeypatch.setattr(models, "join", lambda module: None)
+    assert cosines(fast, encode_all(load_encoder(entry), TEXTS)).min() >= 0.999999
 
 
 @needs_onednn
@@ -92,11 +167,24 @@ def test_a_model_that_packed_weights_would_change_runs_without_them(
     with caplog.at_level(logging.INFO):
         vectors = encode_all(load_encoder(spec(folder)), TEXTS)
     assert cosines(vectors, alone(folder, TEXTS, "mean")).min() >= 0.999999
-    assert "not with packed weights, which would change its vectors" in caplog.text
+    assert "not with packed weights or joined layers, which would change its vectors" in caplog.text
+
+
+def test_a_model_that_joined_layers_would_change_runs_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(models, "is_faster_here", lambda: False)
+    monkeypatch.setattr(JoinedLayer, "__call__", lambda self, hidden, *_, **__: hidden.flip(-1))
+    folder = save_model(tmp_path)
+    with caplog.at_level(logging.INFO):
+        vectors = encode_all(load_encoder(spec(folder)), TEXTS)
+    assert cosines(vectors, alone(folder, TEXTS, "mean")).min() >= 0.999999
+    assert "joined layers, which would change its vectors" in caplog.text
 
 
 @needs_onednn
 def test_bfloat16_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "is_faster_here", lambda: True)
-    monkeypatch.setattr(models, "_packed", lambda *given: pytest.fail("packed"))
+    monkeypatch.setattr(models, "has_bfloat16", lambda: True)
+    monkeypatch.setattr(models, "_hastened", lambda *given: pytest.fail("packed"))
     assert np.isfinite(encode_all(load_encoder(spec(save_model(tmp_path), dtype="bfloat16")), TEXTS)).all()

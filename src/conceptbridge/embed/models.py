@@ -17,8 +17,9 @@ from tokenizers import normalizers
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from conceptbridge.core.errors import StudyError
+from conceptbridge.embed.joined_layers import join
 from conceptbridge.embed.model_files import model_folder
-from conceptbridge.embed.packed_linear import is_faster_here, pack
+from conceptbridge.embed.packed_linear import has_bfloat16, is_faster_here, pack
 from conceptbridge.embed.vectors import Matrix
 from conceptbridge.embed.weights import check_weights, recorded_loading
 from conceptbridge.study.model_card import read_card
@@ -29,6 +30,8 @@ logger = logging.getLogger(__name__)
 PART, PART_SECONDS = 2_000, 10.0
 #: tokens of a batch, padding included: more do not fit a core's cache, fewer do not fill a GPU
 BATCH_TOKENS = {"cpu": 1_024, "cuda": 32_768}
+#: bytes of the largest block that the C library learns to keep; glibc learns from none above 32 MiB
+KEPT_BLOCK = 31 * 2**20
 #: the least cosine of a text's vectors in two batches
 SAME_COSINE = 0.999999
 #: texts that a model is tried with at load: two of one length and a shorter one
@@ -40,9 +43,9 @@ Features = dict[str, torch.Tensor]
 class LocalModel:
     """A model in this process. Texts of one length share a batch where there are enough of them: no padding then.
 
-    ``forward`` makes vectors, shape (texts, width), from input_ids and attention_mask. With ``bfloat16`` it runs under
-    autocast: matrix products in bfloat16, layer norms and softmax in float32. On a processor ``workers`` batches are
-    under way at once, a thread each, so that no thread waits for another and vectors do not depend on their number.
+    ``forward`` makes vectors, shape (texts, width), from input_ids and attention_mask. With ``autocast`` matrix
+    products are in bfloat16, layer norms and softmax in float32. On a processor ``workers`` batches are under way at
+    once, a thread each, so that no thread waits for another and vectors do not depend on their number.
     """
 
     def __init__(
@@ -51,7 +54,7 @@ class LocalModel:
         forward: Callable[[Features], torch.Tensor],
         max_length: int,
         prompt: str,
-        bfloat16: bool,
+        autocast: bool,
         device: str,
         workers: int,
         known_tokens: int,
@@ -60,7 +63,7 @@ class LocalModel:
         self.forward = forward
         self.max_length = max_length
         self.prompt = prompt
-        self.bfloat16 = bfloat16
+        self.autocast = autocast
         self.device = device
         self.workers = workers
         #: whether texts of several lengths may share a batch
@@ -129,7 +132,7 @@ class LocalModel:
 
     def vectors(self, tokens: Sequence[NDArray[np.int32]]) -> Matrix:
         """The vectors of one batch, shape (texts, width); zero for a text without a token."""
-        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.bfloat16):
+        with torch.inference_mode(), torch.autocast(self.device, torch.bfloat16, enabled=self.autocast):
             made = np.asarray(self.forward(self._padded(tokens)).float().cpu().numpy(), np.float32)
         if any(len(of_text) == 0 for of_text in tokens):
             made[[len(of_text) == 0 for of_text in tokens]] = 0
@@ -174,6 +177,7 @@ def load(spec: Mapping[str, Any], threads: int) -> LocalModel:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # a log is no place for bars
     device = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
+    _keep_freed_memory()
     folder = model_folder(spec)
     name = f"{spec['model']}: the model in {folder}"
     load = _with_pooling if "pooling" in spec else _with_own_modules
@@ -200,20 +204,37 @@ def load(spec: Mapping[str, Any], threads: int) -> LocalModel:
         raise StudyError(f"{name} makes no vectors from texts: {type(error).__name__}: {_line(error)}") from error
     if not model.padded:
         logger.info("%s: padding would change its vectors, so that only texts of one length share a batch", name)
-    if spec["dtype"] == "float32" and device == "cpu" and is_faster_here() and not _packed(model, parts.module, probes):
-        logger.info("%s: not with packed weights, which would change its vectors", name)
-        model.forward = load(folder, spec, device).forward
-    _cast_once(parts.module, spec)
-    model.bfloat16 = spec["dtype"] == "bfloat16"
+    if spec["dtype"] == "bfloat16":
+        model.autocast = device == "cuda" or has_bfloat16()
+        _round_weights(parts.module, torch.bfloat16 if model.autocast else torch.float32)
+    if device == "cpu" and not model.autocast and not _hastened(model, parts.module, probes):
+        logger.info("%s: not with packed weights or joined layers, which would change its vectors", name)
+        parts = load(folder, spec, device)
+        if spec["dtype"] == "bfloat16":
+            _round_weights(parts.module, torch.float32)
+        model.forward = parts.forward
     return model
 
 
-def _packed(model: LocalModel, module: torch.nn.Module, probes: Sequence[NDArray[np.int32]]) -> bool:
-    """Pack the weights of ``module``. Whether ``model``, which runs it, still gives the probes their vectors."""
-    before = model.vectors(probes[:2])
-    pack(module, BATCH_TOKENS["cpu"])
+def _keep_freed_memory() -> None:
+    """Let the C library keep what a batch frees for the next one.
+
+    Beyond twice the largest block freed so far, glibc returns memory to the system. Without this a batch would get its
+    memory anew, page by page, for up to a tenth of its time.
+    """
+    torch.empty(KEPT_BLOCK, dtype=torch.uint8)
+
+
+def _hastened(model: LocalModel, module: torch.nn.Module, probes: Sequence[NDArray[np.int32]]) -> bool:
+    """Pack the weights of ``module``, or join its layers. Whether ``model`` still gives the probes their vectors."""
+    probes = probes if model.padded else probes[:2]
+    before = model.vectors(probes)
     try:
-        return _same(model.vectors(probes[:2]), before)
+        if is_faster_here():
+            pack(module, BATCH_TOKENS["cpu"])
+        else:
+            join(module)
+        return _same(model.vectors(probes), before)
     except Exception:  # a model that reads its weights itself may raise anything
         return False
 
@@ -306,11 +327,11 @@ def _weights(folder: Path) -> dict[str, Any]:
     return {"dtype": torch.float32, "use_safetensors": any(folder.glob("*.safetensors"))}
 
 
-def _cast_once(model: torch.nn.Module, spec: Mapping[str, Any]) -> None:
-    """Cast what autocast would cast at every batch: the weights of matrix products, with the same result."""
+def _round_weights(model: torch.nn.Module, kept_as: torch.dtype) -> None:
+    """Round the weights of matrix products to bfloat16 once; autocast would do it at every batch."""
     for module in model.modules():
-        if spec["dtype"] == "bfloat16" and isinstance(module, torch.nn.Linear):
-            module.to(torch.bfloat16)
+        if isinstance(module, torch.nn.Linear):
+            module.to(torch.bfloat16).to(kept_as)
 
 
 def pool(hidden: torch.Tensor, mask: torch.Tensor, pooling: str) -> torch.Tensor:

@@ -1,8 +1,10 @@
-"""Matrix products by oneDNN, with weights in its own layout, where PyTorch's go to a library that is slow here.
+"""Which matrix products suit this processor, and products by oneDNN with weights in its own layout.
 
-PyTorch gives float32 products on x86 to MKL, which leaves a part of an AMD processor unused (docs/embeddings.md,
-Speed). PyTorch's packages for x86 have oneDNN, too, whose kernels depend on what a processor can do and not on who made
-it. The operators below are those that torch.compile puts into a model.
+PyTorch gives float32 products on x86 to MKL, which leaves a part of AVX512 unused on an AMD processor
+(docs/embeddings.md, Speed). PyTorch's packages for x86 have oneDNN, too, whose kernels depend on what a processor can
+do and not on who made it. The operators below are those that torch.compile puts into a model.
+
+The choice follows from the kind of processor alone, not from a clock: the same kind gives the same bits.
 """
 
 import platform
@@ -15,10 +17,20 @@ CPU_INFO = Path("/proc/cpuinfo")
 
 
 def is_faster_here() -> bool:
-    """Whether float32 products go to MKL on a processor by AMD: MKL has its best kernels for Intel's alone."""
-    told = CPU_INFO.read_text() if CPU_INFO.exists() else platform.processor()
+    """Whether float32 products go to MKL on a processor by AMD with AVX512; with AVX2 alone MKL is the faster one."""
     mkl: bool = torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
-    return "AuthenticAMD" in told and mkl and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+    avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    return "AuthenticAMD" in _processor() and avx512 and mkl and onednn
+
+
+def has_bfloat16() -> bool:
+    """Whether the processor multiplies bfloat16 itself (x86 and ARM name it so); else its products are very slow."""
+    return not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(_processor().split())
+
+
+def _processor() -> str:
+    return CPU_INFO.read_text() if CPU_INFO.exists() else platform.processor()
 
 
 class PackedLinear(torch.nn.Module):

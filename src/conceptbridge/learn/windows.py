@@ -139,7 +139,7 @@ def _of_window(events: _Events, windows: Windows, number: int) -> Iterator[_Part
         means.append(_summed(value, starts) / np.maximum(_summed(chosen.astype(np.float64), starts), 1))
     row, concept = np.divmod(group, len(events.concepts))
     both = base + 2 * np.repeat(concept, 2) + np.tile([LAST, MEAN], len(group))
-    yield _Part(_few(np.repeat(row, 2)), _few(both), np.stack(means, axis=1).ravel().astype(np.float32))
+    yield _Part(_int32(np.repeat(row, 2)), _int32(both), np.stack(means, axis=1).ravel().astype(np.float32))
     base += 2 * len(events.concepts)
     inside = events.row[within & ~events.added]
     day = events.day[within & ~events.added]
@@ -147,7 +147,7 @@ def _of_window(events: _Events, windows: Windows, number: int) -> Iterator[_Part
     for kind, of_row in enumerate((inside, inside[days])):
         count = np.bincount(of_row, minlength=len(events.rows.row_ids))
         row = np.flatnonzero(count)
-        yield _Part(_few(row), np.full(len(row), base + kind, np.int32), np.log1p(count[row]).astype(np.float32))
+        yield _Part(_int32(row), np.full(len(row), base + kind, np.int32), np.log1p(count[row]).astype(np.float32))
     if number == 0:
         at = np.flatnonzero(events.age)
         age = np.full(len(at), base + NUMBERS.index("age"), np.int32)
@@ -159,7 +159,7 @@ def _firsts(numbers: Ints) -> Ints:
     return np.flatnonzero(np.concatenate([[True], numbers[1:] != numbers[:-1]])[: len(numbers)])
 
 
-def _few(numbers: Ints) -> NDArray[np.int32]:
+def _int32(numbers: Ints) -> NDArray[np.int32]:
     return numbers.astype(np.int32)
 
 
