@@ -85,11 +85,11 @@ def test_a_batch_gets_the_memory_that_the_one_before_it_freed(tmp_path: Path) ->
 
     def pages() -> int:
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        torch.ones(5 * 2**20)
+        blocks = [torch.ones(5 * 2**20) for _ in range(4)]
+        del blocks
         return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-    pages()
-    assert pages() < 500  # of 5,120
+    assert min(pages() for _ in range(8)) < 2_000  # of 20,480
 
 
 @needs_onednn

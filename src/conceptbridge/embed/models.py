@@ -1,7 +1,9 @@
 """Language models that run in this process: encoders of transformers, and models of sentence-transformers."""
 
+import ctypes
 import logging
 import os
+import platform
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -30,8 +32,8 @@ logger = logging.getLogger(__name__)
 PART, PART_SECONDS = 2_000, 10.0
 #: tokens of a batch, padding included: more do not fit a core's cache, fewer do not fill a GPU
 BATCH_TOKENS = {"cpu": 1_024, "cuda": 32_768}
-#: bytes of the largest block that the C library learns to keep; glibc learns from none above 32 MiB
-KEPT_BLOCK = 31 * 2**20
+#: parameters of glibc's mallopt: how much may be free at the heap's end, and how large its blocks may be
+KEPT_MEMORY = {-1: 2**27, -3: 2**25}
 #: the least cosine of a text's vectors in two batches
 SAME_COSINE = 0.999999
 #: texts that a model is tried with at load: two of one length and a shorter one
@@ -219,10 +221,12 @@ def load(spec: Mapping[str, Any], threads: int) -> LocalModel:
 def _keep_freed_memory() -> None:
     """Let the C library keep what a batch frees for the next one.
 
-    Beyond twice the largest block freed so far, glibc returns memory to the system. Without this a batch would get its
-    memory anew, page by page, for up to a tenth of its time.
+    By itself glibc returns large blocks to the system: each batch then gets its memory anew, page by page, for up to a
+    tenth of its time.
     """
-    torch.empty(KEPT_BLOCK, dtype=torch.uint8)
+    if platform.libc_ver()[0] == "glibc":
+        for parameter, size in KEPT_MEMORY.items():
+            ctypes.CDLL(None).mallopt(parameter, size)
 
 
 def _hastened(model: LocalModel, module: torch.nn.Module, probes: Sequence[NDArray[np.int32]]) -> bool:
