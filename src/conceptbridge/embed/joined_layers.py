@@ -13,8 +13,8 @@ from transformers.activations import GELUActivation
 class JoinedLayer:
     """The forward pass of an encoder's ``layer``, whose weights it shares; it cannot be trained."""
 
-    def __init__(self, layer: torch.nn.Module) -> None:
-        self.layer: Any = layer
+    def __init__(self, layer: Any) -> None:
+        self.layer = layer
         own = self.layer.attention.self
         self.heads = own.num_attention_heads
         parts = (own.query, own.key, own.value)
@@ -47,7 +47,7 @@ def join(model: torch.nn.Module) -> None:
     """Let every layer of ``model`` that is laid out as BERT's run joined, and leave the others."""
     for layer in model.modules():
         if _is_like_bert(layer):
-            layer.forward = JoinedLayer(layer)  # type: ignore[method-assign, assignment]
+            layer.forward = JoinedLayer(layer)
 
 
 def _is_like_bert(layer: Any) -> bool:
