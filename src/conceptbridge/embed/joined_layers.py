@@ -1,6 +1,7 @@
 """Layers of BERT and its kin in fewer passes over memory, for a processor: one product for query, key and value.
 
-A bias is added to a product in place. PyTorch's own linear writes it to a matrix first, to which the product is added.
+A bias is added to a product in place; PyTorch's own linear writes it to a matrix first, to which the product is added.
+Weights lie in memory as their products read them: inputs by outputs.
 """
 
 from typing import Any
@@ -18,16 +19,18 @@ class JoinedLayer:
         own = self.layer.attention.self
         self.heads = own.num_attention_heads
         parts = (own.query, own.key, own.value)
-        self.weight = torch.cat([part.weight.detach() for part in parts])
+        self.weight = torch.cat([part.weight.detach() for part in parts]).t().contiguous()
         self.bias = torch.cat([part.bias.detach() for part in parts])
-        for part, weight in zip(parts, self.weight.chunk(3), strict=True):
+        for part, weight in zip(parts, self.weight.t().chunk(3), strict=True):
             part.weight.data = weight  # the same memory: no weight is held twice
+        for part in (layer.attention.output.dense, layer.intermediate.dense, layer.output.dense):
+            part.weight.data = part.weight.detach().t().contiguous().t()
 
     def __call__(self, hidden: torch.Tensor, attention_mask: torch.Tensor | None = None, *_: Any, **__: Any) -> Any:
         """Shape (texts, tokens, width), as ``hidden``."""
         texts, tokens, width = hidden.shape
         rows = hidden.reshape(-1, width)
-        joined = torch.mm(rows, self.weight.t()).add_(self.bias)
+        joined = torch.mm(rows, self.weight).add_(self.bias)
         query, key, value = joined.view(texts, tokens, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         seen = scaled_dot_product_attention(query, key, value, attn_mask=attention_mask)
         rows = _added(self.layer.attention.output, seen.transpose(1, 2).reshape(len(rows), -1), rows)
