@@ -13,7 +13,7 @@ while is slow for all. Each batch's time is its least of all rounds. Tokens are 
 what an engine compiles for a shape counts. Each engine is what a good engineer would write:
 
 - PyTorch's own float32: the library's forward pass without gradients, with its fused attention, on batches of texts of
-  one length, so that nothing is spent on padding. In this process it keeps its memory, too, which is conceptbridge's doing.
+  one length, so that nothing is spent on padding. Its memory is kept in this process, too, as conceptbridge asks.
 - ONNX Runtime: model, pooling and norm exported as one graph, all of its optimisations on, one session for all shapes.
 - OpenVINO: the same graph, compiled for one stream, in the precision asked for where the processor has it.
 """
