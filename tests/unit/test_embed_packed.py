@@ -11,9 +11,8 @@ import pytest
 import torch
 from transformers.activations import GELUActivation
 
-from conceptbridge.embed import joined_layers, models, packed_linear
+from conceptbridge.embed import models, packed_linear
 from conceptbridge.embed.compute import encode_all, load_encoder
-from conceptbridge.embed.joined_layers import JoinedLayer
 from conceptbridge.embed.packed_linear import PackedLinear, has_bfloat16, is_faster_here, pack
 from test_embed_encoders import alone, cosines
 from test_embed_models import spec
@@ -98,37 +97,15 @@ def test_a_packed_model_gives_the_same_vectors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, kind: str
 ) -> None:
     packed: list[bool] = []
-    original = models._hastened
+    original = models._packed
     monkeypatch.setattr(models, "is_faster_here", lambda: True)
-    monkeypatch.setattr(models, "_hastened", lambda *given: packed.append(original(*given)) or packed[-1])
+    monkeypatch.setattr(models, "_packed", lambda *given: packed.append(original(*given)) or packed[-1])
     folder = save_model(tmp_path, kind)
     assert (
         cosines(encode_all(load_encoder(spec(folder), threads=2), TEXTS), alone(folder, TEXTS, "mean")).min()
         >= 0.999999
     )
     assert packed == [True]
-
-
-@pytest.mark.parametrize(
-    ("kind", "layers"), [("bert", 2), ("roberta", 2), ("mpnet", 0), ("distilbert", 0), ("qwen3", 0)]
-)
-@pytest.mark.parametrize("layer", [None, 1])
-def test_joined_layers_give_the_same_vectors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, layers: int, layer: int | None
-) -> None:
-    joined: list[torch.nn.Module] = []
-
-    def counted(module: torch.nn.Module) -> None:
-        joined_layers.join(module)
-        joined.extend(one for one in module.modules() if isinstance(one.forward, JoinedLayer))
-
-    monkeypatch.setattr(models, "is_faster_here", lambda: False)
-    monkeypatch.setattr(models, "join", counted)
-    entry = spec(save_model(tmp_path, kind)) | ({} if layer is None else {"layer": layer})
-    fast = encode_all(load_encoder(entry), TEXTS)
-    assert len(joined) == layers
-    monkeypatch.setattr(models, "join", lambda module: None)
-    assert cosines(fast, encode_all(load_encoder(entry), TEXTS)).min() >= 0.999999
 
 
 @needs_onednn
@@ -167,24 +144,12 @@ def test_a_model_that_packed_weights_would_change_runs_without_them(
     with caplog.at_level(logging.INFO):
         vectors = encode_all(load_encoder(spec(folder)), TEXTS)
     assert cosines(vectors, alone(folder, TEXTS, "mean")).min() >= 0.999999
-    assert "not with packed weights or joined layers, which would change its vectors" in caplog.text
-
-
-def test_a_model_that_joined_layers_would_change_runs_without_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(models, "is_faster_here", lambda: False)
-    monkeypatch.setattr(JoinedLayer, "__call__", lambda self, hidden, *_, **__: hidden.flip(-1))
-    folder = save_model(tmp_path)
-    with caplog.at_level(logging.INFO):
-        vectors = encode_all(load_encoder(spec(folder)), TEXTS)
-    assert cosines(vectors, alone(folder, TEXTS, "mean")).min() >= 0.999999
-    assert "joined layers, which would change its vectors" in caplog.text
+    assert "not with packed weights, which would change its vectors" in caplog.text
 
 
 @needs_onednn
 def test_bfloat16_is_not_packed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(models, "is_faster_here", lambda: True)
     monkeypatch.setattr(models, "has_bfloat16", lambda: True)
-    monkeypatch.setattr(models, "_hastened", lambda *given: pytest.fail("packed"))
+    monkeypatch.setattr(models, "_packed", lambda *given: pytest.fail("packed"))
     assert np.isfinite(encode_all(load_encoder(spec(save_model(tmp_path), dtype="bfloat16")), TEXTS)).all()

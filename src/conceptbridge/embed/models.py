@@ -19,7 +19,6 @@ from tokenizers import normalizers
 from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from conceptbridge.core.errors import StudyError
-from conceptbridge.embed.joined_layers import join
 from conceptbridge.embed.model_files import model_folder
 from conceptbridge.embed.packed_linear import has_bfloat16, is_faster_here, pack
 from conceptbridge.embed.vectors import Matrix
@@ -209,8 +208,9 @@ def load(spec: Mapping[str, Any], threads: int) -> LocalModel:
     if spec["dtype"] == "bfloat16":
         model.autocast = device == "cuda" or has_bfloat16()
         _round_weights(parts.module, torch.bfloat16 if model.autocast else torch.float32)
-    if device == "cpu" and not model.autocast and not _hastened(model, parts.module, probes):
-        logger.info("%s: not with packed weights or joined layers, which would change its vectors", name)
+    in_float32 = device == "cpu" and not model.autocast
+    if in_float32 and is_faster_here() and not _packed(model, parts.module, probes):
+        logger.info("%s: not with packed weights, which would change its vectors", name)
         parts = load(folder, spec, device)
         if spec["dtype"] == "bfloat16":
             _round_weights(parts.module, torch.float32)
@@ -229,16 +229,12 @@ def _keep_freed_memory() -> None:
             ctypes.CDLL(None).mallopt(parameter, size)
 
 
-def _hastened(model: LocalModel, module: torch.nn.Module, probes: Sequence[NDArray[np.int32]]) -> bool:
-    """Pack the weights of ``module``, or join its layers. Whether ``model`` still gives the probes their vectors."""
-    probes = probes if model.padded else probes[:2]
-    before = model.vectors(probes)
+def _packed(model: LocalModel, module: torch.nn.Module, probes: Sequence[NDArray[np.int32]]) -> bool:
+    """Pack the weights of ``module``. Whether ``model``, which runs it, still gives the probes their vectors."""
+    before = model.vectors(probes[:2])
     try:
-        if is_faster_here():
-            pack(module, BATCH_TOKENS["cpu"])
-        else:
-            join(module)
-        return _same(model.vectors(probes), before)
+        pack(module, BATCH_TOKENS["cpu"])
+        return _same(model.vectors(probes[:2]), before)
     except Exception:  # a model that reads its weights itself may raise anything
         return False
 
