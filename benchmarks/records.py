@@ -6,11 +6,13 @@
 The script is what a good engineer writes for this one study: one process and connection, a view of all records, each
 with its state by its reference range; the vocabulary with its counts; the visits under observation with their label;
 one join by person and window, grouped to a token per day with its mean value, and lists in order. It has no bins,
-scales, units, free text, guards, splits, attrition or small counts. Ours are three processes, their starts included.
-All run in turn on one thread, ``--rounds`` times, and the least CPU seconds count.
+scales, units, free text, guards, splits, attrition or small counts. Ours are three jobs, their starts included. All run
+in turn on one thread, ``--rounds`` times, and the least CPU seconds count.
 """
 
 import argparse
+import json
+import os
 import resource
 import subprocess
 import sys
@@ -22,14 +24,12 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 from tasks import ROLL_UP, TASK, TEXTS  # noqa: E402
 
-from embed import processor  # noqa: E402
-
 INFLUENZA = 4266367
 EMERGENCY = 9203
 OURS = ("vocabulary", "cohort", "sequences")
 OF_NETWORK = TASK | {
-    "index": TASK["index"] | {"concepts": [EMERGENCY], "occurrence": "all", "prior_observation": 0},
-    "outcome": TASK["outcome"] | {"concepts": [INFLUENZA], "days": [1, 7]},
+    "index": TASK["index"] | {"concepts": [EMERGENCY], "codes": [], "occurrence": "all", "prior_observation": 0},
+    "outcome": TASK["outcome"] | {"concepts": [INFLUENZA], "codes": [], "days": [1, 7]},
     "predictors": TASK["predictors"] | {"days": [-365, 0]},
 }
 
@@ -101,28 +101,32 @@ def with_script(cdm: Path, out: Path) -> None:
         )
 
 
-def with_ours(cdm: Path, out: Path, step: str) -> None:
-    vocabulary, cohort = out / "vocabulary.parquet", out / "cohort.parquet"
-    if step == "vocabulary":
-        from conceptbridge.vocabulary.build import make_vocabulary
-
-        make_vocabulary(cdm, "site", TEXTS, ROLL_UP, 10, vocabulary, 1)
-    elif step == "cohort":
-        from conceptbridge.tasks.cohort import make_cohort
-
-        make_cohort(cdm, "site", OF_NETWORK, 10, cohort, out / "attrition.csv", out / "splits.parquet", 1)
-    else:
-        from conceptbridge.tasks.sequences import make_sequences
-
-        made = out / "tokens.parquet", out / "sequences.parquet"
-        make_sequences(cdm, "site", vocabulary, cohort, OF_NETWORK, ROLL_UP, *made, 1)
+def ours(cdm: Path, out: Path, step: str) -> list[str]:
+    """The command of a job, as its rule has it."""
+    files = {"cohort": out / "cohort.parquet", "vocabulary": out / "vocabulary.parquet", "cdm": cdm}
+    given = {"site": "site", "min-cell-count": 10, "texts": TEXTS, "roll-up": ROLL_UP, "task": OF_NETWORK}
+    made = {name: out / f"{name}.parquet" for name in ("tokens", "sequences", "splits", "attrition")}
+    made |= {"concepts": out / "concepts.json", "out": files["vocabulary"]}
+    names = {
+        "vocabulary": ["cdm", "site", "texts", "roll-up", "min-cell-count", "out"],
+        "cohort": ["cdm", "site", "task", "min-cell-count", "cohort", "attrition", "splits", "concepts"],
+        "sequences": ["cdm", "site", "vocabulary", "cohort", "task", "roll-up", "tokens", "sequences"],
+    }
+    values = {**files, **given, **made}
+    command = [sys.executable, str(ROOT / f"workflow/scripts/{step}.py")]
+    for name in names[step]:
+        value = values[name]
+        command += [f"--{name}", json.dumps(value) if isinstance(value, dict) else str(value)]
+    return command
 
 
 def measure(cdm: Path, out: Path, step: str) -> float:
     """CPU seconds of a process that does one step."""
     out.mkdir(exist_ok=True)
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([sys.executable, __file__, "--step", step, str(cdm), str(out)], check=True)
+    script = [sys.executable, __file__, "--script", str(cdm), str(out)]
+    command = script if step == "script" else ours(cdm, out, step)
+    subprocess.run(command, check=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -132,14 +136,14 @@ def main() -> None:
     parser.add_argument("--persons", type=int, default=200_000)
     parser.add_argument("--sites", nargs="+", default=["riverside", "lakeshore"])
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--step", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--script", nargs=2, type=Path, help=argparse.SUPPRESS)
     a = parser.parse_args()
-    if a.step:
-        step, cdm, out = a.step[0], Path(a.step[1]), Path(a.step[2])
-        with_script(cdm, out) if step == "script" else with_ours(cdm, out, step)
+    if a.script:
+        with_script(*a.script)
         return
     from conceptbridge.simulate.network import write_extract
     from conceptbridge.sites.ingest import ingest
+    from embed import processor  # not at the top: no step needs it
 
     print(f"{a.persons:,} persons, one thread, least CPU s of {a.rounds} rounds; {processor()}", flush=True)
     with tempfile.TemporaryDirectory() as name:

@@ -26,4 +26,4 @@ if __name__ == "__main__":
     p.add_argument("--concepts", type=Path, help="concepts.json to write: what the concept sets match")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--memory", type=int, default=MEMORY_MB, help="MB that the job has")
-    run(p, main)
+    run(p, main, pandas=False)

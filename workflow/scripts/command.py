@@ -29,10 +29,13 @@ class _Spared:
         "charset_normalizer": "numpy.f2py",
         "cffi": "numba.core.typing.cffi_utils",
     }
+    UNUSED: ClassVar[set[str]] = set()
 
     def find_spec(self, fullname: str, path: object, target: object = None) -> None:
-        """Say that a package is not there while the one that would offer more with it is being imported."""
-        if getattr(getattr(sys.modules.get(self.OFFERED.get(fullname, "")), "__spec__", None), "_initializing", False):
+        """Say that a package is not there, if the command has no use for it, and while the one is imported that would
+        offer more with it."""
+        offering = getattr(sys.modules.get(self.OFFERED.get(fullname, "")), "__spec__", None)
+        if fullname in self.UNUSED or getattr(offering, "_initializing", False):
             raise ModuleNotFoundError(fullname, name=fullname)
 
 
@@ -43,14 +46,18 @@ from conceptbridge.core.errors import StudyError  # noqa: E402
 logger = logging.getLogger(__name__)
 
 
-def run(parser: argparse.ArgumentParser, call: Callable[[argparse.Namespace], None]) -> None:
+def run(parser: argparse.ArgumentParser, call: Callable[[argparse.Namespace], None], pandas: bool = True) -> None:
     """Parse the command line and call ``call``; a StudyError ends the command with its message and status 1.
 
+    Arrow imports pandas for the first array that it makes, to know whether it is a series. Without ``pandas`` it finds
+    none: for commands in which nothing needs it, other packages' code included.
     The log ends with what the command took: seconds, those of its processors, for all its processes together, and the
     most memory that one of them held.
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr)
     arguments = parser.parse_args()
+    if not pandas:
+        _Spared.UNUSED.add("pandas")
     if os.environ.get("CONCEPTBRIDGE_RUN") == str(os.getppid()):
         threading.Thread(target=_end_with, args=[os.getppid()], daemon=True).start()
     try:

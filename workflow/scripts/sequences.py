@@ -25,4 +25,4 @@ if __name__ == "__main__":
     p.add_argument("--sequences", type=Path, required=True, help="sequences.parquet to write")
     p.add_argument("--threads", type=int, default=1)
     p.add_argument("--memory", type=int, default=MEMORY_MB, help="MB that the job has")
-    run(p, main)
+    run(p, main, pandas=False)

@@ -217,10 +217,9 @@ def _inclusion(task: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _stop_if_few(table: pa.Table, min_events: int, site: str) -> None:
-    rows = table.to_pandas()
-    training = rows[rows["split"] == "train"]
+    training = table["label"].filter(pc.equal(table["split"], "train")).to_numpy()
     for kind, label in (("events", 1), ("rows without the outcome", 0)):
-        if (training["label"] == label).sum() < min_events:
+        if (training == label).sum() < min_events:
             raise StudyError(
                 f"the site {site} has fewer than {min_events} {kind} among its training rows, and the task says "
                 "`on_few_events: fail`; `on_few_events: report` would mark the site's cells not estimable and go on"
