@@ -35,6 +35,18 @@ def test_a_command_imports_nothing_that_is_only_offered_and_has_it_when_it_asks(
     assert (run.stdout, run.returncode) == ("[]\n", 0), run.stderr
 
 
+@pytest.mark.parametrize("pandas", [True, False])
+def test_arrow_finds_pandas_only_in_a_command_that_uses_it(pandas: bool) -> None:
+    code = f"""if True:
+        import argparse, sys
+        from command import run
+        import pyarrow
+        run(argparse.ArgumentParser(), lambda a: print(len(pyarrow.array([1, 2])), "pandas" in sys.modules), {pandas})
+    """
+    run = subprocess.run([sys.executable, "-c", code], cwd=SCRIPTS, capture_output=True, text=True, check=False)
+    assert (run.stdout, run.returncode) == (f"2 {pandas}\n", 0), run.stderr
+
+
 def test_columns_are_read_in_the_order_in_which_they_are_asked_for(tmp_path: Path) -> None:
     table = pa.table({"a": np.arange(3), "b": ["x", "y", None], "c": [[1], [], None]})
     pq.write_table(table, tmp_path / "table.parquet")
