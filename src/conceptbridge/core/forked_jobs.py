@@ -137,7 +137,7 @@ def _set_threads() -> None:
     """Give the libraries that are loaded the threads that they would have read at their start."""
     import threadpoolctl
 
-    threadpoolctl.threadpool_limits(int(os.environ.get("OMP_NUM_THREADS") or len(os.sched_getaffinity(0))))
+    threadpoolctl.threadpool_limits(int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1))
 
 
 def _run(arguments: list[str]) -> int:
